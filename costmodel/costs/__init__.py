@@ -1,0 +1,1 @@
+"""Cost models: one file per way to price an Op."""

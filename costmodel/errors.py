@@ -1,0 +1,52 @@
+"""Every error the toolkit raises on purpose.
+
+Each is also the builtin a caller would expect (``ValueError``, ``ImportError`` ...), and the command
+line turns any of them into one message and exit code 2, without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class CostModelError(Exception):
+    """Base of all errors raised on purpose; its text says what happened and how to mend it."""
+
+
+class InvalidInputError(CostModelError, ValueError):
+    """A value, option or file that cannot be used as given."""
+
+
+class TableFormatError(CostModelError, ValueError):
+    """A latency table that cannot be read; names file, line and field."""
+
+
+class ModelFormatError(CostModelError, ValueError):
+    """A model file that cannot be read, or has sizes nobody bound; names file and tensor."""
+
+
+class DeviceMismatchError(CostModelError, ValueError):
+    """Numbers of two different devices were about to be mixed; names the field that differs."""
+
+
+class LockedError(CostModelError, RuntimeError):
+    """Another profiler holds the table or the device."""
+
+
+class UnsupportedOpError(CostModelError, ValueError):
+    """A runner cannot rebuild or run this Op; the text is stored as the row's reason."""
+
+
+class MissingDependencyError(CostModelError, ImportError):
+    """A package that an extra installs is missing; the text holds the ``pip install`` line."""
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        """Say which extra installs ``package``.
+
+        Args:
+            package: import name that was not found.
+            extra: the extra of this distribution that brings it.
+            what: what the caller was about to do, for the message.
+        """
+        super().__init__(
+            f"{what} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'costmodel[{extra}]'"
+        )

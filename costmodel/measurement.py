@@ -1,0 +1,130 @@
+"""Measurement: what one Op took on one Device, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from costmodel.op import Op
+
+Status = Literal["ok", "noisy", "timeout", "crashed", "out_of_memory", "rejected"]
+
+#: Halves of a row's rounds that differ by more than this share make the row ``noisy``.
+HALVES_AGREE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One visit to an Op: rounds are minutes apart, so that a burst of noise spoils only one.
+
+    Attributes:
+        number: 0 for the first round of the table.
+        quiet_ms: least time per execution among the undisturbed blocks of the visit.
+        median_ms: median time per execution over the same blocks.
+        blocks: undisturbed blocks timed.
+        discarded: blocks thrown away because the machine disturbed them.
+        runs: executions timed.
+    """
+
+    number: int
+    quiet_ms: float
+    median_ms: float
+    blocks: int = 1
+    discarded: int = 0
+    runs: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One row of a table.
+
+    Attributes:
+        op: what was executed.
+        latency_ms: the quiet estimate: the time on an undisturbed machine. NaN in rows without
+            a number (see ``status``).
+        median_ms: what a user of the busy machine saw.
+        spread: relative disagreement of the two halves of the rounds (even against odd); NaN
+            with fewer than two rounds.
+        rounds: the visits behind the numbers; empty for imported or estimated rows.
+        status: ``ok``; ``noisy`` when the halves never agreed; else why there is no number.
+        reason: one sentence for any status but ``ok``.
+    """
+
+    op: Op
+    latency_ms: float
+    median_ms: float
+    spread: float = float("nan")
+    rounds: tuple[Round, ...] = ()
+    status: Status = "ok"
+    reason: str = ""
+
+    @property
+    def has_number(self) -> bool:
+        """Whether the row carries a latency."""
+        return self.status in {"ok", "noisy"}
+
+    @property
+    def num_runs(self) -> int:
+        """Timed executions behind the row."""
+        return sum(item.runs for item in self.rounds)
+
+    @classmethod
+    def from_rounds(
+        cls, op: Op, rounds: Iterable[Round], *, status: Status = "ok", reason: str = ""
+    ) -> Measurement:
+        """Summarise visits into a row.
+
+        Rounds are ordered by number and a repeated number is kept once, so that merging is
+        independent of order and repetition.
+
+        Args:
+            op: what was executed.
+            rounds: the visits, in any order.
+            status: a failure to record; ``ok`` and ``noisy`` are decided from the rounds.
+            reason: why, for a failure.
+        """
+        unique = {item.number: item for item in rounds}
+        ordered = tuple(unique[number] for number in sorted(unique))
+        nan = float("nan")
+        if status not in {"ok", "noisy"} or not ordered:
+            return cls(
+                op=op, latency_ms=nan, median_ms=nan, rounds=ordered, status=status, reason=reason
+            )
+        spread = half_spread([item.quiet_ms for item in ordered])
+        noisy = spread > HALVES_AGREE
+        return cls(
+            op=op,
+            latency_ms=quiet_estimate([item.quiet_ms for item in ordered]),
+            median_ms=median(item.median_ms for item in ordered),
+            spread=spread,
+            rounds=ordered,
+            status="noisy" if noisy else "ok",
+            reason=f"halves of the rounds differ by {spread:.1%}" if noisy else "",
+        )
+
+
+def quiet_estimate(times_ms: Sequence[float]) -> float:
+    """Time on an undisturbed machine from one quiet time per round: the least of them.
+
+    Interference only ever adds time, and rounds are minutes apart, so the least round is the one
+    the machine left alone (research trial: it repeats within 10 % for 95 % of shapes where one
+    60 ms window does so for 48 %).
+
+    >>> quiet_estimate([1.5, 1.0, 1.01])
+    1.0
+    """
+    return min(times_ms)
+
+
+def half_spread(times_ms: Sequence[float]) -> float:
+    """Relative difference between the quiet estimates of the even and of the odd rounds.
+
+    >>> round(half_spread([1.0, 1.1, 1.3, 1.2]), 3)
+    0.1
+    """
+    if len(times_ms) < 2:
+        return float("nan")
+    even, odd = quiet_estimate(times_ms[0::2]), quiet_estimate(times_ms[1::2])
+    return abs(even - odd) / min(even, odd) if min(even, odd) > 0 else float("inf")

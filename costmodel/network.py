@@ -1,0 +1,76 @@
+"""Network: a model's Ops and their wiring, as written or as a runtime executes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from costmodel.errors import ModelFormatError
+from costmodel.op import Op, Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One node of a Network.
+
+    Attributes:
+        name: unique within the network.
+        op: its work.
+        inputs: tensor names read, activations only, in operand order.
+        outputs: tensor names written.
+        covers: layers of the network as written that this executed kernel carries out.
+        share: share of the run time seen while lowering, 0 to 1; NaN when nobody looked.
+    """
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    covers: tuple[str, ...] = ()
+    share: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A model's layers in an order in which they can run.
+
+    Attributes:
+        name: the model's name, for people.
+        layers: the nodes; each reads only tensors written before it.
+        inputs: sizes of the tensors the model is fed.
+        outputs: names of the tensors it returns.
+        unread: layers that could not become Ops, each with its reason.
+        unread_shares: share of the run time of each ``unread`` layer where it was seen.
+        source: ``written``, ``lowered`` (asked from the runtime) or ``anticipated`` (by rule).
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    inputs: Mapping[str, Shape] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    unread_shares: Mapping[str, float] = field(default_factory=dict)
+    source: str = "written"
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """The Ops in execution order, one per layer."""
+        return tuple(layer.op for layer in self.layers)
+
+    def check(self) -> None:
+        """Raise ``ModelFormatError`` unless names are unique and every read tensor exists."""
+        known = set(self.inputs)
+        names: set[str] = set()
+        for layer in self.layers:
+            if layer.name in names:
+                message = f"Network {self.name!r} has two layers named {layer.name!r}."
+                raise ModelFormatError(message)
+            names.add(layer.name)
+            missing = [name for name in layer.inputs if name not in known]
+            if missing:
+                message = (
+                    f"Layer {layer.name!r} of network {self.name!r} reads {missing[0]!r}, "
+                    "which no earlier layer writes and the model is not fed."
+                )
+                raise ModelFormatError(message)
+            known.update(layer.outputs)

@@ -1,0 +1,350 @@
+"""Op: one executed kernel's work with all sizes filled in; the key of every table."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import msgspec
+
+from costmodel.errors import InvalidInputError
+
+Shape = tuple[int, ...]
+Attribute = int | float | str | tuple[int | float, ...]
+Constant = tuple[int | float, ...]
+
+#: Convolution kinds; everything that has a kernel window, a stride and channel groups.
+CONV_KINDS = frozenset({"conv", "conv_transpose"})
+#: Matrix products.
+MATMUL_KINDS = frozenset({"gemm", "matmul"})
+#: Window reductions without weights.
+POOL_KINDS = frozenset({"max_pool", "average_pool", "global_average_pool", "global_max_pool"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One executed kernel's work, complete enough to rebuild the kernel alone.
+
+    Shapes are the *physical* ones: in a blocked layout the channel axis is already padded to the
+    block, because that is what the kernel works on (60 and 64 channels are then one Op, as they are
+    one amount of work).
+
+    Attributes:
+        kind: the field's plain name: ``conv``, ``gemm``, ``max_pool``, ``concat``, ``add``,
+            ``reorder_input``, ... or ``session`` for the fixed cost of one model run.
+        implementation: the runtime's own kernel name, e.g. ``com.microsoft.nchwc:Conv``; empty in
+            a network as written, before a runtime has chosen.
+        inputs: shapes of the activations read.
+        outputs: shapes of the activations written.
+        weights: shapes of constant float operands; a convolution's first is ``(out, in/groups, *kernel)``.
+        dtype: element type of the activations.
+        layout: ``nchw``, ``nhwc``, or a blocked ``nchw8c`` / ``nchw16c``.
+        stride: per spatial axis; empty where it does not apply.
+        pads: begin values, then end values, per spatial axis.
+        dilation: per spatial axis.
+        groups: channel groups of a convolution.
+        epilogue: what the runtime folded in, in order: ``("sum", "relu")``.
+        attributes: remaining sorted ``(name, value)`` pairs that the kernel needs.
+        operands: order of operands, one letter each: ``d`` data, ``w`` weight, ``c`` constant,
+            ``-`` absent; empty means all data, then all weights, then all constants.
+        constants: values of small constant operands (axes, pads, scales ...).
+        input_dtypes: element types of ``inputs`` where they differ from ``dtype``; else empty.
+        constant_dtypes: element types of ``constants`` where they are not ``int64``; else empty.
+
+    >>> op = conv_op(in_channels=16, out_channels=32, size=(8, 8), kernel=(3, 3))
+    >>> op.outputs, op.macs
+    (((1, 32, 8, 8),), 294912)
+    """
+
+    kind: str
+    implementation: str = ""
+    inputs: tuple[Shape, ...] = ()
+    outputs: tuple[Shape, ...] = ()
+    weights: tuple[Shape, ...] = ()
+    dtype: str = "float32"
+    layout: str = "nchw"
+    stride: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    epilogue: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+    operands: str = ""
+    constants: tuple[Constant, ...] = ()
+    input_dtypes: tuple[str, ...] = ()
+    constant_dtypes: tuple[str, ...] = ()
+
+    @property
+    def batch(self) -> int:
+        """Leading axis of the first input; 1 where there is none."""
+        return self.inputs[0][0] if self.inputs and self.inputs[0] else 1
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the first input (axis 1; the last axis in ``nhwc`` or for 2-D inputs)."""
+        return _channels(self.inputs[0], self.layout) if self.inputs else 1
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the first output."""
+        return _channels(self.outputs[0], self.layout) if self.outputs else 1
+
+    @property
+    def spatial_in(self) -> Shape:
+        """Spatial sizes of the first input; empty below three axes."""
+        return _spatial(self.inputs[0], self.layout) if self.inputs else ()
+
+    @property
+    def spatial_out(self) -> Shape:
+        """Spatial sizes of the first output; empty below three axes."""
+        return _spatial(self.outputs[0], self.layout) if self.outputs else ()
+
+    @property
+    def kernel(self) -> Shape:
+        """Window sizes of a convolution or pool; empty for other kinds."""
+        if self.kind in CONV_KINDS and self.weights:
+            return self.weights[0][2:]
+        window = dict(self.attributes).get("kernel_shape", ())
+        return tuple(int(k) for k in window) if isinstance(window, tuple) else ()
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each group of a convolution reads one channel."""
+        return self.kind in CONV_KINDS and self.groups > 1 and self.weights[0][1] == 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and matrix products; 0 for kinds that have none."""
+        if self.kind == "conv":
+            return prod(self.outputs[0]) * prod(self.weights[0][1:])
+        if self.kind == "conv_transpose":
+            return prod(self.inputs[0]) * prod(self.weights[0][1:])
+        if self.kind in MATMUL_KINDS:
+            return prod(self.outputs[0]) * self._contraction
+        return 0
+
+    @property
+    def _contraction(self) -> int:
+        """Length of the summed axis of a matrix product."""
+        attributes = dict(self.attributes)
+        first = self.inputs[0] if self.inputs else self.weights[0]
+        axis = -2 if attributes.get("transA", 0) and len(first) > 1 else -1
+        return first[axis] if first else 1
+
+    @property
+    def num_weights(self) -> int:
+        """Constant float elements read."""
+        return sum(prod(shape) for shape in self.weights)
+
+    @property
+    def num_input_elements(self) -> int:
+        """Activation elements read."""
+        return sum(prod(shape) for shape in self.inputs)
+
+    @property
+    def num_output_elements(self) -> int:
+        """Activation elements written."""
+        return sum(prod(shape) for shape in self.outputs)
+
+    @property
+    def digest(self) -> str:
+        """Stable 16-digit name of this Op, the same in every process and on every machine."""
+        return _digest(self)
+
+    @property
+    def label(self) -> str:
+        """One short line for people: kind, channels, sizes, kernel, path."""
+        return describe(self)
+
+
+def _channels(shape: Shape, layout: str) -> int:
+    if len(shape) < 2:
+        return 1
+    return shape[-1] if layout == "nhwc" or len(shape) == 2 else shape[1]
+
+
+def _spatial(shape: Shape, layout: str) -> Shape:
+    if len(shape) < 3:
+        return ()
+    return shape[1:-1] if layout == "nhwc" else shape[2:]
+
+
+@functools.lru_cache(maxsize=200_000)
+def _digest(op: Op) -> str:
+    return hashlib.blake2b(encode_op(op), digest_size=8).hexdigest()
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Op)
+_DEFAULTS = {
+    name: field.default for name, field in Op.__dataclass_fields__.items() if name != "kind"
+}
+
+
+def op_fields(op: Op) -> dict[str, object]:
+    """Fields of ``op`` that differ from their default: its JSON form.
+
+    >>> op_fields(Op(kind="add", inputs=((1, 8),), outputs=((1, 8),)))
+    {'kind': 'add', 'inputs': ((1, 8),), 'outputs': ((1, 8),)}
+    """
+    fields: dict[str, object] = {"kind": op.kind}
+    for name, default in _DEFAULTS.items():
+        value = getattr(op, name)
+        if value != default:
+            fields[name] = value
+    return fields
+
+
+def encode_op(op: Op) -> bytes:
+    """JSON of ``op``, defaults left out."""
+    return _ENCODER.encode(op_fields(op))
+
+
+def decode_op(text: bytes | str) -> Op:
+    """Op from its JSON.
+
+    Raises:
+        InvalidInputError: if a field is missing, unknown to its type, or malformed.
+    """
+    try:
+        return _DECODER.decode(text)
+    except msgspec.MsgspecError as error:
+        message = f"This is not an Op: {error}. Expected the JSON that a latency table holds."
+        raise InvalidInputError(message) from error
+
+
+def describe(op: Op) -> str:
+    """One short line for people.
+
+    >>> describe(conv_op(in_channels=16, out_channels=32, size=(8, 8), kernel=(3, 3)))
+    'conv 3x3 16->32 @8x8'
+    """
+    parts = [op.kind]
+    if op.kernel:
+        parts.append("x".join(map(str, op.kernel)))
+    if op.kind in CONV_KINDS or op.kind in MATMUL_KINDS:
+        parts.append(f"{op.in_channels}->{op.out_channels}")
+    elif op.inputs:
+        parts.append(str(op.in_channels))
+    if op.spatial_in:
+        parts.append("@" + "x".join(map(str, op.spatial_in)))
+    if op.stride and set(op.stride) != {1}:
+        parts.append(f"s{op.stride[0]}")
+    if op.dilation and set(op.dilation) != {1}:
+        parts.append(f"d{op.dilation[0]}")
+    if op.groups > 1:
+        parts.append("dw" if op.is_depthwise else f"g{op.groups}")
+    if op.batch > 1:
+        parts.append(f"n{op.batch}")
+    parts.extend(f"+{item}" for item in op.epilogue)
+    if op.layout != "nchw":
+        parts.append(op.layout)
+    return " ".join(parts)
+
+
+def conv_op(
+    *,
+    in_channels: int,
+    out_channels: int,
+    size: Shape,
+    kernel: Shape,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    batch: int = 1,
+    padding: Literal["same", "valid"] = "same",
+    bias: bool = True,
+    epilogue: tuple[str, ...] = (),
+) -> Op:
+    """A convolution as a network writes it, before a runtime has chosen a kernel.
+
+    Args:
+        in_channels: channels read.
+        out_channels: channels written.
+        size: spatial input sizes.
+        kernel: window sizes, as many as ``size``.
+        stride: step of the window, the same on every axis.
+        dilation: spacing of the window's taps, the same on every axis.
+        groups: channel groups; ``in_channels`` of them is a depthwise convolution.
+        batch: images at once.
+        padding: ``same`` keeps ``size / stride``; ``valid`` pads nothing.
+        bias: whether a bias vector is added.
+        epilogue: activation or sum folded in.
+
+    Raises:
+        InvalidInputError: if a size is not positive or channels do not divide into the groups.
+    """
+    if min((in_channels, out_channels, groups, stride, dilation, batch, *size, *kernel)) < 1:
+        message = (
+            "Every size of a convolution must be at least 1. Received: "
+            f"in_channels={in_channels}, out_channels={out_channels}, size={size}, "
+            f"kernel={kernel}, stride={stride}, dilation={dilation}, groups={groups}, batch={batch}."
+        )
+        raise InvalidInputError(message)
+    if in_channels % groups or out_channels % groups:
+        message = (
+            f"Channels must divide into the groups. Received: in_channels={in_channels}, "
+            f"out_channels={out_channels}, groups={groups}."
+        )
+        raise InvalidInputError(message)
+    reach = tuple((k - 1) * dilation + 1 for k in kernel)
+    if padding == "same":
+        out = tuple(-(-s // stride) for s in size)
+        total = tuple(
+            max(0, (o - 1) * stride + r - s) for o, r, s in zip(out, reach, size, strict=True)
+        )
+        pads = tuple(t // 2 for t in total) + tuple(t - t // 2 for t in total)
+    else:
+        out = tuple((s - r) // stride + 1 for s, r in zip(size, reach, strict=True))
+        pads = (0,) * (2 * len(size))
+        if min(out) < 1:
+            message = f"The window {reach} does not fit into the input {size} without padding."
+            raise InvalidInputError(message)
+    weight = (out_channels, in_channels // groups, *kernel)
+    return Op(
+        kind="conv",
+        inputs=((batch, in_channels, *size),),
+        outputs=((batch, out_channels, *out),),
+        weights=(weight, (out_channels,)) if bias else (weight,),
+        stride=(stride,) * len(size),
+        pads=pads,
+        dilation=(dilation,) * len(size),
+        groups=groups,
+        epilogue=epilogue,
+    )
+
+
+#: The fixed cost of one run of a model, whatever is in it.
+SESSION = "session"
+#: A whole network timed as one row; never priced, used to calibrate totals.
+MODEL = "model"
+
+
+def model_op(name: str, file_digest: str, ops: tuple[Op, ...]) -> Op:
+    """The row under which a whole network's own time is kept in a table.
+
+    Args:
+        name: the network's name.
+        file_digest: digest of the model file and its bound sizes.
+        ops: the Ops its runtime executes; kept as ``digest*count`` pairs.
+    """
+    counts: dict[str, int] = {}
+    for op in ops:
+        counts[op.digest] = counts.get(op.digest, 0) + 1
+    listing = " ".join(f"{digest}*{count}" for digest, count in sorted(counts.items()))
+    return Op(kind=MODEL, implementation=file_digest, attributes=(("name", name), ("ops", listing)))
+
+
+def model_op_counts(op: Op) -> dict[str, int]:
+    """How often each Op, by digest, runs in the network of a ``model`` row.
+
+    >>> add = Op(kind="add", inputs=((1, 8),), outputs=((1, 8),))
+    >>> model_op_counts(model_op("m", "0", (add, add))) == {add.digest: 2}
+    True
+    """
+    listing = str(dict(op.attributes).get("ops", ""))
+    pairs = (item.split("*") for item in listing.split())
+    return {digest: int(count) for digest, count in pairs}

@@ -1,0 +1,1 @@
+"""The profiler: rounds, a worker process, a lock, resume."""

@@ -1,0 +1,1 @@
+"""Readers: one file per model format, each giving the same neutral Network."""

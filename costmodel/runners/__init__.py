@@ -1,0 +1,1 @@
+"""Runners: one file or folder per runtime, each an entry point."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime: lowering, rebuilding one kernel alone, timing."""

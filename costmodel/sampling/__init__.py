@@ -1,0 +1,1 @@
+"""Which Ops to measure."""

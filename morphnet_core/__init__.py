@@ -1,0 +1,1 @@
+"""MorphNet on Keras 3, priced by any cost model of ``costmodel``."""
