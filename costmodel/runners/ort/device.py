@@ -1,0 +1,110 @@
+"""Describes this machine to ONNX Runtime's tables: processor, instruction set, caches, state."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from costmodel.device import Device
+
+_CPUINFO = Path("/proc/cpuinfo")
+_CPU0 = Path("/sys/devices/system/cpu/cpu0")
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+
+
+def this_device(threads: int, version: str, options: Mapping[str, str]) -> Device:
+    """The machine this process runs on, as ONNX Runtime's CPU provider sees it.
+
+    Args:
+        threads: intra-op threads.
+        version: of ONNX Runtime.
+        options: settings that change what is executed.
+    """
+    info = _cpuinfo()
+    return Device(
+        name=processor_name(info),
+        runtime="onnxruntime",
+        runtime_version=version,
+        provider="CPUExecutionProvider",
+        isa=instruction_set(info),
+        threads=threads,
+        caches=cache_sizes(),
+        options=tuple(sorted(options.items())),
+        state=machine_state(info),
+    )
+
+
+def _cpuinfo() -> dict[str, str]:
+    """First processor's entries; empty where the system has no such file."""
+    if not _CPUINFO.exists():
+        return {}
+    first = _CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n", maxsplit=1)[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def processor_name(info: Mapping[str, str]) -> str:
+    """Model name with family and model number, which cloud names such as ``AMD EPYC`` leave open.
+
+    >>> processor_name({"model name": "AMD EPYC", "cpu family": "25", "model": "17"})
+    'AMD EPYC family 25 model 17'
+    """
+    name = info.get("model name") or info.get("Hardware") or platform.processor()
+    name = name or platform.machine()
+    numbers = [f"{key} {info[field]}" for key, field in _NUMBERS if info.get(field)]
+    return " ".join([name, *numbers])
+
+
+_NUMBERS = (("family", "cpu family"), ("model", "model"))
+
+
+def instruction_set(info: Mapping[str, str]) -> str:
+    """The vector instructions that decide ONNX Runtime's kernels and channel block.
+
+    >>> instruction_set({"flags": "fma avx2"}), instruction_set({"Features": "asimd"})
+    ('avx2', 'neon')
+    """
+    flags = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
+    if flags >= _AVX512:
+        return "avx512"
+    if {"avx2", "fma"} <= flags:
+        return "avx2"
+    if "asimd" in flags or platform.machine() in {"arm64", "aarch64"}:
+        return "neon"
+    return "sse" if platform.machine() in {"x86_64", "AMD64"} else platform.machine()
+
+
+def cache_sizes() -> tuple[int, ...]:
+    """Data and unified cache sizes in bytes, level 1 upward; empty where unknown."""
+    sizes: dict[int, int] = {}
+    for index in sorted(_CPU0.glob("cache/index*")):
+        try:
+            if (index / "type").read_text().strip() == "Instruction":
+                continue
+            level = int((index / "level").read_text())
+            text = (index / "size").read_text().strip()
+            sizes[level] = int(text.rstrip("KM")) * (1024 if text.endswith("K") else 1 << 20)
+        except (OSError, ValueError):
+            continue
+    return tuple(sizes[level] for level in sorted(sizes))
+
+
+def machine_state(info: Mapping[str, str]) -> dict[str, str]:
+    """What the machine was doing: governor, clocks, load, kernel, hypervisor, date."""
+    state = {
+        "cores": str(psutil.cpu_count(logical=True) or 0),
+        "system": f"{platform.system()} {platform.release()}",
+        "hypervisor": "yes" if "hypervisor" in info.get("flags", "").split() else "no",
+        "load": f"{psutil.getloadavg()[0]:.2f}",
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if info.get("cpu MHz"):
+        state["mhz"] = info["cpu MHz"]
+    governor = _CPU0 / "cpufreq" / "scaling_governor"
+    if governor.exists():
+        state["governor"] = governor.read_text().strip()
+    return state

@@ -1,0 +1,230 @@
+"""Asks ONNX Runtime which kernels it executes for a model, from its own optimised graph."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from costmodel.errors import ModelFormatError
+from costmodel.network import Layer, Network
+from costmodel.op import SESSION, Op, Shape
+from costmodel.runners.ort.operands import NCHWC, Tensor, op_from_node
+from costmodel.runners.ort.session import DTYPES, make_session, random_input, session_options
+
+#: Runs made to learn each kernel's share of time; the least time of each counts.
+_RUNS = 3
+_SUFFIX = "_kernel_time"
+#: Nodes that run a graph inside: their kernels are not Ops of this network.
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
+def lower(model: onnx.ModelProto, name: str, threads: int, block: int) -> Network:
+    """The executed Ops of a model whose input sizes are all bound.
+
+    Args:
+        model: as the user wrote it.
+        name: the network's name.
+        threads: intra-op threads of the sessions.
+        block: channel block of the NCHWc layout on this machine.
+
+    Raises:
+        ModelFormatError: if the runtime cannot load or run the model.
+    """
+    with TemporaryDirectory(prefix="costmodel-") as folder:
+        executed = _optimised(model, name, threads, Path(folder))
+        tensors, times = _run_profiled(executed, name, threads, Path(folder))
+    return _network(model, executed, tensors, times, name=name, block=block)
+
+
+def _optimised(model: onnx.ModelProto, name: str, threads: int, folder: Path) -> onnx.ModelProto:
+    """The graph after all optimisations, nodes named by their position."""
+    source, target = folder / "model.onnx", folder / "optimised.onnx"
+    options = session_options(threads, optimise=True)
+    options.optimized_model_filepath = str(target)
+    try:
+        source.write_bytes(model.SerializeToString())
+        session = make_session(str(source), options)
+        fed = {item.name for item in session.get_inputs()}
+        del session
+        executed = onnx.load(str(target))
+    except ValueError as error:
+        message = f"{name}: the model is larger than 2 GB with its weights: {error}."
+        raise ModelFormatError(message) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        message = f"{name}: ONNX Runtime cannot load this model: {error}"
+        raise ModelFormatError(message) from error
+    for index, node in enumerate(executed.graph.node):
+        node.name = f"n{index}"
+    # Optimised files of old models list folded-away constants as inputs.
+    kept = [item for item in executed.graph.input if item.name in fed]
+    del executed.graph.input[:]
+    executed.graph.input.extend(kept)
+    executed.ir_version = max(executed.ir_version, 8)
+    return executed
+
+
+def _run_profiled(
+    executed: onnx.ModelProto, name: str, threads: int, folder: Path
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Shape of every tensor and time of every node, from a few profiled runs."""
+    path = folder / "executed.onnx"
+    onnx.save(executed, str(path))
+    options = session_options(threads, optimise=False)
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "profile")
+    try:
+        session = make_session(str(path), options)
+        feed = {
+            item.name: random_input(tuple(item.shape), DTYPES[item.type[7:-1]])
+            for item in session.get_inputs()
+        }
+        for _ in range(_RUNS):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        message = f"{name}: ONNX Runtime loads this model but cannot run it: {error}"
+        raise ModelFormatError(message) from error
+    tensors = {k: Tensor(shape=tuple(v.shape), dtype=str(v.dtype)) for k, v in feed.items()}
+    for constant in executed.graph.initializer:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(constant.data_type)
+        tensors[constant.name] = Tensor(shape=tuple(constant.dims), dtype=str(dtype))
+    outputs = {node.name: [o for o in node.output if o] for node in executed.graph.node}
+    times: dict[str, float] = {}
+    for event in events:
+        node = event["name"].removesuffix(_SUFFIX)
+        if event.get("cat") != "Node" or node == event["name"] or node not in outputs:
+            continue
+        times[node] = min(times.get(node, float("inf")), event["dur"] * 1e-3)
+        for output, entry in zip(outputs[node], event["args"]["output_type_shape"], strict=False):
+            tensors[output] = _tensor(entry)
+    return tensors, times
+
+
+def _tensor(entry: Mapping[str, list[int]]) -> Tensor:
+    ((dtype, shape),) = entry.items()
+    return Tensor(shape=tuple(shape), dtype=DTYPES.get(dtype, dtype))
+
+
+def _network(
+    written: onnx.ModelProto,
+    executed: onnx.ModelProto,
+    tensors: Mapping[str, Tensor],
+    times: Mapping[str, float],
+    *,
+    name: str,
+    block: int,
+) -> Network:
+    graph = executed.graph
+    initializers = {item.name: item for item in graph.initializer}
+    opset = max((o.version for o in executed.opset_import if o.domain in {"", "ai.onnx"}), default=1)
+    covers = _covers(written.graph, graph)
+    total = sum(times.values()) or 1.0
+    layers: list[Layer] = []
+    unread: dict[str, str] = {}
+    shares: dict[str, float] = {}
+    for node in graph.node:
+        title = covers.get(node.name, (f"{node.op_type}_{node.name[1:]}",))[-1]
+        title = title if title not in unread else f"{title}_{node.name[1:]}"
+        share = times.get(node.name, 0.0) / total
+        reason = _unreadable(node, tensors)
+        if reason:
+            unread[title] = reason
+            shares[title] = share
+            continue
+        op = op_from_node(node, tensors, initializers, opset=opset, block=block)
+        layers.append(
+            Layer(
+                name=f"{title}/{node.name}",
+                op=op,
+                inputs=tuple(i for i in node.input if i and i not in initializers),
+                outputs=tuple(o for o in node.output if o),
+                covers=covers.get(node.name, ()),
+                share=share,
+            )
+        )
+    inputs = {item.name: tensors[item.name].shape for item in graph.input}
+    outputs = tuple(item.name for item in graph.output)
+    layers.append(Layer(name=SESSION, op=session_op(len(inputs), len(outputs)), share=0.0))
+    return Network(
+        name=name,
+        layers=tuple(layers),
+        inputs=inputs,
+        outputs=outputs,
+        unread=unread,
+        unread_shares=shares,
+        source="lowered",
+    )
+
+
+def session_op(num_inputs: int, num_outputs: int) -> Op:
+    """The fixed cost of one run; it depends on how many tensors cross the border, not on their sizes."""
+    one: Shape = (1,)
+    return Op(kind=SESSION, inputs=(one,) * num_inputs, outputs=(one,) * num_outputs)
+
+
+def _unreadable(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> str:
+    """Why a node cannot become an Op; empty when it can."""
+    if node.op_type in CONTROL_FLOW:
+        return f"{node.op_type} runs a graph inside, whose work depends on its data"
+    names = [n for n in (*node.input, *node.output) if n]
+    missing = [n for n in names if n not in tensors]
+    if missing:
+        return f"{node.op_type}: the size of {missing[0]!r} is not known, or it never ran"
+    if any(tensors[n].dtype == "str" for n in names):
+        return f"{node.op_type} works on text"
+    return ""
+
+
+def _covers(
+    written: onnx.GraphProto, executed: onnx.GraphProto
+) -> dict[str, tuple[str, ...]]:
+    """Which layers as written each executed node carries out.
+
+    A fused kernel keeps the name of its last tensor, so each written node belongs to the first
+    executed node found downstream of it; layout conversions cover nothing.
+    """
+    producer = {o: node.name for node in executed.node for o in node.output if o}
+    final = {item.name for item in executed.output}
+    renamed = _renamed(executed, producer)
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in written.node:
+        for item in node.input:
+            readers[item].append(node)
+    covered: dict[str, list[str]] = defaultdict(list)
+    home: dict[int, str] = {}
+    for index, node in reversed(list(enumerate(written.node))):
+        target = next((renamed.get(o) or producer.get(o) for o in node.output if o in producer or o in renamed), None)
+        if target is None:
+            heirs = [home[id(r)] for o in node.output for r in readers[o] if id(r) in home]
+            target = heirs[0] if heirs and not set(node.output) & final else None
+        if target is not None:
+            home[id(node)] = target
+            covered[target].append(node.name or f"{node.op_type}_{index}")
+    return {name: tuple(reversed(items)) for name, items in covered.items()}
+
+
+def _renamed(executed: onnx.GraphProto, producer: Mapping[str, str]) -> dict[str, str]:
+    """Tensors written by a ReorderOutput belong to the kernel before it."""
+    found = {}
+    for node in executed.node:
+        if node.domain == NCHWC and node.op_type == "ReorderOutput":
+            before: Any = producer.get(node.input[0])
+            if before:
+                found[node.output[0]] = before
+    return found
+
+
+def runtime_version() -> str:
+    """Version of the installed runtime."""
+    return str(onnxruntime.__version__)

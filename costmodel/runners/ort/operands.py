@@ -1,0 +1,199 @@
+"""Translates between a node of an optimised graph and an Op, both ways for the same facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import onnx
+from onnx import helper, numpy_helper
+
+from costmodel.op import CONV_KINDS, POOL_KINDS, Attribute, Constant, Op, Shape
+
+NCHWC = "com.microsoft.nchwc"
+
+#: Plain names of kernels whose snake-cased type would not be the field's word.
+KINDS = {
+    "FusedConv": "conv",
+    "ConvTranspose": "conv_transpose",
+    "FusedGemm": "gemm",
+    "MatMul": "matmul",
+    "FusedMatMul": "matmul",
+    "BatchNormalization": "batch_norm",
+    "LRN": "lrn",
+    "Upsample": "resize",
+    "PRelu": "prelu",
+    "InstanceNormalization": "instance_norm",
+    "LayerNormalization": "layer_norm",
+}
+
+#: Kernels whose behaviour or operands changed between opsets: the version is part of the work.
+VERSIONED = frozenset(
+    "Clip Dropout Pad ReduceMax ReduceMean ReduceMin ReduceSum Resize Slice Softmax Split Squeeze "
+    "TopK Unsqueeze Upsample LogSoftmax Hardmax BatchNormalization GroupNormalization".split()
+)
+#: Kernels whose small float operands are settings rather than weights.
+FLOAT_SETTINGS = frozenset({"Resize", "Upsample", "Clip", "Pad"})
+#: Constant operands up to this many elements are kept by value.
+SMALL = 64
+#: Attributes that have a field of their own, or that the shapes already say.
+_FIELDS = frozenset({"strides", "pads", "dilations", "group", "auto_pad", "activation"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """Shape and element type of a tensor, as numpy names it."""
+
+    shape: Shape
+    dtype: str = "float32"
+
+
+def kind_of(op_type: str) -> str:
+    """Plain name of a kernel.
+
+    >>> kind_of("ReorderInput"), kind_of("FusedGemm")
+    ('reorder_input', 'gemm')
+    """
+    return KINDS.get(op_type) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", op_type).lower()
+
+
+def op_from_node(
+    node: onnx.NodeProto,
+    tensors: Mapping[str, Tensor],
+    initializers: Mapping[str, onnx.TensorProto],
+    *,
+    opset: int,
+    block: int,
+) -> Op:
+    """The work of one executed node.
+
+    Args:
+        node: from the runtime's optimised graph.
+        tensors: shape and type of every tensor by name.
+        initializers: constants by name.
+        opset: of the default domain.
+        block: channel block of the NCHWc layout on this machine.
+    """
+    slots = [_slot(node, name, tensors, initializers) for name in node.input]
+    while slots and slots[-1][0] == "-":
+        slots.pop()
+    kind = kind_of(node.op_type)
+    attributes = {item.name: _attribute(item) for item in node.attribute}
+    data = [tensors[name] for letter, name, _ in slots if letter == "d"]
+    outputs = tuple(tensors[name].shape for name in node.output if name)
+    weights = tuple(tensors[name].shape for letter, name, _ in slots if letter == "w")
+    dtype = data[0].dtype if data else tensors[node.output[0]].dtype
+    constants = [(tensors[name].dtype, value) for letter, name, value in slots if letter == "c"]
+    fields: dict[str, object] = {}
+    if kind in CONV_KINDS | POOL_KINDS and not kind.startswith("global"):
+        fields = _window_fields(kind, attributes, data[0].shape, outputs[0], weights)
+    if node.domain in {"", "ai.onnx"} and node.op_type in VERSIONED:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+        attributes["since"] = schema.since_version
+    letters = "".join(letter for letter, _, _ in slots)
+    default = "d" * len(data) + "w" * len(weights) + "c" * len(constants)
+    input_dtypes = tuple(item.dtype for item in data)
+    constant_dtypes = tuple(item for item, _ in constants)
+    return Op(
+        kind=kind,
+        implementation=f"{node.domain}:{node.op_type}" if node.domain else node.op_type,
+        inputs=tuple(item.shape for item in data),
+        outputs=outputs,
+        weights=weights,
+        dtype=dtype,
+        layout=f"nchw{block}c" if node.domain == NCHWC else "nchw",
+        epilogue=_epilogue(kind, letters, attributes),
+        attributes=_rest(kind, attributes),
+        operands="" if letters == default else letters,
+        constants=tuple(value for _, value in constants),
+        input_dtypes=input_dtypes if set(input_dtypes) - {dtype} else (),
+        constant_dtypes=constant_dtypes if set(constant_dtypes) - {"int64"} else (),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _slot(
+    node: onnx.NodeProto,
+    name: str,
+    tensors: Mapping[str, Tensor],
+    initializers: Mapping[str, onnx.TensorProto],
+) -> tuple[str, str, Constant]:
+    """Letter, tensor name and, for constants, values of one operand."""
+    if not name:
+        return "-", name, ()
+    if name not in initializers:
+        return "d", name, ()
+    tensor = tensors[name]
+    is_float = tensor.dtype.startswith(("float", "bfloat"))
+    small = prod(tensor.shape) <= SMALL
+    if small and (not is_float or node.op_type in FLOAT_SETTINGS):
+        values = numpy_helper.to_array(initializers[name]).ravel().tolist()
+        return "c", name, tuple(values)
+    return ("w" if is_float else "d"), name, ()
+
+
+def _attribute(item: onnx.AttributeProto) -> Attribute:
+    value = helper.get_attribute_value(item)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, list):
+        return tuple(value)
+    return value  # type: ignore[no-any-return]
+
+
+def _window_fields(
+    kind: str,
+    attributes: Mapping[str, Attribute],
+    data: Shape,
+    output: Shape,
+    weights: Sequence[Shape],
+) -> dict[str, object]:
+    """Stride, pads, dilation and groups as numbers, automatic padding resolved."""
+    rank = len(data) - 2
+    ones = (1,) * rank
+    window = attributes.get("kernel_shape") or (weights[0][2:] if weights else ones)
+    kernel = tuple(int(k) for k in window) if isinstance(window, tuple) else ones
+    stride = _ints(attributes.get("strides"), ones)
+    dilation = _ints(attributes.get("dilations"), ones)
+    pads = _ints(attributes.get("pads"), (0,) * (2 * rank))
+    auto = attributes.get("auto_pad", "NOTSET")
+    if auto in {"SAME_UPPER", "SAME_LOWER"}:
+        begin, end = [], []
+        for axis in range(rank):
+            reach = (kernel[axis] - 1) * dilation[axis] + 1
+            total = max(0, (output[2 + axis] - 1) * stride[axis] + reach - data[2 + axis])
+            less, more = total // 2, total - total // 2
+            begin.append(less if auto == "SAME_UPPER" else more)
+            end.append(more if auto == "SAME_UPPER" else less)
+        pads = (*begin, *end)
+    group = attributes.get("group", 1)
+    return {
+        "stride": stride,
+        "pads": pads,
+        "dilation": dilation,
+        "groups": group if isinstance(group, int) and kind in CONV_KINDS else 1,
+    }
+
+
+def _ints(value: Attribute | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(v) for v in value) if isinstance(value, tuple) and value else default
+
+
+def _epilogue(kind: str, letters: str, attributes: Mapping[str, Attribute]) -> tuple[str, ...]:
+    folded = ["sum"] if kind == "conv" and letters.count("d") > 1 else []
+    activation = attributes.get("activation")
+    if isinstance(activation, str) and activation:
+        folded.append(activation.lower())
+    return tuple(folded)
+
+
+def _rest(kind: str, attributes: Mapping[str, Attribute]) -> tuple[tuple[str, Attribute], ...]:
+    """Attributes no field holds, defaults that change nothing left out."""
+    skip = set(_FIELDS) if kind in CONV_KINDS | POOL_KINDS else {"activation"}
+    if kind in CONV_KINDS:
+        skip.add("kernel_shape")
+    harmless = {("ceil_mode", 0), ("storage_order", 0), ("count_include_pad", 0)}
+    pairs = ((name, value) for name, value in sorted(attributes.items()) if name not in skip)
+    return tuple(pair for pair in pairs if pair not in harmless)

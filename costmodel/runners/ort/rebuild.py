@@ -1,0 +1,261 @@
+"""Rebuilds one Op as a graph of its own: the same kernel, in the same layout, R times over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from costmodel.errors import UnsupportedOpError
+from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
+from costmodel.runners.ort.operands import Tensor
+from costmodel.runners.ort.session import random_input
+
+#: Opset of rebuilt graphs whose kernel did not change between opsets.
+OPSET = 13
+_IR = 8
+#: Kernels that only relabel memory: timed in a chain that goes there and back.
+RELABEL = frozenset({"reshape", "flatten", "squeeze", "unsqueeze"})
+#: Elementwise kernels work in place in a network, so their replicas form a chain.
+_NO_CHAIN = frozenset({"gather", "slice", "pad", "concat", "transpose", "resize"})
+#: Largest graph input and weight that is rebuilt.
+MAX_BYTES = 1 << 31
+
+_ELEMENT = {
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+    "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
+    "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32,
+    "int16": TensorProto.INT16,
+    "int8": TensorProto.INT8,
+    "uint8": TensorProto.UINT8,
+    "uint16": TensorProto.UINT16,
+    "uint32": TensorProto.UINT32,
+    "uint64": TensorProto.UINT64,
+    "bool": TensorProto.BOOL,
+}
+
+
+@cache
+def _pool() -> NDArray[np.float32]:
+    """Standard normal numbers that every weight is cut from: drawing them anew would cost more than timing."""
+    return np.random.default_rng(7).standard_normal(1 << 22, dtype=np.float32)
+
+
+def rebuild(op: Op, replicas: int) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+    """A model that executes ``op`` exactly ``replicas`` times per run (``RELABEL`` kinds: twice that).
+
+    Each replica's output is read by a ``Shape`` node, so that its memory is handed to the next one
+    as in a real network; without a reader the runtime keeps them all and the caches overflow.
+
+    Args:
+        op: an Op that lowering returned.
+        replicas: copies of the kernel in the graph.
+
+    Returns:
+        The serialised model and its input values.
+
+    Raises:
+        UnsupportedOpError: if the Op cannot be rebuilt, with the reason.
+    """
+    if op.kind == SESSION:
+        return _session_graph(op)
+    tensors = (*op.inputs, *op.outputs, *op.weights)
+    if max((prod(shape) for shape in tensors), default=0) * 4 > MAX_BYTES:
+        message = f"{op.label}: a tensor is larger than {MAX_BYTES >> 30} GiB."
+        raise UnsupportedOpError(message)
+    if not op.implementation:
+        message = f"{op.label} is as written; only executed Ops, from `lower`, can be timed."
+        raise UnsupportedOpError(message)
+    return _Graph(op).build(replicas)
+
+
+def _session_graph(op: Op) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+    """As many tiny inputs and outputs as the network has, and nothing to compute."""
+    num_in, num_out = max(1, len(op.inputs)), max(1, len(op.outputs))
+    names = [f"x{i}" for i in range(num_in)]
+    nodes = [helper.make_node("Identity", [names[i % num_in]], [f"y{i}"]) for i in range(num_out)]
+    make = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        SESSION,
+        [make(name, TensorProto.FLOAT, [1]) for name in names],
+        [make(f"y{i}", TensorProto.FLOAT, [1]) for i in range(num_out)],
+    )
+    return _serialise(graph, OPSET), {name: np.ones(1, dtype=np.float32) for name in names}
+
+
+def _serialise(graph: onnx.GraphProto, opset: int) -> bytes:
+    domains = ("com.microsoft", "com.microsoft.nchwc")
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    model = helper.make_model(graph, opset_imports=imports)
+    model.ir_version = _IR
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+class _Graph:
+    """Collects operands and nodes of one rebuilt Op."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+        self.feed: dict[str, NDArray[np.generic]] = {}
+        self.inits: list[onnx.TensorProto] = []
+        self.offset = 0
+        dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
+        self.data = [Tensor(shape=s, dtype=d) for s, d in zip(op.inputs, dtypes, strict=True)]
+        letters = op.operands or (
+            "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
+        )
+        counts = {"d": 0, "w": 0, "c": 0}
+        self.slots: list[str] = []
+        for position, letter in enumerate(letters):
+            index = counts.get(letter, 0)
+            counts[letter] = index + 1
+            self.slots.append(self._operand(letter, index, position))
+
+    def _operand(self, letter: str, index: int, position: int) -> str:
+        """Create one operand and return its tensor name."""
+        op = self.op
+        if letter == "d":
+            name = f"x{index}"
+            self.feed[name] = random_input(self.data[index].shape, self.data[index].dtype)
+        elif letter == "w":
+            name = f"w{index}"
+            self.inits.append(self._weight(name, op.weights[index]))
+        elif letter == "c":
+            name = f"c{index}"
+            dtype = op.constant_dtypes[index] if op.constant_dtypes else "int64"
+            values = op.constants[index]
+            shape = () if self._is_scalar(position, values) else (len(values),)
+            self.inits.append(helper.make_tensor(name, _element(dtype), shape, list(values)))
+        else:
+            return ""
+        return name
+
+    def _is_scalar(self, position: int, values: Constant) -> bool:
+        """Whether a one-element constant is written as a scalar by its operator's definition."""
+        kind = self.op.kind
+        if len(values) != 1:
+            return False
+        if kind == "gather":
+            return len(self.op.outputs[0]) < len(self.op.inputs[0])
+        return kind == "clip" or (kind == "pad" and position == 2)
+
+    def _weight(self, name: str, shape: Shape) -> onnx.TensorProto:
+        """He-normal weights (He et al. 2015): activations keep their scale, so no denormals arise."""
+        count = prod(shape)
+        fan_in = prod(shape[1:]) if len(shape) > 1 else 1
+        pool = _pool()
+        start = self.offset % max(1, len(pool) - count)
+        self.offset += 8191
+        values = pool[start : start + count] if count <= len(pool) else np.resize(pool, count)
+        scale = np.float32((2.0 / max(1, fan_in)) ** 0.5) if len(shape) > 1 else np.float32(0.1)
+        scaled = (values * scale).astype(np.float32)
+        if len(shape) <= 1:
+            # Vectors are biases, scales and variances: positive, near one, valid for all of them.
+            scaled = np.abs(scaled) + np.float32(0.5)
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
+        tensor.raw_data = scaled.tobytes()
+        return tensor
+
+    def build(self, replicas: int) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+        nodes: list[onnx.NodeProto] = []
+        chain = self._chain_operand() if replicas > 1 else None
+        current = list(self.slots)
+        outs: list[str] = []
+        for index in range(replicas):
+            outs = [f"y{index}_{k}" for k in range(len(self.op.outputs))]
+            nodes.append(self._node(current, outs, index))
+            last = index == replicas - 1
+            if self.op.kind in RELABEL:
+                if not last:
+                    nodes.append(self._back(outs[0], f"b{index}", index))
+                    current[0] = f"b{index}"
+            elif chain is not None:
+                current[chain] = outs[0]
+            elif not last:
+                nodes.extend(helper.make_node("Shape", [o], [f"s_{o}"]) for o in outs)
+        if self.op.kind in RELABEL and replicas > 1:
+            shape = np.asarray(self.op.inputs[0], dtype=np.int64)
+            self.inits.append(onnx.numpy_helper.from_array(shape, "back"))
+        make = helper.make_tensor_value_info
+        element = _element(self._output_dtype())
+        graph = helper.make_graph(
+            nodes,
+            "op",
+            [make(n, _element(str(v.dtype)), v.shape) for n, v in self.feed.items()],
+            [make(n, element, s) for n, s in zip(outs, self.op.outputs, strict=True)],
+            self.inits,
+        )
+        since = dict(self.op.attributes).get("since", OPSET)
+        return _serialise(graph, int(since) if isinstance(since, int) else OPSET), self.feed
+
+    def _chain_operand(self) -> int | None:
+        """Position of the operand that in a network shares memory with the output, if any."""
+        op = self.op
+        if "sum" in op.epilogue:
+            positions = [i for i, name in enumerate(self.slots) if name.startswith("x")]
+            return positions[1]
+        elementwise = (
+            op.kind not in CONV_KINDS | POOL_KINDS | _NO_CHAIN
+            and len(op.outputs) == 1
+            and op.layout == "nchw"
+            and not op.kind.startswith("reorder")
+        )
+        for position, name in enumerate(self.slots):
+            if name.startswith("x") and elementwise and op.inputs[int(name[1:])] == op.outputs[0]:
+                return position
+        return None
+
+    def _node(self, inputs: Sequence[str], outputs: Sequence[str], index: int) -> onnx.NodeProto:
+        op = self.op
+        domain, _, op_type = op.implementation.rpartition(":")
+        node = helper.make_node(op_type, inputs, outputs, name=f"n{index}", domain=domain)
+        for name, value in self._attributes().items():
+            node.attribute.append(helper.make_attribute(name, value))
+        return node
+
+    def _attributes(self) -> dict[str, object]:
+        op = self.op
+        found: dict[str, object] = {k: v for k, v in op.attributes if k != "since"}
+        if op.kind in CONV_KINDS or (op.kind in POOL_KINDS and op.stride):
+            found |= {"strides": op.stride, "pads": op.pads}
+            if op.dilation and set(op.dilation) != {1}:
+                found["dilations"] = op.dilation
+        if op.kind in CONV_KINDS:
+            found |= {"group": op.groups, "kernel_shape": op.kernel}
+        activation = [item for item in op.epilogue if item != "sum"]
+        if activation:
+            found["activation"] = _ACTIVATIONS.get(activation[0], activation[0].capitalize())
+        return found
+
+    def _back(self, source: str, target: str, index: int) -> onnx.NodeProto:
+        return helper.make_node("Reshape", [source, "back"], [target], name=f"back{index}")
+
+    def _output_dtype(self) -> str:
+        op = self.op
+        if op.kind in {"equal", "less", "greater", "not", "and", "or", "greater_or_equal"}:
+            return "bool"
+        if op.kind in {"shape", "arg_max", "arg_min", "non_zero", "size"}:
+            return "int64"
+        if op.kind == "cast":
+            return _CAST.get(dict(op.attributes).get("to"), op.dtype)
+        return op.dtype
+
+
+_ACTIVATIONS = {"hardsigmoid": "HardSigmoid", "leakyrelu": "LeakyRelu"}
+_CAST = {number: name for name, number in _ELEMENT.items()}
+
+
+def _element(dtype: str) -> int:
+    if dtype not in _ELEMENT:
+        message = f"Element type {dtype!r} cannot be rebuilt. Known: {', '.join(sorted(_ELEMENT))}."
+        raise UnsupportedOpError(message)
+    return int(_ELEMENT[dtype])

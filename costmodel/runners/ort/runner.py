@@ -1,0 +1,121 @@
+"""OrtRunner: ONNX Runtime on this machine's CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+try:
+    import onnxruntime  # noqa: F401
+except ImportError as error:  # pragma: no cover - onnxruntime is in the base install
+    from costmodel.errors import MissingDependencyError
+
+    raise MissingDependencyError("onnxruntime", "all", "The runner 'ort'") from error
+
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError, UnsupportedOpError
+from costmodel.network import Network
+from costmodel.op import SESSION, Op
+from costmodel.runners.ort.device import this_device
+from costmodel.runners.ort.lower import lower, runtime_version, session_op
+from costmodel.runners.ort.model import bound_model
+from costmodel.runners.ort.rebuild import RELABEL, rebuild
+from costmodel.runners.ort.session import (
+    DTYPES,
+    SETTINGS,
+    SessionWorkload,
+    make_session,
+    random_input,
+    session_options,
+)
+
+#: Channel block of the NCHWc layout per instruction set, as MLAS chooses it.
+BLOCKS = {"avx512": 16, "avx2": 8}
+#: Kernels quicker than this are timed as replicas in one graph, so that overhead drops out.
+REPLICATE_BELOW_MS = 0.05
+#: Time that one run of a replicated graph should last.
+_REPLICATED_RUN_MS = 0.4
+_MAX_REPLICAS = 128
+
+
+class OrtRunner:
+    """ONNX Runtime's CPU provider on this machine; a ``Runner``.
+
+    Args:
+        threads: intra-op threads of each kernel.
+
+    Raises:
+        InvalidInputError: if ``threads`` is not between 1 and 1024.
+    """
+
+    def __init__(self, *, threads: int = 1) -> None:
+        if not 1 <= int(threads) <= 1024:
+            message = f"threads must be between 1 and 1024. Received: {threads}."
+            raise InvalidInputError(message)
+        self._threads = int(threads)
+
+    @cached_property
+    def device(self) -> Device:
+        """This machine's processor under the installed ONNX Runtime."""
+        options = {"optimisation": "all", **SETTINGS}
+        return this_device(self._threads, runtime_version(), options)
+
+    @property
+    def block(self) -> int:
+        """Channels per block of the NCHWc layout here; 1 where there is none."""
+        return BLOCKS.get(self.device.isa, 1)
+
+    def lower(self, model: Path, sizes: Mapping[str, int]) -> Network:
+        """The Ops that the runtime executes for ``model``, from its own optimised graph."""
+        return lower(bound_model(model, sizes), model.stem, self._threads, self.block)
+
+    @cached_property
+    def _overhead_ms(self) -> float:
+        """Fixed cost of one run with one input and one output."""
+        with self._workload(session_op(1, 1), 1, 0.0) as empty:
+            return min(empty.block(0.5).latency_ms for _ in range(20))
+
+    def load_op(self, op: Op) -> SessionWorkload:
+        """Rebuild one executed Op, replicated when it is quick.
+
+        The time of ``R`` replicas less that of an empty session is the slope between 0 and R
+        replicas, which is what a network pays per kernel.
+
+        Raises:
+            UnsupportedOpError: if the Op cannot be rebuilt or the runtime rejects it.
+        """
+        try:
+            if op.kind == SESSION:
+                return self._workload(op, 1, 0.0)
+            single = self._workload(op, 1, self._overhead_ms)
+            single.block(0.0)
+            latency_ms = min(single.block(0.1).latency_ms for _ in range(2))
+            if latency_ms >= REPLICATE_BELOW_MS:
+                return single
+            single.close()
+            wanted = int(_REPLICATED_RUN_MS / max(latency_ms, 1e-4))
+            return self._workload(op, max(4, min(_MAX_REPLICAS, wanted)), self._overhead_ms)
+        except UnsupportedOpError:
+            raise
+        except Exception as error:
+            if not type(error).__module__.startswith(("onnxruntime", "onnx")):
+                raise
+            message = f"ONNX Runtime rejects {op.label} ({op.implementation}): {error}"
+            raise UnsupportedOpError(message) from error
+
+    def _workload(self, op: Op, replicas: int, overhead_ms: float) -> SessionWorkload:
+        model, feed = rebuild(op, replicas)
+        session = make_session(model, session_options(self._threads, optimise=False))
+        kernels = 2 * replicas - 1 if op.kind in RELABEL else replicas
+        return SessionWorkload(session, feed, replicas=kernels, overhead_ms=overhead_ms)
+
+    def load_model(self, model: Path, sizes: Mapping[str, int]) -> SessionWorkload:
+        """Load a whole model, optimised, with random inputs."""
+        source = bound_model(model, sizes).SerializeToString()
+        session = make_session(source, session_options(self._threads, optimise=True))
+        feed = {
+            item.name: random_input(tuple(item.shape), DTYPES[item.type[7:-1]])
+            for item in session.get_inputs()
+        }
+        return SessionWorkload(session, feed)
