@@ -18,9 +18,9 @@ Provenance = Literal["measured", "imported", "estimated"]
 class Device:
     """Where numbers come from, in two parts: identity and state.
 
-    Every field but ``state`` and ``provenance`` is identity: two devices that differ in one never
-    share a table. ``state`` is provenance only (governor, load, kernel version, date); a
-    difference there is shown, never an error.
+    Every field but ``state`` is identity: two devices that differ in one never share a table.
+    ``state`` tells what the machine was doing (governor, load, kernel version, date); a difference
+    there is shown, never an error.
 
     Attributes:
         name: the hardware, e.g. the processor's model name.

@@ -1,7 +1,7 @@
 """Every error the toolkit raises on purpose.
 
-Each is also the builtin a caller would expect (``ValueError``, ``ImportError`` ...), and the command
-line turns any of them into one message and exit code 2, without a traceback.
+Each is also the builtin a caller would expect (``ValueError``, ``ImportError`` ...), and the
+command line turns any of them into one message and exit code 2, without a traceback.
 """
 
 from __future__ import annotations

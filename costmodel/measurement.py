@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from costmodel.op import Op
 
 Status = Literal["ok", "noisy", "timeout", "crashed", "out_of_memory", "rejected"]
+
+#: A time that a table may hold: no kernel takes less than a picosecond or longer than 30 years. The
+#: bounds make msgspec refuse zero, negative and infinite times by field.
+Milliseconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e12)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 #: Halves of a row's rounds that differ by more than this share make the row ``noisy``.
 HALVES_AGREE = 0.05
@@ -28,12 +36,12 @@ class Round:
         runs: executions timed.
     """
 
-    number: int
-    quiet_ms: float
-    median_ms: float
-    blocks: int = 1
-    discarded: int = 0
-    runs: int = 1
+    number: Count
+    quiet_ms: Milliseconds
+    median_ms: Milliseconds
+    blocks: Count = 1
+    discarded: Count = 0
+    runs: Count = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +63,7 @@ class Measurement:
     op: Op
     latency_ms: float
     median_ms: float
-    spread: float = float("nan")
+    spread: float = math.nan
     rounds: tuple[Round, ...] = ()
     status: Status = "ok"
     reason: str = ""
@@ -76,8 +84,8 @@ class Measurement:
     ) -> Measurement:
         """Summarise visits into a row.
 
-        Rounds are ordered by number and a repeated number is kept once, so that merging is
-        independent of order and repetition.
+        Rounds are ordered by number and of a repeated number the quietest visit is kept, so that
+        merging is independent of order and repetition, and the latency is the least of them all.
 
         Args:
             op: what was executed.
@@ -85,12 +93,21 @@ class Measurement:
             status: a failure to record; ``ok`` and ``noisy`` are decided from the rounds.
             reason: why, for a failure.
         """
-        unique = {item.number: item for item in rounds}
+        unique: dict[int, Round] = {}
+        for item in rounds:
+            kept = unique.setdefault(item.number, item)
+            if kept is not item and astuple(item) < astuple(kept):
+                unique[item.number] = item
         ordered = tuple(unique[number] for number in sorted(unique))
-        nan = float("nan")
         if status not in {"ok", "noisy"} or not ordered:
+            # The one math.nan object, so that rows without a number still compare equal.
             return cls(
-                op=op, latency_ms=nan, median_ms=nan, rounds=ordered, status=status, reason=reason
+                op=op,
+                latency_ms=math.nan,
+                median_ms=math.nan,
+                rounds=ordered,
+                status=status,
+                reason=reason,
             )
         spread = half_spread([item.quiet_ms for item in ordered])
         noisy = spread > HALVES_AGREE
@@ -125,6 +142,6 @@ def half_spread(times_ms: Sequence[float]) -> float:
     0.1
     """
     if len(times_ms) < 2:
-        return float("nan")
+        return math.nan
     even, odd = quiet_estimate(times_ms[0::2]), quiet_estimate(times_ms[1::2])
     return abs(even - odd) / min(even, odd) if min(even, odd) > 0 else float("inf")

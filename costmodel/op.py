@@ -6,13 +6,17 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from costmodel.errors import InvalidInputError
 
-Shape = tuple[int, ...]
+#: A size as a table may hold it; the bounds make msgspec refuse damaged files by field.
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+Step = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+Pad = Annotated[int, msgspec.Meta(ge=-(2**20), le=2**20)]
+Shape = Annotated[tuple[Size, ...], msgspec.Meta(max_length=8)]
 Attribute = int | float | str | tuple[int | float, ...]
 Constant = tuple[int | float, ...]
 
@@ -39,7 +43,8 @@ class Op:
             a network as written, before a runtime has chosen.
         inputs: shapes of the activations read.
         outputs: shapes of the activations written.
-        weights: shapes of constant float operands; a convolution's first is ``(out, in/groups, *kernel)``.
+        weights: shapes of constant float operands; a convolution's first is
+            ``(out, in/groups, *kernel)``.
         dtype: element type of the activations.
         layout: ``nchw``, ``nhwc``, or a blocked ``nchw8c`` / ``nchw16c``.
         stride: per spatial axis; empty where it does not apply.
@@ -66,10 +71,10 @@ class Op:
     weights: tuple[Shape, ...] = ()
     dtype: str = "float32"
     layout: str = "nchw"
-    stride: tuple[int, ...] = ()
-    pads: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    groups: int = 1
+    stride: tuple[Step, ...] = ()
+    pads: tuple[Pad, ...] = ()
+    dilation: tuple[Step, ...] = ()
+    groups: Step = 1
     epilogue: tuple[str, ...] = ()
     attributes: tuple[tuple[str, Attribute], ...] = ()
     operands: str = ""
@@ -105,23 +110,28 @@ class Op:
     @property
     def kernel(self) -> Shape:
         """Window sizes of a convolution or pool; empty for other kinds."""
-        if self.kind in CONV_KINDS and self.weights:
-            return self.weights[0][2:]
+        if self.kind in CONV_KINDS:
+            return self._filter[2:]
         window = dict(self.attributes).get("kernel_shape", ())
         return tuple(int(k) for k in window) if isinstance(window, tuple) else ()
 
     @property
     def is_depthwise(self) -> bool:
         """Whether each group of a convolution reads one channel."""
-        return self.kind in CONV_KINDS and self.groups > 1 and self.weights[0][1] == 1
+        return self.kind in CONV_KINDS and self.groups > 1 and self._filter[1:2] == (1,)
+
+    @property
+    def _filter(self) -> Shape:
+        """Filter sizes of a convolution; the second input's where no weight is constant."""
+        return (*self.weights, *self.inputs[1:], ())[0]
 
     @property
     def macs(self) -> int:
         """Multiply-adds of convolutions and matrix products; 0 for kinds that have none."""
         if self.kind == "conv":
-            return prod(self.outputs[0]) * prod(self.weights[0][1:])
+            return prod(self.outputs[0]) * prod(self._filter[1:])
         if self.kind == "conv_transpose":
-            return prod(self.inputs[0]) * prod(self.weights[0][1:])
+            return prod(self.inputs[0]) * prod(self._filter[1:])
         if self.kind in MATMUL_KINDS:
             return prod(self.outputs[0]) * self._contraction
         return 0
@@ -174,7 +184,19 @@ def _spatial(shape: Shape, layout: str) -> Shape:
 
 @functools.lru_cache(maxsize=200_000)
 def _digest(op: Op) -> str:
-    return hashlib.blake2b(encode_op(op), digest_size=8).hexdigest()
+    # Equal Ops must have equal digests: 1 and 1.0 are equal in Python but not in JSON.
+    fields = op_fields(op)
+    for name in ("attributes", "constants"):
+        if name in fields:
+            fields[name] = _plain_numbers(fields[name])
+    return hashlib.blake2b(_ENCODER.encode(fields), digest_size=8).hexdigest()
+
+
+def _plain_numbers(value: object) -> object:
+    """``value`` with whole floats written as integers."""
+    if isinstance(value, tuple):
+        return tuple(_plain_numbers(item) for item in value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -211,7 +233,7 @@ def decode_op(text: bytes | str) -> Op:
     """
     try:
         return _DECODER.decode(text)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         message = f"This is not an Op: {error}. Expected the JSON that a latency table holds."
         raise InvalidInputError(message) from error
 
@@ -245,7 +267,7 @@ def describe(op: Op) -> str:
     return " ".join(parts)
 
 
-def conv_op(
+def conv_op(  # noqa: PLR0913 - a convolution has this many sizes
     *,
     in_channels: int,
     out_channels: int,
@@ -281,8 +303,12 @@ def conv_op(
         message = (
             "Every size of a convolution must be at least 1. Received: "
             f"in_channels={in_channels}, out_channels={out_channels}, size={size}, "
-            f"kernel={kernel}, stride={stride}, dilation={dilation}, groups={groups}, batch={batch}."
+            f"kernel={kernel}, stride={stride}, dilation={dilation}, groups={groups}, "
+            f"batch={batch}."
         )
+        raise InvalidInputError(message)
+    if len(size) != len(kernel):
+        message = f"size={size} and kernel={kernel} must have as many axes as each other."
         raise InvalidInputError(message)
     if in_channels % groups or out_channels % groups:
         message = (
@@ -341,10 +367,16 @@ def model_op(name: str, file_digest: str, ops: tuple[Op, ...]) -> Op:
 def model_op_counts(op: Op) -> dict[str, int]:
     """How often each Op, by digest, runs in the network of a ``model`` row.
 
+    Raises:
+        InvalidInputError: if the row's listing is not one of ``digest*count`` pairs.
+
     >>> add = Op(kind="add", inputs=((1, 8),), outputs=((1, 8),))
     >>> model_op_counts(model_op("m", "0", (add, add))) == {add.digest: 2}
     True
     """
     listing = str(dict(op.attributes).get("ops", ""))
-    pairs = (item.split("*") for item in listing.split())
-    return {digest: int(count) for digest, count in pairs}
+    pairs = [item.partition("*") for item in listing.split()]
+    if not all(count.isascii() and count.isdigit() and len(count) < 10 for _, _, count in pairs):
+        message = f"A model row lists its Ops as 'digest*count' pairs. Received: {listing[:80]!r}."
+        raise InvalidInputError(message)
+    return {digest: int(count) for digest, _, count in pairs}
