@@ -127,7 +127,9 @@ def _network(
 ) -> Network:
     graph = executed.graph
     initializers = {item.name: item for item in graph.initializer}
-    opset = max((o.version for o in executed.opset_import if o.domain in {"", "ai.onnx"}), default=1)
+    opset = max(
+        (o.version for o in executed.opset_import if o.domain in {"", "ai.onnx"}), default=1
+    )
     covers = _covers(written.graph, graph)
     total = sum(times.values()) or 1.0
     layers: list[Layer] = []
@@ -186,9 +188,7 @@ def _unreadable(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _covers(
-    written: onnx.GraphProto, executed: onnx.GraphProto
-) -> dict[str, tuple[str, ...]]:
+def _covers(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
     """Which layers as written each executed node carries out.
 
     A fused kernel keeps the name of its last tensor, so each written node belongs to the first
@@ -204,7 +204,14 @@ def _covers(
     covered: dict[str, list[str]] = defaultdict(list)
     home: dict[int, str] = {}
     for index, node in reversed(list(enumerate(written.node))):
-        target = next((renamed.get(o) or producer.get(o) for o in node.output if o in producer or o in renamed), None)
+        target = next(
+            (
+                renamed.get(o) or producer.get(o)
+                for o in node.output
+                if o in producer or o in renamed
+            ),
+            None,
+        )
         if target is None:
             heirs = [home[id(r)] for o in node.output for r in readers[o] if id(r) in home]
             target = heirs[0] if heirs and not set(node.output) & final else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from costmodel.errors import UnsupportedOpError
-from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
+from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
 from costmodel.runners.ort.operands import Tensor
 from costmodel.runners.ort.session import random_input
 
@@ -43,14 +44,49 @@ _ELEMENT = {
 }
 
 
+#: Floats in the pool that weights are cut from; larger than any last-level cache we know.
+_POOL_SIZE = 24 << 20
+#: Scale of the weights; inputs are scaled so that outputs are as with He-normal weights.
+_WEIGHT_SCALE = 0.05
+
+
 @cache
 def _pool() -> NDArray[np.float32]:
-    """Standard normal numbers that every weight is cut from: drawing them anew would cost more than timing."""
-    return np.random.default_rng(7).standard_normal(1 << 22, dtype=np.float32)
+    """Normal numbers that every weight is cut from: drawing or copying them would cost more than timing."""
+    pool = np.random.default_rng(7).standard_normal(_POOL_SIZE, dtype=np.float32)
+    pool *= _WEIGHT_SCALE
+    return pool
 
 
-def rebuild(op: Op, replicas: int) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
-    """A model that executes ``op`` exactly ``replicas`` times per run (``RELABEL`` kinds: twice that).
+@cache
+def _positive_pool() -> NDArray[np.float32]:
+    """Values for vectors: biases, scales and variances are positive, so that each is valid."""
+    return np.abs(_pool()[: 1 << 20]) + np.float32(0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """A graph of one Op.
+
+    Attributes:
+        model: serialised ONNX; its weights are placeholders.
+        feed: input values by name.
+        weights: weight values by name, views of one shared pool.
+        inline: whether the runtime lets the values replace placeholders of another shape; else
+            the placeholders are external data.
+    """
+
+    model: bytes
+    feed: dict[str, NDArray[np.generic]]
+    weights: dict[str, NDArray[np.float32]]
+    inline: bool
+
+
+def rebuild(op: Op, replicas: int) -> Rebuilt:
+    """A model that executes ``op`` exactly ``replicas`` times per run (``RELABEL`` kinds: about twice that).
+
+    Every replica has weights of its own, cut from one pool: in a network each kernel's weights have
+    left the near caches by the time it runs again.
 
     Each replica's output is read by a ``Shape`` node, so that its memory is handed to the next one
     as in a real network; without a reader the runtime keeps them all and the caches overflow.
@@ -58,9 +94,6 @@ def rebuild(op: Op, replicas: int) -> tuple[bytes, dict[str, NDArray[np.generic]
     Args:
         op: an Op that lowering returned.
         replicas: copies of the kernel in the graph.
-
-    Returns:
-        The serialised model and its input values.
 
     Raises:
         UnsupportedOpError: if the Op cannot be rebuilt, with the reason.
@@ -77,7 +110,7 @@ def rebuild(op: Op, replicas: int) -> tuple[bytes, dict[str, NDArray[np.generic]
     return _Graph(op).build(replicas)
 
 
-def _session_graph(op: Op) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+def _session_graph(op: Op) -> Rebuilt:
     """As many tiny inputs and outputs as the network has, and nothing to compute."""
     num_in, num_out = max(1, len(op.inputs)), max(1, len(op.outputs))
     names = [f"x{i}" for i in range(num_in)]
@@ -89,7 +122,8 @@ def _session_graph(op: Op) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
         [make(name, TensorProto.FLOAT, [1]) for name in names],
         [make(f"y{i}", TensorProto.FLOAT, [1]) for i in range(num_out)],
     )
-    return _serialise(graph, OPSET), {name: np.ones(1, dtype=np.float32) for name in names}
+    feed: dict[str, NDArray[np.generic]] = {n: np.ones(1, dtype=np.float32) for n in names}
+    return Rebuilt(model=_serialise(graph, OPSET), feed=feed, weights={}, inline=True)
 
 
 def _serialise(graph: onnx.GraphProto, opset: int) -> bytes:
@@ -107,7 +141,10 @@ class _Graph:
         self.op = op
         self.feed: dict[str, NDArray[np.generic]] = {}
         self.inits: list[onnx.TensorProto] = []
+        self.weights: dict[str, NDArray[np.float32]] = {}
         self.offset = 0
+        # Shape inference of standard operators refuses placeholders of another shape.
+        self.inline = op.implementation.startswith("com.microsoft.nchwc:")
         dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
         self.data = [Tensor(shape=s, dtype=d) for s, d in zip(op.inputs, dtypes, strict=True)]
         letters = op.operands or (
@@ -125,10 +162,12 @@ class _Graph:
         op = self.op
         if letter == "d":
             name = f"x{index}"
-            self.feed[name] = random_input(self.data[index].shape, self.data[index].dtype)
+            value = random_input(self.data[index].shape, self.data[index].dtype)
+            if index == 0 and op.kind in CONV_KINDS | MATMUL_KINDS and op.weights:
+                value = (value * self._input_scale()).astype(value.dtype)
+            self.feed[name] = value
         elif letter == "w":
             name = f"w{index}"
-            self.inits.append(self._weight(name, op.weights[index]))
         elif letter == "c":
             name = f"c{index}"
             dtype = op.constant_dtypes[index] if op.constant_dtypes else "int64"
@@ -148,31 +187,53 @@ class _Graph:
             return len(self.op.outputs[0]) < len(self.op.inputs[0])
         return kind == "clip" or (kind == "pad" and position == 2)
 
-    def _weight(self, name: str, shape: Shape) -> onnx.TensorProto:
-        """He-normal weights (He et al. 2015): activations keep their scale, so no denormals arise."""
-        count = prod(shape)
-        fan_in = prod(shape[1:]) if len(shape) > 1 else 1
-        pool = _pool()
-        start = self.offset % max(1, len(pool) - count)
-        self.offset += 8191
-        values = pool[start : start + count] if count <= len(pool) else np.resize(pool, count)
-        scale = np.float32((2.0 / max(1, fan_in)) ** 0.5) if len(shape) > 1 else np.float32(0.1)
-        scaled = (values * scale).astype(np.float32)
-        if len(shape) <= 1:
-            # Vectors are biases, scales and variances: positive, near one, valid for all of them.
-            scaled = np.abs(scaled) + np.float32(0.5)
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
-        tensor.raw_data = scaled.tobytes()
-        return tensor
+    def _input_scale(self) -> float:
+        """Scale of the input that makes outputs as large as He-normal weights would (He et al. 2015)."""
+        shape = self.op.weights[0]
+        fan_in = prod(shape[1:]) if self.op.kind in CONV_KINDS else shape[0]
+        return float((2.0 / max(1, fan_in)) ** 0.5 / _WEIGHT_SCALE)
 
-    def build(self, replicas: int) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+    def _weights_of(self, replica: int, slots: Sequence[str]) -> list[str]:
+        """Operand names of one replica, its weights created on the way."""
+        names = list(slots)
+        for position, slot in enumerate(slots):
+            if slot.startswith("w"):
+                name = f"{slot}_{replica}"
+                self._weight(name, self.op.weights[int(slot[1:])])
+                names[position] = name
+        return names
+
+    def _weight(self, name: str, shape: Shape) -> None:
+        """Add a view of the pool and a placeholder for it."""
+        count = prod(shape)
+        pool = _pool() if len(shape) > 1 else _positive_pool()
+        if count > len(pool):
+            values = np.resize(pool, count)
+        else:
+            start = self.offset % (len(pool) - count + 1) // 16 * 16
+            values = pool[start : start + count]
+            self.offset += count + 16
+        self.weights[name] = values.reshape(shape)
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT)
+        if self.inline:
+            tensor.dims.append(1)
+            tensor.raw_data = bytes(4)
+        else:
+            tensor.dims.extend(shape)
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", "pool"), ("offset", "0"), ("length", str(4 * count))):
+                tensor.external_data.add(key=key, value=value)
+        self.inits.append(tensor)
+
+    def build(self, replicas: int) -> Rebuilt:
+        """The graph with ``replicas`` copies of the kernel."""
         nodes: list[onnx.NodeProto] = []
         chain = self._chain_operand() if replicas > 1 else None
         current = list(self.slots)
         outs: list[str] = []
         for index in range(replicas):
             outs = [f"y{index}_{k}" for k in range(len(self.op.outputs))]
-            nodes.append(self._node(current, outs, index))
+            nodes.append(self._node(self._weights_of(index, current), outs, index))
             last = index == replicas - 1
             if self.op.kind in RELABEL:
                 if not last:
@@ -195,7 +256,12 @@ class _Graph:
             self.inits,
         )
         since = dict(self.op.attributes).get("since", OPSET)
-        return _serialise(graph, int(since) if isinstance(since, int) else OPSET), self.feed
+        return Rebuilt(
+            model=_serialise(graph, int(since) if isinstance(since, int) else OPSET),
+            feed=self.feed,
+            weights=self.weights,
+            inline=self.inline,
+        )
 
     def _chain_operand(self) -> int | None:
         """Position of the operand that in a network shares memory with the output, if any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Self
 
@@ -86,6 +86,7 @@ class SessionWorkload:
         feed: input values by name; kept alive as long as the workload.
         replicas: executions of the Op in one run of the session.
         overhead_ms: fixed cost of one run, subtracted before dividing by ``replicas``.
+        keep: values that the session reads without owning them.
     """
 
     def __init__(
@@ -95,9 +96,11 @@ class SessionWorkload:
         *,
         replicas: float = 1,
         overhead_ms: float = 0.0,
+        keep: Sequence[object] = (),
     ) -> None:
         self._session = session
         self._feed = feed
+        self._keep = keep
         self._binding = session.io_binding()
         for name, value in feed.items():
             self._binding.bind_cpu_input(name, value)
@@ -137,6 +140,7 @@ class SessionWorkload:
         """Drop the session and its threads."""
         del self._binding, self._session
         self._feed = {}
+        self._keep = ()
 
     def __enter__(self) -> Self:
         return self
