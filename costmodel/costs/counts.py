@@ -111,7 +111,10 @@ class _Count:
         values = np.full(len(ops), np.nan)
         reasons: dict[int, str] = {}
         for position, op in enumerate(ops):
-            counted = uncountable(op) or self._count(op)
+            try:
+                counted = uncountable(op) or self._count(op)
+            except OverflowError:
+                counted = "its sizes are too large to count"
             if isinstance(counted, str):
                 reasons[position] = counted
             else:
@@ -203,7 +206,7 @@ class Bytes(_Count):
 
 
 def _window_flops(op: Op) -> float | str:
-    if not op.kernel:
+    if not op.kernel or min(op.kernel) < 1:
         return f"this {op.kind!r} does not say its 'kernel_shape'"
     return float(op.num_output_elements * prod(op.kernel))
 
@@ -215,7 +218,7 @@ def _recipe_flops(op: Op) -> float | str:
     attributes = dict(op.attributes)
     if op.kind == "lrn":
         size = attributes.get("size")
-        if not isinstance(size, int):
+        if not isinstance(size, int) or size < 1:
             return "this 'lrn' does not say its 'size'"
         return float(written * (size + 4))
     taps = {"nearest": 0, "linear": 2, "cubic": 4}.get(str(attributes.get("mode", "nearest")))
@@ -235,7 +238,7 @@ def uncountable(op: Op) -> str:
     if op.kind not in COUNTED_KINDS:
         return f"there is no rule that counts the work of kind {op.kind!r}"
     if op.kind in CONV_KINDS:
-        complete = bool(op.inputs and op.outputs and op.weights) and len(op.weights[0]) > 2
+        complete = bool(op.inputs and op.outputs and op.kernel)
     elif op.kind in MATMUL_KINDS:
         complete = bool(op.outputs and (op.inputs or op.weights))
     else:

@@ -80,7 +80,7 @@ def _require_shapes(op: Op) -> None:
         raise UnsupportedOpError(message)
     complete = True
     if op.kind in CONV_KINDS:
-        complete = bool(op.inputs and op.outputs and op.weights) and len(op.weights[0]) > 2
+        complete = bool(op.inputs and op.outputs and op.kernel)
     elif op.kind in MATMUL_KINDS:
         complete = bool(op.outputs and op.outputs[0] and (op.inputs or op.weights))
     if not complete:
@@ -343,7 +343,7 @@ def _read_ops(path: Path) -> tuple[Op, ...]:
     except OSError as error:
         message = f"Cannot read {path}: {error.strerror}. {hint}"
         raise ModelFormatError(message) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         message = f"{path} is not a list of Ops: {error}. {hint}"
         raise ModelFormatError(message) from error
     ops = tuple(op for op in ops if op.kind != SESSION)
