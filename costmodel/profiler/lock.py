@@ -1,0 +1,86 @@
+"""Locks: one profiler per table and one per device, and a refusal that names the other one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError, LockedError
+
+
+def table_lock(table: Path) -> Path:
+    """The lock file of a table: beside it."""
+    return table.with_name(table.name + ".lock")
+
+
+def device_lock(device: Device) -> Path:
+    """The lock file of a device, by hardware name: two runtimes on it exclude each other."""
+    name = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-") or "device"
+    return Path(tempfile.gettempdir()) / f"costmodel-{name}.lock"
+
+
+@contextlib.contextmanager
+def hold(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock while the body runs; never waits.
+
+    Args:
+        path: the lock file. Beside it, ``.json`` added, lies a note of who holds it.
+        what: what is locked, for the message, e.g. ``the table t.jsonl``.
+
+    Raises:
+        LockedError: if another process holds it, naming that process.
+        InvalidInputError: if the lock file cannot be made.
+    """
+    note = path.with_name(path.name + ".json")
+    lock = FileLock(path, timeout=0, mode=0o666)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        message = (
+            f"Another profiler holds {what}: {_holder(note)}. Two at once would disturb each "
+            "other's timings. Wait for it to end, or stop it, then run the same command again: "
+            "it resumes."
+        )
+        raise LockedError(message) from error
+    except OSError as error:
+        message = (
+            f"Cannot lock {what}: {path}: {error.strerror}. "
+            "Choose an output in a folder that you may write to."
+        )
+        raise InvalidInputError(message) from error
+    try:
+        _sign(note)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _sign(note: Path) -> None:
+    holder = {
+        "pid": os.getpid(),
+        "command": shlex.join(sys.argv) or "python",
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with contextlib.suppress(OSError):  # the note is a courtesy, the lock is what counts
+        note.write_text(json.dumps(holder), encoding="utf-8")
+
+
+def _holder(note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} ({holder['command']}), since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"a process that left no note in {note}"

@@ -1,0 +1,187 @@
+"""ProfileReport: what a profile gave, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from costmodel.measurement import Round, quiet_estimate
+from costmodel.op import Op
+from costmodel.profiler.account import Account
+from costmodel.profiler.anchor import SLOW
+from costmodel.table import LatencyTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatability:
+    """How well the even rounds of each row agree with its odd rounds: no predictor is better.
+
+    Attributes:
+        rows: rows with at least two rounds; the shares are NaN without any.
+        mean_error: mean relative difference of the halves' quiet estimates.
+        within_5: share of rows whose halves agree within 5 %.
+        within_10: share of rows whose halves agree within 10 %.
+    """
+
+    rows: int
+    mean_error: float
+    within_5: float
+    within_10: float
+
+    @classmethod
+    def of(cls, rows: Iterable[Iterable[Round]]) -> Repeatability:
+        """Compare the halves of each row's rounds.
+
+        >>> def row(*times_ms):
+        ...     return [Round(number=n, quiet_ms=t, median_ms=t) for n, t in enumerate(times_ms)]
+        >>> Repeatability.of([row(1.0, 1.0), row(2.0, 2.14), row(5.0)]).within_5
+        0.5
+        """
+        errors = []
+        for rounds in rows:
+            quiet = [item.quiet_ms for item in sorted(rounds, key=lambda item: item.number)]
+            if len(quiet) > 1:
+                even, odd = quiet_estimate(quiet[0::2]), quiet_estimate(quiet[1::2])
+                errors.append(abs(even - odd) / even)
+        if not errors:
+            nan = float("nan")
+            return cls(rows=0, mean_error=nan, within_5=nan, within_10=nan)
+        return cls(
+            rows=len(errors),
+            mean_error=fmean(errors),
+            within_5=fmean(error <= 0.05 for error in errors),
+            within_10=fmean(error <= 0.10 for error in errors),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What the anchor kernel saw of the machine.
+
+    Attributes:
+        probes: how often it was timed.
+        slow: how many probes stayed slow after waiting.
+        best_ms: its least time; NaN without probes.
+        median_ratio: median of its times over the least.
+        worst_ratio: greatest of its times over the least.
+    """
+
+    probes: int
+    slow: int
+    best_ms: float
+    median_ratio: float
+    worst_ratio: float
+
+    @classmethod
+    def of(cls, times_ms: Iterable[float]) -> Drift:
+        """Summarise the anchor's times.
+
+        >>> Drift.of([2.0, 2.0, 3.0]).worst_ratio
+        1.5
+        """
+        times = list(times_ms)
+        if not times:
+            nan = float("nan")
+            return cls(probes=0, slow=0, best_ms=nan, median_ratio=nan, worst_ratio=nan)
+        best = min(times)
+        return cls(
+            probes=len(times),
+            slow=sum(time > SLOW * best for time in times),
+            best_ms=best,
+            median_ratio=median(times) / best,
+            worst_ratio=max(times) / best,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileReport:
+    """What a profile gave.
+
+    Attributes:
+        table: the table, with every finished visit in it.
+        rows: rows that were asked for, each in one of the next four counts.
+        ok: rows whose halves agree.
+        noisy: rows with a number whose halves never agreed.
+        failed: rows without a number; the table tells why.
+        unmeasured: rows that the budget or an interruption left without a visit.
+        visits: visits made in this session.
+        revisits: visits repeated because the anchor was slow around them.
+        blocks: undisturbed blocks timed in this session.
+        discarded: blocks thrown away because the machine disturbed them.
+        seconds: wall time of the session.
+        shares: share of the wall time in ``timed`` runs, ``warm_up``, ``load``, ``wait`` (for a
+            slow machine), ``start`` (of processes) and ``other``.
+        repeatability: agreement of the halves of these rows.
+        drift: what the anchor saw.
+        restarts: worker processes started after the first.
+        interrupted: whether a signal ended it early.
+        out_of_budget: whether the budget ended it before every row was finished.
+    """
+
+    table: LatencyTable
+    rows: int
+    ok: int
+    noisy: int
+    failed: int
+    unmeasured: int
+    visits: int
+    revisits: int
+    blocks: int
+    discarded: int
+    seconds: float
+    shares: Mapping[str, float]
+    repeatability: Repeatability
+    drift: Drift
+    restarts: int
+    interrupted: bool
+    out_of_budget: bool
+
+    @property
+    def timed_share(self) -> float:
+        """Share of the wall time spent inside timed runs."""
+        return self.shares["timed"]
+
+
+def make_report(
+    table: LatencyTable,
+    ops: Iterable[Op],
+    account: Account,
+    *,
+    wall_ms: float,
+    interrupted: bool,
+    visits_left: int,
+) -> ProfileReport:
+    """Sum up a session.
+
+    Args:
+        table: where the rows are.
+        ops: what was asked for.
+        account: the session's books.
+        wall_ms: how long it took.
+        interrupted: whether a signal ended it.
+        visits_left: visits that were still wanted at the end.
+    """
+    wanted = list(ops)
+    rows = [table.rows[op] for op in wanted if op in table.rows]
+    ok = sum(row.status == "ok" for row in rows)
+    noisy = sum(row.status == "noisy" for row in rows)
+    return ProfileReport(
+        table=table,
+        rows=len(wanted),
+        ok=ok,
+        noisy=noisy,
+        failed=len(rows) - ok - noisy,
+        unmeasured=len(wanted) - len(rows),
+        visits=account.counts["visits"],
+        revisits=account.counts["revisits"],
+        blocks=account.counts["blocks"],
+        discarded=account.counts["discarded"],
+        seconds=wall_ms / 1000.0,
+        shares=account.shares(wall_ms),
+        repeatability=Repeatability.of(row.rounds for row in rows if row.has_number),
+        drift=Drift.of(account.anchor_ms),
+        restarts=max(0, account.counts["starts"] - 1),
+        interrupted=interrupted,
+        out_of_budget=bool(visits_left) and not interrupted,
+    )

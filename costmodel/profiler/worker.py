@@ -1,0 +1,206 @@
+"""The worker process: loads Ops, times them, and may die of it without harm to the profile.
+
+Started by the supervisor as ``python -m costmodel.profiler.worker``; talks JSON lines over what
+were its standard input and output. It ends when the parent does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from costmodel.errors import CostModelError
+from costmodel.measurement import Status
+from costmodel.profiler.anchor import Anchor
+from costmodel.profiler.interference import Watch
+from costmodel.profiler.messages import (
+    Done,
+    Event,
+    Failed,
+    JobSpec,
+    Probed,
+    Ready,
+    Refused,
+    Segment,
+    Setup,
+    Started,
+    Stop,
+    Visited,
+    decode_order,
+    encode,
+)
+from costmodel.profiler.visit import visit
+from costmodel.protocols import Runner, Workload
+from costmodel.registry import load_runner
+
+_PR_SET_PDEATHSIG = 1
+#: Words by which runtimes say that memory ran out, in errors that are not ``MemoryError``.
+_MEMORY_WORDS = ("bad_alloc", "out of memory", "failed to allocate", "cannot allocate memory")
+_LONGEST_REASON = 400
+
+
+class Worker:
+    """One runner, its jobs, and the conversation about them."""
+
+    def __init__(self, setup: Setup, runner: Runner, events: BinaryIO) -> None:
+        """Take over.
+
+        Args:
+            setup: the jobs.
+            runner: who runs them.
+            events: where to write what happened.
+        """
+        self._setup = setup
+        self._runner = runner
+        self._events = events
+        self._watch = Watch(setup.cores)
+        self._anchor: Anchor | None = None
+        if setup.anchor is not None:
+            # A runtime that refuses the anchor will refuse the job too, and that is recorded.
+            with contextlib.suppress(Exception):
+                self._anchor = Anchor(runner.load_op(setup.anchor))
+
+    def say(self, event: Event) -> None:
+        """Tell the parent."""
+        self._events.write(encode(event))
+
+    def run(self, segment: Segment, stopping: threading.Event) -> None:
+        """Visit the jobs of a segment.
+
+        Args:
+            segment: which, and how.
+            stopping: set when the parent wants no further visit.
+        """
+        patience_ms = segment.patience_ms
+        if self._anchor is not None and segment.anchor_best_ms is not None:
+            self._anchor.best_ms = min(self._anchor.best_ms, segment.anchor_best_ms)
+        for number in segment.order:
+            if stopping.is_set():
+                break
+            patience_ms -= self._probe(segment, patience_ms)
+            self.say(Started(job=number))
+            self.say(self._visit(number, segment))
+        self._probe(segment, patience_ms)
+        self.say(Done())
+
+    def _probe(self, segment: Segment, patience_ms: float) -> float:
+        """Probe the anchor if it is due; returns the time waited, in ms."""
+        if self._anchor is None or not self._anchor.is_due(segment.care):
+            return 0.0
+        try:
+            probed: Probed = self._anchor.probe(segment.care, patience_ms)
+        except Exception:  # whatever ails the anchor, the jobs can go on without it
+            self._anchor = None
+            return 0.0
+        self.say(probed)
+        return probed.waited_ms
+
+    def _visit(self, number: int, segment: Segment) -> Event:
+        begin = time.perf_counter()
+        try:
+            with self._load(self._setup.jobs[number]) as workload:
+                load_ms = (time.perf_counter() - begin) * 1000.0
+                stay = visit(workload, segment.care, self._watch)
+        except Exception as error:  # a runtime's errors have no common base
+            return _failure(number, error)
+        return Visited(
+            job=number,
+            round=stay.round,
+            timed_ms=stay.timed_ms,
+            warm_ms=stay.warm_ms,
+            load_ms=load_ms,
+        )
+
+    def _load(self, job: JobSpec) -> Workload:
+        if job.model is not None:
+            return self._runner.load_model(job.model, job.sizes)
+        return self._runner.load_op(job.op)
+
+
+def _failure(number: int, error: Exception) -> Failed:
+    text = " ".join(str(error).split())
+    no_memory = isinstance(error, MemoryError) or any(
+        word in text.lower() for word in _MEMORY_WORDS
+    )
+    status: Status = "out_of_memory" if no_memory else "rejected"
+    if not isinstance(error, CostModelError):
+        text = f"{type(error).__name__}: {text}"
+    return Failed(job=number, status=status, reason=text[:_LONGEST_REASON])
+
+
+def _listen(orders: BinaryIO, segments: queue.SimpleQueue[Segment], stop: threading.Event) -> None:
+    """Hear the parent while the main thread is busy; end when there is no parent."""
+    for line in orders:
+        match decode_order(line):
+            case Segment() as segment:
+                stop.clear()
+                segments.put(segment)
+            case Stop():
+                stop.set()
+            case Setup():
+                pass  # only the first line may be one
+    os._exit(0)
+
+
+def _take_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Move the conversation off descriptors 0 and 1, which native libraries print to."""
+    orders = os.fdopen(os.dup(0), "rb")
+    events = os.fdopen(os.dup(1), "wb", buffering=0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.dup2(2, 1)
+    return orders, events
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for a kill when the parent dies, also while native code holds every thread."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # If memory runs out, let it be this process that the system ends.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _pin(cores: tuple[int, ...]) -> None:
+    if cores and hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores)
+
+
+def main() -> int:
+    """Serve one parent; returns the exit status."""
+    _die_with_parent()
+    orders, events = _take_streams()
+    line = orders.readline()
+    if not line:
+        return 0
+    setup = decode_order(line)
+    if not isinstance(setup, Setup):
+        return 1
+    _pin(setup.cores)
+    try:
+        runner = load_runner(setup.runner, setup.options)
+        device = runner.device
+    except CostModelError as error:
+        events.write(encode(Refused(error=type(error).__name__, message=str(error))))
+        return 0
+    worker = Worker(setup, runner, events)
+    segments: queue.SimpleQueue[Segment] = queue.SimpleQueue()
+    stopping = threading.Event()
+    threading.Thread(target=_listen, args=(orders, segments, stopping), daemon=True).start()
+    worker.say(Ready(device=device))
+    while True:
+        worker.run(segments.get(), stopping)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
