@@ -10,18 +10,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from costmodel.device import Device
+from costmodel.durable import append_line, mend_end, write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement, Round
 from costmodel.op import MODEL, Op
 from costmodel.table_format import (
-    append_line,
     decode_row,
     encode_header,
     encode_measurement,
     encode_round,
-    mend_end,
     read_content,
-    write_lines,
 )
 
 #: Longest time without telling the disk: a power cut loses at most this much, ``kill -9`` nothing.
@@ -106,7 +104,7 @@ class LatencyTable(Mapping[Op, Measurement]):
                 table._add(row, number)
         if resume_for is not None:
             content.device.require_same(resume_for, f"Adding to {path}")
-            mend_end(path, content)
+            mend_end(path, torn_bytes=content.torn_bytes, ends_open=content.ends_open)
         return table
 
     @property

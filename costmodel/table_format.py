@@ -9,10 +9,6 @@ left out. This module only knows lines and files; which rows make a table is ``c
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -323,77 +319,3 @@ def _refuse_row(path: Path, number: int, line: bytes, error: Exception) -> NoRet
     else:
         message = f"{path}, line {number}: {error}. Mend or delete this line; the others stay."
     raise TableFormatError(message) from error
-
-
-def write_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a whole file so that a reader sees the old one or the new one, never a part.
-
-    Args:
-        path: the file, replaced if it exists; missing folders are made.
-        lines: what to write, line ends included.
-
-    Raises:
-        InvalidInputError: if it cannot be written; an old file is then untouched.
-    """
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
-            handle.writelines(lines)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    except OSError as error:
-        message = f"The table cannot be written to {path}: {error.strerror or error}."
-        raise InvalidInputError(message) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def append_line(path: Path, line: bytes, *, sync: bool) -> None:
-    """Add a line in one write, which survives ``kill -9``; with ``sync``, a power cut too.
-
-    Raises:
-        InvalidInputError: if it cannot be written whole; nothing of it is then left in the file.
-    """
-    try:
-        with path.open("r+b", buffering=0) as handle:
-            end = handle.seek(0, os.SEEK_END)
-            try:
-                _write_whole(handle.fileno(), line)
-            except OSError:
-                handle.truncate(end)
-                raise
-            if sync:
-                os.fsync(handle.fileno())
-    except OSError as error:
-        message = (
-            f"The table {path} cannot be added to: {error.strerror or error}. "
-            "Everything measured before is kept; run the same command again to go on."
-        )
-        raise InvalidInputError(message) from error
-
-
-def _write_whole(descriptor: int, line: bytes) -> None:
-    """Write all of ``line``; a nearly full disk takes a part first and refuses the rest after."""
-    view = memoryview(line)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def mend_end(path: Path, content: Content) -> None:
-    """Cut a torn last line off and close an open one, so that lines can be added."""
-    try:
-        with path.open("r+b") as handle:
-            end = handle.seek(0, os.SEEK_END)
-            if content.torn_bytes:
-                handle.truncate(end - content.torn_bytes)
-            elif content.ends_open:
-                handle.write(b"\n")
-    except OSError as error:
-        message = f"The table {path} cannot be added to: {error.strerror or error}."
-        raise InvalidInputError(message) from error
