@@ -1,0 +1,161 @@
+"""Reads an ONNX file as a Network of layers as written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from costmodel.network import Layer, Network
+from costmodel.op import Op, Shape
+from costmodel.readers.onnx_file import node_reads, open_model
+from costmodel.readers.onnx_ops import op_from_node
+from costmodel.readers.onnx_sizes import BoundModel, bind, real_inputs
+
+#: Attribute of layers whose weights the file lets its user replace at run time: runtimes may then
+#: neither fold nor reorder them. Only in networks as written; no executed Op has it.
+OVERRIDABLE = "overridable"
+#: Nodes that run a graph inside: how often depends on data.
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_NO_SIZES: Mapping[str, int] = {}
+
+
+def load_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> onnx.ModelProto:
+    """Read an ONNX file, check it, and give every input fixed sizes.
+
+    A first dimension that is open and named like a batch, or not named at all, becomes 1.
+
+    Args:
+        path: ONNX file of operator set 7 or newer; external data is read from beside it.
+        sizes: values by dimension name, or by ``<input>:<axis>`` for dimensions without a name;
+            ``batch`` means the first dimension wherever it is open.
+
+    Returns:
+        The model, nodes in running order, inputs static, inferred shapes in ``value_info``.
+
+    Raises:
+        ModelFormatError: naming the file, the node or tensor, and what to do.
+        InvalidInputError: if ``sizes`` has a name that the model lacks, or a value below 1.
+    """
+    return _bound(path, sizes).model
+
+
+def read_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> Network:
+    """Read an ONNX file as a network of layers as written.
+
+    Nodes that only work on constants or on sizes (``ConstantOfShape``, ``Shape``, ``Gather`` of a
+    shape ...) are folded into the operands of the layers they feed; nodes that no output needs are
+    left out. Everything else keeps its name; nameless nodes are called ``<OpType>_<index>``.
+
+    Args:
+        path: ONNX file.
+        sizes: as for ``load_onnx``.
+
+    Returns:
+        A network with ``source == "written"``; what could not become an Op is in ``unread``.
+
+    Raises:
+        ModelFormatError: as ``load_onnx``.
+        InvalidInputError: as ``load_onnx``.
+    """
+    return network_from_model(_bound(path, sizes), path.stem)
+
+
+def _bound(path: Path, sizes: Mapping[str, int]) -> BoundModel:
+    path = Path(path)
+    return bind(path, open_model(path), sizes)
+
+
+def network_from_model(bound: BoundModel, name: str) -> Network:
+    """Layers of a model whose sizes are known.
+
+    Args:
+        bound: from ``bind``.
+        name: the network's name.
+    """
+    graph = bound.model.graph
+    opset = max(
+        (i.version for i in bound.model.opset_import if i.domain in {"", "ai.onnx"}), default=1
+    )
+    overridable = _overridable(bound.model)
+    layers: list[Layer] = []
+    unread: dict[str, str] = {}
+    names: set[str] = set()
+    needed = _needed(bound)
+    read = {name for _, node in needed for name in node_reads(node)}
+    read.update(item.name for item in graph.output)
+    for index, node in needed:
+        title = _unique(node.name or f"{node.op_type}_{index}", names)
+        reason = _unreadable(node, bound, read)
+        op = op_from_node(node, bound.tensors, bound.constants, opset) if not reason else None
+        if op is None:
+            unread[title] = reason
+            continue
+        if overridable & set(node.input):
+            op = with_attribute(op, OVERRIDABLE)
+        layers.append(
+            Layer(
+                name=title,
+                op=op,
+                inputs=tuple(n for n in node.input if n and n not in bound.constants),
+                outputs=tuple(n for n in node.output if n in bound.tensors),
+            )
+        )
+    inputs: dict[str, Shape] = {
+        item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
+        for item in real_inputs(graph)
+    }
+    outputs = tuple(item.name for item in graph.output)
+    return Network(name=name, layers=tuple(layers), inputs=inputs, outputs=outputs, unread=unread)
+
+
+def with_attribute(op: Op, name: str) -> Op:
+    """``op`` marked with ``name``."""
+    return replace(op, attributes=tuple(sorted((*op.attributes, (name, 1)))))
+
+
+def _overridable(model: onnx.ModelProto) -> set[str]:
+    """Weights that a caller may feed, since format version 4 lists them as inputs on purpose."""
+    if model.ir_version < 4:
+        return set()
+    return {i.name for i in model.graph.initializer} & {i.name for i in model.graph.input}
+
+
+def _needed(bound: BoundModel) -> list[tuple[int, onnx.NodeProto]]:
+    """Nodes that work on what the model is fed and that an output needs, with their positions."""
+    wanted = {item.name for item in bound.model.graph.output}
+    kept: list[tuple[int, onnx.NodeProto]] = []
+    for index, node in reversed(list(enumerate(bound.model.graph.node))):
+        written = [name for name in node.output if name]
+        if not wanted.intersection(written) or all(n in bound.constants for n in written):
+            continue
+        kept.append((index, node))
+        wanted.update(node_reads(node))
+    return kept[::-1]
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    title, count = name, 1
+    while title in taken:
+        count += 1
+        title = f"{name}_{count}"
+    taken.add(title)
+    return title
+
+
+def _unreadable(node: onnx.NodeProto, bound: BoundModel, read: set[str]) -> str:
+    """Why a node cannot become an Op; empty when it can."""
+    if node.op_type in _CONTROL_FLOW:
+        return f"{node.op_type} runs a graph inside, whose work depends on its data"
+    # A second output that nobody reads (the mask of an old Dropout) often has no inferred size.
+    names = [name for name in (*node.input, *node.output[:1]) if name]
+    names += [name for name in node.output[1:] if name in read]
+    missing = [name for name in names if name not in bound.tensors]
+    if missing:
+        why = f": {bound.note}" if bound.note and not node.domain else ""
+        return f"{node.op_type}: the size of {missing[0]!r} is not known{why}"
+    if any(bound.tensors[name].dtype in {"object", "str"} for name in names):
+        return f"{node.op_type} works on text"
+    return ""

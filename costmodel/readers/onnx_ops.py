@@ -1,0 +1,195 @@
+"""Turns one ONNX node with known sizes into an Op."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from costmodel.op import CONV_KINDS, POOL_KINDS, Attribute, Constant, Op, Shape
+
+#: Plain names of operators whose snake-cased type would not be the field's word.
+KINDS = {
+    "BatchNormalization": "batch_norm",
+    "FusedConv": "conv",
+    "FusedGemm": "gemm",
+    "FusedMatMul": "matmul",
+    "InstanceNormalization": "instance_norm",
+    "LRN": "lrn",
+    "LayerNormalization": "layer_norm",
+    "MatMul": "matmul",
+    "PRelu": "prelu",
+    "Upsample": "resize",
+}
+#: Operators whose meaning changed between operator sets: the version is part of the work.
+VERSIONED = frozenset(
+    {"BatchNormalization", "Clip", "Dropout", "GroupNormalization", "Hardmax", "LogSoftmax", "Pad"}
+    | {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Resize", "Slice", "Softmax", "Split"}
+    | {"Squeeze", "TopK", "Unsqueeze", "Upsample"}
+)
+#: Operators whose small float operands are settings rather than weights.
+FLOAT_SETTINGS = frozenset({"Resize", "Upsample", "Clip", "Pad"})
+#: Constant operands up to this many elements are kept by value.
+SMALL = 64
+_DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
+#: Attributes that have a field of their own in Op.
+_WINDOW = frozenset({"strides", "pads", "dilations", "group", "auto_pad", "activation"})
+#: Defaults that some exporters write and others leave out.
+_HARMLESS = frozenset({("ceil_mode", 0), ("storage_order", 0), ("count_include_pad", 0)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorInfo:
+    """What is known of one tensor: its sizes and element type, as numpy names it."""
+
+    shape: Shape
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slot:
+    """One operand: its letter in ``Op.operands``, its tensor, and its values if it is small."""
+
+    letter: str
+    info: TensorInfo = TensorInfo(shape=())
+    values: Constant = ()
+
+
+def kind_of(op_type: str) -> str:
+    """Plain name of an operator.
+
+    >>> kind_of("Conv"), kind_of("GlobalAveragePool"), kind_of("LRN")
+    ('conv', 'global_average_pool', 'lrn')
+    """
+    return KINDS.get(op_type) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", op_type).lower()
+
+
+def op_from_node(
+    node: onnx.NodeProto,
+    tensors: Mapping[str, TensorInfo],
+    constants: Mapping[str, NDArray[np.generic] | None],
+    opset: int,
+) -> Op:
+    """The work of one node as written.
+
+    Args:
+        node: its inputs and first output are in ``tensors``; unsized further outputs are left out.
+        tensors: sizes and types by tensor name.
+        constants: tensors that do not depend on the model's input, with the values of small ones.
+        opset: of the default domain.
+    """
+    slots = [_slot(node, name, tensors, constants) for name in node.input]
+    while slots and slots[-1].letter == "-":
+        slots.pop()
+    data, weights, small = ([s for s in slots if s.letter == letter] for letter in "dwc")
+    outputs = tuple(tensors[name].shape for name in node.output if name in tensors)
+    kind = kind_of(node.op_type)
+    attributes = attributes_of(node)
+    dtype = data[0].info.dtype if data else tensors[node.output[0]].dtype
+    fields: dict[str, Any] = {}
+    if kind in CONV_KINDS | POOL_KINDS and not kind.startswith("global"):
+        filters = weights[0].info.shape if weights else (*data, *data)[1].info.shape
+        fields = _window(kind, attributes, data[0].info.shape, outputs[0], filters)
+    if node.domain in _DEFAULT_DOMAINS and node.op_type in VERSIONED:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+        attributes["since"] = schema.since_version
+    letters = "".join(slot.letter for slot in slots)
+    types = tuple(slot.info.dtype for slot in data)
+    small_types = tuple(slot.info.dtype for slot in small)
+    return Op(
+        kind=kind,
+        inputs=tuple(slot.info.shape for slot in data),
+        outputs=outputs,
+        weights=tuple(slot.info.shape for slot in weights),
+        dtype=dtype,
+        attributes=_rest(kind, attributes),
+        operands="" if letters == "".join(sorted(letters, key="dwc-".index)) else letters,
+        constants=tuple(slot.values for slot in small),
+        input_dtypes=types if set(types) - {dtype} else (),
+        constant_dtypes=small_types if set(small_types) - {"int64"} else (),
+        **fields,
+    )
+
+
+def _slot(
+    node: onnx.NodeProto,
+    name: str,
+    tensors: Mapping[str, TensorInfo],
+    constants: Mapping[str, NDArray[np.generic] | None],
+) -> _Slot:
+    if not name:
+        return _Slot(letter="-")
+    info = tensors[name]
+    if name not in constants:
+        return _Slot(letter="d", info=info)
+    is_float = info.dtype.startswith(("float", "bfloat"))
+    value = constants[name]
+    keep = not is_float or node.op_type in FLOAT_SETTINGS
+    if keep and value is not None and prod(info.shape) <= SMALL:
+        return _Slot(letter="c", info=info, values=tuple(value.ravel().tolist()))
+    return _Slot(letter="w" if is_float else "d", info=info)
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Attribute]:
+    """Numbers, texts and lists of numbers among a node's attributes."""
+    found: dict[str, Attribute] = {}
+    for item in node.attribute:
+        value = helper.get_attribute_value(item)
+        if isinstance(value, bytes):
+            found[item.name] = value.decode("utf-8", errors="replace")
+        elif isinstance(value, int | float):
+            found[item.name] = value
+        elif isinstance(value, list) and all(isinstance(v, int | float) for v in value):
+            found[item.name] = tuple(value)
+    return found
+
+
+def _window(
+    kind: str, attributes: Mapping[str, Attribute], data: Shape, output: Shape, filters: Shape
+) -> dict[str, Any]:
+    """Stride, pads, dilation and groups as numbers, automatic padding resolved."""
+    rank = len(data) - 2
+    ones = (1,) * rank
+    kernel = ints(attributes.get("kernel_shape"), filters[2:] if kind in CONV_KINDS else ones)
+    stride = ints(attributes.get("strides"), ones)
+    dilation = ints(attributes.get("dilations"), ones)
+    pads = ints(attributes.get("pads"), (0,) * (2 * rank))
+    auto = attributes.get("auto_pad", "NOTSET")
+    if auto in {"SAME_UPPER", "SAME_LOWER"}:
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        big, small = (output, data) if kind != "conv_transpose" else (data, output)
+        total = [
+            max(0, (big[2 + axis] - 1) * stride[axis] + reach[axis] - small[2 + axis])
+            for axis in range(rank)
+        ]
+        less = tuple(t // 2 for t in total)
+        more = tuple(t - t // 2 for t in total)
+        pads = less + more if auto == "SAME_UPPER" else more + less
+    group = attributes.get("group", 1)
+    return {
+        "stride": stride,
+        "pads": pads,
+        "dilation": dilation,
+        "groups": group if isinstance(group, int) and kind in CONV_KINDS else 1,
+    }
+
+
+def ints(value: Attribute | None, default: Sequence[int]) -> tuple[int, ...]:
+    """A list attribute, or its default where it is missing."""
+    return tuple(int(v) for v in value) if isinstance(value, tuple) and value else tuple(default)
+
+
+def _rest(kind: str, attributes: Mapping[str, Attribute]) -> tuple[tuple[str, Attribute], ...]:
+    """Attributes that no field holds, defaults that change nothing left out."""
+    skip = set(_WINDOW) if kind in CONV_KINDS | POOL_KINDS else {"activation"}
+    if kind in CONV_KINDS:
+        skip.add("kernel_shape")
+    pairs = ((name, value) for name, value in sorted(attributes.items()) if name not in skip)
+    return tuple(pair for pair in pairs if pair not in _HARMLESS)
