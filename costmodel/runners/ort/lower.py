@@ -170,7 +170,7 @@ def _network(
 
 
 def session_op(num_inputs: int, num_outputs: int) -> Op:
-    """The fixed cost of one run; it depends on how many tensors cross the border, not on their sizes."""
+    """The fixed cost of one run, which depends on how many tensors cross the border."""
     one: Shape = (1,)
     return Op(kind=SESSION, inputs=(one,) * num_inputs, outputs=(one,) * num_outputs)
 

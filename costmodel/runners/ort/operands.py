@@ -31,8 +31,27 @@ KINDS = {
 
 #: Kernels whose behaviour or operands changed between opsets: the version is part of the work.
 VERSIONED = frozenset(
-    "Clip Dropout Pad ReduceMax ReduceMean ReduceMin ReduceSum Resize Slice Softmax Split Squeeze "
-    "TopK Unsqueeze Upsample LogSoftmax Hardmax BatchNormalization GroupNormalization".split()
+    {
+        "BatchNormalization",
+        "Clip",
+        "Dropout",
+        "GroupNormalization",
+        "Hardmax",
+        "LogSoftmax",
+        "Pad",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceSum",
+        "Resize",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Squeeze",
+        "TopK",
+        "Unsqueeze",
+        "Upsample",
+    }
 )
 #: Kernels whose small float operands are settings rather than weights.
 FLOAT_SETTINGS = frozenset({"Resize", "Upsample", "Clip", "Pad"})
