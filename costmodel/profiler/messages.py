@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from costmodel.device import Device
@@ -15,7 +13,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the worker needs it."""
 
     op: Op
-    model: Path | None = None
+    model: str | None = None
     sizes: dict[str, int] = {}
 
 

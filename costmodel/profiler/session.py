@@ -83,7 +83,12 @@ class Session:
             runner=runner,
             options=dict(options),
             cores=cores,
-            jobs=tuple(JobSpec(op=job.op, model=job.model, sizes=dict(job.sizes)) for job in jobs),
+            jobs=tuple(
+                JobSpec(
+                    op=job.op, model=str(job.model) if job.model else None, sizes=dict(job.sizes)
+                )
+                for job in jobs
+            ),
             anchor=pick_anchor(jobs, plan),
         )
         self._worker: Supervisor | None = None

@@ -121,7 +121,7 @@ class Worker:
 
     def _load(self, job: JobSpec) -> Workload:
         if job.model is not None:
-            return self._runner.load_model(job.model, job.sizes)
+            return self._runner.load_model(Path(job.model), job.sizes)
         return self._runner.load_op(job.op)
 
 
