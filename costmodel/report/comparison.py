@@ -1,0 +1,97 @@
+"""Reports Comparisons: predicted beside measured, and the ceiling that repeatability sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from costmodel.compare import Comparison, summarise
+from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent, signed_percent
+
+
+def comparison_sheets(comparisons: Sequence[Comparison]) -> tuple[Sheet, ...]:
+    """Predicted against measured, a row a network, and the errors summed up."""
+    sheets = [_networks(comparisons)]
+    if len(comparisons) > 1:
+        sheets.append(_summary(comparisons))
+    return tuple(sheets)
+
+
+def _networks(comparisons: Sequence[Comparison]) -> Sheet:
+    first = comparisons[0]
+    predicted_for = first.prediction.device
+    notes = [f"Measured on {first.device.label} ({first.device.provenance})."]
+    if predicted_for is not None:
+        source = f"{predicted_for.label} ({predicted_for.provenance})"
+        same = predicted_for.identity == first.device.identity
+        notes.append(
+            f"Predicted from a table of {'the same device' if same else source}, "
+            f"{first.prediction.cost}."
+        )
+    if first.prediction.calibration:
+        notes.append(f"Predictions are calibrated: {first.prediction.calibration}.")
+    notes.append(
+        "repeats: how well two halves of the measuring rounds agree; no smaller error means much."
+    )
+    notes += [
+        f"{item.model} has no measured time: {item.measurement.status}, {item.measurement.reason}."
+        for item in comparisons
+        if item.measured_ms is None
+    ]
+    notes += [_left_out(item) for item in comparisons if item.prediction.unpriced]
+    return Sheet(
+        title="Predicted against measured, in ms",
+        columns=(
+            "network",
+            "predicted",
+            "interval",
+            "measured",
+            "median",
+            "error",
+            "repeats",
+            "plain sum",
+            "priced",
+        ),
+        rows=tuple(_row(item) for item in comparisons),
+        align="lrrrrrrrr",
+        notes=tuple(notes),
+    )
+
+
+def _row(item: Comparison) -> tuple[str, ...]:
+    interval = item.prediction.interval_ms
+    return (
+        item.model,
+        ms(item.predicted_ms),
+        f"{ms(interval[0])} to {ms(interval[1])}" if interval else NOTHING,
+        ms(item.measured_ms),
+        ms(item.median_ms),
+        signed_percent(item.error),
+        percent(item.repeatability),
+        ms(item.prediction.uncalibrated_ms),
+        percent(item.prediction.priced_share),
+    )
+
+
+def _left_out(item: Comparison) -> str:
+    unpriced = item.prediction.unpriced
+    kinds = sorted({entry.op.kind if entry.op else entry.name for entry in unpriced})
+    listed = ", ".join(kinds[:4]) + (" ..." if len(kinds) > 4 else "")
+    return f"{item.model}: {len(unpriced)} layers have no price and are in no total ({listed})."
+
+
+def _summary(comparisons: Sequence[Comparison]) -> Sheet:
+    found = summarise(comparisons)
+    worst = f"{signed_percent(found.worst_error)} ({found.worst_model})"
+    return facts(
+        "All networks",
+        {
+            "compared": f"{found.compared} of {found.models}",
+            "median |error|": percent(found.median_error),
+            "worst error": worst if found.worst_error is not None else NOTHING,
+            "within 5 %": percent(found.within_5, 0),
+            "within 10 %": percent(found.within_10, 0),
+            "within 15 %": percent(found.within_15, 0),
+            "in the interval": percent(found.in_interval, 0),
+            "median repeatability": percent(found.repeatability),
+        },
+    )
