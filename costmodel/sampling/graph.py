@@ -1,0 +1,127 @@
+"""Writes ONNX graphs of many small independent parts, with cheap random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod, sqrt
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from costmodel.op import Shape
+
+#: Opset of every written graph.
+OPSET = 17
+#: File version of every written graph; the oldest that holds ``OPSET``.
+IR_VERSION = 8
+#: Random numbers that all weights are cut from.
+_POOL = 1 << 18
+
+
+class GraphWriter:
+    """Collects nodes; weights of one shape are one tensor, shared by all that ask for it.
+
+    Lowering reads shapes and kernels, never results, so that weights need only look like real ones:
+    normal, and scaled by He's rule so that no value grows or dies.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        """Start an empty graph.
+
+        Args:
+            seed: of the weights.
+        """
+        self._pool = np.random.default_rng(seed).standard_normal(_POOL, dtype=np.float32)
+        self._nodes: list[onnx.NodeProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._tensors = 0
+
+    def feed(self, name: str, shape: Shape) -> str:
+        """A graph input of float32; returns its name."""
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return name
+
+    def weight(self, shape: Shape) -> str:
+        """A normal constant with He's variance for a fan-in of ``prod(shape[1:])``."""
+        name = "weight_" + "x".join(map(str, shape))
+        if name not in self._constants:
+            scale = np.float32(sqrt(2.0 / max(1, prod(shape[1:]))))
+            values = np.resize(self._pool * scale, shape)
+            self._constants[name] = numpy_helper.from_array(values, name)
+        return name
+
+    def overridable(self, shape: Shape) -> str:
+        """A weight that is a graph input too, as old exporters write it: no runtime may fold it."""
+        name = f"default_{self._fresh()}"
+        shared = self._constants[self.weight(shape)]
+        mine = onnx.TensorProto()
+        mine.CopyFrom(shared)
+        mine.name = name
+        self._constants[name] = mine
+        return self.feed(name, shape)
+
+    def positive(self, shape: Shape) -> str:
+        """A constant between 0.5 and about 5: variances, scales, slopes, divisors."""
+        name = "positive_" + "x".join(map(str, shape))
+        if name not in self._constants:
+            values = np.resize(np.abs(self._pool) + np.float32(0.5), shape)
+            self._constants[name] = numpy_helper.from_array(values, name)
+        return name
+
+    def integers(self, values: Sequence[int]) -> str:
+        """A constant vector of int64: axes, sizes, pads."""
+        name = "integers_" + "_".join(map(str, values))
+        array = np.array(values, dtype=np.int64)
+        self._constants.setdefault(name, numpy_helper.from_array(array, name))
+        return name
+
+    def floats(self, values: Sequence[float]) -> str:
+        """A constant vector of float32: resize scales."""
+        name = "floats_" + "_".join(map(str, values))
+        array = np.array(values, dtype=np.float32)
+        self._constants.setdefault(name, numpy_helper.from_array(array, name))
+        return name
+
+    def scalar(self, value: float) -> str:
+        """A constant without axes: clip bounds."""
+        name = f"scalar_{value}"
+        array = np.array(value, dtype=np.float32)
+        self._constants.setdefault(name, numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, kernel: str, *inputs: str, **attributes: object) -> str:
+        """Add a node with one output; returns the output's name."""
+        return self.nodes(kernel, *inputs, outputs=1, **attributes)[0]
+
+    def nodes(
+        self, kernel: str, *inputs: str, outputs: int, **attributes: object
+    ) -> tuple[str, ...]:
+        """Add a node with several outputs; returns their names."""
+        stem = self._fresh()
+        names = tuple(f"t{stem}_{i}" for i in range(outputs))
+        node = helper.make_node(kernel, inputs, names, name=f"{kernel}_{stem}", **attributes)
+        self._nodes.append(node)
+        return names
+
+    def result(self, name: str) -> None:
+        """Make a tensor a graph output; its shape is left to inference."""
+        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+
+    def model(self) -> onnx.ModelProto:
+        """The finished model."""
+        graph = helper.make_graph(
+            self._nodes,
+            "probes",
+            self._inputs,
+            self._outputs,
+            initializer=list(self._constants.values()),
+        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+    def _fresh(self) -> int:
+        self._tensors += 1
+        return self._tensors
