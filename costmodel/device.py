@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -44,9 +44,9 @@ class Device:
     runtime_version: str = ""
     provider: str = ""
     isa: str = ""
-    threads: int = 1
+    threads: Annotated[int, msgspec.Meta(ge=1, le=2**20)] = 1
     dtype: str = "float32"
-    caches: tuple[int, ...] = ()
+    caches: tuple[Annotated[int, msgspec.Meta(ge=0, le=2**53)], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     provenance: Provenance = "measured"
     state: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
