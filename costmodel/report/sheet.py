@@ -57,7 +57,9 @@ def to_text(sheets: Sequence[Sheet], width: int = 120) -> str:
         console.print(Text(sheet.title))
         if sheet.rows:
             shape = box.SIMPLE_HEAD if sheet.columns else None
-            table = Table(box=shape, show_header=bool(sheet.columns), pad_edge=True)
+            table = Table(
+                box=shape, show_header=bool(sheet.columns), show_edge=False, pad_edge=True
+            )
             for index in range(len(sheet.rows[0])):
                 heading = sheet.columns[index] if sheet.columns else ""
                 right = sheet.align[index : index + 1] == "r"

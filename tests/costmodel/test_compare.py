@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from math import nan
 from pathlib import Path
@@ -24,6 +25,14 @@ from costmodel.runners.fake import law_ms, write_model
 QUICK = Plan(rounds=2, min_rounds=2, visit_ms=1.0, block_ms=0.1)
 CONV = conv_op(in_channels=64, out_channels=64, size=(28, 28), kernel=(3, 3))
 ADD = Op(kind="add", inputs=((1, 64, 28, 28),) * 2, outputs=((1, 64, 28, 28),))
+
+
+@pytest.fixture(autouse=True)
+def own_device_lock(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake device's lock is one per machine: tests that run at once need one each."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("locks")))
 
 
 class LawCost:
