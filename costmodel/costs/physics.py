@@ -1,0 +1,104 @@
+"""Physics: a non-negative sum of amounts that take time, one law per execution path.
+
+``latency = sum_k coefficient[k] * amount[k]`` with all coefficients at least 0, fitted on relative
+error. It is an additive roofline (Williams et al. 2009, with partial overlap absorbed by the
+coefficients): readable as GMAC/s and GB/s, monotone, and trainable from a dozen rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from costmodel.costs.features import TERMS
+
+Floats = NDArray[np.float64]
+
+#: Fewest rows for a law of a path's own; below, the law of all rows of its kind serves.
+MIN_ROWS = 6
+#: Least latency a law may answer, in ms: nothing runs in no time.
+_FLOOR_MS = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Physics:
+    """Coefficients per path and per kind.
+
+    Attributes:
+        by_path: path to ``(len(TERMS),)`` coefficients in ms per amount.
+        by_kind: kind to coefficients, for paths with too few rows.
+    """
+
+    by_path: Mapping[str, Floats]
+    by_kind: Mapping[str, Floats]
+
+    def law_of(self, path: str, kind: str) -> Floats | None:
+        """Coefficients for an Op; None where its kind was never measured."""
+        own = self.by_path.get(path)
+        return own if own is not None else self.by_kind.get(kind)
+
+    def price(self, terms: Floats, paths: Sequence[str], kinds: Sequence[str]) -> Floats:
+        """Base latency in ms per row of ``terms``; NaN where no law applies."""
+        base = np.full(len(paths), np.nan)
+        groups: dict[tuple[str, str], list[int]] = {}
+        for index, key in enumerate(zip(paths, kinds, strict=True)):
+            groups.setdefault(key, []).append(index)
+        for (path, kind), rows in groups.items():
+            law = self.law_of(path, kind)
+            if law is not None:
+                base[rows] = np.maximum(terms[rows] @ law, _FLOOR_MS)
+        return base
+
+    def describe(self) -> dict[str, dict[str, float]]:
+        """The laws for people: ms per million multiply-adds or elements, zeros left out."""
+        return {
+            path: {name: float(c) for name, c in zip(TERMS, law, strict=True) if c > 0}
+            for path, law in self.by_path.items()
+        }
+
+
+def fit_physics(
+    terms: Floats,
+    latency_ms: Floats,
+    weights: Floats,
+    paths: Sequence[str],
+    kinds: Sequence[str],
+) -> Physics:
+    """Fit the laws.
+
+    Args:
+        terms: ``(rows, len(TERMS))`` amounts.
+        latency_ms: ``(rows,)`` measured times.
+        weights: ``(rows,)`` trust in each row, larger is better.
+        paths: execution path of each row.
+        kinds: kind of each row.
+    """
+    path_of, kind_of = np.asarray(paths), np.asarray(kinds)
+    by_path: dict[str, Floats] = {}
+    for path in sorted(set(paths)):
+        rows = np.flatnonzero(path_of == path)
+        if len(rows) >= MIN_ROWS:
+            by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows])
+    by_kind = {
+        kind: _law(
+            *(part[np.flatnonzero(kind_of == kind)] for part in (terms, latency_ms, weights))
+        )
+        for kind in sorted(set(kinds))
+    }
+    return Physics(by_path=by_path, by_kind=by_kind)
+
+
+def _law(terms: Floats, latency_ms: Floats, weights: Floats) -> Floats:
+    """Non-negative least squares on relative error, twice: rows far off in the first count less."""
+    scale = np.sqrt(weights) / latency_ms
+    law = nnls(terms * scale[:, None], np.sqrt(weights))[0]
+    error = np.abs(np.log(np.maximum(terms @ law, _FLOOR_MS) / latency_ms))
+    # Huber weights (Huber 1964): a kernel that changed its algorithm must not bend the law.
+    limit = max(2.0 * float(np.median(error)), 0.05)
+    robust = weights * np.minimum(1.0, limit / np.maximum(error, 1e-9))
+    scale = np.sqrt(robust) / latency_ms
+    return np.asarray(nnls(terms * scale[:, None], np.sqrt(robust))[0])

@@ -1,0 +1,299 @@
+"""Regression: latency of unseen Ops from a table, physics first, statistics for the rest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.costs.features import FEATURES, Table, is_learnable, path_of
+from costmodel.costs.physics import Physics, fit_physics
+from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, search_hyper
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError
+from costmodel.measurement import Measurement
+from costmodel.op import Op
+from costmodel.protocols import Prices, Unit
+from costmodel.table import LatencyTable
+
+Floats = NDArray[np.float64]
+
+#: Version of the cached hyper-parameters; raised when features or laws change.
+_CACHE_FORMAT = 1
+#: Coverage of every interval.
+COVERAGE = 0.9
+_FOLDS = 5
+#: Relative error of a row that nobody can avoid, added to its own spread.
+_BASE_NOISE = 0.01
+#: Spread assumed for rows that carry none.
+_UNKNOWN_SPREAD = 0.05
+#: Outside the table's range by this many octaves an Op is called extrapolated.
+_MARGIN = 0.5
+_HULL = tuple(FEATURES.index(n) for n in ("work", "input", "output", "weight", "kernel", "groups"))
+#: Interval half width, as a share, of Ops that only a law of their kind can price.
+_LAW_ONLY = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What fitting found beyond the table itself; cached as JSON beside it.
+
+    Attributes:
+        rows: digest of the rows it belongs to.
+        hypers: per execution path.
+        factor: half width of the interval in standard deviations, from held-out folds.
+        format: of this cache.
+    """
+
+    rows: str
+    hypers: Mapping[str, Hyper] = field(default_factory=dict)
+    factor: float = 2.0
+    format: int = _CACHE_FORMAT
+
+
+class Regression:
+    """Prices any Op of a measured kind in milliseconds; a ``CostModel``.
+
+    Rows of the table are answered exactly; anything else by the law of its execution path times
+    the learned residual. A kind the table never saw has no price.
+
+    Args:
+        rows: measured rows; ``session`` rows give the session's price, ``model`` rows are ignored.
+        device: whose numbers these are.
+        fitted: hyper-parameters found before; None to search them.
+
+    Raises:
+        InvalidInputError: if there are no rows to learn from.
+    """
+
+    unit: Unit = "ms"
+    name = "regression"
+
+    def __init__(
+        self,
+        rows: Sequence[Measurement],
+        *,
+        device: Device | None = None,
+        fitted: Fitted | None = None,
+    ) -> None:
+        self.device = device
+        numbered = [row for row in rows if row.has_number and row.latency_ms > 0]
+        self._exact = {row.op: row for row in numbered if row.op.kind != "model"}
+        learn = [row for row in numbered if is_learnable(row.op)]
+        if not learn:
+            message = (
+                f"A regression needs measured rows. Received {len(rows)} rows, none of them a "
+                "kernel with a latency. Profile the device first: costmodel profile --out T.jsonl"
+            )
+            raise InvalidInputError(message)
+        self._session_rows = [row for row in numbered if row.op.kind == "session"]
+        ops = [row.op for row in learn]
+        self._latency = np.array([row.latency_ms for row in learn])
+        spread = np.array([row.spread for row in learn])
+        spread = np.where(np.isfinite(spread), spread, _UNKNOWN_SPREAD)
+        self._noise = (np.minimum(spread, 1.0) / 2) ** 2
+        self._paths = [path_of(op) for op in ops]
+        self._kinds = [op.kind for op in ops]
+        self._table = Table(ops)
+        self._hulls = self._find_hulls()
+        self.fitted = fitted or self._search(rows_digest(rows))
+        self.physics, self._residual = self._fit(np.arange(len(ops)))
+
+    def _fit(self, rows: NDArray[np.int_]) -> tuple[Physics, Residual]:
+        """Laws and residual from some of the rows."""
+        paths = [self._paths[i] for i in rows]
+        kinds = [self._kinds[i] for i in rows]
+        terms, features = self._table.terms[rows], self._table.features[rows]
+        latency, noise = self._latency[rows], self._noise[rows]
+        physics = fit_physics(terms, latency, 1.0 / (noise + _BASE_NOISE**2), paths, kinds)
+        residual = np.log(latency / physics.price(terms, paths, kinds))
+        return physics, Residual(self.fitted.hypers).fit(features, residual, noise, paths)
+
+    def _search(self, digest: str) -> Fitted:
+        """Hyper-parameters per path, then the interval's width from held-out folds."""
+        everything = np.arange(len(self._latency))
+        physics = fit_physics(
+            self._table.terms,
+            self._latency,
+            1.0 / (self._noise + _BASE_NOISE**2),
+            self._paths,
+            self._kinds,
+        )
+        base = physics.price(self._table.terms, self._paths, self._kinds)
+        residual = np.log(self._latency / base)
+        names = np.asarray(self._paths)
+        hypers = {}
+        for path in sorted(set(self._paths)):
+            rows = np.flatnonzero(names == path)
+            if len(rows) >= MIN_ROWS:
+                hypers[path] = search_hyper(
+                    self._table.features[rows], residual[rows], self._noise[rows]
+                )
+        self.fitted = Fitted(rows=digest, hypers=hypers)
+        if len(everything) < 2 * _FOLDS:
+            return self.fitted
+        return Fitted(rows=digest, hypers=hypers, factor=self._factor())
+
+    def _factor(self) -> float:
+        """Standard deviations that cover ``COVERAGE`` of rows held out (split conformal, Lei 2018)."""
+        order = np.random.default_rng(0).permutation(len(self._latency))
+        scores = np.zeros(len(order))
+        for fold in range(_FOLDS):
+            test = order[fold::_FOLDS]
+            train = np.setdiff1d(order, test)
+            physics, residual = self._fit(train)
+            paths = [self._paths[i] for i in test]
+            kinds = [self._kinds[i] for i in test]
+            base = physics.price(self._table.terms[test], paths, kinds)
+            mean, deviation = residual.predict(self._table.features[test], paths)
+            error = np.abs(np.log(self._latency[test] / base) - mean)
+            scores[test] = np.where(np.isfinite(error), error, np.inf) / deviation
+        return float(np.clip(np.quantile(scores, COVERAGE), 0.5, 10.0))
+
+    def _find_hulls(self) -> dict[str, tuple[Floats, Floats]]:
+        """Range of the main features per path."""
+        names, features = np.asarray(self._paths), self._table.features[:, _HULL]
+        return {
+            path: (
+                features[names == path].min(axis=0) - _MARGIN,
+                features[names == path].max(axis=0) + _MARGIN,
+            )
+            for path in set(self._paths)
+        }
+
+    def price(self, ops: Sequence[Op]) -> Prices:
+        """Latency in ms per Op; see ``Prices``."""
+        values, low, high = (np.full(len(ops), np.nan) for _ in range(3))
+        exact = np.zeros(len(ops), dtype=np.bool_)
+        reasons: dict[int, str] = {}
+        extrapolated: dict[int, str] = {}
+        unknown: list[int] = []
+        for index, op in enumerate(ops):
+            row = self._exact.get(op)
+            if row is None:
+                unknown.append(index)
+                continue
+            exact[index] = True
+            spread = row.spread if np.isfinite(row.spread) else _UNKNOWN_SPREAD
+            values[index] = row.latency_ms
+            low[index] = row.latency_ms * (1.0 - min(spread, 0.9))
+            high[index] = row.latency_ms * (1.0 + spread)
+        learnable = [i for i in unknown if is_learnable(ops[i])]
+        for index in set(unknown) - set(learnable):
+            self._price_special(ops[index], index, (values, low, high), reasons)
+        if learnable:
+            found = self._predict([ops[i] for i in learnable])
+            values[learnable], low[learnable], high[learnable] = found[:3]
+            extrapolated = {learnable[i]: why for i, why in found[3].items()}
+            for index in learnable:
+                if not np.isfinite(values[index]):
+                    reasons[index] = self._no_price(ops[index])
+        return Prices(
+            values=values,
+            low=low,
+            high=high,
+            reasons=reasons,
+            extrapolated=extrapolated,
+            exact=exact,
+        )
+
+    def _predict(self, ops: Sequence[Op]) -> tuple[Floats, Floats, Floats, dict[int, str]]:
+        """Values, ends and reasons of doubt for Ops that are not rows."""
+        table = Table(ops)
+        paths, kinds = [path_of(op) for op in ops], [op.kind for op in ops]
+        base = self.physics.price(table.terms, paths, kinds)
+        mean, deviation = self._residual.predict(table.features, paths)
+        values = base * np.exp(mean)
+        half = np.exp(np.minimum(self.fitted.factor * deviation, 3.0))
+        low, high = values / half, values * half
+        doubts = self._doubts(table, paths)
+        for index in doubts:
+            low[index] = min(low[index], values[index] * (1.0 - _LAW_ONLY))
+            high[index] = max(high[index], values[index] * (1.0 + _LAW_ONLY))
+        return values, low, high, doubts
+
+    def _doubts(self, table: Table, paths: Sequence[str]) -> dict[int, str]:
+        """Ops outside the table's range, each with the feature that is."""
+        doubts: dict[int, str] = {}
+        features = table.features[:, _HULL]
+        names = np.asarray(paths)
+        for path in set(paths):
+            rows = np.flatnonzero(names == path)
+            hull = self._hulls.get(path)
+            if hull is None:
+                doubts |= {int(i): f"no row of the path {path}" for i in rows}
+                continue
+            outside = (features[rows] < hull[0]) | (features[rows] > hull[1])
+            for i in np.flatnonzero(outside.any(axis=1)):
+                what = FEATURES[_HULL[int(outside[i].argmax())]]
+                doubts[int(rows[i])] = f"{what} outside the range of the table's {path} rows"
+        return doubts
+
+    def _price_special(
+        self, op: Op, index: int, columns: tuple[Floats, Floats, Floats], reasons: dict[int, str]
+    ) -> None:
+        """Session rows with other numbers of inputs and outputs cost what the nearest one does."""
+        if op.kind != "session" or not self._session_rows:
+            reasons[index] = self._no_price(op)
+            return
+        size = len(op.inputs) + len(op.outputs)
+        row = min(
+            self._session_rows,
+            key=lambda item: abs(len(item.op.inputs) + len(item.op.outputs) - size),
+        )
+        known = len(row.op.inputs) + len(row.op.outputs)
+        value = row.latency_ms * max(1.0, size / max(1, known))
+        for column, share in zip(columns, (1.0, 0.5, 2.0), strict=True):
+            column[index] = value * share
+
+    def _no_price(self, op: Op) -> str:
+        return (
+            f"the table has no row of kind {op.kind!r}; "
+            "add it with: costmodel profile --models MODEL.onnx --out T.jsonl"
+        )
+
+
+def rows_digest(rows: Sequence[Measurement]) -> str:
+    """Digest of Ops and latencies: a cache belongs to exactly these rows."""
+    digest = hashlib.blake2b(digest_size=8)
+    for row in rows:
+        digest.update(f"{row.op.digest}:{row.latency_ms!r};".encode())
+    return digest.hexdigest()
+
+
+def fit_regression(table: LatencyTable, *, cache: bool = True) -> Regression:
+    """Fit a table, or read what an earlier fit found.
+
+    Args:
+        table: measured rows.
+        cache: keep hyper-parameters in ``<table>.fit.json`` beside a table that has a file.
+
+    Raises:
+        InvalidInputError: if the table has no rows to learn from.
+    """
+    rows = list(table.rows.values())
+    path = Path(f"{table.path}.fit.json") if cache and table.path is not None else None
+    fitted = _read_cache(path, rows_digest(rows)) if path is not None else None
+    regression = Regression(rows, device=table.device, fitted=fitted)
+    if path is not None and fitted is None:
+        try:
+            path.write_bytes(msgspec.json.encode(regression.fitted))
+        except OSError:
+            return regression  # a read-only place: the next fit takes seconds again
+    return regression
+
+
+def _read_cache(path: Path, digest: str) -> Fitted | None:
+    """The cache if it is readable and belongs to the rows; anything else is simply refitted."""
+    try:
+        fitted = msgspec.json.decode(path.read_bytes(), type=Fitted)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    widths = {len(hyper.relevances) for hyper in fitted.hypers.values()}
+    valid = fitted.format == _CACHE_FORMAT and fitted.rows == digest and widths <= {len(FEATURES)}
+    return fitted if valid else None
