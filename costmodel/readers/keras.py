@@ -1,0 +1,325 @@
+"""Reads a Keras model as a Network of layers as written, or exports it to ONNX.
+
+The only file that imports Keras and TensorFlow, and only once it is asked for a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from costmodel.errors import MissingDependencyError, ModelFormatError
+from costmodel.network import Layer, Network
+from costmodel.op import Shape
+from costmodel.readers.keras_ops import UnreadableError, layer_steps
+
+#: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
+OPSET = 17
+
+
+def export_onnx(path: Path, out: Path, sizes: Mapping[str, int] | None = None) -> Path:
+    """Convert a ``.keras`` or ``.h5`` file to ONNX with a batch of 1.
+
+    The ONNX model takes and returns what the Keras model does, channels last included; it is
+    written beside ``out`` first and moved there whole.
+
+    Args:
+        path: Keras model file; it is never trusted to run code of its own (Lambda layers).
+        out: ONNX file to write.
+        sizes: values of open dimensions as ``<input>:<axis>``, e.g. ``{"image:1": 224}``.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        MissingDependencyError: if Keras, TensorFlow or tf2onnx is not installed.
+        ModelFormatError: if the file cannot be loaded, sized, or converted.
+    """
+    model = _load(Path(path))
+    shapes = {item.name: _bound_shape(str(path), item, sizes or {}) for item in model.inputs}
+    data = _convert(str(path), model, shapes)
+    scratch = Path(out).with_name(f".{Path(out).name}.part")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        message = f"{out} cannot be written ({error.strerror}). Give a path in a writable folder."
+        raise ModelFormatError(message) from error
+    return Path(out)
+
+
+def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
+    """Read a Keras model as a network of layers as written.
+
+    Sizes are stored channels first whatever order the model uses. A layer that does several things
+    becomes several: ``conv`` and ``conv/relu``, ``sep`` and ``sep/pointwise``. Layers of nested
+    models are called ``<model>/<layer>``.
+
+    Args:
+        model: a functional or sequential Keras model, or the path of its file.
+        sizes: values of open dimensions as ``<input>:<axis>``; the batch is 1.
+
+    Returns:
+        A network with ``source == "written"``; layers without a rule are in ``unread``.
+
+    Raises:
+        MissingDependencyError: if Keras is not installed.
+        ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
+    """
+    if isinstance(model, str | Path):
+        model = _load(Path(model))
+    functional = _functional(model)
+    if any(None in item.shape[1:] for item in functional.inputs):
+        functional = _resized(functional, sizes or {})
+    return _Walk(functional, channels_last=_channels_last(functional)).network()
+
+
+def _import() -> Any:
+    """Keras, imported without its libraries' chatter."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on stderr otherwise
+    try:
+        with _silence():
+            import keras
+            import tensorflow  # noqa: F401 - Keras alone would be imported, then fail in use
+    except ImportError as error:
+        package = error.name or "keras"
+        raise MissingDependencyError(package, "keras", "Reading a Keras model") from error
+    return keras
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop warnings, and what C++ code writes past Python's ``sys.stderr``."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.ERROR)
+        sys.stderr.flush()
+        kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(sink)
+            logging.disable(level)
+
+
+def _load(path: Path) -> Any:
+    keras = _import()
+    if not path.is_file():
+        message = f"{path} is not a file. Give the path of a .keras or .h5 model."
+        raise ModelFormatError(message)
+    try:
+        with _silence():
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        message = (
+            f"{path} cannot be loaded as a Keras model: {first} "
+            "Expected a whole model saved with model.save('name.keras'); register custom layers "
+            "with keras.saving.register_keras_serializable before loading."
+        )
+        raise ModelFormatError(message) from error
+
+
+def _bound_shape(where: str, tensor: Any, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Sizes of one input, batch first."""
+    shape = []
+    for axis, size in enumerate(tensor.shape):
+        key = f"{tensor.name}:{axis}"
+        if size is None and key not in sizes and axis > 0:
+            message = (
+                f"{where}: dimension {axis} of input {tensor.name!r} {tuple(tensor.shape)} is open."
+                f" Give its size: --size {key}=224 (sizes={{{key!r}: 224}})."
+            )
+            raise ModelFormatError(message)
+        shape.append(sizes.get(key, 1) if size is None else size)
+    return tuple(shape)
+
+
+def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """ONNX bytes of a loaded model."""
+    try:
+        import tensorflow
+        import tf2onnx
+    except ImportError as error:
+        package = error.name or "tf2onnx"
+        raise MissingDependencyError(package, "keras", "Exporting a Keras model") from error
+    signature = [
+        tensorflow.TensorSpec(shapes[item.name], item.dtype, name=item.name)
+        for item in model.inputs
+    ]
+
+    def forward(*tensors: Any) -> Any:
+        return model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+
+    try:
+        with _silence(), _without_xla(tensorflow):
+            traced = tensorflow.function(forward, input_signature=signature)
+            proto, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
+    except Exception as error:
+        message = f"{where}: this model cannot be converted to ONNX ({error})."
+        raise ModelFormatError(message) from error
+    known = {"", "ai.onnx", "ai.onnx.ml"}
+    alien = sorted(
+        {n.op_type for n in proto.graph.node if n.domain not in known or n.op_type in _TF_LEFTOVERS}
+    )
+    if alien:
+        message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
+        raise ModelFormatError(message)
+    return bytes(proto.SerializeToString())
+
+
+_TF_LEFTOVERS = frozenset({"PartitionedCall", "StatefulPartitionedCall", "PyFunc", "EagerPyFunc"})
+
+
+@contextlib.contextmanager
+def _without_xla(tensorflow: Any) -> Iterator[None]:
+    """Trace grouped convolutions as they are.
+
+    Keras wraps them into an XLA call on TensorFlow, which tf2onnx cannot look into.
+    """
+    original = tensorflow.function
+
+    def function(func: Any = None, *args: Any, jit_compile: Any = None, **kwargs: Any) -> Any:
+        if jit_compile:
+            return func if func is not None else (lambda inner: inner)
+        return original(func, *args, **kwargs)
+
+    tensorflow.function = function
+    try:
+        yield
+    finally:
+        tensorflow.function = original
+
+
+def _functional(model: Any) -> Any:
+    """The graph of layers of a functional or sequential model."""
+    if type(model).__name__ == "Sequential" and getattr(model, "_functional", None) is not None:
+        model = model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        message = (
+            f"The Keras model {getattr(model, 'name', model)!r} ({type(model).__name__}) has no "
+            "graph of layers: only functional models and built sequential ones have. Rebuild it "
+            "with the functional API, or export it to ONNX and read that."
+        )
+        raise ModelFormatError(message)
+    return model
+
+
+def _resized(model: Any, sizes: Mapping[str, int]) -> Any:
+    """The same layers on inputs of fixed size."""
+    keras = _import()
+    inputs = [
+        keras.Input(batch_shape=_bound_shape(model.name, item, sizes), name=item.name)
+        for item in model.inputs
+    ]
+    with _silence():
+        tensors = keras.tree.pack_sequence_as(model.input, inputs)
+        return keras.models.clone_model(model, input_tensors=tensors)
+
+
+def _channels_last(model: Any) -> bool:
+    formats = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
+    return "channels_first" not in formats
+
+
+class _Walk:
+    """One pass over a functional model's calls, nested models entered."""
+
+    def __init__(self, model: Any, *, channels_last: bool) -> None:
+        self._model = model
+        self._last = channels_last
+        self._layers: list[Layer] = []
+        self._unread: dict[str, str] = {}
+        self._names: set[str] = set()
+        #: Tensor name in the network by identity of the Keras tensor.
+        self._tensors: dict[int, str] = {}
+
+    def network(self) -> Network:
+        """The network of the whole model."""
+        inputs = {item.name: self._neutral(item.shape) for item in self._model.inputs}
+        self._tensors.update({id(item): item.name for item in self._model.inputs})
+        self._visit(self._model, "")
+        outputs = tuple(self._tensors[id(item)] for item in self._model.outputs)
+        return Network(
+            name=self._model.name,
+            layers=tuple(self._layers),
+            inputs=inputs,
+            outputs=outputs,
+            unread=self._unread,
+        )
+
+    def _visit(self, model: Any, prefix: str) -> None:
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            for node in model._nodes_by_depth[depth]:
+                if not node.is_input:
+                    self._call(node, prefix)
+
+    def _call(self, node: Any, prefix: str) -> None:
+        """Add the layers of one call of one Keras layer."""
+        operation = node.operation
+        read = list(node.arguments.keras_tensors)
+        if hasattr(operation, "_nodes_by_depth") or type(operation).__name__ == "Sequential":
+            inner = _functional(operation)
+            for outer, own in zip(read, inner.inputs, strict=True):
+                self._tensors[id(own)] = self._tensors[id(outer)]
+            self._visit(inner, f"{prefix}{operation.name}/")
+            for outer, own in zip(node.outputs, inner.outputs, strict=True):
+                self._tensors[id(outer)] = self._tensors[id(own)]
+            return
+        title = self._unique(f"{prefix}{operation.name}")
+        names = [self._tensors[id(item)] for item in read]
+        shapes = [self._neutral(item.shape) for item in read]
+        written = [self._neutral(item.shape) for item in node.outputs]
+        try:
+            results = [self._add(title, operation, names, shapes, written)]
+        except UnreadableError as reason:
+            self._unread[title] = str(reason)
+            results = [f"{title}:{index}" for index in range(len(written))]
+        self._tensors.update(
+            {id(item): name for item, name in zip(node.outputs, results, strict=True)}
+        )
+
+    def _add(
+        self,
+        title: str,
+        operation: Any,
+        names: Sequence[str],
+        shapes: Sequence[Shape],
+        written: Sequence[Shape],
+    ) -> str:
+        """Append the Ops of one layer; the name of the tensor the last one writes."""
+        steps = layer_steps(operation, shapes, written)
+        for step in steps:
+            operands = tuple(
+                f"{title}{ref}" if isinstance(ref, str) else names[ref] for ref in step.reads
+            )
+            name = f"{title}{step.suffix}"
+            self._layers.append(Layer(name=name, op=step.op, inputs=operands, outputs=(name,)))
+            self._names.add(name)
+        return f"{title}{steps[-1].suffix}"
+
+    def _neutral(self, shape: Sequence[int | None]) -> Shape:
+        """Batch bound to 1 where open, channels moved to axis 1."""
+        sizes = [1 if size is None else int(size) for size in shape]
+        if self._last and len(sizes) > 2:
+            return (sizes[0], sizes[-1], *sizes[1:-1])
+        return tuple(sizes)
+
+    def _unique(self, name: str) -> str:
+        title, count = name, 1
+        while title in self._names or title in self._unread:
+            count += 1
+            title = f"{name}_{count}"
+        return title

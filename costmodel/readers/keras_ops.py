@@ -1,0 +1,388 @@
+"""Turns one Keras layer with known sizes into Ops, in the neutral channels-first order.
+
+Layers are told apart by class name, so this file needs no Keras and a subclass reads like its base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from costmodel.op import Op, Shape
+
+#: What an Op reads: an operand of the layer by position, or an earlier step by its suffix.
+Ref = int | str
+#: Layers that do nothing when a network is run rather than trained.
+IDENTITY = frozenset(
+    {"ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"}
+    | {"Identity", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"}
+)
+_MERGES = {
+    "Add": "add", "Average": "mean", "Maximum": "max", "Minimum": "min", "Multiply": "mul",
+    "Subtract": "sub", "Divide": "div",
+}  # fmt: skip
+#: Activation functions that are one operator everywhere; ``silu`` and the like are two.
+_ACTIVATIONS = {
+    "elu": "elu", "exponential": "exp", "gelu": "gelu", "hard_sigmoid": "hard_sigmoid",
+    "leaky_relu": "leaky_relu", "log_softmax": "log_softmax", "relu": "relu", "selu": "selu",
+    "sigmoid": "sigmoid", "softmax": "softmax", "softplus": "softplus", "softsign": "softsign",
+    "tanh": "tanh",
+}  # fmt: skip
+_GATED = {"silu": "sigmoid", "swish": "sigmoid", "hard_silu": "hard_sigmoid",
+          "hard_swish": "hard_sigmoid"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One of the Ops that a layer carries out.
+
+    Attributes:
+        op: its work.
+        suffix: what is added to the layer's name; empty for its main work.
+        reads: one reference per input of ``op``.
+    """
+
+    op: Op
+    suffix: str = ""
+    reads: tuple[Ref, ...] = (0,)
+
+
+class UnreadableError(Exception):
+    """A layer that has no rule; its text becomes the reason in ``Network.unread``."""
+
+
+def layer_steps(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> list[Step]:
+    """The Ops that one call of a Keras layer carries out, each reading the one before.
+
+    Args:
+        layer: a Keras layer or operation.
+        inputs: neutral sizes of what it reads.
+        outputs: neutral sizes of what it returns.
+
+    Returns:
+        Steps in order; the last one writes what the layer returns.
+
+    Raises:
+        UnreadableError: if there is no rule for this layer.
+    """
+    if len(outputs) != 1 or not inputs:
+        message = f"{type(layer).__name__} with {len(inputs)} inputs and {len(outputs)} outputs"
+        raise UnreadableError(message)
+    for cls in type(layer).__mro__:
+        rule = _RULES.get(cls.__name__)
+        if rule is not None:
+            return rule(layer, tuple(inputs), outputs[0])
+    message = f"there is no rule for the Keras layer {type(layer).__name__}"
+    raise UnreadableError(message)
+
+
+def _conv_fields(
+    size: Shape, out: Shape, kernel: Shape, stride: Shape, dilation: Shape
+) -> dict[str, Any]:
+    """Window fields; the padding is what takes ``size`` to ``out``, the smaller half first."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    total = [
+        max(0, (o - 1) * s + r - i)
+        for i, o, s, r in zip(size[2:], out[2:], stride, reach, strict=True)
+    ]
+    less = tuple(t // 2 for t in total)
+    more = tuple(t - t // 2 for t in total)
+    return {"stride": stride, "pads": less + more, "dilation": dilation}
+
+
+def _finish(layer: Any, op: Op) -> list[Step]:
+    """``op`` and the activation that the layer was given as an argument."""
+    return [Step(op=op), *_activation(getattr(layer, "activation", None), op.outputs[0], "")]
+
+
+def _conv(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    kernel = tuple(layer.kernel_size)
+    channels = inputs[0][1]
+    filters = (out[1], channels // layer.groups, *kernel)
+    op = Op(
+        kind="conv",
+        inputs=inputs[:1],
+        outputs=(out,),
+        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
+        groups=layer.groups,
+        **_conv_fields(inputs[0], out, kernel, tuple(layer.strides), tuple(layer.dilation_rate)),
+    )
+    if layer.padding == "causal":
+        message = "causal padding"
+        raise UnreadableError(message)
+    return _finish(layer, op)
+
+
+def _depthwise_op(layer: Any, size: Shape, out: Shape, *, bias: bool) -> Op:
+    kernel = tuple(layer.kernel_size)
+    filters = (out[1], 1, *kernel)
+    return Op(
+        kind="conv",
+        inputs=(size,),
+        outputs=(out,),
+        weights=(filters, (out[1],)) if bias else (filters,),
+        groups=size[1],
+        **_conv_fields(size, out, kernel, tuple(layer.strides), tuple(layer.dilation_rate)),
+    )
+
+
+def _depthwise(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    return _finish(layer, _depthwise_op(layer, inputs[0], out, bias=layer.use_bias))
+
+
+def _separable(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    middle = (out[0], inputs[0][1] * layer.depth_multiplier, *out[2:])
+    first = _depthwise_op(layer, inputs[0], middle, bias=False)
+    ones = (1,) * len(out[2:])
+    filters = (out[1], middle[1], *ones)
+    second = Op(
+        kind="conv",
+        inputs=(middle,),
+        outputs=(out,),
+        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
+        **_conv_fields(middle, out, ones, ones, ones),
+    )
+    pointwise = Step(op=second, suffix="/pointwise", reads=("",))
+    return [Step(op=first), pointwise, *_activation(layer.activation, out, "/pointwise")]
+
+
+def _conv_transpose(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    kernel = tuple(layer.kernel_size)
+    filters = (inputs[0][1], out[1], *kernel)
+    # The padding of the convolution whose gradient this is: from the output back to the input.
+    fields = _conv_fields(out, inputs[0], kernel, tuple(layer.strides), tuple(layer.dilation_rate))
+    op = Op(
+        kind="conv_transpose",
+        inputs=inputs[:1],
+        outputs=(out,),
+        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
+        **fields,
+    )
+    return _finish(layer, op)
+
+
+def _dense(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    if len(out) != 2:
+        message = f"Dense on {len(out)} axes"
+        raise UnreadableError(message)
+    matrix = (inputs[0][1], out[1])
+    weights = (matrix, (out[1],)) if layer.use_bias else (matrix,)
+    kind = "gemm" if layer.use_bias else "matmul"
+    return _finish(layer, Op(kind=kind, inputs=inputs[:1], outputs=(out,), weights=weights))
+
+
+def _batch_norm(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    channels = out[1]
+    op = Op(
+        kind="batch_norm",
+        inputs=inputs[:1],
+        outputs=(out,),
+        weights=((channels,),) * 4,
+        attributes=(("epsilon", float(layer.epsilon)),),
+    )
+    return [Step(op=op)]
+
+
+def _plain(
+    kind: str, inputs: tuple[Shape, ...], out: Shape, *attributes: tuple[str, Any]
+) -> list[Step]:
+    op = Op(kind=kind, inputs=inputs, outputs=(out,), attributes=attributes)
+    return [Step(op=op, reads=tuple(range(len(inputs))))]
+
+
+def _activation(function: Any, size: Shape, read: Ref) -> list[Step]:
+    """The steps of an activation function given as an argument; none for ``linear``."""
+    name = _name(function)
+    return [] if name == "linear" else _activation_steps(name, size, read, f"/{name}")
+
+
+def _name(function: Any) -> str:
+    if function is None:
+        return "linear"
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _activation_steps(name: str, size: Shape, read: Ref, suffix: str) -> list[Step]:
+    """The steps of a named function on the tensor ``read``, called ``suffix``."""
+    if name in _GATED:
+        gate = Op(kind=_GATED[name], inputs=(size,), outputs=(size,))
+        product = Op(kind="mul", inputs=(size, size), outputs=(size,))
+        return [
+            Step(op=gate, suffix=f"{suffix}/gate", reads=(read,)),
+            Step(op=product, suffix=suffix, reads=(read, f"{suffix}/gate")),
+        ]
+    if name == "relu6":
+        return [Step(op=_clip(size, 6.0), suffix=suffix, reads=(read,))]
+    if name not in _ACTIVATIONS:
+        message = f"there is no rule for the activation {name!r}"
+        raise UnreadableError(message)
+    more = (("axis", -1), ("since", 13)) if name.endswith("softmax") else ()
+    op = Op(kind=_ACTIVATIONS[name], inputs=(size,), outputs=(size,), attributes=more)
+    return [Step(op=op, suffix=suffix, reads=(read,))]
+
+
+def _clip(size: Shape, top: float) -> Op:
+    return Op(
+        kind="clip",
+        inputs=(size,),
+        outputs=(size,),
+        attributes=(("since", 13),),
+        constants=((0.0,), (top,)),
+        constant_dtypes=("float32", "float32"),
+    )
+
+
+def _activation_layer(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    name = _name(layer.activation)
+    if name == "linear":
+        return _plain("identity", inputs, out)
+    return _activation_steps(name, out, 0, "")
+
+
+def _relu(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    top, slope = getattr(layer, "max_value", None), getattr(layer, "negative_slope", 0.0)
+    if getattr(layer, "threshold", 0.0) or (slope and top is not None):
+        message = "ReLU with a threshold, or with both a slope and a top"
+        raise UnreadableError(message)
+    if top is not None:
+        return [Step(op=_clip(out, float(top)))]
+    if slope:
+        return _plain("leaky_relu", inputs, out, ("alpha", float(slope)))
+    return _plain("relu", inputs, out)
+
+
+def _softmax(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    return _plain("softmax", inputs, out, ("axis", -1), ("since", 13))
+
+
+def _pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    kernel = tuple(layer.pool_size)
+    kind = "max_pool" if "Max" in type(layer).__name__ else "average_pool"
+    ones = (1,) * len(kernel)
+    fields = _conv_fields(inputs[0], out, kernel, tuple(layer.strides), ones)
+    op = Op(
+        kind=kind,
+        inputs=inputs,
+        outputs=(out,),
+        attributes=(("kernel_shape", kernel),),
+        **fields,
+    )
+    return [Step(op=op)]
+
+
+def _global_pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    kind = "global_max_pool" if "Max" in type(layer).__name__ else "global_average_pool"
+    pooled = (*inputs[0][:2], *(1 for _ in inputs[0][2:]))
+    first = Op(kind=kind, inputs=inputs, outputs=(pooled,))
+    if pooled == out:
+        return [Step(op=first)]
+    axes = tuple(range(2, len(pooled)))
+    squeeze = Op(
+        kind="squeeze",
+        inputs=(pooled,),
+        outputs=(out,),
+        constants=(axes,),
+        attributes=(("since", 13),),
+    )
+    return [Step(op=first), Step(op=squeeze, suffix="/squeeze", reads=("",))]
+
+
+def _merge(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    kind = next(_MERGES[c.__name__] for c in type(layer).__mro__ if c.__name__ in _MERGES)
+    if kind not in {"add", "mul"} or len(inputs) <= 2:
+        return _plain(kind, inputs, out)
+    # Keras adds three or more one after the other.
+    steps = [Step(op=Op(kind=kind, inputs=inputs[:2], outputs=(out,)), reads=(0, 1))]
+    for index, extra in enumerate(inputs[2:], start=2):
+        op = Op(kind=kind, inputs=(out, extra), outputs=(out,))
+        steps.append(Step(op=op, suffix=f"/{index}", reads=(steps[-1].suffix, index)))
+    return steps
+
+
+def _concat(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    rank = len(out)
+    axis = layer.axis % rank
+    # Axis of the channels-first order that the layer's channels-last axis became.
+    neutral = next(i for i in range(rank) if sum(size[i] for size in inputs) == out[i])
+    if rank == 2 or axis == rank - 1:
+        neutral = 1
+    return _plain("concat", inputs, out, ("axis", neutral))
+
+
+def _pad(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    padding = layer.padding if isinstance(layer.padding[0], tuple | list) else (layer.padding,)
+    begin = (0, 0, *(int(low) for low, _ in padding))
+    end = (0, 0, *(int(high) for _, high in padding))
+    op = Op(
+        kind="pad",
+        inputs=inputs,
+        outputs=(out,),
+        attributes=(("since", 13),),
+        constants=(begin + end,),
+    )
+    return [Step(op=op)]
+
+
+def _crop(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    return _plain("slice", inputs, out)
+
+
+def _resize(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(layer.interpolation, "nearest")
+    return _plain("resize", inputs, out, ("mode", mode))
+
+
+def _flatten(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    op = Op(kind="reshape", inputs=inputs, outputs=(out,), constants=(out,))
+    return [Step(op=op)]
+
+
+def _permute(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    return _plain("transpose", inputs, out)
+
+
+def _rescale(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    scale = Op(kind="mul", inputs=inputs, outputs=(out,), weights=((),))
+    if not layer.offset:
+        return [Step(op=scale)]
+    offset = Op(kind="add", inputs=(out,), outputs=(out,), weights=((),))
+    return [Step(op=scale), Step(op=offset, suffix="/offset", reads=("",))]
+
+
+def _prelu(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    slopes = (out[1], *(1 for _ in out[2:]))
+    return [Step(op=Op(kind="prelu", inputs=inputs, outputs=(out,), weights=(slopes,)))]
+
+
+def _fixed(kind: str) -> Callable[[Any, tuple[Shape, ...], Shape], list[Step]]:
+    return lambda _, inputs, out: _plain(kind, inputs, out)
+
+
+_RULES: dict[str, Callable[[Any, tuple[Shape, ...], Shape], list[Step]]] = {
+    **{f"Conv{n}D": _conv for n in (1, 2, 3)},
+    **{f"Conv{n}DTranspose": _conv_transpose for n in (1, 2, 3)},
+    **{f"DepthwiseConv{n}D": _depthwise for n in (1, 2)},
+    **{f"SeparableConv{n}D": _separable for n in (1, 2)},
+    **{f"{k}Pooling{n}D": _pool for k in ("Max", "Average") for n in (1, 2, 3)},
+    **{f"Global{k}Pooling{n}D": _global_pool for k in ("Max", "Average") for n in (1, 2, 3)},
+    **{f"ZeroPadding{n}D": _pad for n in (1, 2, 3)},
+    **{f"Cropping{n}D": _crop for n in (1, 2, 3)},
+    **dict.fromkeys(_MERGES, _merge),
+    **dict.fromkeys(IDENTITY, _fixed("identity")),
+    "Activation": _activation_layer,
+    "BatchNormalization": _batch_norm,
+    "Concatenate": _concat,
+    "Dense": _dense,
+    "ELU": _fixed("elu"),
+    "Flatten": _flatten,
+    "LeakyReLU": _relu,
+    "PReLU": _prelu,
+    "Permute": _permute,
+    "ReLU": _relu,
+    "Rescaling": _rescale,
+    "Reshape": _flatten,
+    "Resizing": _resize,
+    "Softmax": _softmax,
+    "UpSampling2D": _resize,
+}

@@ -1,0 +1,206 @@
+"""The Keras reader: exported networks compute the same, read ones have the right layers."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from costmodel.errors import ModelFormatError
+from costmodel.readers.keras import export_onnx, read_keras
+from costmodel.readers.onnx import read_onnx
+
+pytestmark = [
+    pytest.mark.keras,
+    # TensorFlow's own imports and Keras's use of numpy warn; nothing of ours may.
+    pytest.mark.filterwarnings("ignore:::(keras|tensorflow|tf2onnx|ml_dtypes|h5py|flatbuffers)"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+RESNET8 = Path(__file__).parents[4] / "shared" / "models" / "resnet8_cifar10.h5"
+needs_resnet8 = pytest.mark.skipif(
+    not RESNET8.is_file(), reason="resnet8_cifar10.h5 lies in ../shared/models beside the checkout"
+)
+
+
+@pytest.fixture(scope="module")
+def keras():
+    pytest.importorskip("tensorflow", reason="needs the keras extra")
+    return pytest.importorskip("keras", reason="needs the keras extra")
+
+
+def randomised(keras, model):
+    """Fill every variable, so that no bias or statistic is the identity by chance."""
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        low = 0.5 if "variance" in variable.path or "gamma" in variable.path else -0.3
+        variable.assign(random.uniform(low, low + 0.6, variable.shape).astype("float32"))
+    return model
+
+
+def zoo(keras):
+    """One network with most of the layers that convolutional networks are made of."""
+    layers = keras.layers
+    image = keras.Input((24, 20, 3), name="image")
+    x = layers.Conv2D(12, 3, strides=2, padding="same", use_bias=False, name="stem")(image)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(6.0, name="top")(x)
+    y = layers.SeparableConv2D(12, 3, padding="same", activation="relu", name="sep")(x)
+    x = layers.Add(name="sum")([x, y, x])
+    x = layers.DepthwiseConv2D(3, name="dw")(x)
+    x = layers.LeakyReLU(name="leaky")(x)
+    x = layers.ZeroPadding2D(((0, 1), (1, 0)), name="pad")(x)
+    y = layers.AveragePooling2D(3, strides=1, padding="same", name="mean")(x)
+    x = layers.Concatenate(name="cat")([x, y])
+    x = layers.MaxPooling2D(2, name="max")(x)
+    x = layers.Conv2DTranspose(8, 3, strides=2, padding="same", name="up")(x)
+    z = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    z = layers.Conv2D(8, 1, activation="silu", name="gate")(z)
+    x = layers.Multiply(name="scale")([x, z])
+    x = layers.Conv2D(8, 3, dilation_rate=2, groups=2, name="grouped")(x)
+    x = layers.Flatten(name="flat")(x)
+    x = layers.Dropout(0.5, name="drop")(x)
+    return keras.Model(image, layers.Dense(10, activation="softmax", name="head")(x), name="zoo")
+
+
+def outputs_of(path, feed):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: feed})[0]
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_exported_network_computes_the_same(keras, tmp_path, suffix):
+    model = randomised(keras, zoo(keras))
+    path = tmp_path / f"zoo.{suffix}"
+    model.save(path)
+    exported = export_onnx(path, tmp_path / "zoo.onnx")
+    feed = np.random.default_rng(1).standard_normal((1, 24, 20, 3)).astype(np.float32)
+    expected = np.asarray(model(feed, training=False))
+    np.testing.assert_allclose(outputs_of(exported, feed), expected, rtol=1e-4, atol=1e-5)
+    assert read_onnx(exported).inputs == {"image": (1, 24, 20, 3)}
+
+
+@needs_resnet8
+def test_legacy_file_is_exported_and_computes_the_same(keras, tmp_path, capfd):
+    exported = export_onnx(RESNET8, tmp_path / "resnet8.onnx")
+    model = keras.models.load_model(RESNET8, compile=False)
+    feed = np.random.default_rng(1).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
+    expected = np.asarray(model(feed, training=False))
+    np.testing.assert_allclose(outputs_of(exported, feed), expected, rtol=1e-3, atol=1e-5)
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_resnet8
+def test_legacy_file_is_read_as_written(keras):
+    network = read_keras(RESNET8)
+    network.check()
+    kinds = [op.kind for op in network.ops]
+    assert kinds.count("conv") == 9
+    assert kinds.count("batch_norm") == 7
+    assert network.inputs == {"input_1": (1, 3, 32, 32)}
+    assert network.unread == {}
+    # MLPerf Tiny's ResNet-8: 12.5 million multiply-adds.
+    assert sum(op.macs for op in network.ops) == 12_501_632
+
+
+def test_layers_as_written(keras):
+    network = read_keras(zoo(keras))
+    network.check()
+    found = {layer.name: layer for layer in network.layers}
+    assert network.unread == {}
+    assert [layer.name for layer in network.layers][:9] == [
+        "stem", "norm", "top", "sep", "sep/pointwise", "sep/relu", "sum", "sum/2", "dw",
+    ]  # fmt: skip
+    assert found["stem"].op.weights == ((12, 3, 3, 3),)
+    assert found["stem"].op.pads == (0, 0, 1, 1)
+    assert found["stem"].op.outputs == ((1, 12, 12, 10),)
+    assert found["sep"].op.is_depthwise
+    assert found["sep/pointwise"].op.weights == ((12, 12, 1, 1), (12,))
+    assert found["sum/2"].inputs == ("sum", "top")
+    assert found["pad"].op.constants == ((0, 0, 0, 1, 0, 0, 1, 0),)
+    assert found["cat"].op.attributes == (("axis", 1),)
+    assert found["cat"].op.outputs == ((1, 24, 11, 9),)
+    assert found["up"].op.weights == ((24, 8, 3, 3), (8,))
+    assert found["gate/silu"].inputs == ("gate", "gate/silu/gate")
+    assert found["grouped"].op.groups == 2
+    assert found["head"].op.weights == ((192, 10), (10,))
+    assert found["head/softmax"].inputs == ("head",)
+
+
+def test_convolutions_agree_with_those_of_the_exported_file(keras, tmp_path):
+    model = randomised(keras, zoo(keras))
+    model.save(tmp_path / "zoo.keras")
+    exported = read_onnx(export_onnx(tmp_path / "zoo.keras", tmp_path / "zoo.onnx"))
+    window = lambda op: (op.weights[0], op.inputs, op.outputs, op.stride, op.pads, op.groups)  # noqa: E731
+
+    def convs(network):
+        return sorted(
+            window(op) for op in network.ops if op.kind.startswith("conv") and op.groups in {1, 2}
+        )
+
+    assert convs(read_keras(model)) == convs(exported)
+
+
+def test_nested_and_sequential_models_are_flattened(keras):
+    layers = keras.layers
+    inner = keras.Sequential([layers.Conv2D(4, 1, name="a"), layers.ReLU(name="b")], name="inner")
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, layers.Flatten(name="flat")(inner(image)))
+    network = read_keras(model)
+    network.check()
+    assert [(layer.name, layer.inputs) for layer in network.layers] == [
+        ("inner/a", ("image",)),
+        ("inner/b", ("inner/a",)),
+        ("flat", ("inner/b",)),
+    ]
+    alone = read_keras(keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 1, name="a")]))
+    assert [layer.name for layer in alone.layers] == ["a"]
+
+
+def test_layer_without_a_rule_is_listed(keras):
+    image = keras.Input((6, 8))
+    attention = keras.layers.MultiHeadAttention(2, 4, name="attend")(image, image)
+    network = read_keras(keras.Model(image, attention))
+    assert network.layers == ()
+    assert "no rule" in network.unread["attend"] or "inputs" in network.unread["attend"]
+
+
+def test_open_sizes_are_bound_or_named(keras, tmp_path):
+    image = keras.Input((None, None, 3), name="image")
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, padding="same", name="c")(image))
+    with pytest.raises(ModelFormatError, match="--size image:1=224"):
+        read_keras(model)
+    sizes = {"image:1": 10, "image:2": 12}
+    assert read_keras(model, sizes).ops[0].outputs == ((1, 4, 10, 12),)
+    model.save(tmp_path / "open.keras")
+    exported = export_onnx(tmp_path / "open.keras", tmp_path / "open.onnx", sizes)
+    assert read_onnx(exported).inputs == {"image": (1, 10, 12, 3)}
+
+
+def test_code_in_a_file_is_never_run(keras, tmp_path):
+    image = keras.Input((4,))
+    model = keras.Model(image, keras.layers.Lambda(lambda x: x * 2)(image))
+    for name in ("lambda.keras", "lambda.h5"):
+        model.save(tmp_path / name)
+        with pytest.raises(ModelFormatError, match="cannot be loaded as a Keras model"):
+            read_keras(tmp_path / name)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a model" * 50])
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+def test_bad_file_is_named(keras, tmp_path, name, data):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(ModelFormatError, match=f"{name} cannot be loaded"):
+        read_keras(path)
+
+
+def test_missing_file_and_subclassed_model_are_explained(keras, tmp_path):
+    with pytest.raises(ModelFormatError, match="is not a file"):
+        read_keras(tmp_path / "no.keras")
+
+    class Bare(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ModelFormatError, match="no graph of layers"):
+        read_keras(Bare())
