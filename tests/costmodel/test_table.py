@@ -524,7 +524,13 @@ def test_mutated_tables_are_read_or_refused(seed: int) -> None:
 
 
 json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_subnormal=False),  # runtimes switch them off for the whole process
+        st.text(max_size=3),
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=2)
     ),
