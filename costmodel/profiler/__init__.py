@@ -1,7 +1,7 @@
 """The profiler: times kernels and networks on a device into a latency table.
 
 Shapes are shuffled and interleaved over rounds spread in time, in a worker process that may die of
-any of them; see ``docs/decisions`` for why. Every finished visit is on disk at once.
+any of them; see ``docs/decisions/profiler.md`` for why. Every finished visit is on disk at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def profile(
         jobs: what to time; a repeated Op is timed once.
         runner: entry-point name of the runner, such as ``ort``.
         options: its options; ``threads`` also decides how many processors the worker is kept on.
-        out: the table, made if it does not exist; rows in it count, and finished ones are skipped.
+        out: the table, made if it does not exist; rows in it count, and finished ones are skipped;
+            rows that stayed noisy get new rounds.
         plan: how much care and time to spend.
         progress: who is told how far it is.
 

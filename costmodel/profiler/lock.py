@@ -56,7 +56,7 @@ def hold(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         message = (
             f"Cannot lock {what}: {path}: {error.strerror}. "
-            "Choose an output in a folder that you may write to."
+            "This lock file must be one that you may make or write to."
         )
         raise InvalidInputError(message) from error
     try:

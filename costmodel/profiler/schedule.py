@@ -28,6 +28,8 @@ class Tally:
         failures: how often it failed.
         failure: the failure that is not in the table yet, because it will be tried again.
         closed: whether it gets no more visits, whatever its rounds say.
+        written_off: rounds of earlier sessions that do not count against the most it may get: a
+            row that stayed noisy gets a full set of new rounds when the profile is run again.
     """
 
     job: Job
@@ -36,6 +38,7 @@ class Tally:
     failures: int = 0
     failure: Measurement | None = None
     closed: bool = False
+    written_off: int = 0
 
 
 class Schedule:
@@ -57,6 +60,8 @@ class Schedule:
                 tally.rounds.extend(row.rounds)
                 # Numbers without rounds were imported: they are not ours to improve.
                 tally.closed = not row.has_number or not row.rounds
+                if row.status == "noisy" and len(row.rounds) >= plan.rounds:
+                    tally.written_off = len(row.rounds)
 
     def is_finished(self, number: int) -> bool:
         """Whether a job needs no further visit."""
@@ -68,6 +73,7 @@ class Schedule:
             quiet = [item.quiet_ms for item in tally.rounds]
             if visits > 1 and half_spread(quiet) <= plan.settled:
                 return True
+        visits -= tally.written_off
         return visits - tally.spoiled >= plan.rounds or visits >= _MOST_VISITS * plan.rounds
 
     def order(self, round_number: int) -> list[int]:

@@ -72,6 +72,20 @@ def test_rounds_of_an_earlier_session_count_and_numbers_go_on() -> None:
     assert subject.record(1, visit(1.0)).number == 0
 
 
+def test_a_row_that_stayed_noisy_gets_new_rounds_when_run_again() -> None:
+    plan = Plan(min_rounds=2, rounds=3)
+    noisy = Measurement.from_rounds(op(1), [visit(1.0), visit(2.0, 1), visit(2.0, 2)])
+    restless = Measurement.from_rounds(op(2), [visit(1.0), visit(1.03, 1), visit(1.0, 2)])
+    assert (noisy.status, restless.status) == ("noisy", "ok")
+    subject = schedule(2, plan, **{op(1).digest: noisy, op(2).digest: restless})
+    visits = 0
+    while subject.order(visits) == [0]:
+        subject.record(0, visit(3.0))
+        visits += 1
+    assert visits == 3
+    assert subject.order(visits) == []
+
+
 def test_failed_and_imported_rows_are_left_alone() -> None:
     failed = Measurement.from_rounds(op(1), (), status="crashed", reason="died")
     imported = Measurement(op=op(2), latency_ms=1.0, median_ms=1.0)
