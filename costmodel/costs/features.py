@@ -1,4 +1,4 @@
-"""What an Op's time depends on: its execution path, the terms of its physics, its shape features."""
+"""What an Op's time depends on: execution path, terms of physics, features of shape."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _block(op: Op) -> int:
 
 
 def is_learnable(op: Op) -> bool:
-    """Whether the Op does work that a shape can predict (``session`` and ``model`` rows are not)."""
+    """Whether the Op does work that a shape can predict, unlike ``session`` and ``model``."""
     return op.kind not in {"session", "model"} and bool(op.outputs)
 
 

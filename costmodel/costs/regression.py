@@ -140,7 +140,7 @@ class Regression:
         return Fitted(rows=digest, hypers=hypers, factor=self._factor())
 
     def _factor(self) -> float:
-        """Standard deviations that cover ``COVERAGE`` of rows held out (split conformal, Lei 2018)."""
+        """Deviations that cover ``COVERAGE`` of held-out rows (conformal, Lei et al. 2018)."""
         order = np.random.default_rng(0).permutation(len(self._latency))
         scores = np.zeros(len(order))
         for fold in range(_FOLDS):

@@ -78,14 +78,14 @@ class Process:
         return cross @ self.alpha, variance
 
     def _scaled(self, features: Floats) -> Floats:
-        return (features - self.mean) / self.scale * np.asarray(self.hyper.relevances)
+        return np.asarray((features - self.mean) / self.scale * self.hyper.relevances)
 
     def _kernel(self, left: Floats, right: Floats) -> Floats:
         """Matern 3/2; distances by the product form, which runs in a matrix library."""
         square = (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2.0 * left @ right.T
         distance = np.sqrt(np.maximum(square, 0.0, out=square), out=square)
         distance *= _ROOT3
-        return self.hyper.amplitude * (1.0 + distance) * np.exp(-distance)
+        return np.asarray(self.hyper.amplitude * (1.0 + distance) * np.exp(-distance))
 
 
 def standardisation(features: Floats) -> tuple[Floats, Floats]:
