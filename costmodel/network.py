@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from costmodel.errors import ModelFormatError
 from costmodel.op import Op, Shape
@@ -74,3 +76,19 @@ class Network:
                 )
                 raise ModelFormatError(message)
             known.update(layer.outputs)
+
+
+def model_digest(path: Path, sizes: Mapping[str, int]) -> str:
+    """Digest of a model file and its bound sizes: which whole network a ``model`` row timed.
+
+    Raises:
+        ModelFormatError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
+    except OSError as error:
+        message = f"{path}: this file cannot be read ({error.strerror})."
+        raise ModelFormatError(message) from error
+    found.update(repr(sorted(sizes.items())).encode())
+    return found.hexdigest()

@@ -1,0 +1,100 @@
+"""Chooses among lowered Ops: convolutions of every execution path, and all other kinds."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import zip_longest
+
+from costmodel.op import Op
+from costmodel.sampling.kernels import FAMILIES
+from costmodel.sampling.lowered import Found
+
+#: Share of rows that are convolutions, and that are layout conversions around them.
+CONV_ROWS = 0.74
+LAYOUT_ROWS = 0.055
+#: Rows that every execution path and every kernel kind gets where there are so many.
+LEAST = 6
+#: Turns of kinds that no family is named after, such as an activation a runtime has of its own.
+_OTHER_TURNS = 1.5
+
+
+def execution_path(op: Op) -> Hashable:
+    """What decides how a convolution is computed, sizes aside."""
+    block = "".join(filter(str.isdigit, op.layout))
+    blocked_input = not block or op.in_channels % int(block) == 0
+    shape = "depthwise" if op.is_depthwise else "grouped" if op.groups > 1 else "dense"
+    window = "1" if math.prod(op.kernel) == 1 else "k"
+    return op.kind, op.implementation, shape, window, blocked_input
+
+
+def choose_convolutions(ops: Sequence[Op], count: int) -> list[Op]:
+    """``count`` of ``ops`` in their order, with the first ``LEAST`` of every execution path."""
+    least = min(LEAST, max(1, count // 40))
+    met: dict[Hashable, int] = defaultdict(int)
+    needed: set[Op] = set()
+    for op in ops:
+        path = execution_path(op)
+        if met[path] < least:
+            needed.add(op)
+        met[path] += 1
+    spare = max(0, count - len(needed))
+    chosen: list[Op] = []
+    for op in ops:
+        if op in needed:
+            chosen.append(op)
+        elif spare:
+            spare -= 1
+            chosen.append(op)
+    return chosen[: max(count, len(needed))]
+
+
+def choose_kernels(ops: Sequence[Op], count: int) -> list[Op]:
+    """``count`` of ``ops``: first ``LEAST`` of every kind where there is room, then by weight.
+
+    Args:
+        ops: other kernels, best candidates first.
+        count: wished rows.
+    """
+    queues = _queues(ops)
+    weights = {kind: FAMILIES.get(kind, (_OTHER_TURNS, None))[0] for kind in queues}
+    least = min(LEAST, count // max(1, len(queues)))
+    taken: dict[str, int] = {kind: min(least, len(queue)) for kind, queue in queues.items()}
+    room = count - sum(taken.values())
+    for _ in range(max(0, room)):
+        open_kinds = [kind for kind, queue in queues.items() if taken[kind] < len(queue)]
+        if not open_kinds:
+            break
+        turn = min(open_kinds, key=lambda kind: (taken[kind] + 1) / weights[kind])
+        taken[turn] += 1
+    return [op for kind, queue in queues.items() for op in queue[: taken[kind]]]
+
+
+def _queues(ops: Iterable[Op]) -> dict[str, list[Op]]:
+    """Candidates by kind; implementations of a kind take turns, so that none is left out."""
+    kinds: dict[str, dict[str, list[Op]]] = defaultdict(lambda: defaultdict(list))
+    for op in ops:
+        kinds[op.kind][op.implementation].append(op)
+    return {
+        kind: [op for turn in zip_longest(*by.values()) for op in turn if op is not None]
+        for kind, by in kinds.items()
+    }
+
+
+def split_roles(found: Iterable[Found]) -> tuple[list[Op], list[Op], list[Op]]:
+    """Distinct convolutions, layout conversions and other kernels, best candidates first."""
+    convs: dict[Op, None] = {}
+    layouts: dict[Op, None] = {}
+    others: dict[Op, None] = {}
+    sides: dict[Op, None] = {}
+    for item in found:
+        if item.role == "scaffold":
+            continue
+        if item.role == "layout":
+            layouts[item.op] = None
+        elif item.op.kind == "conv":
+            convs[item.op] = None
+        else:
+            (others if item.role == "target" else sides)[item.op] = None
+    return list(convs), list(layouts), list({**others, **sides})

@@ -1,0 +1,168 @@
+"""sample_ops: which Ops a profile measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+
+from costmodel.errors import CostModelError, InvalidInputError
+from costmodel.network import model_digest
+from costmodel.op import MODEL, SESSION, Op, model_op
+from costmodel.protocols import Runner
+from costmodel.sampling.choose import (
+    CONV_ROWS,
+    LAYOUT_ROWS,
+    choose_convolutions,
+    choose_kernels,
+    split_roles,
+)
+from costmodel.sampling.design import CONV_SHARE, design
+from costmodel.sampling.lowered import Found, lower_probes, lower_together
+from costmodel.sampling.probe import Probe
+from costmodel.sampling.thin import thin
+
+#: Probes for each wished convolution row: some give a row that another gave before.
+_SPARE = 1.12
+#: How often the design is enlarged, by half each time, when it gave too few rows.
+_GROWTHS = 3
+#: Share of channels that a thinned variant of a model keeps.
+_KEEP = (0.3, 1.0)
+#: Whole models by their number of inputs and outputs, whose fixed cost per run is measured.
+_SESSIONS = (
+    Probe(name="one", kind="relu", in_channels=8, size=(4, 4)),
+    *(
+        Probe(name=f"out{n}", kind="split", in_channels=2 * n, size=(4, 4), parts=n)
+        for n in (2, 4, 12)
+    ),
+    *(
+        Probe(name=f"in{n}", kind="concat", in_channels=2, out_channels=2, size=(4, 4), parts=n)
+        for n in (2, 4)
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What a profile measures.
+
+    Attributes:
+        ops: distinct Ops.
+        model_jobs: a ``model`` row's Op and the file of its network, for each given model.
+        skipped: reasons by name, for each probe or thinned variant that the runtime did not take.
+    """
+
+    ops: tuple[Op, ...]
+    model_jobs: tuple[tuple[Op, Path], ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def sample_ops(
+    runner: Runner,
+    samples: int,
+    seed: int = 0,
+    models: Sequence[Path] = (),
+    sizes: Mapping[str, int] | None = None,
+    *,
+    thinned: int = 2,
+) -> Sample:
+    """Choose about ``samples`` Ops over what real networks use, and those of given models.
+
+    Three in four are convolutions, spread over every path on which the runtime computes them; the
+    rest are the other kernels, a few of each kind, and fixed costs of a run. What given models add
+    comes on top.
+
+    Args:
+        runner: asked, by lowering, which Ops layers become.
+        samples: wished rows; 0 for the models' own only.
+        seed: same seed, same sample, as long as the runtime stays the same.
+        models: ONNX files whose Ops are measured too, as are the networks as a whole.
+        sizes: values of named dynamic dimensions, for every model.
+        thinned: variants of each model with fewer channels, whose Ops are measured too, so that
+            predictions hold where pruning leads.
+
+    Raises:
+        InvalidInputError: if a number is negative, there is nothing to measure, or the runtime took
+            none of the probes.
+        ModelFormatError: if a model cannot be read or lowered.
+    """
+    if min(samples, seed, thinned) < 0 or not (samples or models):
+        message = (
+            "A sample needs a positive number of samples, or models, and no negative number. "
+            f"Received: samples={samples}, seed={seed}, thinned={thinned}, models={len(models)}."
+        )
+        raise InvalidInputError(message)
+    skipped: dict[str, str] = {}
+    ops: dict[Op, None] = {}
+    jobs: list[tuple[Op, Path]] = []
+    bound = dict(sizes or {})
+    for path in models:  # first, since a bad file should be told at once
+        network = runner.lower(path, bound)
+        ops.update(dict.fromkeys(network.ops))
+        jobs.append((model_op(network.name, model_digest(path, bound), network.ops), path))
+    for path in models:
+        for variant in range(thinned):
+            ops.update(dict.fromkeys(_thinned_ops(runner, path, bound, seed, variant, skipped)))
+    if samples:
+        ops = {**dict.fromkeys(_designed(runner, samples, seed, skipped)), **ops}
+    kept = tuple(op for op in ops if op.kind != MODEL)
+    return Sample(ops=kept, model_jobs=tuple(jobs), skipped=skipped)
+
+
+def _designed(runner: Runner, samples: int, seed: int, skipped: dict[str, str]) -> list[Op]:
+    wished = max(1, round(CONV_ROWS * samples))
+    probes = math.ceil(_SPARE * wished / CONV_SHARE)
+    done = 0
+    found: list[Found] = []
+    for _ in range(1 + _GROWTHS):
+        found.extend(lower_probes(runner, design(probes, seed)[done:], skipped))
+        convs, layouts, others = split_roles(found)
+        if len(convs) >= wished:
+            break
+        done, probes = probes, math.ceil(1.5 * probes)
+    if not found:
+        reason = next(iter(skipped.values()), "no reason was given")
+        message = f"The runner could lower none of the {probes} probe layers. The first: {reason}"
+        raise InvalidInputError(message)
+    chosen = choose_convolutions(convs, wished)
+    # Conversions of both directions take turns by being one queue per kind.
+    chosen += choose_kernels(layouts, round(LAYOUT_ROWS * samples))
+    chosen += _session_ops(runner, skipped)[: samples // 20]
+    return chosen + choose_kernels(others, max(0, samples - len(chosen)))
+
+
+def _session_ops(runner: Runner, skipped: dict[str, str]) -> list[Op]:
+    """The fixed cost of a run, for models with few and with many inputs and outputs."""
+    found: dict[Op, None] = {}
+    for probe in _SESSIONS:
+        try:
+            network = lower_together(runner, [probe])
+        except CostModelError as error:
+            skipped[probe.name] = str(error)
+            continue
+        found.update(dict.fromkeys(op for op in network.ops if op.kind == SESSION))
+    return list(found)
+
+
+def _thinned_ops(
+    runner: Runner,
+    path: Path,
+    sizes: Mapping[str, int],
+    seed: int,
+    variant: int,
+    skipped: dict[str, str],
+) -> tuple[Op, ...]:
+    """Ops of one thinned variant; none, with a reason, where the network cannot be thinned."""
+    with TemporaryDirectory(prefix="costmodel-") as folder:
+        target = Path(folder) / f"{path.stem}.onnx"
+        try:
+            model = thin(onnx.load(str(path)), keep=_KEEP, seed=seed * 1000 + variant)
+            target.write_bytes(model.SerializeToString())
+            return runner.lower(target, sizes).ops
+        except (CostModelError, onnx.shape_inference.InferenceError, ValueError) as error:
+            skipped[f"{path.stem} thinned {variant}"] = str(error)
+            return ()
