@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
-from costmodel.profiler.affinity import confined, split_cores
+from costmodel.profiler.affinity import affinity_restored
 from costmodel.profiler.interrupt import Interrupt
 from costmodel.profiler.lock import device_lock, hold, table_lock
 from costmodel.profiler.outcome import Drift, ProfileReport, Repeatability
@@ -58,13 +58,11 @@ def profile(
     wanted = unique_jobs(jobs)
     out = Path(out)
     _make_folder(out)
-    cores, others = split_cores(int(options.get("threads", 1)))
-    with hold(table_lock(out), f"the table {out}"), Interrupt() as interrupt, confined(others):
+    with hold(table_lock(out), f"the table {out}"), Interrupt() as interrupt, affinity_restored():
         session = Session(
             wanted,
             runner=runner,
             options=options,
-            cores=cores,
             plan=plan,
             progress=progress,
             interrupt=interrupt,

@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+
+import psutil
+
+#: A processor that others keep busier than this is taken only if there is no other, in percent.
+BUSY_PERCENT = 30.0
+_LOOK_S = 0.1
 
 
-def split_cores(threads: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def usable_cores() -> tuple[int, ...]:
+    """Processors that this process may use; empty where the system has no affinity."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def split_cores(
+    usable: Sequence[int], threads: int, turn: int = 0
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Processors for the worker and for the parent.
 
-    The worker gets the last ones: systems tend to serve interrupts on the first. Both are empty
-    where the system has no affinity; the parent's is empty where none are left for it.
+    Each worker moves on by one processor: on a virtual machine each may share its hardware with
+    another neighbour, whose noise the rounds of the next worker then escape. Processors that
+    somebody keeps busy right now come last.
 
     Args:
+        usable: processors to choose from; empty gives two empty parts.
         threads: threads of one kernel.
+        turn: how many workers came before.
+
+    >>> split_cores((), 1)
+    ((), ())
     """
-    if not hasattr(os, "sched_getaffinity"):
+    if not usable:
         return (), ()
-    usable = sorted(os.sched_getaffinity(0))
-    threads = max(1, min(threads, len(usable)))
-    return tuple(usable[-threads:]), tuple(usable[:-threads])
+    start = (turn + 1) % len(usable)
+    order = [*usable[start:], *usable[:start]]
+    threads = max(1, min(threads, len(order)))
+    if threads < len(order):
+        loads = psutil.cpu_percent(interval=_LOOK_S, percpu=True)
+        order.sort(key=lambda core: core < len(loads) and loads[core] > BUSY_PERCENT)
+    return tuple(sorted(order[:threads])), tuple(sorted(order[threads:]))
 
 
 @contextlib.contextmanager
-def confined(cores: tuple[int, ...]) -> Iterator[None]:
-    """Keep this thread, and threads that it starts, on some processors while the body runs.
-
-    Args:
-        cores: the processors; empty to leave everything as it is.
-    """
-    if not cores or not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    former = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+def affinity_restored() -> Iterator[None]:
+    """Give this thread back, at the end, the processors that it had at the beginning."""
+    former = usable_cores()
     try:
         yield
     finally:
-        os.sched_setaffinity(0, former)
+        stay_on(former)
+
+
+def stay_on(cores: Collection[int]) -> None:
+    """Keep this thread, and threads that it starts, on some processors; empty changes nothing."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)

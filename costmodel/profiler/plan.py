@@ -83,16 +83,16 @@ class Plan:
         seed: of the order in which jobs are visited.
     """
 
-    rounds: int = 6
-    min_rounds: int = 4
-    settled: float = 0.02
+    rounds: int = 24
+    min_rounds: int = 8
+    settled: float = 0.015
     budget_ms: float | None = None
-    visit_ms: float = 60.0
+    visit_ms: float = 30.0
     block_ms: float = 1.0
     timeout_ms: float = 60_000.0
     start_timeout_ms: float = 120_000.0
     memory_limit_bytes: int | None = None
-    restart_every: int = 2
+    restart_every: int = 4
     anchor: Op | None = None
     anchor_every_ms: float = 2_000.0
     seed: int = 0

@@ -11,6 +11,7 @@ import msgspec
 from costmodel.device import Device
 from costmodel.errors import CostModelError
 from costmodel.profiler.account import Account
+from costmodel.profiler.affinity import split_cores, stay_on, usable_cores
 from costmodel.profiler.budget import Budget
 from costmodel.profiler.interrupt import Interrupt
 from costmodel.profiler.messages import (
@@ -39,7 +40,7 @@ _MOST_IDLE_DEATHS = 3
 #: Longest wait for an event before budget and interruption are looked at, in seconds.
 _LOOK_EVERY_S = 0.2
 #: Share of the wall time that may be spent waiting for a slow machine, and what is free, in ms.
-_WAIT_SHARE, _FREE_WAIT_MS = 0.05, 1_000.0
+_WAIT_SHARE, _FREE_WAIT_MS = 0.02, 1_000.0
 #: Beyond its budget a profile waits this share of it, or this many ms, for the last visit to end.
 _GRACE_SHARE, _GRACE_MS = 0.05, 2_000.0
 #: A second look at visits spoiled by drift must not shorten the others below this share.
@@ -56,7 +57,6 @@ class Session:
         *,
         runner: str,
         options: Mapping[str, str | int | float | bool],
-        cores: tuple[int, ...],
         plan: Plan,
         progress: Progress | None,
         interrupt: Interrupt,
@@ -67,7 +67,6 @@ class Session:
             jobs: what to time, without repetition.
             runner: name of the runner.
             options: its options.
-            cores: processors for the worker.
             plan: how to measure.
             progress: who is told.
             interrupt: tells when the user wants an end.
@@ -82,7 +81,7 @@ class Session:
         self._setup = Setup(
             runner=runner,
             options=dict(options),
-            cores=cores,
+            cores=(),
             jobs=tuple(
                 JobSpec(
                     op=job.op, model=str(job.model) if job.model else None, sizes=dict(job.sizes)
@@ -91,6 +90,7 @@ class Session:
             ),
             anchor=pick_anchor(jobs, plan),
         )
+        self._usable = usable_cores()
         self._worker: Supervisor | None = None
         self._idle_deaths = 0
 
@@ -102,6 +102,7 @@ class Session:
         """
         begin = time.perf_counter()
         self.close()
+        self._place()
         while True:
             self._worker = Supervisor(
                 timeout_ms=self._plan.timeout_ms,
@@ -116,6 +117,13 @@ class Session:
                 self._note_idle_death(death)
         self._account.spent_ms["start"] += (time.perf_counter() - begin) * 1000.0
         return device
+
+    def _place(self) -> None:
+        """Choose processors for the next worker, and leave them."""
+        threads = int(self._setup.options.get("threads", 1))
+        cores, others = split_cores(self._usable, threads, self._account.counts["starts"])
+        self._setup = msgspec.structs.replace(self._setup, cores=cores)
+        stay_on(others or self._usable)
 
     def close(self) -> None:
         """End the worker."""

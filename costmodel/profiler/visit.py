@@ -22,7 +22,7 @@ REPLACE = 2.0
 #: Warm-up is over when this many blocks in a row agree within the share, or after the most blocks.
 STEADY_BLOCKS, STEADY_SHARE, MAX_WARM_BLOCKS = 3, 0.02, 8
 #: Longest warm-up as a share of the visit: what warms up by then is caches and clocks, not noise.
-WARM_SHARE = 0.15
+WARM_SHARE = 0.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
