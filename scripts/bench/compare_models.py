@@ -1,0 +1,104 @@
+"""Figure a: `compare` on the real networks, 1 and 2 threads, from tables with and without them."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import ledger
+import place
+
+from costmodel.calibration import fit_calibration
+from costmodel.compare import Comparison, compare
+from costmodel.costs.regression import fit_regression
+from costmodel.profiler import Plan
+from costmodel.table import LatencyTable
+
+PLAN = Plan(rounds=10, min_rounds=6, visit_ms=150.0, budget_ms=240e3)
+
+
+def figures_of(name: str, threads: int, found: Sequence[Comparison]) -> list[ledger.Figure]:
+    """The lines of the ledger for one table and thread count."""
+    errors = sorted(abs(item.error) for item in found if item.error is not None)
+    middle = errors[len(errors) // 2]
+    shares = [item.prediction.priced_share or 0.0 for item in found]
+    limit, allowed, target = (0.10, 0, 0.03) if name == "models" else (0.15, 1, 0.06)
+    outside = sum(error > limit for error in errors)
+    label = f"{threads} thread(s), table {'with' if name == 'models' else 'without'} the networks"
+    repeat = [round(item.repeatability or 0.0, 4) for item in found]
+    return [
+        ledger.figure(
+            id=f"a-{name}-t{threads}-priced",
+            what=f"least priced share of time, {label}",
+            target=">= 0.99",
+            reached=min(shares),
+            unit="share",
+            passed=min(shares) >= 0.99,
+        ),
+        ledger.figure(
+            id=f"a-{name}-t{threads}-median",
+            what=f"median |error|, {label}",
+            target=f"<= {target}",
+            reached=middle,
+            unit="share",
+            passed=middle <= target,
+            seed=0,
+            repeatability=repeat,
+        ),
+        ledger.figure(
+            id=f"a-{name}-t{threads}-outside",
+            what=f"networks beyond ±{limit:.0%} of {len(errors)}, {label}",
+            target=f"<= {allowed}",
+            reached=outside,
+            unit="networks",
+            passed=outside <= allowed and len(errors) == len(found),
+            seed=0,
+            repeatability=repeat,
+        ),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args()
+    started = time.perf_counter()
+    figures: list[ledger.Figure] = []
+    detail: dict[str, object] = {}
+    lines = ["| table | threads | network | predicted ms | measured ms | error | repeats within |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for threads in options.threads:
+        for name in ("models", "plain"):
+            table = LatencyTable.load(place.table_path(name, threads))
+            cost = fit_regression(table)
+            calibration = fit_calibration(table, cost)
+            found = compare(
+                place.real_models(),
+                runner="ort",
+                cost=cost,
+                options={"threads": threads},
+                calibration=calibration,
+                plan=PLAN,
+            )
+            figures += figures_of(name, threads, found)
+            detail[f"{name}-t{threads}"] = {
+                "calibration": calibration.describe() if calibration else None,
+                "networks": [item.to_json() for item in found],
+            }
+            lines += [
+                f"| {name} | {threads} | {item.model} | {item.predicted_ms:.3f} | "
+                f"{item.measured_ms:.3f} | {item.error:+.1%} | {item.repeatability:.1%} |"
+                for item in found
+                if item.error is not None
+            ]
+            print("\n".join(lines[-len(found) :]), flush=True)
+    ledger.write(
+        "compare", figures=figures, started=started, detail=detail, notes=["\n".join(lines)]
+    )
+    for item in figures:
+        print(item["id"], item["reached"], item["passed"])
+
+
+if __name__ == "__main__":
+    main()
