@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +10,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
-from costmodel.network import Network
+from costmodel.network import Network, model_digest
 from costmodel.op import Op, model_op
 from costmodel.predict import Prediction, finite, predict
 from costmodel.profiler import Job, Plan, Progress, profile
@@ -226,22 +225,6 @@ def compare(
         Comparison(prediction=prediction, measurement=rows[job.op], device=chosen.device)
         for prediction, job in zip(predictions, jobs, strict=True)
     )
-
-
-def model_digest(path: Path, sizes: Mapping[str, int]) -> str:
-    """Digest of a model file and its bound sizes.
-
-    Raises:
-        ModelFormatError: if the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
-    except OSError as error:
-        message = f"{path}: this file cannot be read ({error.strerror})."
-        raise ModelFormatError(message) from error
-    found.update(repr(sorted(sizes.items())).encode())
-    return found.hexdigest()
 
 
 def _device_of(cost: CostModel) -> Device | None:

@@ -102,7 +102,7 @@ def _slowest(prediction: Prediction, top: int) -> Sheet:
                 layer.name,
                 layer.op.label,
                 _bare(layer.price, prediction),
-                f"{_bare(layer.low, prediction)} to {_bare(layer.high, prediction)}",
+                _interval(layer.low, layer.high, prediction),
                 percent(layer.share),
                 layer.basis,
             )
@@ -125,6 +125,10 @@ def unpriced_sheet(items: tuple[Unpriced, ...]) -> Sheet:
         ),
         align="llrl",
     )
+
+
+def _interval(low: float, high: float, prediction: Prediction) -> str:
+    return "" if low == high else f"{_bare(low, prediction)} to {_bare(high, prediction)}"
 
 
 def _bare(value: float, prediction: Prediction) -> str:

@@ -86,20 +86,27 @@ def score_sheets(score: Mapping[str, object]) -> tuple[Sheet, ...]:
         score: ``Score.to_json()``: ``rows``, ``held_out``, ``mape``, ``within_5``, ``within_10``
             (as shares), and ``repeatability`` and ``baselines``, which hold the same figures.
     """
-    rows = [_figures("cost model", score)]
+    rows = [_figures("the table's regression", score)]
     baselines = score.get("baselines")
     if isinstance(baselines, Mapping):
         rows += [_figures(str(name), figures) for name, figures in baselines.items()]
     repeats = score.get("repeatability")
     if isinstance(repeats, Mapping):
         rows.append(_figures("the table's own repeatability", repeats))
+    notes = ["No predictor can do better than the rows repeat."]
+    coverage = score.get("coverage")
+    if isinstance(coverage, float):
+        notes.append(f"In the regression's interval: {percent(coverage)} of the rows held out.")
     return (
         Sheet(
-            title=f"Held out: {score.get('held_out')} of {score.get('rows')} rows",
+            title=(
+                f"{score.get('held_out')} convolutions held out, "
+                f"{score.get('rows')} rows learned from"
+            ),
             columns=("predicted by", "mean |error|", "within 5 %", "within 10 %"),
             rows=tuple(rows),
             align="lrrr",
-            notes=("No predictor can do better than the rows repeat.",),
+            notes=tuple(notes),
         ),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from costmodel.compare import Comparison, compare, model_digest, summarise
+from costmodel.compare import Comparison, compare, summarise
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.measurement import Measurement, Round
@@ -155,17 +155,6 @@ def test_json_has_the_documented_keys() -> None:
     expected = {"model", "predicted_ms", "interval_ms", "measured_ms", "error", "priced_share"}
     assert expected <= set(data)
     assert data["error"] == pytest.approx(0.1)
-
-
-def test_model_digest_depends_on_content_and_sizes(tmp_path: Path) -> None:
-    path = tmp_path / "m.onnx"
-    path.write_bytes(b"one")
-    first = model_digest(path, {})
-    assert model_digest(path, {"batch": 2}) != first
-    path.write_bytes(b"two")
-    assert model_digest(path, {}) != first
-    with pytest.raises(ModelFormatError, match=r"gone\.onnx"):
-        model_digest(tmp_path / "gone.onnx", {})
 
 
 def test_a_prediction_of_nothing_has_no_error() -> None:

@@ -174,7 +174,7 @@ def test_score_report_sets_the_model_beside_baselines_and_repeatability() -> Non
     }
     (sheet,) = score_sheets(score)
     assert sheet.rows == (
-        ("cost model", "4.0 %", "70.0 %", "90.0 %"),
+        ("the table's regression", "4.0 %", "70.0 %", "90.0 %"),
         ("flops line", "50.0 %", "70.0 %", "90.0 %"),
         ("the table's own repeatability", "2.0 %", "-", "100.0 %"),
     )

@@ -1,0 +1,111 @@
+"""The typer application: exit codes, and one message instead of a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from costmodel import __version__
+from costmodel.errors import CostModelError
+
+#: Exit codes.
+FINDING, BAD_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
+
+#: Verbs in the order in which they are used.
+ORDER = ("devices", "profile", "show", "check", "score", "predict", "compare")
+
+#: Set to see where an unexpected error came from.
+TRACEBACK = "COSTMODEL_TRACEBACK"
+
+
+class Verbs(TyperGroup):
+    """Runs a verb and turns what it raises into a message and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Verbs in the order in which they are used."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _stop("Interrupted.", INTERRUPTED)
+        except BrokenPipeError:
+            # Who reads our output has seen enough; the interpreter must not complain at its end.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(NO_READER) from None
+        except CostModelError as error:
+            _stop(f"Error: {error}", BAD_INPUT)
+        except MemoryError:
+            _stop("Error: there is not enough memory for this.", BAD_INPUT)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _stop(f"Error: {where}{error.strerror or error}.", BAD_INPUT)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get(TRACEBACK) or _is_usage_error(error):
+                raise
+            name = type(error).__name__
+            _stop(
+                f"Error: this is a fault of costmodel, not of yours: {name}: {error}\n"
+                f"Please report it with the output of the same command under {TRACEBACK}=1.",
+                BAD_INPUT,
+            )
+
+
+def _is_usage_error(error: Exception) -> bool:
+    """Whether typer itself will show the error, with the verb's usage (also with exit code 2)."""
+    return hasattr(error, "exit_code") and hasattr(error, "show")
+
+
+def _stop(message: str, code: int) -> None:
+    typer.echo(message, err=True)
+    raise typer.Exit(code) from None
+
+
+def examples(*lines: str) -> str:
+    """An epilog that keeps its line breaks."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",
+        "costmodel predict net.onnx --table cpu.jsonl",
+        "costmodel compare net.onnx other.onnx --table cpu.jsonl --max-error 0.1",
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"costmodel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Latency cost models: profile a device, predict networks, hold them against the clock.
+
+    Exit codes: 0 fine, 1 a finding, 2 bad input, 130 interrupted.
+    """
+    del version

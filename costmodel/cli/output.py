@@ -1,0 +1,134 @@
+"""What verbs write: JSON or tables to stdout, all else to stderr; progress of long work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from costmodel.profiler import Progress
+    from costmodel.report import Sheet
+
+#: Widest text when stdout is no terminal.
+_WIDE = 160
+#: Seconds between two lines of progress when stderr is no terminal.
+_LINE_EVERY_S = 15.0
+
+
+def note(message: str) -> None:
+    """Tell people something that is not the result."""
+    typer.echo(message, err=True)
+
+
+def emit(
+    data: Callable[[], object],
+    sheets: Callable[[], Sequence[Sheet]],
+    *,
+    as_json: bool,
+    markdown: bool = False,
+) -> None:
+    """Write the result to stdout.
+
+    Args:
+        data: gives the JSON form.
+        sheets: gives the form for people.
+        as_json: which one.
+        markdown: whether people read it as markdown.
+    """
+    if as_json:
+        typer.echo(json.dumps(data(), indent=2, allow_nan=False))
+    else:
+        from costmodel.report import to_markdown, to_text
+
+        found = sheets()
+        width = shutil.get_terminal_size((_WIDE, 24)).columns if sys.stdout.isatty() else _WIDE
+        typer.echo(to_markdown(found) if markdown else to_text(found, width), nl=False)
+    sys.stdout.flush()  # so that a reader who is gone is noticed here
+
+
+def progress(what: str) -> Progress:
+    """A bar with the time left on a terminal, else a line now and then; both on stderr.
+
+    Args:
+        what: is going on, e.g. ``Profiling``.
+    """
+    return _Bar(what) if sys.stderr.isatty() else _Lines(what)
+
+
+class _Lines:
+    """Progress as lines of a log."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._told = 0.0
+
+    def start(self, total: int) -> None:
+        self._told = time.perf_counter()
+        note(f"{self._what}: {total} visits to make.")
+
+    def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
+        now = time.perf_counter()
+        if now - self._told >= _LINE_EVERY_S:
+            self._told = now
+            left = _duration(seconds_left)
+            typer.echo(f"{self._what}: {done} of {total} visits, {left} left. {note}", err=True)
+
+    def stop(self) -> None:
+        """Nothing to tidy up."""
+
+
+class _Bar:
+    """Progress as a bar."""
+
+    def __init__(self, what: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar: Any = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]} left"),
+            TextColumn("{task.fields[what]}", style="dim"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task(what, total=None, left="?", what="")
+
+    def start(self, total: int) -> None:
+        self._bar.update(self._task, total=total)
+        self._bar.start()
+
+    def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
+        self._bar.update(
+            self._task,
+            completed=done,
+            total=total,
+            left=_duration(seconds_left),
+            what=note.replace("[", "\\["),
+        )
+
+    def stop(self) -> None:
+        self._bar.stop()
+
+
+def _duration(seconds: float) -> str:
+    """Time for people.
+
+    >>> _duration(42.4), _duration(200), _duration(float("inf"))
+    ('42 s', '3 min 20 s', '?')
+    """
+    if not 0 <= seconds < 1e9:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

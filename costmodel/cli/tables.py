@@ -1,0 +1,127 @@
+"""``costmodel show``, ``check`` and ``score``: what a table holds, and how far to trust it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from costmodel.cli.app import FINDING, app, examples
+from costmodel.cli.inputs import load_table, make_cost
+from costmodel.cli.options import Json, Markdown, Plot, TableName
+from costmodel.cli.output import emit, note
+from costmodel.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from costmodel.protocols import CostModel
+    from costmodel.table import LatencyTable
+
+
+@app.command(
+    short_help="Summarise a table.",
+    epilog=examples(
+        "costmodel show cpu.jsonl",
+        "costmodel show cpu.jsonl --plot staircase.png",
+        "costmodel show cpu.jsonl --json",
+    ),
+)
+def show(
+    table: TableName, plot: Plot = None, json: Json = False, markdown: Markdown = False
+) -> None:
+    """Summarise a table: device, rows by kind and path, ranges, repeatability.
+
+    --plot draws the staircase of latency over channels.
+    """
+    from costmodel.report import table_sheets, table_summary
+
+    if plot is not None:
+        from costmodel.plots import check_suffix
+
+        check_suffix(plot)
+    rows = load_table(table)
+    emit(lambda: table_summary(rows), lambda: table_sheets(rows), as_json=json, markdown=markdown)
+    if plot is not None:
+        note(f"Drew {_draw(rows, plot)}.")
+
+
+def _draw(table: LatencyTable, path: Path) -> Path:
+    """The rows that differ in channels only, else what the regression makes of one row."""
+    from costmodel.plots import plot_staircase, staircase_of_cost, staircase_of_table
+
+    convs = [row.op for row in table.kernels() if row.op.kind == "conv"]
+    if not convs:
+        message = f"The table of {table.device.label} has no convolution, so no staircase to draw."
+        raise InvalidInputError(message)
+    cost = _cost_or_none(table)
+    found = staircase_of_table(table, cost)
+    if found is None and cost is not None:
+        base = sorted(convs, key=lambda op: (op.macs, op.digest))[len(convs) // 2]
+        device = f"{table.device.label} (predicted)"
+        found = staircase_of_cost(cost, base, device)
+    if found is None:
+        message = "The table has too few convolutions that differ in channels only to draw one."
+        raise InvalidInputError(message)
+    return plot_staircase(found, path)
+
+
+def _cost_or_none(table: LatencyTable) -> CostModel | None:
+    try:
+        return make_cost("regression", table)
+    except InvalidInputError as error:
+        note(f"Without predictions: {error}")
+        return None
+
+
+@app.command(
+    short_help="Find noisy or impossible rows.",
+    epilog=examples("costmodel check cpu.jsonl", "costmodel check cpu.jsonl --json"),
+)
+def check(table: TableName, json: Json = False, markdown: Markdown = False) -> None:
+    """Find noisy, failed or impossible rows. Exit code 1 if there are any."""
+    from costmodel.audit import audit, repeatability
+    from costmodel.report import audit_sheets
+    from costmodel.report.quality import finding_json
+    from costmodel.report.table import repeatability_json
+
+    rows = load_table(table)
+    findings, repeats = audit(rows), repeatability(rows)
+    faults = sum(not finding.is_information for finding in findings)
+    emit(
+        lambda: {
+            "table": str(rows.path),
+            "device": rows.device.label,
+            "provenance": rows.device.provenance,
+            "rows": len(rows),
+            "faults": faults,
+            "repeatability": repeatability_json(repeats),
+            "findings": [finding_json(finding) for finding in findings],
+        },
+        lambda: audit_sheets(findings, repeats, len(rows)),
+        as_json=json,
+        markdown=markdown,
+    )
+    if faults:
+        raise typer.Exit(FINDING)
+
+
+@app.command(
+    short_help="Held-out error of the regression.",
+    epilog=examples("costmodel score cpu.jsonl", "costmodel score cpu.jsonl --held-out 100 --json"),
+)
+def score(
+    table: TableName,
+    held_out: Annotated[
+        int | None,
+        typer.Option("--held-out", min=1, help="Convolutions to hold out; default: a quarter."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of rows.")] = 0,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Error of the regression on unseen rows, beside baselines and the rows' repeatability."""
+    from costmodel.report import score_sheets
+    from costmodel.score import score as score_table
+
+    found = score_table(load_table(table), held_out=held_out, seed=seed).to_json()
+    emit(lambda: found, lambda: score_sheets(found), as_json=json, markdown=markdown)
