@@ -12,8 +12,8 @@ from costmodel.sampling.kernels import FAMILIES
 from costmodel.sampling.lowered import Found
 
 #: Share of rows that are convolutions, and that are layout conversions around them.
-CONV_ROWS = 0.74
-LAYOUT_ROWS = 0.055
+CONV_ROWS = 0.725
+LAYOUT_ROWS = 0.05
 #: Rows that every execution path and every kernel kind gets where there are so many.
 LEAST = 6
 #: Turns of kinds that no family is named after, such as an activation a runtime has of its own.

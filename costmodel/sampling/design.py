@@ -11,7 +11,7 @@ from costmodel.sampling.draw import draws
 from costmodel.sampling.probe import Probe
 
 #: Share of probes that are convolutions; they bring further rows of their own (layout, activation).
-CONV_SHARE = 0.78
+CONV_SHARE = 0.75
 #: Draws in a row without a new probe after which a family is used up, as the largest products are.
 _PATIENCE = 2_000
 

@@ -187,7 +187,8 @@ def _grouped(draw: Draw, name: str, kind: str, variant: str, groups: int) -> Pro
         else (log_uniform(draw.amount, *_ELEMENTS) / prod(size))
     )
     count = draw.channels(min(2048.0, max(1.0, wish)))
-    count = groups * max(1, round(count / groups)) if variant in {"shuffle", "boxes"} else count
+    groups = groups if variant in {"shuffle", "boxes"} else 1
+    count = groups * max(1, round(count / groups))
     return _probe(draw, name, kind, variant=variant, groups=groups, size=size, in_channels=count)
 
 
@@ -198,7 +199,7 @@ def _split(draw: Draw, name: str) -> Probe:
 
 
 def _batch_norm(draw: Draw, name: str) -> Probe:
-    variant = "blocked" if draw.window < 0.6 else ""
+    variant = "blocked" if draw.window < 0.45 else ""
     activation = "relu" if draw.follow < 0.7 else ""
     return _probe(draw, name, "batch_norm", variant=variant, activation=activation)
 
@@ -246,7 +247,7 @@ FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "transpose": (4, _transpose),
     "reshape": (3, _reshape),
     "softmax": (3, _softmax),
-    "batch_norm": (4, _batch_norm),
+    "batch_norm": (5, _batch_norm),
     "resize": (4, _resize),
     "sigmoid": (2.5, _elementwise("sigmoid")),
     "clip": (2.5, _elementwise("clip")),

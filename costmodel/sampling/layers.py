@@ -185,7 +185,7 @@ def _lrn(writer: GraphWriter, probe: Probe) -> Outputs:
 
 def _blocked(writer: GraphWriter, probe: Probe) -> str:
     """A tensor in the layout that a network would have here: behind a 1x1 convolution."""
-    source = _feed(writer, probe, (probe.batch, _SCAFFOLD_CHANNELS, *probe.size), SCAFFOLD)
+    source = _feed(writer, probe, (probe.batch, _SCAFFOLD_CHANNELS, *probe.size))
     weight = writer.weight((probe.in_channels, _SCAFFOLD_CHANNELS, 1, 1))
     bias = writer.weight((probe.in_channels,))
     out = writer.node("Conv", source, weight, bias, kernel_shape=(1, 1))
