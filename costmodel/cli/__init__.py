@@ -9,24 +9,13 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
+from costmodel.cli import compare, devices, predict, profile, tables
 from costmodel.cli.app import app
-from costmodel.cli.compare import compare_models
-from costmodel.cli.devices import devices
-from costmodel.cli.predict import predict_model
-from costmodel.cli.profile import profile_device
-from costmodel.cli.tables import check, score, show
 
-__all__ = [
-    "app",
-    "check",
-    "compare_models",
-    "devices",
-    "main",
-    "predict_model",
-    "profile_device",
-    "score",
-    "show",
-]
+__all__ = ["app", "main"]
+
+#: Importing a module of verbs is what adds them to ``app``.
+VERBS = (devices, profile, tables, predict, compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

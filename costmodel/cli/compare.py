@@ -89,9 +89,9 @@ def compare_models(
 
     sizes = parse_sizes(size)
     if plot is not None:
-        from costmodel.plots import check_suffix
+        from costmodel.plots import check_picture
 
-        check_suffix(plot)
+        check_picture(plot)
     rows = load_table(table) if table else None
     device = rows.device if rows else None
     options = with_threads(parse_runner_options(runner_option, threads), device)

@@ -36,13 +36,13 @@ def show(
     from costmodel.report import table_sheets, table_summary
 
     if plot is not None:
-        from costmodel.plots import check_suffix
+        from costmodel.plots import check_picture
 
-        check_suffix(plot)
+        check_picture(plot)
     rows = load_table(table)
-    emit(lambda: table_summary(rows), lambda: table_sheets(rows), as_json=json, markdown=markdown)
     if plot is not None:
         note(f"Drew {_draw(rows, plot)}.")
+    emit(lambda: table_summary(rows), lambda: table_sheets(rows), as_json=json, markdown=markdown)
 
 
 def _draw(table: LatencyTable, path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costmodel.plots.canvas import check_suffix
+from costmodel.plots.canvas import check_picture
 from costmodel.plots.comparison import plot_comparison
 from costmodel.plots.staircase import (
     Staircase,
@@ -13,7 +13,7 @@ from costmodel.plots.staircase import (
 
 __all__ = [
     "Staircase",
-    "check_suffix",
+    "check_picture",
     "plot_comparison",
     "plot_staircase",
     "staircase_of_cost",

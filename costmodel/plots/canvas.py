@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,28 @@ PALE = "#dddddd"
 _DPI = 150
 
 
-def check_suffix(path: Path) -> None:
-    """Refuse a file format that is not written, before any work is done for it.
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before any work is done for it.
 
     Raises:
-        InvalidInputError: naming the suffixes that are.
+        InvalidInputError: for a suffix that names no known format, or a folder that is not there.
+        MissingDependencyError: without matplotlib.
     """
     if path.suffix.lower() not in SUFFIXES:
         message = f"A picture cannot be written as {path.name!r}. Its name must end in " + (
             ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}."
         )
         raise InvalidInputError(message)
+    if not path.parent.is_dir():
+        message = f"The picture {path} cannot be written: there is no folder {path.parent}."
+        raise InvalidInputError(message)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise _missing()
+
+
+def _missing() -> MissingDependencyError:
+    package, extra, what = "matplotlib", "report", "Drawing a picture"
+    return MissingDependencyError(package, extra, what)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -44,8 +56,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        package, extra, what = "matplotlib", "report", "Drawing a picture"
-        raise MissingDependencyError(package, extra, what) from error
+        raise _missing() from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

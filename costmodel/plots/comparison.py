@@ -14,7 +14,7 @@ from costmodel.plots.canvas import (
     GREY,
     ORANGE,
     PALE,
-    check_suffix,
+    check_picture,
     new_figure,
     plain_ticks,
     save,
@@ -41,7 +41,7 @@ def plot_comparison(comparisons: Sequence[Comparison], path: Path) -> Path:
         InvalidInputError: for another suffix, nothing to draw, or a path that cannot be written.
         MissingDependencyError: without matplotlib.
     """
-    check_suffix(path)
+    check_picture(path)
     shown = sorted(
         (item for item in comparisons if item.error is not None),
         key=lambda item: item.measured_ms or 0.0,
@@ -144,8 +144,11 @@ def _errors(axes: Axes, shown: Sequence[Comparison]) -> None:
     )
     axes.set_yticks(list(places), [_with_time(item) for item in shown], fontsize=8)
     axes.set(xlabel="error in %, with the prediction's interval")
-    reach = max(1.5 * BAND * 100, *(abs(error) + 3 for error in errors))
+    whisker = max(above + below)
+    # Room for the whiskers, unless they are so long that the errors would vanish beside them.
+    reach = max(1.5 * BAND * 100, *(abs(error) + 3 for error in errors), min(1.2 * whisker, 40.0))
     axes.set_xlim(-reach, reach)
+    axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.grid(visible=True, axis="x", color=PALE, linewidth=0.6)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS, Op, Shape, describe
-from costmodel.plots.canvas import BLUE, ORANGE, PALE, check_suffix, new_figure, save
+from costmodel.plots.canvas import BLUE, ORANGE, PALE, check_picture, new_figure, save
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable
 
@@ -56,7 +56,7 @@ def plot_staircase(staircase: Staircase, path: Path) -> Path:
         InvalidInputError: for another suffix, nothing to draw, or a path that cannot be written.
         MissingDependencyError: without matplotlib.
     """
-    check_suffix(path)
+    check_picture(path)
     if not staircase.measured and not staircase.predicted:
         message = (
             f"The staircase of {staircase.title!r} has no points, so there is nothing to draw."
