@@ -71,7 +71,10 @@ def main() -> None:
             passed=report["seconds"] <= 1200,
         )
     )
-    header = ["| rows | model | MAPE | median | within 5 % | within 10 % |", "|---|---|---|---|---|---|"]
+    header = [
+        "| rows | model | MAPE | median | within 5 % | within 10 % |",
+        "|---|---|---|---|---|---|",
+    ]
     body = [line for key, result in results.items() for line in lines_of(key, result)]
     ledger.write(
         "score",

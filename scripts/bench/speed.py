@@ -1,0 +1,146 @@
+"""Figure e: the profiler's timed share, and how quick pricing, loading and importing are."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ledger
+import place
+
+from costmodel.costs.regression import fit_regression
+from costmodel.measurement import Measurement, Round
+from costmodel.op import Op, conv_op
+from costmodel.predict import predict
+from costmodel.registry import load_runner
+from costmodel.table import LatencyTable
+
+REPEATS = 7
+MANY = 100_000
+HEAVY = ("onnx", "onnxruntime", "sklearn", "pandas", "tensorflow", "numpy")
+
+
+def seconds(run: Callable[[], object], repeats: int = REPEATS) -> list[float]:
+    """Wall seconds of each of some runs, after one that does not count."""
+    run()
+    found = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - begin)
+    return found
+
+
+def many_ops(count: int) -> list[Op]:
+    """Distinct convolutions as the runtime executes them, blocked and not."""
+    found = []
+    for index in range(count):
+        wide = 16 * (1 + index % 40)
+        base = conv_op(
+            in_channels=wide,
+            out_channels=16 * (1 + index // 40 % 40),
+            size=(7 + index // 1600 % 8, 7 + index // 12800 % 16),
+            kernel=((1, 1), (3, 3))[index % 2],
+        )
+        blocked = index % 3 > 0
+        found.append(
+            Op(
+                kind="conv",
+                implementation="com.microsoft.nchwc:Conv" if blocked else "com.microsoft:FusedConv",
+                inputs=base.inputs,
+                outputs=base.outputs,
+                weights=base.weights,
+                layout="nchw16c" if blocked else "nchw",
+                stride=base.stride,
+                pads=base.pads,
+                dilation=base.dilation,
+            )
+        )
+    return list(dict.fromkeys(found))
+
+
+def import_seconds() -> tuple[float, list[str]]:
+    """Wall seconds that ``import costmodel`` adds to a bare interpreter, and heavy modules seen."""
+    code = (
+        "import sys,time; t=time.perf_counter(); import costmodel; t=time.perf_counter()-t;"
+        f"import json; print(json.dumps([t, [m for m in {HEAVY!r} if m in sys.modules]]))"
+    )
+    found = [
+        json.loads(
+            subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+        )
+        for _ in range(REPEATS)
+    ]
+    return statistics.median(item[0] for item in found), found[0][1]
+
+
+def main() -> None:
+    started = time.perf_counter()
+    report = json.loads(place.table_path("plain", 1).with_suffix(".report.json").read_text())
+    table = LatencyTable.load(place.table_path("plain", 1))
+    cost = fit_regression(table)
+    runner = load_runner("ort", {"threads": 1})
+    network = runner.lower(place.MODELS / "light_resnet50.onnx", {})
+    warm = seconds(lambda: predict(network, cost), 21)
+    ops = many_ops(MANY)
+    priced = seconds(lambda: cost.price(ops), 5)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "big.jsonl"
+        big = [
+            Measurement.from_rounds(
+                op, [Round(number=n, quiet_ms=1.0 + n * 1e-3, median_ms=1.1) for n in range(4)]
+            )
+            for op in ops
+        ]
+        LatencyTable(table.device, big).save(path)
+        loaded = seconds(lambda: LatencyTable.load(path), 5)
+    imported, heavy = import_seconds()
+
+    def line(key: str, what: str, target: str, times: list[float], limit: float) -> ledger.Figure:
+        middle = statistics.median(times)
+        return ledger.figure(
+            id=f"e-{key}",
+            what=what,
+            target=target,
+            reached=middle,
+            unit="s",
+            passed=middle <= limit,
+            repeatability={"min": min(times), "max": max(times)},
+        )
+
+    timed = report["shares"]["timed"]
+    figures = [
+        ledger.figure(
+            id="e-timed",
+            what=f"share of a {report['rows']}-row profile's wall time inside timed runs",
+            target=">= 0.70",
+            reached=timed,
+            unit="share",
+            passed=timed >= 0.70,
+        ),
+        line("predict", "warm predict of ResNet50 beyond lowering", "<= 0.020", warm, 0.020),
+        line("price", f"{len(ops)} distinct Ops priced", "<= 2", priced, 2.0),
+        line("load", f"a {len(ops)}-row table loaded", "<= 1.5", loaded, 1.5),
+        line("import", "import costmodel", "<= 0.2", [imported], 0.2),
+        ledger.figure(
+            id="e-light",
+            what=f"heavy modules loaded by import costmodel {heavy}",
+            target="0",
+            reached=len(heavy),
+            unit="modules",
+            passed=not heavy,
+        ),
+    ]
+    ledger.write("speed", figures=figures, started=started, detail={"profile": report})
+    for item in figures:
+        print(item["id"], item["reached"], item["passed"])
+
+
+if __name__ == "__main__":
+    main()

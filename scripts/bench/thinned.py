@@ -1,0 +1,112 @@
+"""Figure b: 30 thinned networks, none of whose kernels were in the table."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import ledger
+import onnx
+import place
+
+from costmodel.compare import compare
+from costmodel.costs.regression import Regression
+from costmodel.op import SESSION
+from costmodel.profiler import Plan
+from costmodel.readers.keras import export_onnx
+from costmodel.registry import load_runner
+from costmodel.sampling.thin import thin
+from costmodel.table import LatencyTable
+
+PLAN = Plan(rounds=12, min_rounds=6, visit_ms=80.0, budget_ms=420e3)
+#: Thinned variants of each of the three networks.
+VARIANTS = 10
+
+
+def mobilenet(folder: Path) -> Path:
+    """MobileNetV2 of keras.applications at 160 pixels, random weights, as ONNX."""
+    target = folder / "mobilenet_v2.onnx"
+    if not target.exists():
+        import keras
+
+        source = folder / "mobilenet_v2.keras"
+        network = keras.applications.MobileNetV2(weights=None, input_shape=(160, 160, 3))
+        network.save(source)
+        export_onnx(source, target)
+    return target
+
+
+def thinned_networks(folder: Path) -> list[Path]:
+    """The networks with each convolution's channels cut to a random 30 to 100 percent."""
+    seeds = [
+        place.MODELS / "resnet20_cifar10.onnx",
+        place.MODELS / "light_squeezenet.onnx",
+        mobilenet(folder),
+    ]
+    found = []
+    for source in seeds:
+        for seed in range(VARIANTS):
+            target = folder / f"{source.stem}-thin{seed}.onnx"
+            if not target.exists():
+                onnx.save(thin(onnx.load(source), keep=(0.3, 1.0), seed=seed), target)
+            found.append(target)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", default="plain", choices=["plain", "models"])
+    options = parser.parse_args()
+    started = time.perf_counter()
+    folder = place.WORK / "thinned"
+    folder.mkdir(parents=True, exist_ok=True)
+    models = thinned_networks(folder)
+    runner = load_runner("ort", {"threads": 1})
+    seen = {op for path in models for op in runner.lower(path, {}).ops if op.kind != SESSION}
+    table = LatencyTable.load(place.table_path(options.table, 1))
+    rows = [row for op, row in table.rows.items() if op not in seen]
+    cost = Regression(rows, device=table.device)
+    found = compare(models, runner="ort", cost=cost, options={"threads": 1}, plan=PLAN)
+    errors = [item.error for item in found if item.error is not None]
+    inside = sum(abs(error) <= 0.10 for error in errors)
+    repeats = sorted(item.repeatability or 0.0 for item in found)
+    figures = [
+        ledger.figure(
+            id="b",
+            what=f"thinned networks within ±10 % of {len(found)}, no kernel of theirs in the table",
+            target=">= 28",
+            reached=inside,
+            unit="networks",
+            passed=inside >= 28,
+            seed=0,
+            repeatability={
+                "median_half_spread": repeats[len(repeats) // 2],
+                "worst_half_spread": repeats[-1],
+            },
+        )
+    ]
+    lines = [
+        "| network | predicted ms | measured ms | error | repeats within |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {item.model} | {item.predicted_ms:.3f} | {item.measured_ms:.3f} | {item.error:+.1%} | "
+        f"{item.repeatability:.1%} |"
+        for item in found
+        if item.error is not None
+    ]
+    removed = len(table.rows) - len(rows)
+    note = f"{removed} rows of the table that these networks also execute were left out of the fit."
+    ledger.write(
+        "thinned",
+        figures=figures,
+        started=started,
+        detail={"networks": [item.to_json() for item in found], "rows_left_out": removed},
+        notes=[note, "\n".join(lines)],
+    )
+    print("\n".join(lines), note, f"{inside} of {len(found)} within 10 %", sep="\n")
+
+
+if __name__ == "__main__":
+    main()
