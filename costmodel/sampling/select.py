@@ -131,7 +131,8 @@ def _designed(runner: Runner, samples: int, seed: int, skipped: dict[str, str]) 
     chosen = choose_convolutions(convs, wished)
     # Conversions of both directions take turns by being one queue per kind.
     chosen += choose_kernels(layouts, round(LAYOUT_ROWS * samples))
-    chosen += _session_ops(runner, skipped)[: samples // 20]
+    # Every prediction holds one such cost, so even the smallest table has some.
+    chosen += _session_ops(runner, skipped)[: max(2, samples // 20)]
     return chosen + choose_kernels(others, max(0, samples - len(chosen)))
 
 
