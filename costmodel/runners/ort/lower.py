@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import onnx
 import onnxruntime
@@ -15,7 +13,8 @@ import onnxruntime
 from costmodel.errors import ModelFormatError
 from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op, Shape
-from costmodel.runners.ort.operands import NCHWC, Tensor, op_from_node
+from costmodel.runners.ort.covers import find_covers, name_nodes
+from costmodel.runners.ort.operands import Tensor, op_from_node
 from costmodel.runners.ort.session import DTYPES, make_session, random_input, session_options
 
 #: Runs made to learn each kernel's share of time; the least time of each counts.
@@ -29,7 +28,7 @@ def lower(model: onnx.ModelProto, name: str, threads: int, block: int) -> Networ
     """The executed Ops of a model whose input sizes are all bound.
 
     Args:
-        model: as the user wrote it.
+        model: as the user wrote it; nameless nodes get names.
         name: the network's name.
         threads: intra-op threads of the sessions.
         block: channel block of the NCHWc layout on this machine.
@@ -37,14 +36,16 @@ def lower(model: onnx.ModelProto, name: str, threads: int, block: int) -> Networ
     Raises:
         ModelFormatError: if the runtime cannot load or run the model.
     """
+    name_nodes(model.graph)
     with TemporaryDirectory(prefix="costmodel-") as folder:
         executed = _optimised(model, name, threads, Path(folder))
+        covers = _rename(model.graph, executed.graph)
         tensors, times = _run_profiled(executed, name, threads, Path(folder))
-    return _network(model, executed, tensors, times, name=name, block=block)
+    return _network(executed, covers, tensors, times, name=name, block=block)
 
 
 def _optimised(model: onnx.ModelProto, name: str, threads: int, folder: Path) -> onnx.ModelProto:
-    """The graph after all optimisations, nodes named by their position."""
+    """The graph after all optimisations."""
     source, target = folder / "model.onnx", folder / "optimised.onnx"
     options = session_options(threads, optimise=True)
     options.optimized_model_filepath = str(target)
@@ -62,14 +63,20 @@ def _optimised(model: onnx.ModelProto, name: str, threads: int, folder: Path) ->
             raise
         message = f"{name}: ONNX Runtime cannot load this model: {error}"
         raise ModelFormatError(message) from error
-    for index, node in enumerate(executed.graph.node):
-        node.name = f"n{index}"
     # Optimised files of old models list folded-away constants as inputs.
     kept = [item for item in executed.graph.input if item.name in fed]
     del executed.graph.input[:]
     executed.graph.input.extend(kept)
     executed.ir_version = max(executed.ir_version, 8)
     return executed
+
+
+def _rename(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
+    """Name executed nodes by their position; return the written ones that each carries out."""
+    covers = find_covers(written, executed)
+    for index, node in enumerate(executed.node):
+        node.name = f"n{index}"
+    return {f"n{index}": names for index, names in covers.items()}
 
 
 def _run_profiled(
@@ -117,8 +124,8 @@ def _tensor(entry: Mapping[str, list[int]]) -> Tensor:
 
 
 def _network(
-    written: onnx.ModelProto,
     executed: onnx.ModelProto,
+    covers: Mapping[str, tuple[str, ...]],
     tensors: Mapping[str, Tensor],
     times: Mapping[str, float],
     *,
@@ -130,7 +137,6 @@ def _network(
     opset = max(
         (o.version for o in executed.opset_import if o.domain in {"", "ai.onnx"}), default=1
     )
-    covers = _covers(written.graph, graph)
     total = sum(times.values()) or 1.0
     layers: list[Layer] = []
     unread: dict[str, str] = {}
@@ -186,50 +192,6 @@ def _unreadable(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> str:
     if any(tensors[n].dtype == "str" for n in names):
         return f"{node.op_type} works on text"
     return ""
-
-
-def _covers(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
-    """Which layers as written each executed node carries out.
-
-    A fused kernel keeps the name of its last tensor, so each written node belongs to the first
-    executed node found downstream of it; layout conversions cover nothing.
-    """
-    producer = {o: node.name for node in executed.node for o in node.output if o}
-    final = {item.name for item in executed.output}
-    renamed = _renamed(executed, producer)
-    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in written.node:
-        for item in node.input:
-            readers[item].append(node)
-    covered: dict[str, list[str]] = defaultdict(list)
-    home: dict[int, str] = {}
-    for index, node in reversed(list(enumerate(written.node))):
-        target = next(
-            (
-                renamed.get(o) or producer.get(o)
-                for o in node.output
-                if o in producer or o in renamed
-            ),
-            None,
-        )
-        if target is None:
-            heirs = [home[id(r)] for o in node.output for r in readers[o] if id(r) in home]
-            target = heirs[0] if heirs and not set(node.output) & final else None
-        if target is not None:
-            home[id(node)] = target
-            covered[target].append(node.name or f"{node.op_type}_{index}")
-    return {name: tuple(reversed(items)) for name, items in covered.items()}
-
-
-def _renamed(executed: onnx.GraphProto, producer: Mapping[str, str]) -> dict[str, str]:
-    """Tensors written by a ReorderOutput belong to the kernel before it."""
-    found = {}
-    for node in executed.node:
-        if node.domain == NCHWC and node.op_type == "ReorderOutput":
-            before: Any = producer.get(node.input[0])
-            if before:
-                found[node.output[0]] = before
-    return found
 
 
 def runtime_version() -> str:

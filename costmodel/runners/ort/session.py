@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from math import prod
 from time import perf_counter
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from costmodel.errors import InvalidInputError
 from costmodel.protocols import Block
 
 #: Settings that change what is executed or how fast; part of the device's identity.
@@ -107,10 +108,11 @@ class SessionWorkload:
         overhead_ms: float = 0.0,
         keep: Sequence[object] = (),
     ) -> None:
-        self._session = session
+        # The runtime's Python API has no types.
+        self._session: Any = session
         self._feed = feed
         self._keep = keep
-        self._binding = session.io_binding()
+        self._binding: Any = session.io_binding()
         for name, value in feed.items():
             self._binding.bind_cpu_input(name, value)
         for output in session.get_outputs():
@@ -120,7 +122,14 @@ class SessionWorkload:
         self._run_ms = 0.0
 
     def block(self, min_ms: float) -> Block:
-        """Run until ``min_ms`` have passed, by a count set before: no clock is read inside."""
+        """Run until ``min_ms`` have passed, by a count set before: no clock is read inside.
+
+        Raises:
+            InvalidInputError: if the workload is closed.
+        """
+        if self._session is None:
+            message = "This workload is closed. Load the Op or model again to time it."
+            raise InvalidInputError(message)
         if self._run_ms <= 0:
             self._run_ms = self._time(1)
         count = max(1, -(-int(min_ms * 1e6) // max(1, int(self._run_ms * 1e6))))
@@ -146,8 +155,8 @@ class SessionWorkload:
         return (perf_counter() - start) * 1e3
 
     def close(self) -> None:
-        """Drop the session and its threads."""
-        del self._binding, self._session
+        """Drop the session and its threads; closing again does nothing."""
+        self._binding = self._session = None
         self._feed = {}
         self._keep = ()
 

@@ -1,0 +1,136 @@
+"""Finds which layers as written each executed kernel carries out."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import onnx
+
+#: Kernels that only change how a tensor is stored; where the runtime added one, it stands for no
+#: layer and the tensor that it writes belongs to the kernel before it.
+_LAYOUT = frozenset({"Cast", "ReorderInput", "ReorderOutput", "Transpose"})
+#: The runtime names a blocked kernel after the tensor that it stands for.
+_BLOCKED = re.compile(r"_nchwc(_token_\d+)?$")
+_SUMS = frozenset({"add", "sum"})
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Give every node a name of its own: kernels that keep their node are recognised by it."""
+    taken: set[str] = set()
+    for index, node in enumerate(graph.node):
+        wanted = name = node.name or f"{node.op_type}_{index}"
+        count = 1
+        while name in taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        taken.add(name)
+        node.name = name
+
+
+def find_covers(
+    written: onnx.GraphProto, executed: onnx.GraphProto
+) -> dict[int, tuple[str, ...]]:
+    """Names of the written nodes that each executed node, by position, carries out.
+
+    A kernel keeps the tensor it writes, the name of its node, or (in a blocked layout) a name made
+    from the tensor it stands for. A sum and an activation that it took in come after that tensor;
+    whatever else has no kernel of its own was folded into the next one, or into the last.
+
+    Args:
+        written: the model as loaded, its nodes named by ``name_nodes``.
+        executed: the runtime's graph, its nodes named by the runtime.
+    """
+    walk = _Walk(written)
+    producer = {o: i for i, node in enumerate(executed.node) for o in node.output if o}
+    for index, node in enumerate(executed.node):
+        anchor = walk.anchor(node)
+        if anchor is None:
+            continue
+        home = index
+        while _is_added(executed.node[home], written.node[anchor]):
+            before = producer.get(executed.node[home].input[0])
+            if before is None:
+                break
+            home = before
+        walk.settle(anchor, home)
+        walk.settle_epilogue(anchor, home, executed.node[home])
+    walk.settle_rest()
+    found: dict[int, list[str]] = defaultdict(list)
+    for position, node in enumerate(written.node):
+        if position in walk.home:
+            found[walk.home[position]].append(node.name)
+    return {index: tuple(names) for index, names in found.items()}
+
+
+def _is_added(executed: onnx.NodeProto, written: onnx.NodeProto) -> bool:
+    """Whether the runtime put this kernel behind the one that carries out ``written``."""
+    return executed.op_type in _LAYOUT and executed.op_type != written.op_type
+
+
+class _Walk:
+    """Settles written nodes, by position, on executed ones."""
+
+    def __init__(self, written: onnx.GraphProto) -> None:
+        self.nodes = written.node
+        self.home: dict[int, int] = {}
+        self._by_name = {node.name: i for i, node in enumerate(written.node)}
+        self._writer = {o: i for i, node in enumerate(written.node) for o in node.output if o}
+        self._readers: Mapping[str, list[int]] = defaultdict(list)
+        for index, node in enumerate(written.node):
+            for name in node.input:
+                self._readers[name].append(index)
+
+    def anchor(self, kernel: onnx.NodeProto) -> int | None:
+        """The written node whose tensor or name an executed one kept."""
+        for name in kernel.output:
+            if name in self._writer:
+                return self._writer[name]
+        blocked = _BLOCKED.sub("", kernel.name)
+        if blocked != kernel.name and blocked in self._writer:
+            return self._writer[blocked]
+        return self._by_name.get(kernel.name)
+
+    def settle(self, position: int, home: int) -> None:
+        """Keep the first home that a written node is given."""
+        self.home.setdefault(position, home)
+
+    def settle_epilogue(self, anchor: int, home: int, kernel: onnx.NodeProto) -> None:
+        """Settle the sum and the activation that a blocked convolution took in."""
+        if kernel.op_type != "Conv" or kernel.domain in {"", "ai.onnx"}:
+            return
+        if len(kernel.input) > 3:
+            anchor = self._follow(anchor, _SUMS, home)
+        for item in kernel.attribute:
+            activation = item.s.decode().lower() if item.name == "activation" else ""
+            if activation and self.nodes[anchor].op_type.lower() != activation:
+                self._follow(anchor, frozenset({activation}), home)
+
+    def _follow(self, start: int, kinds: frozenset[str], home: int) -> int:
+        """Settle the next node of one of ``kinds`` and return it; ``start`` where there is none."""
+        for position in self._after(start):
+            if position not in self.home and self.nodes[position].op_type.lower() in kinds:
+                self.settle(position, home)
+                return position
+        return start
+
+    def _after(self, start: int) -> Iterator[int]:
+        """Nodes behind ``start``, through those that read nothing but it."""
+        tensors = list(self.nodes[start].output)
+        while tensors:
+            readers = [reader for name in tensors for reader in self._readers[name]]
+            yield from readers
+            tensors = list(self.nodes[readers[0]].output) if len(readers) == 1 else []
+
+    def settle_rest(self) -> None:
+        """Settle what has no kernel of its own: with the next kernel, else with the last."""
+        for position, node in reversed(list(enumerate(self.nodes))):
+            heirs = [r for o in node.output for r in self._readers[o] if r in self.home]
+            if position not in self.home and heirs:
+                self.settle(position, self.home[heirs[0]])
+        for position, node in enumerate(self.nodes):
+            before = [self._writer.get(name, -1) for name in node.input]
+            homes = [self.home[i] for i in before if i in self.home]
+            if position not in self.home and homes:
+                self.settle(position, homes[-1])
