@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -52,32 +53,31 @@ def path_of(op: Op) -> str:
     >>> path_of(conv_op(in_channels=8, out_channels=8, size=(4, 4), kernel=(1, 1)))
     'conv/pointwise'
     """
+    kind, layout = op.kind, op.layout
+    if kind in CONV_KINDS:
+        prefix = kind if layout == "nchw" else f"{kind}@{layout}"
+        return f"{prefix}/{_conv_shape(op)}"
+    if kind in POOL_KINDS:
+        return kind if layout == "nchw" else f"{kind}@{layout}"
     name = op.implementation.rpartition(":")[0].rpartition(".")[2]
-    prefix = f"{op.kind}@{name}" if name and op.kind not in CONV_KINDS else op.kind
-    if op.kind in CONV_KINDS:
-        layout = "" if op.layout == "nchw" else f"@{op.layout}"
-        return f"{op.kind}{layout}/{_conv_shape(op)}"
-    if op.kind in POOL_KINDS and op.layout != "nchw":
-        return f"{op.kind}@{op.layout}"
-    return prefix
+    return f"{kind}@{name}" if name else kind
 
 
 def _conv_shape(op: Op) -> str:
-    if op.is_depthwise:
-        return "depthwise"
+    weights = op.weights[0] if op.weights else op.inputs[1]
     if op.groups > 1:
-        return "grouped"
-    if op.layout != "nchw" and op.in_channels % 4:
-        return "stem"
-    if op.layout != "nchw" and op.in_channels < _block(op):
-        return "stem"
-    if prod(op.kernel) == 1:
-        return "pointwise"
-    return "dense"
+        return "depthwise" if weights[1] == 1 else "grouped"
+    if op.layout != "nchw":
+        channels = op.inputs[0][1]
+        if channels % 4 or channels < _block(op.layout):
+            return "stem"
+    return "pointwise" if prod(weights[2:]) == 1 else "dense"
 
 
-def _block(op: Op) -> int:
-    digits = "".join(c for c in op.layout if c.isdigit())
+@cache
+def _block(layout: str) -> int:
+    """Channels per block of a layout; 1 in plain ones."""
+    digits = "".join(c for c in layout if c.isdigit())
     return int(digits) if digits else 1
 
 
@@ -112,21 +112,22 @@ _RAW = (
 
 def _numbers(op: Op) -> tuple[float, ...]:
     """The plain sizes of one Op; the only Python loop on the way to a price."""
-    first = op.inputs[0] if op.inputs else ()
-    out = op.outputs[0] if op.outputs else ()
+    inputs, outputs, kind = op.inputs, op.outputs, op.kind
+    first = inputs[0] if inputs else ()
+    out = outputs[0] if outputs else ()
     nhwc = op.layout == "nhwc"
     cin, hin, win = _chw(first, nhwc=nhwc)
     cout, hout, wout = _chw(out, nhwc=nhwc)
     kernel = op.kernel
     kh, kw = (kernel[0], kernel[-1]) if kernel else (1, 1)
-    num_in = sum(map(prod, op.inputs))
-    num_out = sum(map(prod, op.outputs))
+    num_in = prod(first) if len(inputs) == 1 else sum(map(prod, inputs))
+    num_out = prod(out) if len(outputs) == 1 else sum(map(prod, outputs))
     num_weights = sum(map(prod, op.weights))
-    if op.kind in CONV_KINDS:
-        work = prod(out) * prod(op.weights[0][1:]) if op.kind == "conv" else op.macs
-    elif op.kind in MATMUL_KINDS:
+    if kind == "conv":
+        work = num_out * (cin // op.groups) * prod(kernel)
+    elif kind in CONV_KINDS or kind in MATMUL_KINDS:
         work = op.macs
-    elif op.kind in POOL_KINDS:
+    elif kind in POOL_KINDS:
         work = num_out * prod(kernel) if kernel else num_in
     else:
         work = max(num_in, num_out)
@@ -135,7 +136,7 @@ def _numbers(op: Op) -> tuple[float, ...]:
         first[0] if first else 1, cin, cout, hin, win, hout, wout, kh, kw,
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
         num_in, num_out, num_weights, work, sum(op.pads), "sum" in op.epilogue, activation,
-        _block(op),
+        _block(op.layout),
     )  # fmt: skip
 
 
