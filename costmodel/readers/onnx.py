@@ -10,6 +10,7 @@ import onnx
 
 from costmodel.network import Layer, Network
 from costmodel.op import Op, Shape
+from costmodel.readers.onnx_equal import equal_weights
 from costmodel.readers.onnx_file import node_reads, open_model
 from costmodel.readers.onnx_ops import op_from_node
 from costmodel.readers.onnx_sizes import BoundModel, bind, real_inputs
@@ -17,6 +18,9 @@ from costmodel.readers.onnx_sizes import BoundModel, bind, real_inputs
 #: Attribute of layers whose weights the file lets its user replace at run time: runtimes may then
 #: neither fold nor reorder them. Only in networks as written; no executed Op has it.
 OVERRIDABLE = "overridable"
+#: Attribute of layers that share all of their weights with another layer, with a number for these
+#: weights: of two such layers with one input a runtime executes one. Only in networks as written.
+WEIGHTS = "weights"
 #: Nodes that run a graph inside: how often depends on data.
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _NO_SIZES: Mapping[str, int] = {}
@@ -84,6 +88,7 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     unread: dict[str, str] = {}
     names: set[str] = set()
     needed = _needed(bound)
+    shared = equal_weights(bound.model, needed, bound.constants)
     read = {name for _, node in needed for name in node_reads(node)}
     read.update(item.name for item in graph.output)
     for index, node in needed:
@@ -94,7 +99,9 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
             unread[title] = reason
             continue
         if overridable & set(node.input):
-            op = with_attribute(op, OVERRIDABLE)
+            op = with_attribute(op, OVERRIDABLE, 1)
+        if index in shared and op.weights:
+            op = with_attribute(op, WEIGHTS, shared[index])
         layers.append(
             Layer(
                 name=title,
@@ -111,9 +118,9 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     return Network(name=name, layers=tuple(layers), inputs=inputs, outputs=outputs, unread=unread)
 
 
-def with_attribute(op: Op, name: str) -> Op:
-    """``op`` marked with ``name``."""
-    return replace(op, attributes=tuple(sorted((*op.attributes, (name, 1)))))
+def with_attribute(op: Op, name: str, value: int) -> Op:
+    """``op`` marked with one more attribute."""
+    return replace(op, attributes=tuple(sorted((*op.attributes, (name, value)))))
 
 
 def _overridable(model: onnx.ModelProto) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def op_from_node(
     data, weights, small = ([s for s in slots if s.letter == letter] for letter in "dwc")
     outputs = tuple(tensors[name].shape for name in node.output if name in tensors)
     kind = kind_of(node.op_type)
-    attributes = attributes_of(node)
+    attributes = {**_defaults(node.op_type, node.domain, opset), **attributes_of(node)}
     dtype = data[0].info.dtype if data else tensors[node.output[0]].dtype
     fields: dict[str, Any] = {}
     if kind in CONV_KINDS | POOL_KINDS and not kind.startswith("global"):
@@ -137,18 +138,33 @@ def _slot(
     return _Slot(letter="w" if is_float else "d", info=info)
 
 
+@functools.lru_cache(maxsize=1024)
+def _defaults(op_type: str, domain: str, opset: int) -> dict[str, Attribute]:
+    """Values of attributes that a node leaves out; runtimes write them out, exporters often."""
+    if domain not in _DEFAULT_DOMAINS or not onnx.defs.has(op_type, ""):
+        return {}
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return {}
+    values = (item.default_value for item in schema.attributes.values())
+    return {item.name: _value(item) for item in values if item.name}
+
+
 def attributes_of(node: onnx.NodeProto) -> dict[str, Attribute]:
     """Numbers, texts and lists of numbers among a node's attributes."""
-    found: dict[str, Attribute] = {}
-    for item in node.attribute:
-        value = helper.get_attribute_value(item)
-        if isinstance(value, bytes):
-            found[item.name] = value.decode("utf-8", errors="replace")
-        elif isinstance(value, int | float):
-            found[item.name] = value
-        elif isinstance(value, list) and all(isinstance(v, int | float) for v in value):
-            found[item.name] = tuple(value)
-    return found
+    kinds = onnx.AttributeProto
+    plain = {kinds.INT, kinds.INTS, kinds.FLOAT, kinds.FLOATS, kinds.STRING}
+    return {item.name: _value(item) for item in node.attribute if item.type in plain}
+
+
+def _value(item: onnx.AttributeProto) -> Attribute:
+    value: Any = helper.get_attribute_value(item)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, int | float):
+        return value
+    return tuple(value)
 
 
 def _window(

@@ -1,0 +1,84 @@
+"""What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86).
+
+Three passes in the runtime's own order: graph rewriting (``ort_fold``), activations into the
+kernels before them (``ort_activation``), and the blocked NCHWc layout (``ort_blocked``). Every rule
+was found by letting the runtime write its optimised graph for small models that differ in one
+thing, and is held against it by tests/costmodel/test_fusion.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from costmodel.device import Device
+from costmodel.fusion.graph import Graph, Node, graph_from, layers_from
+from costmodel.fusion.ort_activation import fuse_activations
+from costmodel.fusion.ort_blocked import Blocking
+from costmodel.fusion.ort_fold import fold
+from costmodel.network import Layer, Network
+from costmodel.op import Op
+
+#: Channel block of the NCHWc layout per instruction set. On others MLAS has no such kernels (on
+#: ARM64 only where it was built with them, which the released wheels are not).
+BLOCKS = {"avx512": 16, "avx2": 8}
+#: Kinds whose ONNX name is not the kind in capitals.
+_OP_TYPES = {
+    "batch_norm": "BatchNormalization",
+    "gru": "GRU",
+    "instance_norm": "InstanceNormalization",
+    "layer_norm": "LayerNormalization",
+    "lrn": "LRN",
+    "lstm": "LSTM",
+    "matmul": "MatMul",
+    "prelu": "PRelu",
+    "qlinear_conv": "QLinearConv",
+    "qlinear_mat_mul": "QLinearMatMul",
+    "rnn": "RNN",
+}
+#: Attributes that only layers as written have: weights that a caller may replace, and which
+#: layers have the same weights.
+_OVERRIDABLE, _WEIGHTS = "overridable", "weights"
+
+
+def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
+    """The kernels that ONNX Runtime executes for a network as written.
+
+    Args:
+        network: from a reader.
+        device: its ``isa`` decides the channel block; one without blocked kernels runs plain ones.
+    """
+    graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
+    for node in graph.nodes.values():
+        settings = dict(node.op.attributes)
+        node.fixed = settings.pop(_OVERRIDABLE, 0) == 0
+        node.weights = settings.pop(_WEIGHTS, None)
+        if len(settings) < len(node.op.attributes):
+            node.op = replace(node.op, attributes=tuple(settings.items()))
+    fold(graph)
+    fuse_activations(graph)
+    block = BLOCKS.get(device.isa)
+    if block is not None:
+        Blocking(graph, block).run()
+    _name_kernels(graph, block)
+    return layers_from(graph)
+
+
+def op_type(op: Op) -> str:
+    """ONNX name of a kind.
+
+    >>> op_type(Op(kind="global_average_pool")), op_type(Op(kind="lrn"))
+    ('GlobalAveragePool', 'LRN')
+    """
+    if op.kind == "resize" and dict(op.attributes).get("since", 10) in {7, 9}:
+        return "Upsample"
+    return _OP_TYPES.get(op.kind) or "".join(word.capitalize() for word in op.kind.split("_"))
+
+
+def _name_kernels(graph: Graph, block: int | None) -> None:
+    for node in graph.nodes.values():
+        layout = f"nchw{block}c" if node.domain.endswith("nchwc") else node.op.layout
+        node.op = replace(node.op, implementation=_kernel(node), layout=layout)
+
+
+def _kernel(node: Node) -> str:
+    return f"{node.domain}:{node.op_type}" if node.domain else node.op_type

@@ -1,0 +1,76 @@
+"""Activations that ONNX Runtime folds into the Conv or Gemm before them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from costmodel.fusion.graph import Graph, Node
+from costmodel.op import Attribute, Op
+
+#: Seen to be folded into Conv; Elu, Selu, Softplus, Softsign, PRelu, Gelu and others are not.
+_AFTER_CONV = frozenset({"Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
+#: Seen to be folded into Gemm; Clip, PRelu and Celu are not.
+_AFTER_GEMM = frozenset(
+    {"Elu", "HardSigmoid", "LeakyRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"}
+    | {"ThresholdedRelu"}
+)
+#: Bounds of a Clip that has none: the largest float32.
+_LIMIT = 3.4028234663852886e38
+
+
+def fuse_activations(graph: Graph) -> None:
+    """Fold every activation that alone reads a Conv or Gemm into it."""
+    for node in list(graph.nodes.values()):
+        if node.name not in graph.nodes:
+            continue
+        later = graph.sole_reader(node)
+        if later is None:
+            continue
+        if node.op_type == "Conv" and later.op_type in _AFTER_CONV:
+            _fuse_conv(graph, node, later)
+        elif node.op_type == "Gemm" and later.op_type in _AFTER_GEMM:
+            _fuse_gemm(graph, node, later)
+
+
+def _fuse_conv(graph: Graph, node: Node, later: Node) -> None:
+    settings = dict(later.op.attributes)
+    values: tuple[Attribute, ...] = ()
+    if later.op_type == "Clip":
+        bounds = _bounds(later.op)
+        if bounds is None:
+            return
+        values = bounds
+    elif later.op_type in {"LeakyRelu", "HardSigmoid"}:
+        names = ("alpha", "beta") if later.op_type == "HardSigmoid" else ("alpha",)
+        values = tuple(settings[name] for name in names)
+    more = (("activation_params", values),) if values else ()
+    _take(graph, node, later, more)
+    node.op_type = "FusedConv"
+
+
+def _fuse_gemm(graph: Graph, node: Node, later: Node) -> None:
+    _take(graph, node, later, tuple((f"activation_{n}", v) for n, v in later.op.attributes))
+    node.op_type = "FusedGemm"
+
+
+def _take(graph: Graph, node: Node, later: Node, more: tuple[tuple[str, object], ...]) -> None:
+    name = later.op_type.lower()
+    pairs: list[tuple[str, object]] = sorted((*node.op.attributes, *more))
+    node.op = replace(node.op, epilogue=(*node.op.epilogue, name), attributes=tuple(pairs))  # type: ignore[arg-type]
+    node.domain = "com.microsoft"
+    graph.absorb(node, later)
+
+
+def _bounds(op: Op) -> tuple[float, float] | None:
+    """Limits of a Clip with constant bounds, from operands or, before opset 11, attributes."""
+    if len(op.inputs) != 1:
+        return None
+    settings = dict(op.attributes)
+    low, high = float(settings.get("min", -_LIMIT)), float(settings.get("max", _LIMIT))  # type: ignore[arg-type]
+    values = list(op.constants)
+    slots = op.operands[1:] if op.operands else "c" * len(values)
+    for index, slot in enumerate(slots[:2]):
+        if slot == "c":
+            value = float(values.pop(0)[0])
+            low, high = (value, high) if index == 0 else (low, value)
+    return low, high
