@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS, Op, Shape, describe
-from costmodel.plots.canvas import BLUE, ORANGE, PALE, check_picture, new_figure, save
+from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE, PALE, check_picture, new_figure, save
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable
 
@@ -32,14 +32,16 @@ class Staircase:
         axis: which channels vary.
         device: whose numbers these are, with provenance.
         measured: ``(channels, ms)`` of stored rows, channels ascending.
-        predicted: ``(channels, ms)`` of a cost model, channels ascending.
+        predicted: by kernel, ``(channels, ms)`` of a cost model, channels ascending: the right
+            ends of steps. Which kernel runs at a width is the runtime's choice, which stored rows
+            show.
     """
 
     title: str
     axis: str
     device: str
     measured: tuple[tuple[int, float], ...] = ()
-    predicted: tuple[tuple[int, float], ...] = ()
+    predicted: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
 
 
 def plot_staircase(staircase: Staircase, path: Path) -> Path:
@@ -64,9 +66,18 @@ def plot_staircase(staircase: Staircase, path: Path) -> Path:
         raise InvalidInputError(message)
     figure = new_figure(8.5, 4.8)
     axes = figure.subplots()
-    if staircase.predicted:
-        channels, times = zip(*staircase.predicted, strict=True)
-        axes.step(channels, times, where="mid", color=ORANGE, label="predicted", linewidth=1.6)
+    lines = zip(staircase.predicted.items(), (ORANGE, GREEN, GREY), strict=False)
+    for (kernel, points), color in lines:
+        channels, times = zip(*points, strict=True)
+        # A width just above a step's right end needs the next one, so steps rise on their left.
+        axes.step(
+            (0, *channels),
+            (times[0], *times),
+            where="pre",
+            color=color,
+            label=f"predicted, {kernel}" if kernel else "predicted",
+            linewidth=1.6,
+        )
     if staircase.measured:
         channels, times = zip(*staircase.measured, strict=True)
         between = "none" if staircase.predicted else "-"
@@ -109,14 +120,17 @@ def staircase_of_table(table: LatencyTable, cost: CostModel | None = None) -> St
     axis, _, beside = best
     rows = sorted(families[best], key=lambda row: (_along(axis, row.op), row.latency_ms))
     measured = {_along(axis, row.op): row.latency_ms for row in reversed(rows)}
-    base = rows[-1].op
-    predicted = () if cost is None else _predicted(base, axis, max(measured), cost)
+    bases = {_kernel(row.op): row.op for row in rows}
+    lines = {
+        kernel: () if cost is None else _predicted(op, axis, max(measured), cost)
+        for kernel, op in bases.items()
+    }
     return Staircase(
-        title=_family_title(base, axis, beside),
+        title=_family_title(rows[-1].op, axis, beside),
         axis=axis,
         device=f"{table.device.label} ({table.device.provenance})",
         measured=tuple(sorted(measured.items())),
-        predicted=predicted,
+        predicted={kernel: points for kernel, points in lines.items() if points},
     )
 
 
@@ -147,7 +161,7 @@ def staircase_of_cost(
         title=_family_title(base, axis, base.in_channels),
         axis=axis,
         device=device,
-        predicted=found,
+        predicted={_kernel(base): found},
     )
 
 
@@ -189,7 +203,8 @@ def _family_title(op: Op, axis: str, beside: int) -> str:
 
 
 def _predicted(base: Op, axis: str, most: int, cost: CostModel) -> tuple[tuple[int, float], ...]:
-    widths = [width for width in range(1, most + 1) if _divides(base, axis, width)]
+    block = _block(base)
+    widths = [w for w in range(block, most + block, block) if _divides(base, axis, w)]
     prices = cost.price([_widened(base, axis, width) for width in widths])
     pairs = zip(widths, (float(value) for value in prices.values), strict=True)
     return tuple((width, value) for width, value in pairs if isfinite(value))
@@ -200,13 +215,9 @@ def _divides(base: Op, axis: str, width: int) -> bool:
 
 
 def _widened(base: Op, axis: str, width: int) -> Op:
-    """The kernel that runs for ``width`` channels: a blocked one works on whole blocks."""
+    """The same kernel for ``width`` channels, whole blocks of them in a blocked layout."""
     out = width if axis != INPUT else base.out_channels
     into = width if axis != OUTPUT else base.in_channels
-    block = _block(base)
-    out = -(-out // block) * block
-    # A kernel that reads the image as it comes has blocks on its output alone.
-    into = into if into < block and base.in_channels < block else -(-into // block) * block
     groups = into if base.is_depthwise else base.groups
     shapes: list[Shape] = [(out, into // groups, *base.kernel)]
     shapes += [(out,) for _ in base.weights[1:]]
@@ -219,6 +230,12 @@ def _widened(base: Op, axis: str, width: int) -> Op:
         weights=tuple(shapes),
         groups=groups,
     )
+
+
+def _kernel(op: Op) -> str:
+    """The runtime's kernel and layout; empty where it does not say."""
+    name = op.implementation.rpartition(":")[2]
+    return f"{name} {op.layout}".strip() if name or op.layout != "nchw" else ""
 
 
 def _block(op: Op) -> int:

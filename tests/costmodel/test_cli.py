@@ -498,3 +498,26 @@ def test_sizes_and_options() -> None:
         parse_sizes(["a=1", "a=2"])
     found = parse_runner_options(["seed=3", "speed=1.5", "realtime=False", "mode=a=b"], None)
     assert found == {"seed": 3, "speed": 1.5, "realtime": False, "mode": "a=b"}
+
+
+@pytest.mark.keras
+def test_a_keras_file_is_exported_on_the_fly(tmp_path: Path) -> None:
+    model = MODELS / "resnet8_cifar10.h5"
+    if not model.exists():
+        pytest.skip("the shared models are not beside this checkout")
+    pytest.importorskip("tf2onnx")
+    command = [
+        sys.executable,
+        "-m",
+        "costmodel",
+        "predict",
+        str(model),
+        "--cost",
+        "params",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    data = json.loads(done.stdout)
+    assert (data["model"], data["source"]) == ("resnet8_cifar10", "written")
+    assert data["total"] == pytest.approx(78_666, rel=0.02)
+    assert "Exporting" in done.stderr

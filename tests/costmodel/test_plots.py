@@ -119,7 +119,7 @@ def test_staircase_is_the_family_with_the_most_widths(tmp_path: Path) -> None:
     assert found is not None
     assert (found.axis, found.title) == ("output channels", "conv 3x3, 64 input channels, @14x14")
     assert [width for width, _ in found.measured] == [16, 32, 33, 48]
-    assert found.predicted == ()
+    assert found.predicted == {}
     text = plot_staircase(found, tmp_path / "s.svg").read_text(encoding="utf-8")
     assert "<!-- latency in ms" in text
     assert "<!-- fake, fake, float32, 1 thread (measured)" in text
@@ -139,7 +139,7 @@ def test_depthwise_staircase_varies_all_channels() -> None:
     found = staircase_of_table(table(*ops), LawCost())
     assert found is not None
     assert found.axis == "channels, in and out"
-    assert dict(found.predicted)[16] == pytest.approx(law_ms(ops[1]))
+    assert dict(found.predicted[""])[16] == pytest.approx(law_ms(ops[1]))
 
 
 @pytest.mark.parametrize("ops", [[], [conv(8), conv(16)], [Op(kind="add", inputs=((1, 8),))]])
@@ -150,7 +150,7 @@ def test_too_few_rows_make_no_staircase(ops: list[Op]) -> None:
 def test_prediction_meets_the_law_at_every_stored_width(tmp_path: Path) -> None:
     found = staircase_of_table(table(*(conv(width) for width in (16, 17, 40))), LawCost())
     assert found is not None
-    predicted = dict(found.predicted)
+    predicted = dict(found.predicted[""])
     assert {width: predicted[width] for width, _ in found.measured} == pytest.approx(
         dict(found.measured)
     )
@@ -159,7 +159,7 @@ def test_prediction_meets_the_law_at_every_stored_width(tmp_path: Path) -> None:
 
 def test_staircase_of_a_cost_model_has_the_devices_steps() -> None:
     found = staircase_of_cost(LawCost(), conv(64), "board", most=48)
-    times = dict(found.predicted)
+    times = dict(found.predicted[""])
     assert sorted(times) == list(range(1, 49))
     rises = {width for width in range(2, 49) if times[width] > 1.1 * times[width - 1]}
     assert rises == {17, 33}
@@ -176,9 +176,10 @@ def test_blocked_kernels_work_on_whole_blocks() -> None:
         pads=(0, 0, 0, 0),
         dilation=(1, 1),
     )
-    times = dict(staircase_of_cost(LawCost(), base, "board", most=24).predicted)
-    assert {times[width] for width in range(1, 9)} == {times[8]}
-    assert times[8] < times[9] == times[16]
+    found = staircase_of_cost(LawCost(), base, "board", most=20)
+    assert {kernel: [w for w, _ in line] for kernel, line in found.predicted.items()} == {
+        "nchw8c": [8, 16, 24]
+    }
 
 
 def test_staircase_needs_a_convolution_with_a_price() -> None:

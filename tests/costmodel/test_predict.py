@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costmodel.calibration import Calibration
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op
 from costmodel.predict import SUMMATION_SHARE, interval_of_sum, predict
@@ -51,18 +52,8 @@ class ListCost:
         )
 
 
-class Scaled:
-    """A calibration: twice the sum, good to 10 %."""
-
-    interval_share = 0.1
-
-    def apply(self, total_ms: float) -> float:
-        return 2.0 * total_ms
-
-    def describe(self) -> str:
-        return "times 2"
-
-
+#: Twice the sum, good to 10 %.
+DOUBLE = Calibration(slope=2.0, networks={"a": 2.0}, interval_share=0.1)
 SMALL = conv_op(in_channels=8, out_channels=8, size=(8, 8), kernel=(3, 3))
 LARGE = conv_op(in_channels=64, out_channels=64, size=(8, 8), kernel=(3, 3))
 ODD = Op(kind="einsum", inputs=((1, 8),), outputs=((1, 8),))
@@ -119,22 +110,22 @@ def test_priced_share_is_unknown_when_nobody_looked() -> None:
 
 
 def test_a_network_without_any_price_has_no_total() -> None:
-    found = predict(network(ODD), ListCost({}), Scaled())
+    found = predict(network(ODD), ListCost({}), DOUBLE)
     assert isnan(found.total)
     assert (found.predicted_ms, found.uncalibrated_ms, found.interval_ms) == (None, None, None)
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["predicted_ms"] is None
 
 
 def test_calibrated_and_plain_total_are_both_there() -> None:
-    found = predict(network(SMALL, LARGE), ListCost({SMALL: 1.0, LARGE: 3.0}), Scaled())
+    found = predict(network(SMALL, LARGE), ListCost({SMALL: 1.0, LARGE: 3.0}), DOUBLE)
     assert (found.predicted_ms, found.uncalibrated_ms) == (8.0, 4.0)
     assert found.interval_ms == pytest.approx((7.2, 8.8))
-    assert found.calibration == "times 2"
+    assert found.calibration == DOUBLE.describe()
 
 
 def test_counts_are_exact_and_never_calibrated() -> None:
     cost = ListCost({SMALL: 100.0, LARGE: 300.0}, unit="flops")
-    found = predict(network(SMALL, LARGE), cost, Scaled())
+    found = predict(network(SMALL, LARGE), cost, DOUBLE)
     assert (found.total, found.low, found.high) == (400.0, 400.0, 400.0)
     assert found.predicted_ms is None
     assert found.to_json()["unit"] == "flops"
