@@ -11,8 +11,9 @@ import onnx
 #: Kernels that only change how a tensor is stored; where the runtime added one, it stands for no
 #: layer and the tensor that it writes belongs to the kernel before it.
 _LAYOUT = frozenset({"Cast", "ReorderInput", "ReorderOutput", "Transpose"})
-#: The runtime names a blocked kernel after the tensor that it stands for.
-_BLOCKED = re.compile(r"_nchwc(_token_\d+)?$")
+#: The runtime names a blocked kernel after the tensor that it stands for: ``<tensor>_nchwc``, or
+#: ``<tensor>_bn_nchwc`` and ``<tensor>_mul_nchwc`` for the 1x1 convolutions it makes of those.
+_BLOCKED = tuple(re.compile(rf"{made}_nchwc(_token_\d+)?$") for made in ("", "_bn", "_mul"))
 _SUMS = frozenset({"add", "sum"})
 
 
@@ -29,9 +30,7 @@ def name_nodes(graph: onnx.GraphProto) -> None:
         node.name = name
 
 
-def find_covers(
-    written: onnx.GraphProto, executed: onnx.GraphProto
-) -> dict[int, tuple[str, ...]]:
+def find_covers(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[int, tuple[str, ...]]:
     """Names of the written nodes that each executed node, by position, carries out.
 
     A kernel keeps the tensor it writes, the name of its node, or (in a blocked layout) a name made
@@ -87,9 +86,10 @@ class _Walk:
         for name in kernel.output:
             if name in self._writer:
                 return self._writer[name]
-        blocked = _BLOCKED.sub("", kernel.name)
-        if blocked != kernel.name and blocked in self._writer:
-            return self._writer[blocked]
+        for pattern in _BLOCKED:
+            tensor = pattern.sub("", kernel.name)
+            if tensor != kernel.name and tensor in self._writer:
+                return self._writer[tensor]
         return self._by_name.get(kernel.name)
 
     def settle(self, position: int, home: int) -> None:
