@@ -13,8 +13,26 @@ from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
 
 #: Elements of float32 in the widest vector register that matters; padding below it is wasted work.
 _VECTOR = 16
-#: Physical terms, each a non-negative amount of something that takes time.
-TERMS = ("constant", "work", "input", "output", "weight", "expanded", "rows", "taps")
+#: Output columns and channel blocks that a blocked kernel of MLAS computes at once.
+_COLUMNS, _FILTERS = 6, 4
+#: Bytes of float32 beyond which activations spill out of the level-2 cache where it is not known.
+_NEAR_BYTES = 1 << 20
+#: Activations by what they cost per element: a comparison or two, or an exponential.
+_LIGHT = frozenset({"leakyrelu", "clip", "hardsigmoid"})
+_HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
+
+#: Physical terms, each a non-negative amount of something that takes time, in millions:
+#: ``work`` multiply-adds that are computed, padding skipped or done as the kernel does;
+#: ``strided`` the same for strides above 1; ``columns`` and ``filters`` the part of it in
+#: incomplete sets of output columns or channel blocks; ``input``, ``output``, ``weight`` elements;
+#: ``expanded`` elements of an im2col buffer, ``gathered`` where a stride forbids copying runs;
+#: ``rows`` output rows times channel blocks (loop starts), ``taps`` inner loop starts, ``edges``
+#: multiply-adds of output columns that padding touches; ``spill`` bytes beyond the near cache;
+#: ``light`` and ``heavy`` outputs with an activation of that class.
+TERMS = (
+    "constant", "work", "strided", "columns", "filters", "input", "output", "weight", "expanded",
+    "gathered", "rows", "taps", "edges", "spill", "light", "heavy",
+)  # fmt: skip
 #: Shape features of the residual regression, all logarithms or ratios.
 FEATURES = (
     "work",
@@ -40,9 +58,13 @@ FEATURES = (
     "odd_width",
     "padding",
     "sum",
-    "activation",
+    "light",
+    "heavy",
     "intensity",
     "footprint",
+    "edges",
+    "columns",
+    "spill",
 )
 
 
@@ -71,7 +93,10 @@ def _conv_shape(op: Op) -> str:
         channels = op.inputs[0][1]
         if channels % 4 or channels < _block(op.layout):
             return "stem"
-    return "pointwise" if prod(weights[2:]) == 1 else "dense"
+    if prod(op.outputs[0][2:]) == 1:
+        return "vector"
+    direct = set(op.stride) <= {1} or op.layout != "nchw"
+    return "pointwise" if prod(weights[2:]) == 1 and direct else "dense"
 
 
 @cache
@@ -106,7 +131,8 @@ class Table:
 
 _RAW = (
     "batch", "cin", "cout", "hin", "win", "hout", "wout", "kh", "kw", "stride", "dilation",
-    "groups", "inputs", "outputs", "weights", "work", "pads", "sum", "activation", "block",
+    "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
+    "light", "heavy", "block",
 )  # fmt: skip
 
 
@@ -131,12 +157,19 @@ def _numbers(op: Op) -> tuple[float, ...]:
         work = num_out * prod(kernel) if kernel else num_in
     else:
         work = max(num_in, num_out)
-    activation = len(op.epilogue) - ("sum" in op.epilogue)
+    pads = op.pads
+    half = len(pads) // 2
+    top, bottom = (pads[0], pads[half]) if half else (0, 0)
+    left, right = (pads[half - 1], pads[-1]) if half else (0, 0)
+    light = heavy = 0
+    for item in op.epilogue:
+        light |= item in _LIGHT
+        heavy |= item in _HEAVY
     return (
         first[0] if first else 1, cin, cout, hin, win, hout, wout, kh, kw,
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
-        num_in, num_out, num_weights, work, sum(op.pads), "sum" in op.epilogue, activation,
-        _block(op.layout),
+        num_in, num_out, num_weights, work, top, bottom, left, right, "sum" in op.epilogue,
+        light, heavy, _block(op.layout),
     )  # fmt: skip
 
 
@@ -159,32 +192,53 @@ def _padded(values: NDArray[np.float64], step: int) -> NDArray[np.float64]:
     return np.ceil(values / step) * step
 
 
-def _terms(raw: Raw) -> NDArray[np.float64]:
-    """Amounts that take time; see ``TERMS``.
+def _outside(pad: NDArray[np.float64], raw: Raw) -> NDArray[np.float64]:
+    """Window taps that fall into ``pad`` on one side, summed over the outputs along the axis."""
+    return pad * (pad + raw["dilation"]) / (2.0 * raw["dilation"] * raw["stride"])
 
-    ``work`` is multiply-adds with channels padded to what the kernel computes; ``expanded`` the
-    elements of an im2col buffer; ``rows`` the output rows times channel blocks (loop starts);
-    ``taps`` the kernel taps per output row (inner loop starts).
-    """
+
+def _terms(raw: Raw) -> NDArray[np.float64]:
+    """Amounts that take time; see ``TERMS``."""
     plain = raw["block"] == 1
     pixels = raw["hout"] * raw["wout"]
-    # A GEMM's columns are padded to the vector; blocked layouts are padded in the shapes already.
-    pad = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1), 1.0)
     taps = raw["kh"] * raw["kw"]
-    expanded = np.where(plain & (taps > 1), raw["batch"] * raw["cin"] * taps * pixels, 0.0)
-    blocks = np.ceil(raw["cout"] / _VECTOR)
-    rows = raw["batch"] * raw["hout"] * blocks
-    columns = (
-        np.ones_like(pixels),
-        raw["work"] * pad / 1e6,
-        raw["inputs"] / 1e6,
-        raw["outputs"] / 1e6,
-        raw["weights"] / 1e6,
-        expanded / 1e6,
-        rows / 1e6,
-        rows * raw["kh"] * np.ceil(raw["cin"] / raw["groups"] / raw["block"]) / 1e6,
+    # A GEMM's columns are padded to the vector. Blocked kernels skip window rows outside the image.
+    inside = 1.0 - (_outside(raw["top"], raw) + _outside(raw["bottom"], raw)) / np.maximum(
+        raw["kh"] * raw["hout"], 1.0
     )
-    return np.stack(columns, axis=1)
+    factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
+    work = raw["work"] * np.maximum(factor, 0.1)
+    strided = raw["stride"] > 1
+    # Columns that padding touches are computed one by one.
+    touched = np.ceil(raw["left"] / raw["stride"]) + np.ceil(raw["right"] / raw["stride"])
+    edge_share = np.where(plain, 0.0, np.minimum(touched / np.maximum(raw["wout"], 1.0), 1.0))
+    middle = np.maximum(raw["wout"] - touched, 0.0)
+    column_share = np.where(plain, 0.0, (middle % _COLUMNS) / np.maximum(raw["wout"], 1.0))
+    blocks = np.ceil(raw["cout"] / raw["groups"] / _VECTOR)
+    filter_share = np.where(plain, 0.0, (blocks % _FILTERS) / np.maximum(blocks, 1.0))
+    window = plain & ((taps > 1) | strided)
+    expanded = np.where(window, raw["batch"] * raw["cin"] * taps * pixels, 0.0)
+    rows = raw["batch"] * raw["hout"] * np.ceil(raw["cout"] / _VECTOR)
+    near = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0 - _NEAR_BYTES
+    columns = (
+        np.full_like(pixels, 1e6),
+        work,
+        np.where(strided, work, 0.0),
+        work * column_share,
+        work * filter_share,
+        raw["inputs"],
+        raw["outputs"],
+        raw["weights"],
+        expanded,
+        np.where(strided, expanded, 0.0),
+        rows,
+        rows * raw["kh"] * np.ceil(raw["cin"] / raw["groups"] / raw["block"]),
+        work * edge_share,
+        np.maximum(near, 0.0) / 4.0,
+        raw["light"] * raw["outputs"],
+        raw["heavy"] * raw["outputs"],
+    )
+    return np.stack(columns, axis=1) / 1e6
 
 
 def _features(raw: Raw) -> NDArray[np.float64]:
@@ -216,10 +270,14 @@ def _features(raw: Raw) -> NDArray[np.float64]:
         (per_group % 4) / 4,
         (raw["cout"] % 16) / 16,
         (raw["wout"] % _VECTOR) / _VECTOR,
-        raw["pads"] / np.maximum(raw["hout"] + raw["wout"], 1),
+        (raw["top"] + raw["bottom"]) / np.maximum(raw["hout"], 1),
         raw["sum"],
-        raw["activation"],
+        raw["light"],
+        raw["heavy"],
         log(raw["work"] / np.maximum(bytes_moved, 1) + 1e-3),
         log(bytes_moved + 1),
+        (raw["left"] + raw["right"]) / np.maximum(raw["wout"], 1),
+        (np.maximum(raw["wout"] - raw["left"] - raw["right"], 0) % _COLUMNS) / _COLUMNS,
+        log(np.maximum(bytes_moved * 4.0 / _NEAR_BYTES, 1.0)),
     )
     return np.stack(columns, axis=1)

@@ -11,9 +11,11 @@ import onnx
 #: Kernels that only change how a tensor is stored; where the runtime added one, it stands for no
 #: layer and the tensor that it writes belongs to the kernel before it.
 _LAYOUT = frozenset({"Cast", "ReorderInput", "ReorderOutput", "Transpose"})
-#: The runtime names a blocked kernel after the tensor that it stands for: ``<tensor>_nchwc``, or
-#: ``<tensor>_bn_nchwc`` and ``<tensor>_mul_nchwc`` for the 1x1 convolutions it makes of those.
-_BLOCKED = tuple(re.compile(rf"{made}_nchwc(_token_\d+)?$") for made in ("", "_bn", "_mul"))
+#: What the runtime adds to the name of a tensor or node to name what it made of it: a cast to a
+#: type that it has a kernel for, a number, a blocked kernel (of a normalisation or a product too).
+_CAST = "InsertedPrecisionFreeCast_"
+_TOKEN = re.compile(r"_token_\d+$")
+_BLOCKED = ("", "_nchwc", "_bn_nchwc", "_mul_nchwc")
 _SUMS = frozenset({"add", "sum"})
 
 
@@ -68,6 +70,13 @@ def _is_added(executed: onnx.NodeProto, written: onnx.NodeProto) -> bool:
     return executed.op_type in _LAYOUT and executed.op_type != written.op_type
 
 
+def _origins(name: str) -> Iterator[str]:
+    """Names that the runtime may have made ``name`` from, the likeliest first."""
+    yield name
+    plain = _TOKEN.sub("", name.removeprefix(_CAST))
+    yield from (plain.removesuffix(ending) for ending in _BLOCKED if plain.endswith(ending))
+
+
 class _Walk:
     """Settles written nodes, by position, on executed ones."""
 
@@ -86,11 +95,12 @@ class _Walk:
         for name in kernel.output:
             if name in self._writer:
                 return self._writer[name]
-        for pattern in _BLOCKED:
-            tensor = pattern.sub("", kernel.name)
-            if tensor != kernel.name and tensor in self._writer:
-                return self._writer[tensor]
-        return self._by_name.get(kernel.name)
+        for name in (*kernel.output, kernel.name):
+            for known in _origins(name):
+                found = self._by_name.get(known, self._writer.get(known))
+                if found is not None:
+                    return found
+        return None
 
     def settle(self, position: int, home: int) -> None:
         """Keep the first home that a written node is given."""

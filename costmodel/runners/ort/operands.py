@@ -55,6 +55,18 @@ VERSIONED = frozenset(
 )
 #: Kernels whose small float operands are settings rather than weights.
 FLOAT_SETTINGS = frozenset({"Resize", "Upsample", "Clip", "Pad"})
+#: Opset of rebuilt graphs whose kernel did not change between opsets.
+OPSET = 13
+#: Attributes at the value that changes nothing; later opsets write some that ``OPSET`` lacks.
+_HARMLESS = frozenset(
+    {
+        ("allowzero", 0),
+        ("ceil_mode", 0),
+        ("count_include_pad", 0),
+        ("start", 0),
+        ("storage_order", 0),
+    }
+)
 #: Constant operands up to this many elements are kept by value.
 SMALL = 64
 #: Attributes that have a field of their own, or that the shapes already say.
@@ -108,9 +120,10 @@ def op_from_node(
     fields: dict[str, object] = {}
     if kind in CONV_KINDS | POOL_KINDS and not kind.startswith("global"):
         fields = _window_fields(kind, attributes, data[0].shape, outputs[0], weights)
-    if node.domain in {"", "ai.onnx"} and node.op_type in VERSIONED:
-        schema = onnx.defs.get_schema(node.op_type, opset, "")
-        attributes["since"] = schema.since_version
+    attributes = {k: v for k, v in attributes.items() if (k, v) not in _HARMLESS}
+    since = _since(node, attributes, opset)
+    if since:
+        attributes["since"] = since
     letters = "".join(letter for letter, _, _ in slots)
     default = "d" * len(data) + "w" * len(weights) + "c" * len(constants)
     input_dtypes = tuple(item.dtype for item in data)
@@ -122,7 +135,7 @@ def op_from_node(
         outputs=outputs,
         weights=weights,
         dtype=dtype,
-        layout=f"nchw{block}c" if node.domain == NCHWC else "nchw",
+        layout=_layout(node, attributes, block),
         epilogue=_epilogue(kind, letters, attributes),
         attributes=_rest(kind, attributes),
         operands="" if letters == default else letters,
@@ -131,6 +144,25 @@ def op_from_node(
         constant_dtypes=constant_dtypes if set(constant_dtypes) - {"int64"} else (),
         **fields,  # type: ignore[arg-type]
     )
+
+
+def _since(node: onnx.NodeProto, attributes: Mapping[str, Attribute], opset: int) -> int:
+    """Version that decides the kernel's operands or work; 0 where ``OPSET`` says the same."""
+    if node.domain not in {"", "ai.onnx"}:
+        return 0
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    if node.op_type not in VERSIONED and onnx.defs.has(node.op_type, OPSET):
+        plain = onnx.defs.get_schema(node.op_type, OPSET, "")
+        if not plain.deprecated and set(attributes) <= set(plain.attributes):
+            return 0
+    return int(schema.since_version)
+
+
+def _layout(node: onnx.NodeProto, attributes: Mapping[str, Attribute], block: int) -> str:
+    if node.domain == NCHWC:
+        return f"nchw{block}c"
+    last = node.domain and (attributes.get("channels_last") or node.op_type.startswith("Nhwc"))
+    return "nhwc" if last else "nchw"
 
 
 def _slot(
@@ -201,7 +233,8 @@ def _ints(value: Attribute | None, default: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _epilogue(kind: str, letters: str, attributes: Mapping[str, Attribute]) -> tuple[str, ...]:
-    folded = ["sum"] if kind == "conv" and letters.count("d") > 1 else []
+    # The fourth operand is added to the result; filter and bias may be computed, too.
+    folded = ["sum"] if kind == "conv" and letters[3:4] == "d" else []
     activation = attributes.get("activation")
     if isinstance(activation, str) and activation:
         folded.append(activation.lower())
@@ -213,6 +246,4 @@ def _rest(kind: str, attributes: Mapping[str, Attribute]) -> tuple[tuple[str, At
     skip = set(_FIELDS) if kind in CONV_KINDS | POOL_KINDS else {"activation"}
     if kind in CONV_KINDS:
         skip.add("kernel_shape")
-    harmless = {("ceil_mode", 0), ("storage_order", 0), ("count_include_pad", 0)}
-    pairs = ((name, value) for name, value in sorted(attributes.items()) if name not in skip)
-    return tuple(pair for pair in pairs if pair not in harmless)
+    return tuple((name, value) for name, value in sorted(attributes.items()) if name not in skip)

@@ -14,11 +14,9 @@ from onnx import TensorProto, helper
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
-from costmodel.runners.ort.operands import Tensor
+from costmodel.runners.ort.operands import OPSET, Tensor
 from costmodel.runners.ort.session import random_input
 
-#: Opset of rebuilt graphs whose kernel did not change between opsets.
-OPSET = 13
 _IR = 8
 #: Kernels that only relabel memory: timed in a chain that goes there and back.
 RELABEL = frozenset({"reshape", "flatten", "squeeze", "unsqueeze"})
@@ -147,6 +145,8 @@ class _Graph:
         self.offset = 0
         # Shape inference of standard operators refuses placeholders of another shape.
         self.inline = op.implementation.startswith("com.microsoft.nchwc:")
+        since = dict(op.attributes).get("since", OPSET)
+        self.opset = since if isinstance(since, int) else OPSET
         dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
         self.data = [Tensor(shape=s, dtype=d) for s, d in zip(op.inputs, dtypes, strict=True)]
         letters = op.operands or (
@@ -240,17 +240,16 @@ class _Graph:
             shape = np.asarray(self.op.inputs[0], dtype=np.int64)
             self.inits.append(onnx.numpy_helper.from_array(shape, "back"))
         make = helper.make_tensor_value_info
-        element = _element(self._output_dtype())
         graph = helper.make_graph(
             nodes,
             "op",
             [make(n, _element(str(v.dtype)), v.shape) for n, v in self.feed.items()],
-            [make(n, element, s) for n, s in zip(outs, self.op.outputs, strict=True)],
+            # Without a type: the runtime knows it better than the Op, which holds one for all.
+            [onnx.ValueInfoProto(name=name) for name in outs],
             self.inits,
         )
-        since = dict(self.op.attributes).get("since", OPSET)
         return Rebuilt(
-            model=_serialise(graph, int(since) if isinstance(since, int) else OPSET),
+            model=_serialise(graph, self.opset),
             feed=self.feed,
             weights=self.weights,
             inline=self.inline,
@@ -260,8 +259,7 @@ class _Graph:
         """Position of the operand that in a network shares memory with the output, if any."""
         op = self.op
         if "sum" in op.epilogue:
-            positions = [i for i, name in enumerate(self.slots) if name.startswith("x")]
-            return positions[1]
+            return 3
         elementwise = (
             op.kind not in CONV_KINDS | POOL_KINDS | _NO_CHAIN
             and len(op.outputs) == 1
@@ -269,9 +267,23 @@ class _Graph:
             and not op.kind.startswith("reorder")
         )
         for position, name in enumerate(self.slots):
-            if name.startswith("x") and elementwise and op.inputs[int(name[1:])] == op.outputs[0]:
+            if name.startswith("x") and elementwise and self._fits(position, int(name[1:])):
                 return position
         return None
+
+    def _fits(self, position: int, index: int) -> bool:
+        """Whether a replica's output can be the next one's operand: its shape and element type."""
+        op = self.op
+        if op.inputs[index] != op.outputs[0]:
+            return False
+        domain, _, op_type = op.implementation.rpartition(":")
+        if domain or not onnx.defs.has(op_type, self.opset):
+            return self.data[index].dtype == op.dtype
+        schema = onnx.defs.get_schema(op_type, self.opset, "")
+        operands, results = schema.inputs, schema.outputs
+        # The last operand of a variadic kernel stands for all that follow.
+        operand = operands[min(position, len(operands) - 1)]
+        return str(operand.type_str) == str(results[0].type_str)
 
     def _node(self, inputs: Sequence[str], outputs: Sequence[str], index: int) -> onnx.NodeProto:
         op = self.op
@@ -298,19 +310,8 @@ class _Graph:
     def _back(self, source: str, target: str, index: int) -> onnx.NodeProto:
         return helper.make_node("Reshape", [source, "back"], [target], name=f"back{index}")
 
-    def _output_dtype(self) -> str:
-        op = self.op
-        if op.kind in {"equal", "less", "greater", "not", "and", "or", "greater_or_equal"}:
-            return "bool"
-        if op.kind in {"shape", "arg_max", "arg_min", "non_zero", "size"}:
-            return "int64"
-        if op.kind == "cast":
-            return _CAST.get(dict(op.attributes).get("to"), op.dtype)
-        return op.dtype
-
 
 _ACTIVATIONS = {"hardsigmoid": "HardSigmoid", "leakyrelu": "LeakyRelu"}
-_CAST = {number: name for name, number in _ELEMENT.items()}
 
 
 def _element(dtype: str) -> int:

@@ -34,7 +34,7 @@ _REPLICATED_RUN_MS = 0.4
 _COLD_RUN_MS = 4.0
 _MAX_REPLICAS = 128
 #: Weights that the replicas of one run read together, so that none stays in a near cache.
-COLD_BYTES = 24 << 20
+COLD_BYTES = 8 << 20
 #: Bandwidth that decides whether cold weights can matter at all, and the share that matters.
 _COLD_BYTES_PER_MS = 20e6
 _COLD_SHARE = 0.005
