@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from costmodel.network import Layer, Network
-from costmodel.op import Op
+from costmodel.op import Attribute, Op
 
 
 @dataclass(slots=True, eq=False)
@@ -21,8 +21,8 @@ class Node:
         writes: tensors written, one per entry of ``op.outputs``.
         covers: layers as written that it carries out.
         domain: operator domain; empty for standard operators.
-        fixed: whether its weights are constants that may be folded and reordered.
-        weights: equal for nodes that have the same weights; ``None`` where no other node has them.
+        marks: what the reader noted beside the work: ``overridable`` weights, a number for
+            ``weights`` that another layer has too, an ``auto_pad`` rule.
     """
 
     name: str
@@ -32,8 +32,12 @@ class Node:
     writes: list[str]
     covers: list[str] = field(default_factory=list)
     domain: str = ""
-    fixed: bool = True
-    weights: object = None
+    marks: dict[str, Attribute] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether its weights are constants that may be folded and reordered."""
+        return "overridable" not in self.marks
 
     @property
     def out(self) -> str:

@@ -35,9 +35,9 @@ _OP_TYPES = {
     "qlinear_mat_mul": "QLinearMatMul",
     "rnn": "RNN",
 }
-#: Attributes that only layers as written have: weights that a caller may replace, and which
-#: layers have the same weights.
-_OVERRIDABLE, _WEIGHTS = "overridable", "weights"
+#: Attributes that only layers as written have: weights that a caller may replace, which layers have
+#: the same weights, and padding that was computed.
+_MARKS = ("overridable", "weights", "auto_pad")
 
 
 def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
@@ -50,8 +50,7 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
     graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
     for node in graph.nodes.values():
         settings = dict(node.op.attributes)
-        node.fixed = settings.pop(_OVERRIDABLE, 0) == 0
-        node.weights = settings.pop(_WEIGHTS, None)
+        node.marks = {name: settings.pop(name) for name in _MARKS if name in settings}
         if len(settings) < len(node.op.attributes):
             node.op = replace(node.op, attributes=tuple(settings.items()))
     fold(graph)

@@ -129,7 +129,8 @@ class Blocking:
         original, logical = node.reads[index], node.op.inputs[index]
         source, size, last = original, logical, 0
         before = self._graph.producer.get(original)
-        if before is not None and _is_transpose(before, _FROM_NHWC):
+        alone = self._graph.uses(original) == 1
+        if before is not None and alone and _is_transpose(before, _FROM_NHWC):
             source, size, last = before.reads[0], before.op.inputs[0], 1
         tensor = f"{original}/reordered"
         op = Op(

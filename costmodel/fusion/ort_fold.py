@@ -63,21 +63,29 @@ def _expand(graph: Graph, node: Node) -> None:
 
 
 def _share_equal(graph: Graph) -> None:
-    """Of two equal kernels on the same tensors, with the same weights if any, one is executed."""
+    """Of two equal kernels on the same tensors, with the same weights if any, one is executed.
+
+    Seen: unless both write outputs of the model.
+    """
     seen: dict[tuple[object, ...], Node] = {}
     for node in graph.ordered():
-        op = node.op
-        own = bool(op.weights) and node.weights is None
-        if own or node.op_type in _NOT_SHARED or node.out in graph.returned:
+        weights = node.marks.get("weights")
+        if (node.op.weights and weights is None) or node.op_type in _NOT_SHARED:
             continue
-        key = (node.op_type, op, tuple(node.reads), node.weights)
-        first = seen.setdefault(key, node)
+        first = seen.setdefault((node.op_type, node.op, tuple(node.reads), weights), node)
         if first is node or len(node.writes) > 1:
+            continue
+        if node.out not in graph.returned:
+            kept, gone = first.out, node.out
+        elif first.out not in graph.returned:
+            kept, gone = node.out, first.out
+        else:
             continue
         graph.remove(node)
         first.covers += node.covers
-        for reader in list(dict.fromkeys(graph.readers.get(node.out, ()))):
-            reads = [first.out if name == node.out else name for name in reader.reads]
+        graph.rewire(first, reads=first.reads, writes=[kept])
+        for reader in list(dict.fromkeys(graph.readers.get(gone, ()))):
+            reads = [kept if name == gone else name for name in reader.reads]
             graph.rewire(reader, reads=reads, writes=reader.writes)
 
 
@@ -161,7 +169,7 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
         or len(pads) != 2 * rank
         or any(edge)
         or min(pads) < 0
-        or dict(later.op.attributes).get("auto_pad")
+        or "auto_pad" in later.marks
     ):
         return False
     added = (*pads[2:rank], *pads[rank + 2 :])
@@ -243,7 +251,6 @@ def reshape_op(before: Shape, after: Shape, target: Shape, dtype: str) -> Op:
         inputs=(before,),
         outputs=(after,),
         dtype=dtype,
-        attributes=(("allowzero", 0),),
         constants=(target,),
     )
 

@@ -50,8 +50,8 @@ def read_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> Network:
     """Read an ONNX file as a network of layers as written.
 
     Nodes that only work on constants or on sizes (``ConstantOfShape``, ``Shape``, ``Gather`` of a
-    shape ...) are folded into the operands of the layers they feed; nodes that no output needs are
-    left out. Everything else keeps its name; nameless nodes are called ``<OpType>_<index>``.
+    shape ...) are folded into the operands of the layers they feed. Everything else keeps its name;
+    nameless nodes are called ``<OpType>_<index>``.
 
     Args:
         path: ONNX file.
@@ -87,11 +87,11 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     layers: list[Layer] = []
     unread: dict[str, str] = {}
     names: set[str] = set()
-    needed = _needed(bound)
-    shared = equal_weights(bound.model, needed, bound.constants)
-    read = {name for _, node in needed for name in node_reads(node)}
+    working = _working(bound)
+    shared = equal_weights(bound.model, working, bound.constants)
+    read = {name for _, node in working for name in node_reads(node)}
     read.update(item.name for item in graph.output)
-    for index, node in needed:
+    for index, node in working:
         title = _unique(node.name or f"{node.op_type}_{index}", names)
         reason = _unreadable(node, bound, read)
         op = op_from_node(node, bound.tensors, bound.constants, opset) if not reason else None
@@ -130,17 +130,16 @@ def _overridable(model: onnx.ModelProto) -> set[str]:
     return {i.name for i in model.graph.initializer} & {i.name for i in model.graph.input}
 
 
-def _needed(bound: BoundModel) -> list[tuple[int, onnx.NodeProto]]:
-    """Nodes that work on what the model is fed and that an output needs, with their positions."""
-    wanted = {item.name for item in bound.model.graph.output}
-    kept: list[tuple[int, onnx.NodeProto]] = []
-    for index, node in reversed(list(enumerate(bound.model.graph.node))):
-        written = [name for name in node.output if name]
-        if not wanted.intersection(written) or all(n in bound.constants for n in written):
-            continue
-        kept.append((index, node))
-        wanted.update(node_reads(node))
-    return kept[::-1]
+def _working(bound: BoundModel) -> list[tuple[int, onnx.NodeProto]]:
+    """Nodes that work on what the model is fed, with their positions.
+
+    Nodes whose result nobody reads are among them: runtimes execute these too.
+    """
+    return [
+        (index, node)
+        for index, node in enumerate(bound.model.graph.node)
+        if not all(name in bound.constants for name in node.output if name)
+    ]
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -36,6 +36,7 @@ def open_model(path: Path) -> onnx.ModelProto:
     """
     model = _parse(path)
     _check_opsets(path, model)
+    _check_names(path, model.graph)
     _check_tensors(path, model)
     _load_external(path, model)
     if model.functions:
@@ -97,6 +98,18 @@ def _check_opsets(path: Path, model: onnx.ModelProto) -> None:
             f"installed onnx {onnx.__version__}. Convert it with onnx.version_converter or install "
             "a newer onnx."
         )
+        raise ModelFormatError(message)
+
+
+def _check_names(path: Path, graph: onnx.GraphProto) -> None:
+    """Damaged names come back from the parser as bytes."""
+    names = [item.name for item in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [item.name for item in node.attribute]
+    broken = [name for name in names if not isinstance(name, str)]
+    if broken:
+        message = f"{path}: the name {broken[0]!r} is not text; the file is damaged."
         raise ModelFormatError(message)
 
 

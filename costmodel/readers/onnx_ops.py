@@ -42,8 +42,13 @@ SMALL = 64
 _DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
 #: Attributes that have a field of their own in Op.
 _WINDOW = frozenset({"strides", "pads", "dilations", "group", "auto_pad", "activation"})
-#: Defaults that some exporters write and others leave out.
-_HARMLESS = frozenset({("ceil_mode", 0), ("storage_order", 0), ("count_include_pad", 0)})
+#: Attributes at the value that changes nothing; later operator sets write some that older lack.
+_HARMLESS = frozenset(
+    {("allowzero", 0), ("ceil_mode", 0), ("count_include_pad", 0), ("start", 0)}
+    | {("storage_order", 0)}
+)
+#: Operator set whose meaning is understood where an Op names no other.
+_OPSET = 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +103,10 @@ def op_from_node(
     if kind in CONV_KINDS | POOL_KINDS and not kind.startswith("global"):
         filters = weights[0].info.shape if weights else (*data, *data)[1].info.shape
         fields = _window(kind, attributes, data[0].info.shape, outputs[0], filters)
-    if node.domain in _DEFAULT_DOMAINS and node.op_type in VERSIONED:
-        schema = onnx.defs.get_schema(node.op_type, opset, "")
-        attributes["since"] = schema.since_version
+    attributes = {k: v for k, v in attributes.items() if (k, v) not in _HARMLESS}
+    since = _since(node, attributes, opset)
+    if since:
+        attributes["since"] = since
     letters = "".join(slot.letter for slot in slots)
     types = tuple(slot.info.dtype for slot in data)
     small_types = tuple(slot.info.dtype for slot in small)
@@ -117,6 +123,18 @@ def op_from_node(
         constant_dtypes=small_types if set(small_types) - {"int64"} else (),
         **fields,
     )
+
+
+def _since(node: onnx.NodeProto, attributes: Mapping[str, Attribute], opset: int) -> int:
+    """Version that decides the operator's operands or work; 0 where ``_OPSET`` says the same."""
+    if node.domain not in _DEFAULT_DOMAINS or not onnx.defs.has(node.op_type, opset):
+        return 0
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    if node.op_type not in VERSIONED and onnx.defs.has(node.op_type, _OPSET):
+        plain = onnx.defs.get_schema(node.op_type, _OPSET, "")
+        if not plain.deprecated and set(attributes) <= set(plain.attributes):
+            return 0
+    return int(schema.since_version)
 
 
 def _slot(
@@ -203,9 +221,13 @@ def ints(value: Attribute | None, default: Sequence[int]) -> tuple[int, ...]:
 
 
 def _rest(kind: str, attributes: Mapping[str, Attribute]) -> tuple[tuple[str, Attribute], ...]:
-    """Attributes that no field holds, defaults that change nothing left out."""
+    """Attributes that no field holds.
+
+    Automatic padding is kept beside the numbers it resolves to: runtimes do not fold a Pad into it.
+    """
     skip = set(_WINDOW) if kind in CONV_KINDS | POOL_KINDS else {"activation"}
     if kind in CONV_KINDS:
         skip.add("kernel_shape")
-    pairs = ((name, value) for name, value in sorted(attributes.items()) if name not in skip)
-    return tuple(pair for pair in pairs if pair not in _HARMLESS)
+    if attributes.get("auto_pad", "NOTSET") != "NOTSET":
+        skip.discard("auto_pad")
+    return tuple((name, value) for name, value in sorted(attributes.items()) if name not in skip)

@@ -111,7 +111,8 @@ def op_from_node(
     while slots and slots[-1][0] == "-":
         slots.pop()
     kind = kind_of(node.op_type)
-    attributes = {item.name: _attribute(item) for item in node.attribute}
+    attributes = _defaults(node, opset)
+    attributes.update({item.name: _attribute(item) for item in node.attribute})
     data = [tensors[name] for letter, name, _ in slots if letter == "d"]
     outputs = tuple(tensors[name].shape for name in node.output if name)
     weights = tuple(tensors[name].shape for letter, name, _ in slots if letter == "w")
@@ -144,6 +145,15 @@ def op_from_node(
         constant_dtypes=constant_dtypes if set(constant_dtypes) - {"int64"} else (),
         **fields,  # type: ignore[arg-type]
     )
+
+
+def _defaults(node: onnx.NodeProto, opset: int) -> dict[str, Attribute]:
+    """Attributes that a node leaves out; the runtime writes them only into graphs it changed."""
+    if node.domain not in {"", "ai.onnx"}:
+        return {}
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    values = (item.default_value for item in schema.attributes.values())
+    return {item.name: _attribute(item) for item in values if item.name}
 
 
 def _since(node: onnx.NodeProto, attributes: Mapping[str, Attribute], opset: int) -> int:
