@@ -60,7 +60,10 @@ class Network:
         return tuple(layer.op for layer in self.layers)
 
     def check(self) -> None:
-        """Raise ``ModelFormatError`` unless names are unique and every read tensor exists."""
+        """Raise ``ModelFormatError`` unless names are unique and every read tensor exists.
+
+        Where layers are unread, a tensor that nobody writes may be theirs.
+        """
         known = set(self.inputs)
         names: set[str] = set()
         for layer in self.layers:
@@ -69,7 +72,7 @@ class Network:
                 raise ModelFormatError(message)
             names.add(layer.name)
             missing = [name for name in layer.inputs if name not in known]
-            if missing:
+            if missing and not self.unread:
                 message = (
                     f"Layer {layer.name!r} of network {self.name!r} reads {missing[0]!r}, "
                     "which no earlier layer writes and the model is not fed."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from heapq import heapify, heappop, heappush
 
 import onnx
 
@@ -63,6 +64,50 @@ def find_covers(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[int
         if position in walk.home:
             found[walk.home[position]].append(node.name)
     return {index: tuple(names) for index, names in found.items()}
+
+
+def in_written_order(
+    written: onnx.GraphProto, executed: onnx.GraphProto, covers: Mapping[int, tuple[str, ...]]
+) -> list[int]:
+    """Positions of the executed nodes in an order that is the same every time.
+
+    The runtime writes independent branches in any order. Each kernel comes as soon as it can run,
+    those of earlier layers first; kernels that stand for no layer follow the one they read.
+    """
+    place = {node.name: float(i) for i, node in enumerate(written.node)}
+    producer = {o: i for i, node in enumerate(executed.node) for o in node.output if o}
+    reads = [{producer[n] for n in _read_by(node) if n in producer} for node in executed.node]
+    keys = [
+        max((place[name] for name in covers.get(i, ())), default=-1.0) for i in range(len(reads))
+    ]
+    for index, before in enumerate(reads):
+        if keys[index] < 0:
+            keys[index] = max((keys[i] for i in before), default=-1.0) + 0.5
+    readers: dict[int, list[int]] = defaultdict(list)
+    for index, before in enumerate(reads):
+        for item in before:
+            readers[item].append(index)
+    waits = [len(before) for before in reads]
+    ready = [(keys[i], executed.node[i].op_type, i) for i, count in enumerate(waits) if not count]
+    heapify(ready)
+    order: list[int] = []
+    while ready:
+        index = heappop(ready)[2]
+        order.append(index)
+        for reader in readers[index]:
+            waits[reader] -= 1
+            if not waits[reader]:
+                heappush(ready, (keys[reader], executed.node[reader].op_type, reader))
+    return order
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """Tensors that a node reads, those of graphs inside it included."""
+    yield from node.input
+    for item in node.attribute:
+        for graph in (item.g, *item.graphs):
+            for inner in graph.node:
+                yield from _read_by(inner)
 
 
 def _is_added(executed: onnx.NodeProto, written: onnx.NodeProto) -> bool:

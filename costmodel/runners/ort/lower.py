@@ -13,9 +13,15 @@ import onnxruntime
 from costmodel.errors import ModelFormatError
 from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op, Shape
-from costmodel.runners.ort.covers import find_covers, name_nodes
+from costmodel.runners.ort.covers import find_covers, in_written_order, name_nodes
 from costmodel.runners.ort.operands import Tensor, op_from_node
-from costmodel.runners.ort.session import DTYPES, make_session, random_input, session_options
+from costmodel.runners.ort.session import (
+    DTYPES,
+    is_from_runtime,
+    make_session,
+    random_feed,
+    session_options,
+)
 
 #: Runs made to learn each kernel's share of time; the least time of each counts.
 _RUNS = 3
@@ -39,7 +45,7 @@ def lower(model: onnx.ModelProto, name: str, threads: int, block: int) -> Networ
     name_nodes(model.graph)
     with TemporaryDirectory(prefix="costmodel-") as folder:
         executed = _optimised(model, name, threads, Path(folder))
-        covers = _rename(model.graph, executed.graph)
+        covers = _in_order(model.graph, executed.graph)
         tensors, times = _run_profiled(executed, name, threads, Path(folder))
     return _network(executed, covers, tensors, times, name=name, block=block)
 
@@ -59,7 +65,7 @@ def _optimised(model: onnx.ModelProto, name: str, threads: int, folder: Path) ->
         message = f"{name}: the model is larger than 2 GB with its weights: {error}."
         raise ModelFormatError(message) from error
     except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
+        if not is_from_runtime(error):
             raise
         message = f"{name}: ONNX Runtime cannot load this model: {error}"
         raise ModelFormatError(message) from error
@@ -71,12 +77,16 @@ def _optimised(model: onnx.ModelProto, name: str, threads: int, folder: Path) ->
     return executed
 
 
-def _rename(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
-    """Name executed nodes by their position; return the written ones that each carries out."""
+def _in_order(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
+    """Sort executed nodes and name them by position; return the layers that each carries out."""
     covers = find_covers(written, executed)
+    order = in_written_order(written, executed, covers)
+    nodes = [executed.node[i] for i in order]
+    del executed.node[:]
+    executed.node.extend(nodes)
     for index, node in enumerate(executed.node):
         node.name = f"n{index}"
-    return {f"n{index}": names for index, names in covers.items()}
+    return {f"n{index}": covers[i] for index, i in enumerate(order) if i in covers}
 
 
 def _run_profiled(
@@ -90,15 +100,12 @@ def _run_profiled(
     options.profile_file_prefix = str(folder / "profile")
     try:
         session = make_session(str(path), options)
-        feed = {
-            item.name: random_input(tuple(item.shape), DTYPES[item.type[7:-1]])
-            for item in session.get_inputs()
-        }
+        feed = random_feed(session)
         for _ in range(_RUNS):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
+        if not is_from_runtime(error):
             raise
         message = f"{name}: ONNX Runtime loads this model but cannot run it: {error}"
         raise ModelFormatError(message) from error

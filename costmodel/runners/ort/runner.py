@@ -9,19 +9,19 @@ from pathlib import Path
 import onnxruntime
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, UnsupportedOpError
+from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
 from costmodel.network import Network
-from costmodel.op import SESSION, Op
+from costmodel.op import SESSION, Op, Shape
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.ort.lower import lower, runtime_version, session_op
 from costmodel.runners.ort.model import bound_model
 from costmodel.runners.ort.rebuild import RELABEL, rebuild
 from costmodel.runners.ort.session import (
-    DTYPES,
     SETTINGS,
     SessionWorkload,
+    is_from_runtime,
     make_session,
-    random_input,
+    random_feed,
     session_options,
 )
 
@@ -116,6 +116,7 @@ class OrtRunner:
                 return self._workload(op, self._replicas[op], self._overhead_ms)
             single = self._workload(op, 1, self._overhead_ms)
             single.block(0.0)
+            _require_outputs(op, single.output_shapes())
             latency_ms = min(single.block(0.1).latency_ms for _ in range(2))
             replicas = self._replicas[op] = num_replicas(op, latency_ms)
             if replicas == 1:
@@ -125,7 +126,7 @@ class OrtRunner:
         except UnsupportedOpError:
             raise
         except Exception as error:
-            if not type(error).__module__.startswith(("onnxruntime", "onnx")):
+            if not is_from_runtime(error):
                 raise
             message = f"ONNX Runtime rejects {op.label} ({op.implementation}): {error}"
             raise UnsupportedOpError(message) from error
@@ -146,11 +147,26 @@ class OrtRunner:
         )
 
     def load_model(self, model: Path, sizes: Mapping[str, int]) -> SessionWorkload:
-        """Load a whole model, optimised, with random inputs."""
+        """Load a whole model, optimised, with random inputs.
+
+        Raises:
+            ModelFormatError: if the file cannot be read, or the runtime cannot load or run it.
+        """
         source = bound_model(model, sizes).SerializeToString()
-        session = make_session(source, session_options(self._threads, optimise=True))
-        feed = {
-            item.name: random_input(tuple(item.shape), DTYPES[item.type[7:-1]])
-            for item in session.get_inputs()
-        }
-        return SessionWorkload(session, feed)
+        try:
+            session = make_session(source, session_options(self._threads, optimise=True))
+            workload = SessionWorkload(session, random_feed(session))
+            workload.block(0.0)
+        except Exception as error:
+            if not is_from_runtime(error):
+                raise
+            message = f"{model}: ONNX Runtime cannot run this model: {error}"
+            raise ModelFormatError(message) from error
+        return workload
+
+
+def _require_outputs(op: Op, shapes: tuple[Shape, ...]) -> None:
+    """Refuse to time other work than the Op says: blocked kernels check no sizes."""
+    if shapes != op.outputs:
+        message = f"{op.label} ({op.implementation}) writes {shapes}, not {op.outputs} as it says."
+        raise UnsupportedOpError(message)

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.protocols import Block
 
 #: Settings that change what is executed or how fast; part of the device's identity.
@@ -88,6 +88,30 @@ def random_input(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
     return values.reshape(shape).astype(dtype, copy=False)
 
 
+def random_feed(session: onnxruntime.InferenceSession) -> dict[str, NDArray[np.generic]]:
+    """A value for every input of a session whose sizes are bound.
+
+    Raises:
+        ModelFormatError: if an input is no tensor of known size, or of a type without values.
+    """
+    feed: dict[str, NDArray[np.generic]] = {}
+    for item in session.get_inputs():
+        dtype = DTYPES.get(item.type.removeprefix("tensor(").removesuffix(")"), "")
+        if dtype in {"", "bfloat16", "str"} or not all(isinstance(n, int) for n in item.shape):
+            message = (
+                f"Input {item.name!r} is {item.type} of size {item.shape}. "
+                "Expected a tensor of numbers with a known size."
+            )
+            raise ModelFormatError(message)
+        feed[item.name] = random_input(tuple(item.shape), dtype)
+    return feed
+
+
+def is_from_runtime(error: Exception) -> bool:
+    """Whether ONNX Runtime raised this, which has exceptions of its own and plain ones of C++."""
+    return type(error) is RuntimeError or type(error).__module__.startswith("onnxruntime")
+
+
 class SessionWorkload:
     """One session with bound inputs and outputs; a ``Workload``.
 
@@ -153,6 +177,10 @@ class SessionWorkload:
         for _ in range(count):
             run(binding, None)
         return (perf_counter() - start) * 1e3
+
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Sizes of what the last run wrote."""
+        return tuple(tuple(value.shape()) for value in self._binding.get_outputs())
 
     def close(self) -> None:
         """Drop the session and its threads; closing again does nothing."""
