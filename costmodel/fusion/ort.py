@@ -13,7 +13,7 @@ from dataclasses import replace
 from costmodel.device import Device
 from costmodel.fusion.graph import Graph, Node, graph_from, layers_from
 from costmodel.fusion.ort_activation import fuse_activations
-from costmodel.fusion.ort_blocked import Blocking
+from costmodel.fusion.ort_blocked import block_layout
 from costmodel.fusion.ort_fold import fold
 from costmodel.network import Layer, Network
 from costmodel.op import Op
@@ -57,7 +57,7 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
     fuse_activations(graph)
     block = BLOCKS.get(device.isa)
     if block is not None:
-        Blocking(graph, block).run()
+        block_layout(graph, block)
     _name_kernels(graph, block)
     return layers_from(graph)
 

@@ -20,10 +20,9 @@ def fold(graph: Graph) -> None:
     """Apply every rule until none applies."""
     for node in list(graph.nodes.values()):
         _expand(graph, node)
-    _share_equal(graph)
     changed = True
     while changed:
-        changed = False
+        changed = _share_equal(graph)
         for node in list(graph.nodes.values()):
             if node.name not in graph.nodes:
                 continue
@@ -62,11 +61,12 @@ def _expand(graph: Graph, node: Node) -> None:
     graph.add(node)
 
 
-def _share_equal(graph: Graph) -> None:
+def _share_equal(graph: Graph) -> bool:
     """Of two equal kernels on the same tensors, with the same weights if any, one is executed.
 
     Seen: unless both write outputs of the model.
     """
+    changed = False
     seen: dict[tuple[object, ...], Node] = {}
     for node in graph.ordered():
         weights = node.marks.get("weights")
@@ -87,6 +87,8 @@ def _share_equal(graph: Graph) -> None:
         for reader in list(dict.fromkeys(graph.readers.get(gone, ()))):
             reads = [kept if name == gone else name for name in reader.reads]
             graph.rewire(reader, reads=reads, writes=reader.writes)
+        changed = True
+    return changed
 
 
 def _drop(graph: Graph, node: Node) -> bool:
