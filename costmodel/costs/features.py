@@ -15,6 +15,8 @@ from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
 _VECTOR = 16
 #: Output columns and channel blocks that a blocked kernel of MLAS computes at once.
 _COLUMNS, _FILTERS = 6, 4
+#: Output channels that its matrix product computes at once.
+_ROWS = 6
 #: Bytes of float32 beyond which activations spill out of the level-2 cache where it is not known.
 _NEAR_BYTES = 1 << 20
 #: Activations by what they cost per element: a comparison or two, or an exponential.
@@ -26,46 +28,23 @@ _HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
 #: ``strided`` the same for strides above 1; ``columns`` and ``filters`` the part of it in
 #: incomplete sets of output columns or channel blocks; ``input``, ``output``, ``weight`` elements;
 #: ``expanded`` elements of an im2col buffer, ``gathered`` where a stride forbids copying runs;
-#: ``rows`` output rows times channel blocks (loop starts), ``taps`` inner loop starts, ``edges``
+#: ``rows`` output rows times channel blocks (loop starts), ``taps`` inner loop starts or rows
+#: copied into an im2col buffer, ``edges``
 #: multiply-adds of output columns that padding touches; ``spill`` bytes beyond the near cache;
-#: ``light`` and ``heavy`` outputs with an activation of that class.
+#: ``light`` and ``heavy`` outputs with an activation of that class; ``calls`` matrix products per
+#: run, ``short`` the work that their incomplete sets of output channels waste.
 TERMS = (
     "constant", "work", "strided", "columns", "filters", "input", "output", "weight", "expanded",
-    "gathered", "rows", "taps", "edges", "spill", "light", "heavy",
+    "gathered", "rows", "taps", "edges", "spill", "light", "heavy", "calls", "short",
 )  # fmt: skip
-#: Shape features of the residual regression, all logarithms or ratios.
+#: What the residual regression sees of a shape beside the make-up of its base latency: logarithms,
+#: and how full the kernels' sets of columns, vectors and channels are. More of them made it worse.
 FEATURES = (
-    "work",
-    "input",
-    "output",
-    "weight",
-    "expanded",
-    "in_channels",
-    "out_channels",
-    "height",
-    "width",
-    "kernel",
-    "stride",
-    "dilation",
-    "groups",
-    "batch",
-    "row_fill",
-    "out_blocks",
-    "reduction",
-    "pixels",
-    "odd_in",
-    "odd_out",
-    "odd_width",
-    "padding",
-    "sum",
-    "light",
-    "heavy",
-    "intensity",
-    "footprint",
-    "edges",
-    "columns",
-    "spill",
-)
+    "height", "width", "kernel", "stride", "reduction", "out_channels", "groups", "row_fill",
+    "columns", "spill", "odd_in", "odd_out",
+)  # fmt: skip
+#: Logarithms whose range over the rows is the region that a table has seen.
+HULL = ("work", "input", "output", "weight", "kernel", "groups")
 
 
 def path_of(op: Op) -> str:
@@ -120,6 +99,7 @@ class Table:
     Attributes:
         terms: ``(len(ops), len(TERMS))`` amounts: multiply-adds or elements in millions.
         features: ``(len(ops), len(FEATURES))`` logarithms and ratios.
+        hull: ``(len(ops), len(HULL))`` logarithms.
     """
 
     def __init__(self, ops: Sequence[Op]) -> None:
@@ -127,6 +107,7 @@ class Table:
         raw = dict(zip(_RAW, rows.T, strict=True))
         self.terms = _terms(raw)
         self.features = _features(raw)
+        self.hull = _hull(raw)
 
 
 _RAW = (
@@ -214,10 +195,13 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     edge_share = np.where(plain, 0.0, np.minimum(touched / np.maximum(raw["wout"], 1.0), 1.0))
     middle = np.maximum(raw["wout"] - touched, 0.0)
     column_share = np.where(plain, 0.0, (middle % _COLUMNS) / np.maximum(raw["wout"], 1.0))
-    blocks = np.ceil(raw["cout"] / raw["groups"] / _VECTOR)
+    filters = raw["cout"] / raw["groups"]
+    blocks = np.ceil(filters / _VECTOR)
     filter_share = np.where(plain, 0.0, (blocks % _FILTERS) / np.maximum(blocks, 1.0))
     window = plain & ((taps > 1) | strided)
     expanded = np.where(window, raw["batch"] * raw["cin"] * taps * pixels, 0.0)
+    copies = np.where(window, raw["batch"] * raw["cin"] * taps * raw["hout"], 0.0)
+    per_group = raw["cin"] / raw["groups"]
     rows = raw["batch"] * raw["hout"] * np.ceil(raw["cout"] / _VECTOR)
     near = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0 - _NEAR_BYTES
     columns = (
@@ -232,11 +216,13 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         expanded,
         np.where(strided, expanded, 0.0),
         rows,
-        rows * raw["kh"] * np.ceil(raw["cin"] / raw["groups"] / raw["block"]),
+        np.where(plain, copies, rows * raw["kh"] * np.ceil(per_group / raw["block"])),
         work * edge_share,
         np.maximum(near, 0.0) / 4.0,
         raw["light"] * raw["outputs"],
         raw["heavy"] * raw["outputs"],
+        np.where(plain, raw["batch"] * raw["groups"], 0.0),
+        np.where(plain, work * (_padded(filters, _ROWS) / np.maximum(filters, 1.0) - 1.0), 0.0),
     )
     return np.stack(columns, axis=1) / 1e6
 
@@ -244,40 +230,32 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
 def _features(raw: Raw) -> NDArray[np.float64]:
     """Shape features; see ``FEATURES``."""
     log = np.log2
-    pixels = raw["hout"] * raw["wout"]
     per_group = raw["cin"] / raw["groups"]
-    bytes_moved = raw["inputs"] + raw["outputs"] + raw["weights"]
-    blocks = np.ceil(raw["cout"] / raw["groups"] / _VECTOR)
+    filters = raw["cout"] / raw["groups"]
+    taps = raw["kh"] * raw["kw"]
+    moved = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0
+    middle = np.maximum(raw["wout"] - raw["left"] - raw["right"], 0.0)
     columns = (
-        log(raw["work"] + 1),
-        log(raw["inputs"] + 1),
-        log(raw["outputs"] + 1),
-        log(raw["weights"] + 1),
-        log(per_group * raw["kh"] * raw["kw"] * pixels + 1),
-        log(per_group),
-        log(raw["cout"] / raw["groups"] + 1e-9),
         log(raw["hout"]),
         log(raw["wout"]),
-        log(raw["kh"] * raw["kw"]),
+        log(taps),
         log(raw["stride"]),
-        log(raw["dilation"]),
+        log(per_group * taps),
+        log(filters),
         log(raw["groups"]),
-        log(raw["batch"]),
-        _padded(raw["wout"], 6) / np.maximum(raw["wout"], 1),
-        np.where(blocks % 4 == 0, 0, blocks % 4) / 4,
-        log(per_group * raw["kh"] * raw["kw"]),
-        log(pixels),
+        _padded(raw["wout"], _COLUMNS) / np.maximum(raw["wout"], 1.0),
+        (middle % _COLUMNS) / _COLUMNS,
+        log(np.maximum(moved / _NEAR_BYTES, 1.0)),
         (per_group % 4) / 4,
-        (raw["cout"] % 16) / 16,
-        (raw["wout"] % _VECTOR) / _VECTOR,
-        (raw["top"] + raw["bottom"]) / np.maximum(raw["hout"], 1),
-        raw["sum"],
-        raw["light"],
-        raw["heavy"],
-        log(raw["work"] / np.maximum(bytes_moved, 1) + 1e-3),
-        log(bytes_moved + 1),
-        (raw["left"] + raw["right"]) / np.maximum(raw["wout"], 1),
-        (np.maximum(raw["wout"] - raw["left"] - raw["right"], 0) % _COLUMNS) / _COLUMNS,
-        log(np.maximum(bytes_moved * 4.0 / _NEAR_BYTES, 1.0)),
+        (raw["cout"] % _VECTOR) / _VECTOR,
     )
     return np.stack(columns, axis=1)
+
+
+def _hull(raw: Raw) -> NDArray[np.float64]:
+    """Logarithms of what decides whether a table has seen the like; see ``HULL``."""
+    amounts = (
+        raw["work"], raw["inputs"], raw["outputs"], raw["weights"], raw["kh"] * raw["kw"],
+        raw["groups"],
+    )  # fmt: skip
+    return np.log2(np.stack(amounts, axis=1) + 1.0)

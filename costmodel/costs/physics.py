@@ -18,8 +18,10 @@ from costmodel.costs.features import TERMS
 
 Floats = NDArray[np.float64]
 
-#: Fewest rows for a law of a path's own; below, the law of all rows of its kind serves.
+#: Fewest rows for a law of a path's own; below, the law of its family serves.
 MIN_ROWS = 6
+#: Rows that the family's law counts for in a path's own: paths of one family run the same loops.
+_PRIOR_ROWS = 10.0
 #: Least latency a law may answer, in ms: nothing runs in no time.
 _FLOOR_MS = 1e-5
 
@@ -30,7 +32,7 @@ class Physics:
 
     Attributes:
         by_path: path to ``(len(TERMS),)`` coefficients in ms per amount.
-        by_kind: kind to coefficients, for paths with too few rows.
+        by_kind: kind to coefficients, for paths that no row took.
     """
 
     by_path: Mapping[str, Floats]
@@ -41,17 +43,21 @@ class Physics:
         own = self.by_path.get(path)
         return own if own is not None else self.by_kind.get(kind)
 
-    def price(self, terms: Floats, paths: Sequence[str], kinds: Sequence[str]) -> Floats:
-        """Base latency in ms per row of ``terms``; NaN where no law applies."""
-        base = np.full(len(paths), np.nan)
+    def parts(self, terms: Floats, paths: Sequence[str], kinds: Sequence[str]) -> Floats:
+        """What each term takes, in ms per row of ``terms``; NaN where no law applies."""
+        parts = np.full(terms.shape, np.nan)
         groups: dict[tuple[str, str], list[int]] = {}
         for index, key in enumerate(zip(paths, kinds, strict=True)):
             groups.setdefault(key, []).append(index)
         for (path, kind), rows in groups.items():
             law = self.law_of(path, kind)
             if law is not None:
-                base[rows] = np.maximum(terms[rows] @ law, _FLOOR_MS)
-        return base
+                parts[rows] = terms[rows] * law
+        return parts
+
+    def price(self, terms: Floats, paths: Sequence[str], kinds: Sequence[str]) -> Floats:
+        """Base latency in ms per row of ``terms``; NaN where no law applies."""
+        return base_of(self.parts(terms, paths, kinds))
 
     def describe(self) -> dict[str, dict[str, float]]:
         """The laws for people: ms per million multiply-adds or elements, zeros left out."""
@@ -59,6 +65,20 @@ class Physics:
             path: {name: float(c) for name, c in zip(TERMS, law, strict=True) if c > 0}
             for path, law in self.by_path.items()
         }
+
+
+def base_of(parts: Floats) -> Floats:
+    """Base latency in ms from what each term takes."""
+    return np.asarray(np.maximum(parts.sum(axis=1), _FLOOR_MS))
+
+
+def make_up(parts: Floats) -> Floats:
+    """``(rows, terms + 1)``: each term's share of the base latency, and its logarithm.
+
+    What the residual needs to know of a shape is mostly which term dominates it.
+    """
+    base = base_of(parts)[:, None]
+    return np.hstack([np.nan_to_num(parts / base), np.log2(np.nan_to_num(base, nan=1.0))])
 
 
 def fit_physics(
@@ -78,27 +98,47 @@ def fit_physics(
         kinds: kind of each row.
     """
     path_of, kind_of = np.asarray(paths), np.asarray(kinds)
+    family_of = np.asarray([path.partition("/")[0] for path in paths])
+    families = {
+        family: _law(*(part[family_of == family] for part in (terms, latency_ms, weights)))
+        for family in sorted(set(family_of))
+    }
     by_path: dict[str, Floats] = {}
     for path in sorted(set(paths)):
         rows = np.flatnonzero(path_of == path)
-        if len(rows) >= MIN_ROWS:
-            by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows])
+        family = families[path.partition("/")[0]]
+        by_path[path] = family
+        if len(rows) >= MIN_ROWS and "/" in path:
+            by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows], family)
     by_kind = {
-        kind: _law(
-            *(part[np.flatnonzero(kind_of == kind)] for part in (terms, latency_ms, weights))
-        )
+        kind: _law(*(part[kind_of == kind] for part in (terms, latency_ms, weights)))
         for kind in sorted(set(kinds))
     }
     return Physics(by_path=by_path, by_kind=by_kind)
 
 
-def _law(terms: Floats, latency_ms: Floats, weights: Floats) -> Floats:
-    """Non-negative least squares on relative error, twice: rows far off in the first count less."""
-    scale = np.sqrt(weights) / latency_ms
-    law = nnls(terms * scale[:, None], np.sqrt(weights))[0]
+def _law(
+    terms: Floats, latency_ms: Floats, weights: Floats, family: Floats | None = None
+) -> Floats:
+    """Non-negative least squares on relative error, twice: rows far off in the first count less.
+
+    With the law of a family, deviations from it are penalised by what they change in an average
+    row, as if that row had been seen ``_PRIOR_ROWS`` times.
+    """
+    weights = weights / weights.mean()
+    law = _solve(terms / latency_ms[:, None], weights, family)
     error = np.abs(np.log(np.maximum(terms @ law, _FLOOR_MS) / latency_ms))
     # Huber weights (Huber 1964): a kernel that changed its algorithm must not bend the law.
     limit = max(2.0 * float(np.median(error)), 0.05)
     robust = weights * np.minimum(1.0, limit / np.maximum(error, 1e-9))
-    scale = np.sqrt(robust) / latency_ms
-    return np.asarray(nnls(terms * scale[:, None], np.sqrt(robust))[0])
+    return _solve(terms / latency_ms[:, None], robust, family)
+
+
+def _solve(shares: Floats, weights: Floats, family: Floats | None) -> Floats:
+    """Coefficients that bring each row's ``shares @ law`` near 1."""
+    root = np.sqrt(weights)
+    left, right = shares * root[:, None], root
+    if family is not None:
+        size = np.sqrt(_PRIOR_ROWS) * shares.mean(axis=0)
+        left, right = np.vstack([left, np.diag(size)]), np.concatenate([right, size * family])
+    return np.asarray(nnls(left, right)[0])

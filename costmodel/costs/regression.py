@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.features import FEATURES, Table, is_learnable, path_of
-from costmodel.costs.physics import Physics, fit_physics
+from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
+from costmodel.costs.physics import Physics, base_of, fit_physics, make_up
 from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, search_hyper
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -24,7 +24,7 @@ from costmodel.table import LatencyTable
 Floats = NDArray[np.float64]
 
 #: Version of the cached hyper-parameters; raised when features or laws change.
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 #: Coverage of every interval.
 COVERAGE = 0.9
 _FOLDS = 5
@@ -34,7 +34,6 @@ _BASE_NOISE = 0.01
 _UNKNOWN_SPREAD = 0.05
 #: Outside the table's range by this many octaves an Op is called extrapolated.
 _MARGIN = 0.5
-_HULL = tuple(FEATURES.index(n) for n in ("work", "input", "output", "weight", "kernel", "groups"))
 #: Interval half width, as a share, of Ops that only a law of their kind can price.
 _LAW_ONLY = 0.5
 
@@ -107,33 +106,38 @@ class Regression:
     def _fit(self, rows: NDArray[np.int_]) -> tuple[Physics, Residual]:
         """Laws and residual from some of the rows."""
         paths = [self._paths[i] for i in rows]
-        kinds = [self._kinds[i] for i in rows]
-        terms, features = self._table.terms[rows], self._table.features[rows]
-        latency, noise = self._latency[rows], self._noise[rows]
-        physics = fit_physics(terms, latency, 1.0 / (noise + _BASE_NOISE**2), paths, kinds)
-        residual = np.log(latency / physics.price(terms, paths, kinds))
-        return physics, Residual(self.fitted.hypers).fit(features, residual, noise, paths)
+        physics = self._fit_physics(rows)
+        base, features = self._view(physics, self._table, rows, paths)
+        residual = np.log(self._latency[rows] / base)
+        found = Residual(self.fitted.hypers).fit(features, residual, self._noise[rows], paths)
+        return physics, found
+
+    def _fit_physics(self, rows: NDArray[np.int_]) -> Physics:
+        weights = 1.0 / (self._noise[rows] + _BASE_NOISE**2)
+        paths, kinds = [self._paths[i] for i in rows], [self._kinds[i] for i in rows]
+        return fit_physics(self._table.terms[rows], self._latency[rows], weights, paths, kinds)
+
+    @staticmethod
+    def _view(
+        physics: Physics, table: Table, rows: NDArray[np.int_], paths: Sequence[str]
+    ) -> tuple[Floats, Floats]:
+        """Base latency of some rows of a table, and what the residual sees of them."""
+        kinds = [path.partition("@")[0].partition("/")[0] for path in paths]
+        parts = physics.parts(table.terms[rows], paths, kinds)
+        return base_of(parts), np.hstack([table.features[rows], make_up(parts)])
 
     def _search(self, digest: str) -> Fitted:
         """Hyper-parameters per path, then the interval's width from held-out folds."""
         everything = np.arange(len(self._latency))
-        physics = fit_physics(
-            self._table.terms,
-            self._latency,
-            1.0 / (self._noise + _BASE_NOISE**2),
-            self._paths,
-            self._kinds,
-        )
-        base = physics.price(self._table.terms, self._paths, self._kinds)
+        physics = self._fit_physics(everything)
+        base, features = self._view(physics, self._table, everything, self._paths)
         residual = np.log(self._latency / base)
         names = np.asarray(self._paths)
         hypers = {}
         for path in sorted(set(self._paths)):
             rows = np.flatnonzero(names == path)
             if len(rows) >= MIN_ROWS:
-                hypers[path] = search_hyper(
-                    self._table.features[rows], residual[rows], self._noise[rows]
-                )
+                hypers[path] = search_hyper(features[rows], residual[rows], self._noise[rows])
         self.fitted = Fitted(rows=digest, hypers=hypers)
         if len(everything) < 2 * _FOLDS:
             return self.fitted
@@ -148,16 +152,15 @@ class Regression:
             train = np.setdiff1d(order, test)
             physics, residual = self._fit(train)
             paths = [self._paths[i] for i in test]
-            kinds = [self._kinds[i] for i in test]
-            base = physics.price(self._table.terms[test], paths, kinds)
-            mean, deviation = residual.predict(self._table.features[test], paths)
+            base, features = self._view(physics, self._table, test, paths)
+            mean, deviation = residual.predict(features, paths)
             error = np.abs(np.log(self._latency[test] / base) - mean)
             scores[test] = np.where(np.isfinite(error), error, np.inf) / deviation
         return float(np.clip(np.quantile(scores, COVERAGE), 0.5, 10.0))
 
     def _find_hulls(self) -> dict[str, tuple[Floats, Floats]]:
         """Range of the main features per path."""
-        names, features = np.asarray(self._paths), self._table.features[:, _HULL]
+        names, features = np.asarray(self._paths), self._table.hull
         return {
             path: (
                 features[names == path].min(axis=0) - _MARGIN,
@@ -205,9 +208,9 @@ class Regression:
     def _predict(self, ops: Sequence[Op]) -> tuple[Floats, Floats, Floats, dict[int, str]]:
         """Values, ends and reasons of doubt for Ops that are not rows."""
         table = Table(ops)
-        paths, kinds = [path_of(op) for op in ops], [op.kind for op in ops]
-        base = self.physics.price(table.terms, paths, kinds)
-        mean, deviation = self._residual.predict(table.features, paths)
+        paths = [path_of(op) for op in ops]
+        base, features = self._view(self.physics, table, np.arange(len(ops)), paths)
+        mean, deviation = self._residual.predict(features, paths)
         values = base * np.exp(mean)
         half = np.exp(np.minimum(self.fitted.factor * deviation, 3.0))
         low, high = values / half, values * half
@@ -220,7 +223,7 @@ class Regression:
     def _doubts(self, table: Table, paths: Sequence[str]) -> dict[int, str]:
         """Ops outside the table's range, each with the feature that is."""
         doubts: dict[int, str] = {}
-        features = table.features[:, _HULL]
+        features = table.hull
         names = np.asarray(paths)
         for path in set(paths):
             rows = np.flatnonzero(names == path)
@@ -230,7 +233,7 @@ class Regression:
                 continue
             outside = (features[rows] < hull[0]) | (features[rows] > hull[1])
             for i in np.flatnonzero(outside.any(axis=1)):
-                what = FEATURES[_HULL[int(outside[i].argmax())]]
+                what = HULL[int(outside[i].argmax())]
                 doubts[int(rows[i])] = f"{what} outside the range of the table's {path} rows"
         return doubts
 
@@ -295,5 +298,9 @@ def _read_cache(path: Path, digest: str) -> Fitted | None:
     except (OSError, msgspec.MsgspecError):
         return None
     widths = {len(hyper.relevances) for hyper in fitted.hypers.values()}
-    valid = fitted.format == _CACHE_FORMAT and fitted.rows == digest and widths <= {len(FEATURES)}
+    valid = (
+        fitted.format == _CACHE_FORMAT
+        and fitted.rows == digest
+        and widths <= {len(FEATURES) + len(TERMS) + 1}
+    )
     return fitted if valid else None
