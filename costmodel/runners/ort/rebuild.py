@@ -244,8 +244,7 @@ class _Graph:
             nodes,
             "op",
             [make(n, _element(str(v.dtype)), v.shape) for n, v in self.feed.items()],
-            # Without a type: the runtime knows it better than the Op, which holds one for all.
-            [onnx.ValueInfoProto(name=name) for name in outs],
+            [self._result(name, shape) for name, shape in zip(outs, self.op.outputs, strict=True)],
             self.inits,
         )
         return Rebuilt(
@@ -254,6 +253,12 @@ class _Graph:
             weights=self.weights,
             inline=self.inline,
         )
+
+    def _result(self, name: str, shape: Shape) -> onnx.ValueInfoProto:
+        """Declare an output; its type is left to the runtime, as the Op holds one for all."""
+        if self.inline:  # the runtime would take the sizes from the placeholders
+            return helper.make_tensor_value_info(name, _element(self.op.dtype), shape)
+        return onnx.ValueInfoProto(name=name)
 
     def _chain_operand(self) -> int | None:
         """Position of the operand that in a network shares memory with the output, if any."""
