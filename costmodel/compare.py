@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Option = str | int | float | bool
 
-#: Rounds over the models, as many as the profiler makes over Ops that settle at once.
-DEFAULT_PLAN = Plan(rounds=5, min_rounds=4)
+#: Visits are longer than those of kernels: one run of a network may take a second.
+DEFAULT_PLAN = Plan(rounds=12, min_rounds=6, visit_ms=100.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,8 +68,9 @@ def compare_models(
         typer.Option("--max-error", min=0.0, help="Exit with 1 if an error is above, e.g. 0.1."),
     ] = None,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=2, max=1000, help="Visits to each network.")
-    ] = 5,
+        int | None,
+        typer.Option("--rounds", min=2, max=1000, help="Most visits to a network; default: 12."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order of visits.")] = 0,
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
@@ -83,8 +84,7 @@ def compare_models(
 
     Exit code 1 if a network could not be timed, or an error is above --max-error.
     """
-    from costmodel.compare import compare
-    from costmodel.profiler import Plan
+    from costmodel.compare import DEFAULT_PLAN, compare
     from costmodel.report import comparison_sheets
 
     sizes = parse_sizes(size)
@@ -108,7 +108,7 @@ def compare_models(
             options=options,
             calibration=calibration,
             sizes=sizes,
-            plan=Plan(rounds=rounds, min_rounds=min(4, rounds), seed=seed),
+            plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
             progress=progress("Comparing"),
         )
     # A cost model need not know its device; the table does.

@@ -65,8 +65,9 @@ def profile_device(
         str | None, typer.Option("--budget", metavar="10m", help="Most time: 90s, 10m, 1h.")
     ] = None,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=2, max=1000, help="Most visits to one Op.")
-    ] = 6,
+        int | None,
+        typer.Option("--rounds", min=2, max=1000, help="Most visits to one Op; default: 24."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and order of Ops.")] = 0,
     size: Sizes = None,
     runner_option: RunnerOptions = None,
@@ -99,7 +100,7 @@ def profile_device(
         if budget_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
             budget_ms = max(_LEAST_BUDGET_MS, budget_ms - spent_ms)
-        plan = Plan(rounds=rounds, min_rounds=min(4, rounds), budget_ms=budget_ms, seed=seed)
+        plan = Plan(budget_ms=budget_ms, seed=seed).with_rounds(rounds)
         _tell_start(out, len(jobs), chosen.device.label)
         report = profile(
             jobs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -118,6 +118,12 @@ class Plan:
             _require_positive("budget_ms", self.budget_ms)
         if self.memory_limit_bytes is not None:
             _require_positive("memory_limit_bytes", self.memory_limit_bytes)
+
+    def with_rounds(self, rounds: int | None) -> Plan:
+        """This plan with another most number of rounds; None changes nothing."""
+        if rounds is None:
+            return self
+        return replace(self, rounds=rounds, min_rounds=min(self.min_rounds, rounds))
 
 
 def _require_positive(name: str, value: float) -> None:
