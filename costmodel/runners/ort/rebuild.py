@@ -107,7 +107,13 @@ def rebuild(op: Op, replicas: int) -> Rebuilt:
     if not op.implementation:
         message = f"{op.label} is as written; only executed Ops, from `lower`, can be timed."
         raise UnsupportedOpError(message)
-    return _Graph(op).build(replicas)
+    try:
+        return _Graph(op).build(replicas)
+    except UnsupportedOpError:
+        raise
+    except (IndexError, OverflowError, TypeError, ValueError) as error:
+        message = f"The fields of {op.label} ({op.implementation}) make no kernel: {error}."
+        raise UnsupportedOpError(message) from error
 
 
 def _session_graph(op: Op) -> Rebuilt:
@@ -148,6 +154,8 @@ class _Graph:
         since = dict(op.attributes).get("since", OPSET)
         self.opset = since if isinstance(since, int) else OPSET
         dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
+        for dtype in dtypes:
+            _element(dtype)
         self.data = [Tensor(shape=s, dtype=d) for s, d in zip(op.inputs, dtypes, strict=True)]
         letters = op.operands or (
             "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)

@@ -1,0 +1,196 @@
+"""Every executed kernel rebuilt alone: the same work, in the same layout, as often as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import onnx
+import pytest
+
+from costmodel.errors import UnsupportedOpError
+from costmodel.network import Network
+from costmodel.op import Op, conv_op
+from costmodel.runners.ort.lower import session_op
+from costmodel.runners.ort.rebuild import RELABEL, rebuild
+from costmodel.runners.ort.runner import OrtRunner
+
+Lower = Callable[[str], Network]
+REPLICAS = (1, 2, 5)
+#: Larger tensors would make the tests slow and prove nothing more.
+LARGEST_BYTES = 64 << 20
+
+
+def written_by(runner: OrtRunner, op: Op, replicas: int) -> tuple[tuple[int, ...], ...]:
+    """Sizes of what the rebuilt graph really writes."""
+    with runner._workload(op, replicas, 0.0) as workload:
+        workload.block(0.0)
+        return workload.output_shapes()
+
+
+def require_rebuilds(runner: OrtRunner, network: Network) -> None:
+    """Every different Op of a network runs alone and writes what it says."""
+    for op in dict.fromkeys(network.ops):
+        tensors = (*op.inputs, *op.outputs, *op.weights)
+        if max(map(prod, tensors)) * 4 > LARGEST_BYTES:
+            continue
+        for replicas in REPLICAS:
+            assert written_by(runner, op, replicas) == op.outputs, (op, replicas)
+
+
+def test_every_kernel_of_every_model_runs_alone(
+    lower: Lower, runner: OrtRunner, every_model: str
+) -> None:
+    require_rebuilds(runner, lower(every_model))
+
+
+@pytest.mark.parametrize(
+    "name", ["light_bvlc_alexnet", "light_resnet50", "light_vgg19", "light_zfnet512"]
+)
+def test_every_kernel_of_big_models_runs_alone(lower: Lower, runner: OrtRunner, name: str) -> None:
+    require_rebuilds(runner, lower(name))
+
+
+def nodes_of(op: Op, replicas: int) -> list[onnx.NodeProto]:
+    """Replicas in the rebuilt graph; readers of their results have no name."""
+    graph = onnx.load_from_string(rebuild(op, replicas).model).graph
+    return [node for node in graph.node if node.name in {f"n{i}" for i in range(replicas)}]
+
+
+@pytest.mark.parametrize("replicas", REPLICAS)
+def test_the_graph_holds_as_many_kernels_as_asked(
+    lower: Lower, every_model: str, replicas: int
+) -> None:
+    for op in dict.fromkeys(lower(every_model).ops[:-1]):
+        nodes = nodes_of(op, replicas)
+        domain, _, op_type = op.implementation.rpartition(":")
+        assert [(node.domain, node.op_type) for node in nodes] == [(domain, op_type)] * replicas
+
+
+def test_a_relabelled_tensor_goes_there_and_back(lower: Lower) -> None:
+    (reshape,) = (op for op in lower("rank_3_and_5").ops if op.kind == "reshape")
+    assert reshape.kind in RELABEL
+    graph = onnx.load_from_string(rebuild(reshape, 3).model).graph
+    assert [node.name for node in graph.node] == ["n0", "back0", "n1", "back1", "n2"]
+
+
+def test_replicas_have_weights_of_their_own(lower: Lower) -> None:
+    (conv,) = (op for op in lower("conv_relu").ops if op.kind == "conv")
+    values = list(rebuild(conv, 5).weights.values())
+    assert [value.shape for value in values] == [(32, 16, 3, 3), (32,)] * 5
+    for i, value in enumerate(values):
+        assert not any(np.shares_memory(value, other) for other in values[:i])
+
+
+def test_weights_are_normal_numbers(lower: Lower) -> None:
+    tiny = np.finfo(np.float32).tiny
+    for name in ("bn_left_over", "classifier", "transposed_conv"):
+        for op in lower(name).ops:
+            for value in rebuild(op, 2).weights.values():
+                assert np.isfinite(value).all()
+                assert (np.abs(value) >= tiny).mean() > 0.999
+                # Vectors may be variances, of which a root is taken.
+                assert value.ndim > 1 or (value > 0).all()
+
+
+def test_a_lone_reorder_output_reads_whole_blocks(lower: Lower, runner: OrtRunner) -> None:
+    network = lower("elementwise")
+    found = [op for op in network.ops if op.kind == "reorder_output"]
+    if runner.block > 1:
+        assert {op.inputs[0][1] for op in found} == {-(-20 // runner.block) * runner.block}
+        assert {op.outputs[0][1] for op in found} == {20}
+    for op in found:
+        assert written_by(runner, op, 5) == op.outputs
+
+
+def test_elementwise_replicas_work_in_place_as_in_a_network(lower: Lower) -> None:
+    (relu, *_) = (op for op in lower("bn_left_over").ops if op.kind == "relu")
+    first, second = nodes_of(relu, 2)
+    assert second.input == first.output
+
+
+def test_a_fused_sum_is_added_to_the_result_before(lower: Lower) -> None:
+    (conv,) = (op for op in lower("residual").ops if "sum" in op.epilogue)
+    first, second = nodes_of(conv, 2)
+    assert second.input[3] == first.output[0]
+    assert second.input[0] == first.input[0]
+
+
+def test_a_comparison_is_not_fed_its_own_answer(lower: Lower) -> None:
+    (greater,) = (op for op in lower("elementwise").ops if op.kind == "greater")
+    first, second = nodes_of(greater, 2)
+    assert list(second.input) == list(first.input)
+
+
+@pytest.mark.parametrize(("reads", "writes"), [(1, 1), (0, 1), (3, 2), (1, 4), (2, 0)])
+def test_a_session_has_as_many_inputs_and_outputs_as_its_network(
+    runner: OrtRunner, reads: int, writes: int
+) -> None:
+    rebuilt = rebuild(session_op(reads, writes), 1)
+    graph = onnx.load_from_string(rebuilt.model).graph
+    assert (len(rebuilt.feed), len(graph.output)) == (max(1, reads), max(1, writes))
+    assert written_by(runner, session_op(reads, writes), 1) == ((1,),) * max(1, writes)
+
+
+def test_an_op_as_written_cannot_be_timed(runner: OrtRunner) -> None:
+    op = conv_op(in_channels=8, out_channels=8, size=(4, 4), kernel=(3, 3))
+    with pytest.raises(UnsupportedOpError, match="conv 3x3 8->8 @4x4 is as written"):
+        runner.load_op(op)
+
+
+RELU = Op(kind="relu", implementation="Relu", inputs=((1, 8),), outputs=((1, 8),))
+GEMM = Op(
+    kind="gemm",
+    implementation="Gemm",
+    inputs=((2, 8),),
+    outputs=((2, 4),),
+    weights=((9, 4),),
+)
+
+
+@pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        (GEMM, r"ONNX Runtime rejects gemm 8->4 n2 \(Gemm\): .*Dimension mismatch"),
+        (replace(RELU, inputs=((1, 8),) * 2), r"ONNX Runtime rejects relu 8 \(Relu\): .*[Nn]ode"),
+        (replace(RELU, outputs=((1, 9),)), r"relu 8 \(Relu\) writes \(\(1, 8\),\), not"),
+        (replace(RELU, implementation="nowhere:Relu"), r"ONNX Runtime rejects .*nowhere"),
+        (replace(RELU, attributes=(("bend", 3),)), "ONNX Runtime rejects .*bend"),
+        (replace(RELU, dtype="float8"), "Element type 'float8' cannot be rebuilt"),
+        (replace(RELU, dtype="str"), "Element type 'str' cannot be rebuilt"),
+        (replace(RELU, dtype="bfloat16"), "ONNX Runtime rejects|make no kernel"),
+        (replace(RELU, operands="dd"), "make no kernel"),
+        (replace(RELU, inputs=(), outputs=()), "ONNX Runtime rejects|make no kernel"),
+        (replace(RELU, kind="conv", weights=((1,),)), "make no kernel"),
+        (replace(RELU, input_dtypes=("float32", "float32")), "make no kernel"),
+        (replace(RELU, operands="dc", constants=(("a",),)), "make no kernel"),  # type: ignore[arg-type]
+        (replace(RELU, attributes=(("since", 99),)), "ONNX Runtime rejects"),
+        (replace(RELU, kind="conv", epilogue=("sum",)), "make no kernel"),
+    ],
+)
+def test_an_absurd_op_is_refused_in_the_runtimes_words(
+    runner: OrtRunner, op: Op, words: str
+) -> None:
+    with pytest.raises(UnsupportedOpError, match=words):
+        runner.load_op(op)
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs", "weights"])
+def test_a_huge_tensor_is_refused_before_memory_is_taken(runner: OrtRunner, field: str) -> None:
+    op = replace(RELU, **{field: ((1 << 20, 1 << 20),)})  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedOpError, match="larger than 2 GiB"):
+        runner.load_op(op)
+
+
+def test_a_blocked_kernel_that_writes_other_sizes_is_refused(
+    lower: Lower, runner: OrtRunner
+) -> None:
+    if runner.block == 1:
+        pytest.skip("no blocked layout on this instruction set")
+    (conv,) = (op for op in lower("conv_relu").ops if op.kind == "conv")
+    with pytest.raises(
+        UnsupportedOpError, match=r"writes \(\(1, 32, 12, 12\),\), not \(\(1, 32, 3, 3\),\) as it says"
+    ):
+        runner.load_op(replace(conv, outputs=((1, 32, 3, 3),)))
