@@ -15,15 +15,13 @@ from onnx import TensorProto, helper
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
 from costmodel.runners.ort.operands import OPSET, Tensor
-from costmodel.runners.ort.session import random_input
+from costmodel.runners.ort.session import MAX_BYTES, random_input
 
 _IR = 8
 #: Kernels that only relabel memory: timed in a chain that goes there and back.
 RELABEL = frozenset({"reshape", "flatten", "squeeze", "unsqueeze"})
 #: Elementwise kernels work in place in a network, so their replicas form a chain.
 _NO_CHAIN = frozenset({"gather", "slice", "pad", "concat", "transpose", "resize"})
-#: Largest graph input and weight that is rebuilt.
-MAX_BYTES = 1 << 31
 
 _ELEMENT = {
     "float32": TensorProto.FLOAT,

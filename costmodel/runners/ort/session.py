@@ -42,6 +42,10 @@ DTYPES: Mapping[str, str] = {
 }
 
 
+#: Largest input or weight that is made.
+MAX_BYTES = 1 << 31
+
+
 def session_options(threads: int, *, optimise: bool) -> onnxruntime.SessionOptions:
     """Options of every session: sequential, fixed threads pinned one to a core.
 
@@ -102,6 +106,9 @@ def random_feed(session: onnxruntime.InferenceSession) -> dict[str, NDArray[np.g
                 f"Input {item.name!r} is {item.type} of size {item.shape}. "
                 "Expected a tensor of numbers with a known size."
             )
+            raise ModelFormatError(message)
+        if prod(item.shape) * np.dtype(dtype).itemsize > MAX_BYTES:
+            message = f"Input {item.name!r} of size {item.shape} is over {MAX_BYTES >> 30} GiB."
             raise ModelFormatError(message)
         feed[item.name] = random_input(tuple(item.shape), dtype)
     return feed

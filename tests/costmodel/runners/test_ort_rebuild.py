@@ -191,6 +191,7 @@ def test_a_blocked_kernel_that_writes_other_sizes_is_refused(
         pytest.skip("no blocked layout on this instruction set")
     (conv,) = (op for op in lower("conv_relu").ops if op.kind == "conv")
     with pytest.raises(
-        UnsupportedOpError, match=r"writes \(\(1, 32, 12, 12\),\), not \(\(1, 32, 3, 3\),\) as it says"
+        UnsupportedOpError,
+        match=r"writes \(\(1, 32, 12, 12\),\), not \(\(1, 32, 3, 3\),\) as it says",
     ):
         runner.load_op(replace(conv, outputs=((1, 32, 3, 3),)))

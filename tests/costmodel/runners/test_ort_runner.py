@@ -1,0 +1,281 @@
+"""The runner on ONNX Runtime: files, sessions, replicas, the device it names."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.op import Op, conv_op
+from costmodel.runners.ort import device
+from costmodel.runners.ort.lower import session_op
+from costmodel.runners.ort.model import bound_model
+from costmodel.runners.ort.runner import COLD_BYTES, OrtRunner, num_replicas
+from costmodel.runners.ort.session import random_input
+
+Save = Callable[[onnx.ModelProto], Path]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    def saved(model: onnx.ModelProto) -> Path:
+        onnx.save(model, tmp_path / "model.onnx")
+        return tmp_path / "model.onnx"
+
+    return saved
+
+
+def relu_model(
+    *shape: int | str | None,
+    domain: str = "",
+    dtype: int = TensorProto.FLOAT,
+    op_type: str = "Relu",
+) -> onnx.ModelProto:
+    node = helper.make_node(op_type, ["x"], ["y"], name="only", domain=domain)
+    infos = [helper.make_tensor_value_info(name, dtype, list(shape)) for name in ("x", "y")]
+    graph = helper.make_graph([node], "g", infos[:1], infos[1:])
+    imports = [helper.make_opsetid("", 13)]
+    imports += [helper.make_opsetid(domain, 1)] if domain else []
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def test_an_open_batch_is_one(runner: OrtRunner, save: Save) -> None:
+    network = runner.lower(save(relu_model("N", 3)), {})
+    assert network.inputs == {"x": (1, 3)}
+    assert runner.lower(save(relu_model(None, 3)), {}).inputs == {"x": (1, 3)}
+
+
+def test_named_and_nameless_sizes_are_bound(runner: OrtRunner, save: Save) -> None:
+    path = save(relu_model("N", "H", None))
+    network = runner.lower(path, {"N": 4, "H": 6, "x:2": 5})
+    assert network.inputs == {"x": (4, 6, 5)}
+    assert network.ops[0].inputs == ((4, 6, 5),)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes", "hint"),
+    [
+        (("N", "H"), {}, "axis 1 of input 'x' has no fixed size. Give it one with --size H=224"),
+        ((1, None), {}, "--size x:1=224"),
+        ((1, 0), {}, "--size x:1=224"),
+    ],
+)
+def test_a_missing_size_names_the_option_that_gives_it(
+    runner: OrtRunner, save: Save, shape: tuple[int | str, ...], sizes: dict[str, int], hint: str
+) -> None:
+    path = save(relu_model(*shape))
+    for read in (runner.lower, runner.load_model):
+        with pytest.raises(ModelFormatError, match=f"{path.name}.*{hint}"):
+            read(path, sizes)
+
+
+def content_of(damage: str, whole: bytes) -> bytes:
+    return {
+        "empty": b"",
+        "garbage": b"\x93\xff\x00garbage" * 20,
+        "text": b"not a model at all\n",
+        "half": whole[: len(whole) // 2],
+        "last byte lost": whole[:-1],
+    }[damage]
+
+
+@pytest.mark.parametrize("damage", ["empty", "garbage", "text", "half", "last byte lost"])
+def test_a_damaged_file_is_named(runner: OrtRunner, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(content_of(damage, relu_model(1, 3).SerializeToString()))
+    for read in (runner.lower, runner.load_model):
+        with pytest.raises(ModelFormatError, match=r"damaged"):
+            read(path, {})
+
+
+def test_a_missing_file_or_a_folder_is_named(runner: OrtRunner, tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.onnx", tmp_path):
+        for read in (runner.lower, runner.load_model):
+            with pytest.raises(ModelFormatError, match=f"{path.name}: there is no such file"):
+                read(path, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (relu_model(1, 3, domain="my.own", op_type="Twist"), "my.own"),
+        (relu_model(1, 3, op_type="NoSuchThing"), "NoSuchThing"),
+        (relu_model(1, 3, dtype=TensorProto.STRING), "Relu"),
+        (relu_model(1, 3, dtype=TensorProto.BFLOAT16), "Relu|bfloat16"),
+        (relu_model(1, 1 << 40), "Input 'x' of size .* is over 2 GiB"),
+    ],
+)
+def test_a_model_that_the_runtime_refuses_is_an_error_in_its_words(
+    runner: OrtRunner, save: Save, model: onnx.ModelProto, words: str
+) -> None:
+    path = save(model)
+    for read in (runner.lower, runner.load_model):
+        with pytest.raises(ModelFormatError, match=words):
+            read(path, {})
+
+
+def test_a_model_that_cannot_run_is_an_error(runner: OrtRunner, save: Save) -> None:
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["found"]),
+        helper.make_node("Reshape", ["found", "sizes"], ["y"]),
+    ]
+    make = helper.make_tensor_value_info
+    sizes = helper.make_tensor("sizes", TensorProto.INT64, [2], [7, 13])
+    graph = helper.make_graph(
+        nodes, "g", [make("x", 1, [2, 3])], [make("y", TensorProto.INT64, [7, 13])], [sizes]
+    )
+    path = save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    for read in (runner.lower, runner.load_model):
+        with pytest.raises(ModelFormatError, match="cannot run"):
+            read(path, {})
+
+
+def test_missing_external_weights_are_an_error(runner: OrtRunner, tmp_path: Path) -> None:
+    model = relu_model(1, 3, op_type="Add")
+    model.graph.node[0].input.append("w")
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [3], struct.pack("3f", 1, 2, 3), raw=True)
+    model.graph.initializer.append(weight)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert runner.lower(path, {}).ops[0].weights == ((3,),)
+    (tmp_path / "w.bin").unlink()
+    for read in (runner.lower, runner.load_model):
+        with pytest.raises(ModelFormatError, match=r"model\.onnx"):
+            read(path, {})
+
+
+def test_binding_leaves_the_file_alone(save: Save) -> None:
+    path = save(relu_model("N", 3))
+    before = path.read_bytes()
+    assert bound_model(path, {"N": 2}).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
+    assert path.read_bytes() == before
+
+
+def test_a_workload_counts_its_runs(runner: OrtRunner) -> None:
+    op = Op(kind="relu", implementation="Relu", inputs=((1, 64),), outputs=((1, 64),))
+    with runner.load_op(op) as workload:
+        short, long = workload.block(0.0), workload.block(5.0)
+    assert short.runs >= 1
+    assert long.runs > short.runs
+    assert long.wall_ms >= 5.0
+    assert 0 < long.latency_ms < 5.0
+
+
+def test_a_closed_workload_says_so(runner: OrtRunner, save: Save) -> None:
+    path = save(relu_model(1, 3))
+    for workload in (runner.load_op(session_op(1, 1)), runner.load_model(path, {})):
+        workload.close()
+        workload.close()
+        with pytest.raises(InvalidInputError, match=r"closed\. Load"):
+            workload.block(1.0)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025])
+def test_absurd_threads_are_refused(threads: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"between 1 and 1024. Received: {threads}"):
+        OrtRunner(threads=threads)
+
+
+def test_two_threads_run_too(save: Save) -> None:
+    two = OrtRunner(threads=2)
+    assert two.device.threads == 2
+    with two.load_model(save(relu_model(8, 64)), {}) as workload:
+        assert workload.block(0.5).latency_ms > 0
+
+
+def test_quick_kernels_are_repeated_until_the_overhead_drowns() -> None:
+    op = Op(kind="relu", inputs=((1, 8),), outputs=((1, 8),))
+    assert num_replicas(op, 10.0) == 1
+    assert num_replicas(op, 0.049) == 8
+    assert num_replicas(op, 0.02) == 20
+    assert num_replicas(op, 0.0) == 128
+    counts = [num_replicas(op, 0.001 * 1.3**n) for n in range(40)]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_kernels_with_weights_are_repeated_until_the_weights_are_cold() -> None:
+    op = conv_op(in_channels=512, out_channels=512, size=(7, 7), kernel=(1, 1))
+    weight_bytes = 4 * op.num_weights
+    found = num_replicas(op, 0.1)
+    assert found * weight_bytes >= COLD_BYTES
+    assert num_replicas(op, 1000.0) == 1
+
+
+def test_random_inputs_have_the_type_and_no_ties_to_their_size() -> None:
+    half = random_input((3, 5), "float16")
+    assert (half.dtype, half.shape) == (np.float16, (3, 5))
+    assert np.isfinite(half).all()
+    big = random_input((5, 1 << 20), "float32")
+    assert big.shape == (5, 1 << 20)
+    assert not random_input((7,), "int64").any()
+    assert random_input((0, 3), "float32").shape == (0, 3)
+
+
+def test_the_device_names_what_decides_the_numbers(runner: OrtRunner) -> None:
+    found = runner.device
+    assert found.runtime == "onnxruntime"
+    assert found.runtime_version == onnxruntime.__version__
+    assert found.provider == "CPUExecutionProvider"
+    assert found.name
+    assert found.isa
+    assert list(found.caches) == sorted(found.caches)
+    assert dict(found.options)["optimisation"] == "all"
+    assert {"cores", "system", "load", "measured_at"} <= set(found.state)
+    assert OrtRunner(threads=2).device.fingerprint != found.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"flags": "fma avx2 avx512f avx512bw avx512dq avx512vl"}, "avx512"),
+        ({"flags": "fma avx2 avx512f"}, "avx2"),
+        ({"Features": "fp asimd"}, "neon"),
+    ],
+)
+def test_instruction_sets(flags: dict[str, str], expected: str) -> None:
+    assert device.instruction_set(flags) == expected
+
+
+def test_instruction_sets_of_old_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    assert device.instruction_set({"flags": "sse2"}) == "sse"
+    monkeypatch.setattr(device.platform, "machine", lambda: "riscv64")
+    assert device.instruction_set({}) == "riscv64"
+
+
+def test_processor_names_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.platform, "processor", lambda: "")
+    monkeypatch.setattr(device.platform, "machine", lambda: "board")
+    assert device.processor_name({}) == "board"
+    assert device.processor_name({"Hardware": "BCM2711"}) == "BCM2711"
+
+
+def test_a_system_without_files_about_itself_is_described_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(device, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(device, "_CPU0", tmp_path / "none")
+    found = device.this_device(1, "1.0", {})
+    assert found.name
+    assert found.caches == ()
+    assert "governor" not in found.state
+
+
+def test_cache_sizes_are_read_by_level(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for index, (kind, level, size) in enumerate(
+        [("Data", 1, "32K"), ("Instruction", 1, "64K"), ("Unified", 2, "1M"), ("Unified", 3, "x")]
+    ):
+        folder = tmp_path / f"cache/index{index}"
+        folder.mkdir(parents=True)
+        (folder / "type").write_text(f"{kind}\n")
+        (folder / "level").write_text(f"{level}\n")
+        (folder / "size").write_text(f"{size}\n")
+    monkeypatch.setattr(device, "_CPU0", tmp_path)
+    assert device.cache_sizes() == (32 << 10, 1 << 20)
