@@ -1,8 +1,9 @@
-"""Activations that ONNX Runtime folds into the Conv or Gemm before them."""
+"""Activations and sums that ONNX Runtime folds into the Conv or Gemm before them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeGuard
 
 from costmodel.fusion.graph import Graph, Node
 from costmodel.op import Attribute, Op
@@ -30,6 +31,52 @@ def fuse_activations(graph: Graph) -> None:
             _fuse_conv(graph, node, later)
         elif node.op_type == "Gemm" and later.op_type in _AFTER_GEMM:
             _fuse_gemm(graph, node, later)
+
+
+def fuse_sums(graph: Graph) -> None:
+    """Fold the Add that alone reads a plain Conv into it, and the activation after that.
+
+    Done after the blocked layout, to what stayed plain. Seen: only Add, not Sum; only with a bias;
+    only on four axes and with both operands of the Conv's own size; where both operands are
+    convolutions, into the first.
+    """
+    for add in [node for node in graph.ordered() if node.op_type == "Add" and not node.domain]:
+        conv = next(
+            (
+                found
+                for name in add.reads
+                if _takes_sum(graph, found := graph.producer.get(name), add)
+            ),
+            None,
+        )
+        if conv is None:
+            continue
+        _sum(graph, conv, add)
+        later = graph.sole_reader(conv)
+        if later is not None and later.op_type in _AFTER_CONV:
+            _fuse_conv(graph, conv, later)
+
+
+def _takes_sum(graph: Graph, conv: Node | None, add: Node) -> TypeGuard[Node]:
+    if conv is None or conv.op_type != "Conv" or conv.domain or len(conv.op.weights) != 2:
+        return False
+    size = conv.op.outputs[0]
+    same = all(other == size for other in (*add.op.inputs, *add.op.weights))
+    return len(size) == 4 and same and graph.sole_reader(conv) is add
+
+
+def _sum(graph: Graph, conv: Node, add: Node) -> None:
+    """``conv`` also reads what ``add`` adds to it."""
+    others = [name for name in add.reads if name != conv.out]
+    op = conv.op
+    if others:
+        sizes = (*op.inputs, op.outputs[0])
+        conv.op = replace(op, inputs=sizes, operands="dwwd", epilogue=("sum",))
+    else:
+        conv.op = replace(op, weights=(*op.weights, *add.op.weights))
+    conv.op_type, conv.domain = "FusedConv", "com.microsoft"
+    graph.absorb(conv, add)
+    graph.rewire(conv, reads=[*conv.reads, *others], writes=conv.writes)
 
 
 def _fuse_conv(graph: Graph, node: Node, later: Node) -> None:

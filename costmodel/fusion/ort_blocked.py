@@ -97,6 +97,8 @@ def _pool(layout: Layout, node: Node) -> None:
     plain = source not in layout.blocked and source in layout.graph.producer
     if node.op_type.startswith("Global") and plain:
         return
+    settings = tuple(pair for pair in node.op.attributes if pair[0] != "since")
+    node.op = replace(node.op, attributes=settings)
     node.domain = NCHWC
     layout.take(node)
     layout.enter(node)

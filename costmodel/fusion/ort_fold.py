@@ -12,6 +12,8 @@ from costmodel.op import Op, Shape
 _Rule = Callable[[Graph, Node], bool]
 #: 1/6 as the float32 that the runtime's expansion of HardSwish writes.
 _SIXTH = 0.1666666716337204
+#: A float32 tensor and ONNX's number of that type.
+_FLOAT32 = ("float32", 1)
 #: Kernels that give the same result for the same input, so that one of two equal ones is enough.
 _NOT_SHARED = frozenset({"Dropout", "Identity"})
 
@@ -92,18 +94,18 @@ def _share_equal(graph: Graph) -> bool:
 
 
 def _drop(graph: Graph, node: Node) -> bool:
-    """Identity, Dropout and Casts to the same type go.
+    """Identity, Dropout and Casts of float32 to itself go.
 
-    Seen: a Dropout that writes an output of the model stays, an Identity there goes if nothing
-    else reads what it copies.
+    Seen: a Dropout that writes an output of the model stays, and one with a ratio that reads an
+    input; an Identity that writes an output goes if nothing else reads what it copies.
     """
     if any(graph.uses(name) for name in node.writes[1:]):
         return False
-    if node.op_type == "Dropout" and node.out in graph.returned:
+    if node.op_type != "Identity" and node.out in graph.returned:
         return False
-    if node.op_type == "Cast" and node.out in graph.returned:
+    if node.op_type == "Cast" and (node.op.dtype, dict(node.op.attributes)["to"]) != _FLOAT32:
         return False
-    if node.op_type == "Dropout" and node.reads[0] in graph.inputs and node.op.constants:
+    if node.op_type == "Dropout" and node.reads[0] in graph.inputs and node.op.weights:
         return False
     return graph.bypass(node)
 
