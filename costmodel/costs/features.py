@@ -86,8 +86,16 @@ def _block(layout: str) -> int:
 
 
 def is_learnable(op: Op) -> bool:
-    """Whether the Op does work that a shape can predict, unlike ``session`` and ``model``."""
-    return op.kind not in {"session", "model"} and bool(op.outputs)
+    """Whether the Op does work that a shape can predict, unlike ``session`` and ``model``.
+
+    A convolution or product without the shapes that say how much work it is cannot be learned.
+    """
+    if op.kind in {"session", "model"} or not op.outputs:
+        return False
+    if op.kind in CONV_KINDS:
+        filters = (*op.weights, *op.inputs[1:])[:1]
+        return bool(op.inputs and filters) and min(map(len, (*op.inputs[:1], *filters))) >= 2
+    return op.kind not in MATMUL_KINDS or any((*op.inputs, *op.weights)[:1])
 
 
 class Table:
@@ -104,6 +112,8 @@ class Table:
 
     def __init__(self, ops: Sequence[Op]) -> None:
         rows = np.array([_numbers(op) for op in ops], dtype=np.float64).reshape(len(ops), len(_RAW))
+        # An axis may be empty; its logarithm has to exist all the same.
+        np.maximum(rows[:, :_SIZES], 1.0, out=rows[:, :_SIZES])
         raw = dict(zip(_RAW, rows.T, strict=True))
         self.terms = _terms(raw)
         self.features = _features(raw)
@@ -115,6 +125,7 @@ _RAW = (
     "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
     "light", "heavy", "block",
 )  # fmt: skip
+_SIZES = _RAW.index("stride")
 
 
 def _numbers(op: Op) -> tuple[float, ...]:

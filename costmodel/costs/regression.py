@@ -255,6 +255,10 @@ class Regression:
             column[index] = value * share
 
     def _no_price(self, op: Op) -> str:
+        if op.kind == "model":
+            return "a 'model' row is a whole network; price its Ops instead"
+        if op.kind in self._kinds and not is_learnable(op):
+            return f"its shapes do not say how much work this {op.kind} is"
         return (
             f"the table has no row of kind {op.kind!r}; "
             "add it with: costmodel profile --models MODEL.onnx --out T.jsonl"
