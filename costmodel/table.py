@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from costmodel.device import Device
 from costmodel.durable import append_line, mend_end, write_lines
@@ -22,8 +23,35 @@ from costmodel.table_format import (
     read_content,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 #: Longest time without telling the disk: a power cut loses at most this much, ``kill -9`` nothing.
 SYNC_EVERY_S = 5.0
+
+#: Columns of a data frame.
+_COLUMNS: Mapping[str, Callable[[Measurement], object]] = {
+    "kind": lambda row: row.op.kind,
+    "implementation": lambda row: row.op.implementation,
+    "layout": lambda row: row.op.layout,
+    "batch": lambda row: row.op.batch,
+    "in_channels": lambda row: row.op.in_channels,
+    "out_channels": lambda row: row.op.out_channels,
+    "height": lambda row: (None, None, *row.op.spatial_in)[-2],
+    "width": lambda row: (None, *row.op.spatial_in)[-1],
+    "kernel": lambda row: "x".join(map(str, row.op.kernel)),
+    "stride": lambda row: "x".join(map(str, row.op.stride)),
+    "groups": lambda row: row.op.groups,
+    "epilogue": lambda row: "+".join(row.op.epilogue),
+    "macs": lambda row: row.op.macs,
+    "label": lambda row: row.op.label,
+    "latency_ms": lambda row: row.latency_ms,
+    "median_ms": lambda row: row.median_ms,
+    "spread": lambda row: row.spread,
+    "num_runs": lambda row: row.num_runs,
+    "status": lambda row: row.status,
+    "digest": lambda row: row.op.digest,
+}
 
 
 class LatencyTable(Mapping[Op, Measurement]):
@@ -146,6 +174,23 @@ class LatencyTable(Mapping[Op, Measurement]):
     def kernels(self) -> tuple[Measurement, ...]:
         """All other rows that carry a number."""
         return tuple(row for row in self._rows.values() if row.op.kind != MODEL and row.has_number)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Rows as a pandas frame for people's own analysis, in file order of first appearance.
+
+        Returns:
+            One row a Measurement, failed ones included. ``height`` and ``width`` are the last two
+            spatial sizes of the first input, ``<NA>`` where it has none; ``kernel`` and ``stride``
+            are texts such as ``3x3``, empty where they do not apply; ``epilogue`` is joined by
+            ``+``; ``latency_ms`` and ``median_ms`` are NaN without a number, ``spread`` also with
+            fewer than two rounds.
+        """
+        import pandas as pd
+
+        rows = self._rows.values()
+        frame = pd.DataFrame({name: [of(row) for row in rows] for name, of in _COLUMNS.items()})
+        # Nullable, so that one row without a picture does not make every size a float.
+        return frame.astype({"height": "Int64", "width": "Int64"})
 
     def append_round(self, op: Op, item: Round) -> None:
         """Add one visit; once this returns, ``kill -9`` does not lose it.

@@ -1,14 +1,9 @@
+"""Tables in memory and read back: a mapping, its frame, news, merging, shipped profiles."""
+
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import os
-import random
-import resource
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel import table as table_module
 from costmodel.device import Device
 from costmodel.errors import (
-    CostModelError,
     DeviceMismatchError,
     InvalidInputError,
-    TableFormatError,
 )
 from costmodel.measurement import Measurement, Round
 from costmodel.op import Op, conv_op, model_op
@@ -124,6 +117,60 @@ def test_models_and_kernels_are_rows_with_a_number() -> None:
     assert table.models() == (rows[0],)
     assert table.kernels() == (rows[1],)
     assert len(table) == 4
+
+
+# --- data frames ---------------------------------------------------------------------------------
+
+
+def test_a_frame_has_one_row_a_measurement_and_plain_columns() -> None:
+    line = replace(ADD, inputs=((1, 8, 5),), outputs=((1, 8, 5),))
+    failed = Measurement.from_rounds(ADD, (), status="crashed", reason="it ended")
+    rows = [Measurement.from_rounds(CONV, [visit(0), visit(1, 2.0)]), failed]
+    frame = LatencyTable(DEVICE, [*rows, Measurement.from_rounds(line, [visit(0)])]).to_frame()
+    first = frame.iloc[0].to_dict()
+    assert first == {
+        "kind": "conv",
+        "implementation": "",
+        "layout": "nchw",
+        "batch": 1,
+        "in_channels": 16,
+        "out_channels": 32,
+        "height": 8,
+        "width": 8,
+        "kernel": "3x3",
+        "stride": "1x1",
+        "groups": 1,
+        "epilogue": "relu",
+        "macs": 294912,
+        "label": "conv 3x3 16->32 @8x8 +relu",
+        "latency_ms": 1.0,
+        "median_ms": 2.25,
+        "spread": 1.0,
+        "num_runs": 2,
+        "status": "noisy",
+        "digest": CONV.digest,
+    }
+    assert frame[["height", "width"]].isna().to_numpy().tolist() == [
+        [False, False],
+        [True, True],
+        [True, False],
+    ]
+    assert math.isnan(frame["latency_ms"][1])
+    assert (frame["status"][1], frame["kernel"][1], frame["width"][2]) == ("crashed", "", 5)
+
+
+def test_a_frame_of_an_empty_table_has_the_same_columns() -> None:
+    full = LatencyTable(DEVICE, [Measurement.from_rounds(CONV, [visit(0)])]).to_frame()
+    empty = LatencyTable(DEVICE).to_frame()
+    assert len(empty) == 0
+    assert list(empty.columns) == list(full.columns)
+
+
+@given(tables())
+def test_a_frame_can_be_made_of_every_table(table: LatencyTable) -> None:
+    frame = table.to_frame()
+    assert list(frame["digest"]) == [op.digest for op in table]
+    assert list(frame["macs"]) == [op.macs for op in table]
 
 
 # --- round trips ----------------------------------------------------------------------------------
@@ -275,369 +322,6 @@ def test_merging_two_devices_is_refused_by_field() -> None:
         LatencyTable(DEVICE).merged(other)
 
 
-# --- torn lines and resuming ----------------------------------------------------------------------
-
-
-def test_a_line_torn_at_any_byte_costs_only_itself(tmp_path: Path) -> None:
-    path = tmp_path / "t.jsonl"
-    table = LatencyTable.open(path, DEVICE)
-    table.append_round(CONV, visit(0))
-    before = path.read_bytes()
-    short = LatencyTable.load(path)
-    table.append_round(ADD, visit(0, 0.00012))
-    whole = path.read_bytes()
-    for end in range(len(before), len(whole) + 1):
-        path.write_bytes(whole[:end])
-        loaded = LatencyTable.load(path)
-        complete = end >= len(whole) - 1  # only the line end is missing
-        assert (table if complete else short) == loaded
-        assert bool(loaded.warnings) == (len(before) < end and not complete)
-        resumed = LatencyTable.open(path, DEVICE)
-        resumed.append_round(ADD, visit(1))
-        again = LatencyTable.load(path)
-        assert resumed == again
-        assert again.warnings == ()
-
-
-def test_zeros_that_a_power_cut_leaves_at_the_end_are_a_torn_line(tmp_path: Path) -> None:
-    path = write(tmp_path, row_text(latency_ms=1) + "\n", b"\0" * 4096)
-    assert len(LatencyTable.open(path, DEVICE)) == 1
-    assert b"\0" not in path.read_bytes()
-
-
-def test_a_whole_line_that_is_wrong_is_no_torn_line(tmp_path: Path) -> None:
-    path = write(tmp_path, row_text(latency_ms=-1))
-    with pytest.raises(TableFormatError, match="line 2"):
-        LatencyTable.load(path)
-
-
-def test_killing_the_writer_loses_no_finished_round(tmp_path: Path) -> None:
-    path = tmp_path / "t.jsonl"
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from costmodel.device import Device\n"
-        "from costmodel.measurement import Round\n"
-        "from costmodel.op import Op\n"
-        "from costmodel.table import LatencyTable\n"
-        "table = LatencyTable.open(Path(sys.argv[1]), Device(name='board', runtime='fake'))\n"
-        "op = Op(kind='add', inputs=((1, 8), (1, 8)), outputs=((1, 8),))\n"
-        "for number in range(int(sys.argv[2]), 10**9):\n"
-        "    table.append_round(op, Round(number=number, quiet_ms=1.0, median_ms=1.0))\n"
-        "    print(number, flush=True)\n"
-    )
-    finished = -1
-    for lines in (1, 7, 40):
-        command = [sys.executable, "-c", program, str(path), str(finished + 1)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            for _ in range(lines):
-                writer.stdout.readline()
-            writer.send_signal(signal.SIGKILL)
-            rest = writer.stdout.read().splitlines()
-        finished = int(rest[-1]) if rest else finished + lines
-        table = LatencyTable.open(path, DEVICE)
-        numbers = [item.number for item in table[ADD].rounds]
-        # The round that was being added may be there without having been reported.
-        assert numbers in (list(range(finished + 1)), list(range(finished + 2)))
-        finished = numbers[-1]
-
-
-def test_resuming_keeps_the_header_and_accepts_another_state(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "t.jsonl"
-    LatencyTable.open(path, DEVICE).append_round(ADD, visit(0))
-    resumed = LatencyTable.open(path, replace(DEVICE, state={"load": "3"}))
-    resumed.append_round(ADD, visit(1))
-    loaded = LatencyTable.load(path)
-    assert loaded.device.state == {"load": "0.1"}
-    assert loaded[ADD].rounds == (visit(0), visit(1))
-
-
-def test_resuming_for_another_device_is_refused_and_leaves_the_file_alone(tmp_path: Path) -> None:
-    path = write(tmp_path, row_text(latency_ms=1) + "\n", '{"op": {"ki')
-    before = path.read_bytes()
-    with pytest.raises(DeviceMismatchError, match="'dtype': 'float32' against 'int8'"):
-        LatencyTable.open(path, replace(DEVICE, dtype="int8"))
-    assert before == path.read_bytes()
-
-
-def test_an_empty_file_can_be_opened_and_other_files_are_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "t.jsonl"
-    path.touch()
-    assert LatencyTable.open(path, DEVICE) == LatencyTable.load(path)
-    path.write_text("precious notes")
-    with pytest.raises(TableFormatError, match="line 1"):
-        LatencyTable.open(path, DEVICE)
-    assert path.read_text() == "precious notes"
-
-
-# --- malformed files ------------------------------------------------------------------------------
-
-GOOD_ROUND = {"number": 0, "quiet_ms": 1, "median_ms": 1}
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("{", "truncated"),
-        ("[]", "Expected `object`"),
-        (row_text(), "missing required field `latency_ms`"),
-        (row_text(latency_ms="1"), r"`\$.latency_ms`"),
-        (row_text(latency_ms=-1), r"`\$.latency_ms`"),
-        (row_text(latency_ms=0), r"`\$.latency_ms`"),
-        (row_text(latency_ms=None), r"`\$.latency_ms`"),
-        (row_text(latency_ms=NAN), "malformed"),
-        (row_text(latency_ms=math.inf), "malformed"),
-        (row_text(latency_ms=1).replace("1}", "1e999}"), "out of range"),
-        (row_text(latency_ms=1e13), r"`\$.latency_ms`"),
-        (row_text(latency_ms=1, spread=-1), r"`\$.spread`"),
-        (row_text(latency=1), "unknown field `latency`"),
-        (row_text(latency_ms=1, status="fine"), r"`\$.status`"),
-        (row_text(latency_ms=1, status="crashed"), "'crashed' has no latency"),
-        (row_text(round=GOOD_ROUND, latency_ms=1), r"`\$.round`"),
-        (row_text(round={**GOOD_ROUND, "quiet_ms": 0}), r"`\$.round.quiet_ms`"),
-        (row_text(rounds=[GOOD_ROUND, {**GOOD_ROUND, "runs": -1}]), r"`\$.rounds\[1\].runs`"),
-        (row_text(rounds=[GOOD_ROUND, GOOD_ROUND]), r"`\$.rounds`"),
-        ('{"latency_ms": 1}', "missing required field `op`"),
-        ('{"ref": "0123456789abcdef", "latency_ms": 1}', "unknown field `ref`"),
-        ('{"op": {"kind": "add", "inputs": [[1, -8]]}}', r"`\$.op.inputs\[0\]\[1\]`"),
-        ('{"op": {"kind": "conv"}, "latency_ms": 1}', "has inputs, outputs and weights"),
-        ('{"op": {"kind": "gemm"}, "latency_ms": 1}', "has operands and an output"),
-        (
-            '{"op": {"kind": "model", "attributes": [["ops", "?"]]}, "latency_ms": 1}',
-            r"digest\*count",
-        ),
-        (
-            '{"op": {"kind": "conv", "inputs": [[1, 3, 8, 8]], "outputs": [[1, 4, 8]], '
-            '"weights": [[4, 3, 1, 1]]}, "latency_ms": 1}',
-            "do not fit",
-        ),
-        ('{"op": {"kind": "add"}, "latency_ms": 1, "zz": ' + "[" * 100_000, "unknown field"),
-        ('{"format": 1, "device": {"name": "board", "runtime": "fake"}}', "second header"),
-        (b'{"op": {"kind": "\xff"}}', "utf-8"),
-        (b"\0\1\2", "malformed"),
-        (b"x" * (17 * 2**20), "longer than 16 MiB"),
-    ],
-    ids=range(31),
-)
-def test_a_malformed_row_is_refused_by_file_line_and_field(
-    tmp_path: Path, line: str | bytes, problem: str
-) -> None:
-    good = row_text(latency_ms=1) + "\n"
-    path = write(tmp_path, good, line, "\n", good)
-    before = path.read_bytes()
-    with pytest.raises(TableFormatError, match=rf"t\.jsonl, line 3: .*{problem}"):
-        LatencyTable.load(path)
-    with pytest.raises(TableFormatError):
-        LatencyTable.open(path, DEVICE)
-    assert before == path.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "the file is empty"),
-        (gzip.compress(b"{}"), "compressed, which is not supported: unpack it with gunzip"),
-        (b"\x89PNG\0\0", "binary, not text"),
-        (b"x" * (17 * 2**20), "line 1 is longer than 16 MiB"),
-        (b"\xff\xfe{", "line 1: "),
-        (b"model,latency\nconv,1\n", "line 1: JSON is malformed"),
-        (row_text(latency_ms=1).encode(), "line 1: the header is missing"),
-        (b'{"format": 2, "device": {}}', "format 2; .* reads format 1. .*upgrade"),
-        (b'{"format": "1"}', r"`\$.format`"),
-        (b'{"format": 1}', "missing required field `device`"),
-        (b'{"format": 1, "device": {"name": "board"}}', "missing required field `runtime`"),
-        (b'{"format": 1, "device": {"name": "b", "runtime": 3}}', r"`\$.device.runtime`"),
-        (b'{"format": 1, "device": {"name": "b", "runtime": "r"}, "x": 1}', "unknown field `x`"),
-    ],
-    ids=range(13),
-)
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
-    path = tmp_path / "t.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(TableFormatError, match=rf"t\.jsonl.*{problem}"):
-        LatencyTable.load(path)
-
-
-def test_folders_devices_and_missing_files_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, Path(os.devnull)):
-        with pytest.raises(TableFormatError, match="is not a file"):
-            LatencyTable.load(path)
-        with pytest.raises(TableFormatError, match="is not a file"):
-            LatencyTable.open(path, DEVICE)
-    for name in ("nothing.jsonl", "x" * 5000, "nul\0nul"):
-        with pytest.raises(InvalidInputError, match="neither a file nor a shipped profile"):
-            LatencyTable.load(name)
-
-
-BASE_ROWS = [
-    Measurement.from_rounds(CONV, [visit(0), visit(1)]),
-    Measurement.from_rounds(ADD, [], status="crashed", reason="signal 11"),
-    Measurement.from_rounds(model_op("net", "0", (ADD, CONV)), [visit(0)]),
-    Measurement(op=replace(ADD, kind="mul"), latency_ms=0.25, median_ms=NAN),
-]
-
-
-def valid_bytes() -> bytes:
-    with folder() as home:
-        LatencyTable(DEVICE, BASE_ROWS).save(home / "t.jsonl")
-        return (home / "t.jsonl").read_bytes()
-
-
-VALID = valid_bytes()
-TOKENS = [b"", b"-", b"0", b"1e400", b"null", b"{", b"]", b'"', b"\n", b"\0", b"\xff", b"9" * 30]
-
-
-def reads_or_refuses(content: bytes) -> None:
-    """A table comes out, or a TableFormatError; and what came out can be saved and read again."""
-    with folder() as home:
-        path = home / "t.jsonl"
-        path.write_bytes(content)
-        try:
-            table = LatencyTable.load(path)
-        except TableFormatError:
-            return
-        for row in table.values():
-            assert row.op.macs >= 0
-            assert row.op.label
-            assert row.latency_ms > 0 or not row.has_number
-        table.save(path)
-        assert table == LatencyTable.load(path)
-
-
-@given(st.binary(max_size=200))
-@example(b"\n")
-def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
-    reads_or_refuses(content)
-
-
-@given(st.integers(0, 2**32))
-def test_mutated_tables_are_read_or_refused(seed: int) -> None:
-    rng = random.Random(seed)
-    content = VALID
-    for _ in range(rng.randint(1, 3)):
-        start = rng.randrange(len(content))
-        end = start + rng.choice([0, 1, 1, 2, 8, 40])
-        other = content[rng.randrange(len(content)) :][: rng.choice([1, 5, 30])]
-        content = content[:start] + rng.choice([*TOKENS, other]) + content[end:]
-    reads_or_refuses(content)
-
-
-json_values = st.recursive(
-    st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(allow_subnormal=False),  # runtimes switch them off for the whole process
-        st.text(max_size=3),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=2)
-    ),
-    max_leaves=4,
-)
-
-
-@given(st.data())
-def test_tables_with_any_field_replaced_are_read_or_refused(data: st.DataObject) -> None:
-    lines = [json.loads(line) for line in VALID.splitlines()]
-    node, key = lines, data.draw(st.integers(0, len(lines) - 1))
-    while isinstance(node[key], list | dict) and node[key] and data.draw(st.booleans()):
-        node = node[key]
-        keys = list(node) if isinstance(node, dict) else range(len(node))
-        key = data.draw(st.sampled_from(keys))
-    node[key] = data.draw(json_values)
-    reads_or_refuses("\n".join(map(json.dumps, lines)).encode())
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("item", "problem"),
-    [
-        (visit(0, 0.0), r"`\$.round.quiet_ms`"),
-        (visit(0, -1.0), r"`\$.round.quiet_ms`"),
-        (visit(0, NAN), r"`\$.round.quiet_ms`"),
-        (visit(0, math.inf), r"`\$.round.quiet_ms`"),
-        (replace(visit(0), runs=-1), r"`\$.round.runs`"),
-    ],
-)
-def test_a_round_that_no_reader_accepts_is_not_written(
-    tmp_path: Path, item: Round, problem: str
-) -> None:
-    path = tmp_path / "t.jsonl"
-    table = LatencyTable.open(path, DEVICE)
-    before = path.read_bytes()
-    with pytest.raises(InvalidInputError, match=problem):
-        table.append_round(ADD, item)
-    assert (len(table), path.read_bytes()) == (0, before)
-
-
-@pytest.mark.parametrize(
-    "op",
-    [
-        replace(ADD, constants=((math.inf,),)),
-        replace(ADD, attributes=(("text", "\ud800"),)),
-        replace(ADD, inputs=((1, -1),)),
-    ],
-    ids=["infinity", "surrogate", "negative size"],
-)
-def test_an_op_that_json_cannot_hold_is_not_written(tmp_path: Path, op: Op) -> None:
-    table = LatencyTable.open(tmp_path / "t.jsonl", DEVICE)
-    with pytest.raises(InvalidInputError, match="cannot be kept in a table"):
-        table.append_round(op, visit(0))
-    assert len(table) == 0
-
-
-def test_a_full_disk_costs_only_the_line_that_did_not_fit(tmp_path: Path) -> None:
-    path = tmp_path / "t.jsonl"
-    table = LatencyTable.open(path, DEVICE)
-    table.append_round(ADD, visit(0))
-    before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
-    try:
-        with pytest.raises(InvalidInputError, match="Everything measured before is kept"):
-            table.append_round(ADD, visit(1))
-        with pytest.raises(InvalidInputError, match="cannot be written"):
-            LatencyTable(DEVICE, BASE_ROWS).save(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert before == path.read_bytes()
-    assert [item.name for item in tmp_path.iterdir()] == ["t.jsonl"]
-    assert table[ADD].rounds == (visit(0),)
-    table.append_round(ADD, visit(1))
-    assert LatencyTable.load(path) == table
-
-
-def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
-    blocker = tmp_path / "file"
-    blocker.touch()
-    with pytest.raises(CostModelError, match="file"):
-        LatencyTable.open(blocker / "t.jsonl", DEVICE)
-    with pytest.raises(InvalidInputError, match="cannot be written"):
-        LatencyTable(DEVICE).save(blocker / "t.jsonl")
-    with pytest.raises(InvalidInputError, match="cannot be written"):
-        LatencyTable(DEVICE).save(tmp_path)
-    with pytest.raises(InvalidInputError, match="no file to compact"):
-        LatencyTable(DEVICE).compact()
-    table = LatencyTable.open(tmp_path / "t.jsonl", DEVICE)
-    (tmp_path / "t.jsonl").unlink()
-    with pytest.raises(InvalidInputError, match="cannot be added to"):
-        table.append_round(ADD, visit(0))
-
-
-def test_compacting_keeps_the_file_mode_and_follows_links(tmp_path: Path) -> None:
-    path, link = tmp_path / "t.jsonl", tmp_path / "link.jsonl"
-    LatencyTable.open(path, DEVICE)
-    path.chmod(0o640)
-    link.symlink_to(path)
-    LatencyTable.load(link).compact()
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert link.is_symlink()
-
-
 # --- shipped profiles -----------------------------------------------------------------------------
 
 
@@ -653,12 +337,13 @@ def test_every_shipped_profile_is_a_table_under_its_own_name() -> None:
 def test_a_profile_is_found_by_name_and_an_unknown_name_lists_those_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rows = [Measurement.from_rounds(CONV, [visit(0)])]
     (tmp_path / "costmodel").mkdir()
     monkeypatch.setattr(table_module, "__file__", str(tmp_path / "costmodel" / "table.py"))
     path = tmp_path / "costmodel" / "profiles" / "board" / "fake-float32-t2.jsonl"
-    LatencyTable(DEVICE, BASE_ROWS).save(path)
+    LatencyTable(DEVICE, rows).save(path)
     assert find_profile("board/fake-float32-t2") == path
-    assert LatencyTable.load("board/fake-float32-t2") == LatencyTable(DEVICE, BASE_ROWS)
+    assert LatencyTable.load("board/fake-float32-t2") == LatencyTable(DEVICE, rows)
     with pytest.raises(InvalidInputError, match="Shipped: board/fake-float32-t2"):
         LatencyTable.load("board/fake-int8")
     # In a checkout they lie beside the package.
