@@ -1,0 +1,79 @@
+"""Verbs that read a table: show, check, score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from costmodel.measurement import Measurement, Round
+from costmodel.op import Op, conv_op
+from costmodel.runners.fake import FakeRunner, law_ms
+from costmodel.table import LatencyTable
+
+Run = Callable[..., Any]  # the fixture's
+
+
+def conv(width: int = 64, into: int = 32) -> Op:
+    return conv_op(in_channels=into, out_channels=width, size=(14, 14), kernel=(3, 3))
+
+
+ADD = Op(kind="add", inputs=((1, 64, 14, 14),) * 2, outputs=((1, 64, 14, 14),))
+
+
+def row(op: Op, *times_ms: float) -> Measurement:
+    rounds = [Round(number=i, quiet_ms=t, median_ms=t) for i, t in enumerate(times_ms)]
+    return Measurement.from_rounds(op, rounds)
+
+
+def law_table(path: Path, ops: Sequence[Op], **device: object) -> Path:
+    """A table of the fake device without a flaw."""
+    identity = replace(FakeRunner().device, **device)  # type: ignore[arg-type]
+    LatencyTable(identity, [row(op, law_ms(op), law_ms(op)) for op in ops]).save(path)
+    return path
+
+
+def test_show(run: Run, table: Path) -> None:
+    found = run("show", table, "--json")
+    assert (found.code, found.json["rows"]) == (0, 34)
+    assert found.json["device"]["provenance"] == "measured"
+    assert "Rows by kind and path" in run("show", table).out
+    assert "| kind |" in run("show", table, "--markdown").out
+
+
+def test_show_draws_the_staircase(run: Run, table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = run("show", table, "--plot", tmp_path / "s.svg", "--json")
+    assert found.code == 0
+    assert found.json["rows"] == 34
+    assert "latency in ms" in (tmp_path / "s.svg").read_text(encoding="utf-8")
+
+
+def test_show_of_a_table_without_convolutions(run: Run, tmp_path: Path) -> None:
+    path = law_table(tmp_path / "adds.jsonl", [ADD])
+    assert run("show", path).code == 0
+    drawn = run("show", path, "--plot", tmp_path / "s.png", "--json")
+    assert (drawn.code, "has no convolution" in drawn.err) == (2, True)
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_check_of_a_good_and_a_bad_table(run: Run, table: Path, tmp_path: Path) -> None:
+    good = run("check", table, "--json")
+    assert (good.code, good.json["faults"]) == (0, 0)
+    noisy = tmp_path / "noisy.jsonl"
+    LatencyTable(FakeRunner().device, [row(conv(), 1.0, 1.5)]).save(noisy)
+    bad = run("check", noisy, "--json")
+    assert (bad.code, [item["problem"] for item in bad.json["findings"]]) == (1, ["noisy"])
+    assert "Noisy rows" in run("check", noisy).out
+
+
+def test_score(run: Run, table: Path) -> None:
+    found = run("score", table, "--held-out", 10, "--json")
+    assert found.code == 0
+    expected = {"rows", "held_out", "mape", "within_5", "within_10", "repeatability", "baselines"}
+    assert expected <= set(found.json)
+    assert found.json["held_out"] == 10
+    assert "the table's regression" in run("score", table, "--held-out", 10).out
