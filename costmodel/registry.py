@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
-from costmodel.errors import InvalidInputError, MissingDependencyError
+from costmodel.errors import CostModelError, InvalidInputError, MissingDependencyError
 from costmodel.protocols import Runner
 
 RUNNERS = "costmodel.runners"
@@ -24,19 +24,26 @@ def load_runner(name: str, options: Mapping[str, str | int | float | bool] | Non
         options: keyword arguments of the runner, e.g. ``{"threads": 2}``.
 
     Raises:
-        InvalidInputError: if no runner has this name or it does not take an option.
+        InvalidInputError: if no runner has this name, it cannot be imported, or it does not take
+            an option.
         MissingDependencyError: if the runner's package is not installed.
     """
     found: dict[str, EntryPoint] = {item.name: item for item in entry_points(group=RUNNERS)}
     if name not in found:
         message = f"There is no runner named {name!r}. Registered here: {', '.join(sorted(found))}."
         raise InvalidInputError(message)
-    make: Callable[..., Runner] = found[name].load()
     try:
-        return make(**dict(options or {}))
+        make: Callable[..., Runner] = found[name].load()
     except MissingDependencyError:
         raise
-    except TypeError as error:
+    except (ImportError, AttributeError) as error:
+        message = f"The runner {name!r} ({found[name].value}) cannot be imported: {error}."
+        raise InvalidInputError(message) from error
+    try:
+        return make(**dict(options or {}))
+    except CostModelError:
+        raise
+    except (TypeError, ValueError) as error:
         message = (
             f"The runner {name!r} does not take these options: {dict(options or {})} ({error})."
         )

@@ -1,0 +1,115 @@
+"""From the sum of kernels timed alone to the time of their network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from costmodel.calibration import MIN_NETWORKS, Calibration, fit_calibration
+from costmodel.device import Device
+from costmodel.measurement import Measurement
+from costmodel.op import Op, conv_op, model_op
+from costmodel.protocols import Prices, Unit
+from costmodel.runners.fake import law_ms
+from costmodel.table import LatencyTable
+
+CONVS = [
+    conv_op(in_channels=16, out_channels=width, size=(28, 28), kernel=(3, 3))
+    for width in range(16, 176, 16)
+]
+
+
+class LawCost:
+    """The fake device's own law."""
+
+    unit: Unit = "ms"
+    name = "law"
+
+    def price(self, ops: Sequence[Op]) -> Prices:
+        values = np.array([law_ms(op) for op in ops])
+        return Prices(values=values, low=values, high=values)
+
+
+def row(op: Op, latency_ms: float) -> Measurement:
+    return Measurement(op=op, latency_ms=latency_ms, median_ms=latency_ms, spread=0.0)
+
+
+def table_of(networks: Mapping[str, tuple[float, Sequence[Op]]]) -> LatencyTable:
+    """Kernels by their law, and networks that take a factor times the sum of their Ops."""
+    rows = [row(op, law_ms(op)) for op in CONVS]
+    for name, (factor, ops) in networks.items():
+        whole = factor * sum(law_ms(op) for op in ops)
+        rows.append(row(model_op(name, "0" * 16, tuple(ops)), whole))
+    return LatencyTable(Device(name="board", runtime="fake"), rows)
+
+
+def fit(*factors: float) -> Calibration | None:
+    """From one network of two kernels, one of them twice, per factor."""
+    networks = {
+        f"net{i}": (factor, (CONVS[i], CONVS[i + 1], CONVS[i])) for i, factor in enumerate(factors)
+    }
+    return fit_calibration(table_of(networks), LawCost())
+
+
+def test_a_common_factor_is_found() -> None:
+    found = fit(1.1, 1.1, 1.1)
+    assert found is not None
+    assert found.slope == pytest.approx(1.1)
+    assert found.networks == pytest.approx({"net0": 1.1, "net1": 1.1, "net2": 1.1})
+    assert found.interval_share == pytest.approx(0.0, abs=1e-12)
+    assert found.apply(20.0) == pytest.approx(22.0)
+
+
+def test_one_network_out_of_line_does_not_bend_the_rest() -> None:
+    found = fit(1.0, 1.02, 1.01, 3.0)
+    assert found is not None
+    assert found.slope == pytest.approx(1.015)
+    assert found.interval_share == pytest.approx(1.0 - 1.015 / 3.0)
+
+
+@pytest.mark.parametrize("count", range(MIN_NETWORKS))
+def test_too_few_networks_tell_nothing(count: int) -> None:
+    assert fit(*[1.1] * count) is None
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.69, 1.41, 5.0])
+def test_a_slope_that_cannot_be_leaves_the_sum_alone(factor: float) -> None:
+    assert fit(factor, factor, factor) is None
+
+
+def test_networks_with_kernels_that_the_table_lacks_do_not_count() -> None:
+    other = conv_op(in_channels=48, out_channels=48, size=(28, 28), kernel=(3, 3))
+    networks = {f"net{i}": (1.1, CONVS[i : i + 2]) for i in range(2)}
+    half_known = networks | {"odd": (1.3, [CONVS[0], other])}
+    assert fit_calibration(table_of(half_known), LawCost()) is None
+    nearly_known = networks | {"long": (1.1, [CONVS[0]] * 99 + [other])}
+    found = fit_calibration(table_of(nearly_known), LawCost())
+    assert found is not None
+    assert set(found.networks) == {"net0", "net1", "long"}
+
+
+def test_networks_that_failed_do_not_count() -> None:
+    table = table_of({f"net{i}": (1.1, CONVS[i : i + 2]) for i in range(2)})
+    failed = model_op("failed", "0" * 16, tuple(CONVS[:2]))
+    table.append(Measurement(op=failed, latency_ms=math.nan, median_ms=math.nan, status="crashed"))
+    assert fit_calibration(table, LawCost()) is None
+
+
+def test_networks_of_kernels_without_a_price_do_not_count() -> None:
+    class NoCost(LawCost):
+        def price(self, ops: Sequence[Op]) -> Prices:
+            values = np.full(len(ops), math.nan)
+            return Prices(values=values, low=values, high=values)
+
+    table = table_of({f"net{i}": (1.1, CONVS[i : i + 2]) for i in range(4)})
+    assert fit_calibration(table, NoCost()) is None
+
+
+def test_the_calibration_is_described_with_its_networks_and_doubt() -> None:
+    found = Calibration(slope=1.042, networks={"a": 1.0, "b": 1.1}, interval_share=0.03)
+    assert found.describe() == (
+        "sum of kernels x 1.042, from 2 networks timed on this device (nine of ten within 3.0%)"
+    )
