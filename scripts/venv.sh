@@ -1,27 +1,48 @@
+# shellcheck shell=bash
 # Sourced by scripts/demo and scripts/test: one .venv, installed from the constraints file.
 
-# Prints the newest usable Python, or says what is missing.
+# Whether $1 is a Python that can make a virtual environment with pip in it.
+# Debian's python3 has venv but not ensurepip until python3-venv is installed.
+usable_python() {
+  command -v "$1" >/dev/null 2>&1 &&
+    "$1" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+# Prints the Python to use, or says what is missing. The interpreters that constraints.txt was
+# made for come first; a python3 that is newer may lack wheels of some package.
 find_python() {
   local name
-  for name in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
-    if [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 &&
-      "$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  if [ -n "${PYTHON:-}" ]; then
+    if usable_python "$PYTHON"; then
+      command -v "$PYTHON"
+      return
+    fi
+    echo "PYTHON=$PYTHON is not a Python >= 3.11 with the venv and ensurepip modules." >&2
+    return 1
+  fi
+  for name in python3.13 python3.12 python3.11 python3 python; do
+    if usable_python "$name"; then
       command -v "$name"
       return
     fi
   done
-  echo "No Python >= 3.11 with the venv module was found. Install one, or name it: PYTHON=/path/to/python $0" >&2
+  echo "No Python >= 3.11 with the venv and ensurepip modules was found (on Debian and Ubuntu:" \
+    "apt install python3-venv). Install one, or name it: PYTHON=/path/to/python $0" >&2
   return 1
 }
 
 # make_venv EXTRA...: makes .venv with this package and these extras, if it has not got them yet.
+# What a stopped run has left half made is made whole.
 make_venv() {
   local python extras stamp wanted
   extras=$(IFS=,; echo "$*")
   stamp=.venv/.installed-$(echo "$extras" | tr ',' '-')
-  if [ ! -x .venv/bin/python ]; then
+  if ! .venv/bin/python -c '' 2>/dev/null; then
     python=$(find_python)
-    "$python" -m venv .venv
+    echo "Making .venv with $("$python" --version) ..." >&2
+    "$python" -m venv --clear .venv
+  elif ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    .venv/bin/python -m ensurepip --upgrade >/dev/null  # stopped halfway, or made without pip
   fi
   wanted=$(cat pyproject.toml constraints.txt | cksum)
   if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
