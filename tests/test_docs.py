@@ -1,0 +1,161 @@
+"""What the pages promise: code that runs, commands that parse, links that lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from costmodel.cli import app
+from costmodel.registry import runner_names
+from costmodel.table import LatencyTable
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted(
+    path
+    for folder in (ROOT, ROOT / "docs", ROOT / "profiles")
+    for path in folder.glob("**/*.md")
+    if not any(part.startswith(".") or part == "build" for part in path.relative_to(ROOT).parts)
+)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ROWS = 40
+
+
+def command_lines(text: str) -> list[str]:
+    """Lines of indented or fenced code that run the command line."""
+    return [line.strip() for line in text.splitlines() if re.match(r"\s*costmodel ", line)]
+
+
+COMMANDS: Any = typer.main.get_command(app)
+
+
+def parse(line: str) -> Any:
+    """The verb's values of a command line, which is parsed but not run."""
+    _, verb, *arguments = shlex.split(line, comments=True)
+    root = COMMANDS.make_context("costmodel", [verb, *arguments], resilient_parsing=True)
+    command = COMMANDS.get_command(root, verb)
+    assert command is not None, f"there is no verb {verb}"
+    return command.make_context(verb, arguments, parent=root).params
+
+
+@cache
+def help_text(*verb: str) -> str:
+    command = [sys.executable, "-m", "costmodel", *verb, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def examples(text: str) -> list[str]:
+    return command_lines(text.partition("Examples:")[2])
+
+
+VERBS = tuple(COMMANDS.commands)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the table that the README's code reads, measured here and now."""
+    folder = tmp_path_factory.mktemp("readme")
+    command = [sys.executable, "-m", "costmodel", "profile", "--samples", str(ROWS)]
+    command += ["--budget", "20s", "--out", "cpu.jsonl"]
+    # Locks of its own: another test may hold the device's, and no number is judged here.
+    environment = os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_readme_can_be_followed_in_python(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    blocks = PYTHON.findall(README)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [channels for channels, _ in printed] == ["60", "61", "64"]
+    assert all(0 < float(price_ms) < 1e3 for _, price_ms in printed)
+
+
+def test_the_readmes_expressions_have_values(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    spans = [span for span in CODE.findall(FENCED.sub("", README)) if "cpu.jsonl" in span]
+    values = [eval(span, {"LatencyTable": LatencyTable}) for span in spans]
+    assert [len(value) for value in values] == [len(LatencyTable.load("cpu.jsonl"))] * len(spans)
+    assert len(values) == 1
+
+
+@pytest.mark.parametrize("line", sorted(set(command_lines(README))))
+def test_the_readmes_commands_parse(line: str) -> None:
+    parse(line)
+    verb = shlex.split(line)[1]
+    for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", line.partition("#")[0]):
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", help_text(verb)), option
+
+
+def test_the_readme_shows_every_verb_that_measures_or_prices() -> None:
+    shown = {shlex.split(line)[1] for line in command_lines(README)}
+    assert {"profile", "show", "check", "score", "predict", "compare"} <= shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_every_verb_parse(verb: str) -> None:
+    lines = examples(help_text(verb))
+    assert lines != []
+    for line in lines:
+        assert line.startswith(f"costmodel {verb}")
+        parse(line)
+
+
+def test_the_examples_of_the_command_line_parse() -> None:
+    lines = examples(help_text())
+    assert len(lines) > 1
+    for line in lines:
+        parse(line)
+
+
+def test_a_wrong_option_does_not_parse() -> None:
+    with pytest.raises(Exception, match="--loud"):
+        parse("costmodel show t.jsonl --loud")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    targets = [target.partition("#")[0] for target in LINK.findall(text) if "://" not in target]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+def test_the_readmes_scripts_exist_and_can_be_run() -> None:
+    scripts = set(re.findall(r"(?m)^    (scripts/\w+)", README))
+    assert scripts == {"scripts/demo", "scripts/test"}
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+
+
+def test_the_readmes_extras_are_declared() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = set(re.findall(r"pip install '\.\[([\w,-]+)\]'", README))
+    assert extras == {"report", "keras"}
+    assert all(re.search(rf"(?m)^{extra} = \[", text) for extra in extras)
+
+
+def test_runners_named_in_help_are_registered() -> None:
+    named = re.findall(r"--runner (\w+)", "\n".join(examples(help_text("profile"))))
+    assert named != []
+    assert set(named) <= set(runner_names())
