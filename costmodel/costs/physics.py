@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 MIN_ROWS = 6
 #: Rows that the family's law counts for in a path's own: paths of one family run the same loops.
 _PRIOR_ROWS = 10.0
+#: Paths unlike their family: matrix times vector, bound by reading weights, and depthwise.
+_STRANGERS = ("/vector", "/depthwise")
 #: Least latency a law may answer, in ms: nothing runs in no time.
 _FLOOR_MS = 1e-5
 
@@ -109,7 +111,8 @@ def fit_physics(
         family = families[path.partition("/")[0]]
         by_path[path] = family
         if len(rows) >= MIN_ROWS and "/" in path:
-            by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows], family)
+            prior = None if path.endswith(_STRANGERS) else family
+            by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows], prior)
     by_kind = {
         kind: _law(*(part[kind_of == kind] for part in (terms, latency_ms, weights)))
         for kind in sorted(set(kinds))

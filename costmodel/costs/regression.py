@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
 from costmodel.costs.physics import Physics, base_of, fit_physics, make_up
-from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, search_hyper
+from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, groups_of, search_hyper
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
@@ -24,7 +24,7 @@ from costmodel.table import LatencyTable
 Floats = NDArray[np.float64]
 
 #: Version of the cached hyper-parameters; raised when features or laws change.
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 #: Coverage of every interval.
 COVERAGE = 0.9
 _FOLDS = 5
@@ -132,12 +132,11 @@ class Regression:
         physics = self._fit_physics(everything)
         base, features = self._view(physics, self._table, everything, self._paths)
         residual = np.log(self._latency / base)
-        names = np.asarray(self._paths)
-        hypers = {}
-        for path in sorted(set(self._paths)):
-            rows = np.flatnonzero(names == path)
-            if len(rows) >= MIN_ROWS:
-                hypers[path] = search_hyper(features[rows], residual[rows], self._noise[rows])
+        hypers = {
+            name: search_hyper(features[rows], residual[rows], self._noise[rows])
+            for name, rows in groups_of(self._paths).items()
+            if len(rows) >= MIN_ROWS
+        }
         self.fitted = Fitted(rows=digest, hypers=hypers)
         if len(everything) < 2 * _FOLDS:
             return self.fitted
@@ -156,7 +155,7 @@ class Regression:
             mean, deviation = residual.predict(features, paths)
             error = np.abs(np.log(self._latency[test] / base) - mean)
             scores[test] = np.where(np.isfinite(error), error, np.inf) / deviation
-        return float(np.clip(np.quantile(scores, COVERAGE), 0.5, 10.0))
+        return float(np.clip(np.quantile(scores, COVERAGE, method="higher"), 0.5, 10.0))
 
     def _find_hulls(self) -> dict[str, tuple[Floats, Floats]]:
         """Range of the main features per path."""

@@ -1,8 +1,9 @@
 """Residual: what physics leaves, learned on the logarithm of measured over base latency.
 
-Two regressors that fail differently are averaged: a Gaussian process per execution path (Rasmussen
-and Williams 2006; smooth, returns to the base far from the data) and one forest of extremely
-randomised trees over all paths (Geurts et al. 2006; follows staircases).
+Two Gaussian processes (Rasmussen and Williams 2006) see each kernel and are averaged: one of its
+execution path, which knows the path's quirks, and one of its family, which has more rows. Far from
+the data both return to 0, that is to physics. A forest instead of, or beside, them was worse on
+held-out rows (``docs/decisions/regression.md``).
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 Floats = NDArray[np.float64]
 
-#: Fewest rows of a path for a process of its own.
+#: Variance of the log residual of Ops that only a law prices.
+LAW_VARIANCE = 0.04
+#: Fewest rows of a path or family for a process of its own.
 MIN_ROWS = 10
 #: Most rows of a path that hyper-parameters are searched on; the process itself uses all rows.
 _SEARCH_ROWS = 250
-_TREES = 100
 _ROOT3 = 3.0**0.5
 #: Rows predicted at once, so that their kernel matrix stays in the caches.
 _CHUNK = 1024
@@ -141,64 +142,62 @@ def search_hyper(features: Floats, residual: Floats, noise: Floats) -> Hyper:
     )
 
 
+def family_of(path: str) -> str:
+    """Paths that run the same loops; everything that is no convolution is one family.
+
+    >>> family_of("conv@nchw16c/stem"), family_of("relu")
+    ('family conv@nchw16c', 'family other')
+    """
+    head, _, tail = path.partition("/")
+    return f"family {head}" if tail else "family other"
+
+
 class Residual:
-    """Both regressors, fitted.
+    """The processes of all paths and families, fitted.
 
     Args:
-        hypers: hyper-parameters per path; paths without have no process.
+        hypers: hyper-parameters per path and family; those without have no process.
     """
 
     def __init__(self, hypers: Mapping[str, Hyper]) -> None:
         self._hypers = dict(hypers)
         self._processes: dict[str, Process] = {}
-        self._forest: ExtraTreesRegressor | None = None
-        self._codes: dict[str, int] = {}
 
     def fit(
         self, features: Floats, residual: Floats, noise: Floats, paths: Sequence[str]
     ) -> Residual:
         """Condition on rows; ``noise`` is the known variance of each row's log latency."""
-        names = np.asarray(paths)
-        for path, hyper in self._hypers.items():
-            rows = np.flatnonzero(names == path)
-            if len(rows) >= MIN_ROWS:
+        for name, rows in groups_of(paths).items():
+            hyper = self._hypers.get(name)
+            if hyper is not None and len(rows) >= MIN_ROWS:
                 mean, scale = standardisation(features[rows])
                 process = Process(hyper=hyper, mean=mean, scale=scale)
                 process.fit(features[rows], residual[rows], noise[rows])
-                self._processes[path] = process
-        self._codes = {path: code for code, path in enumerate(sorted(set(paths)))}
-        self._forest = ExtraTreesRegressor(
-            _TREES, max_features=0.5, min_samples_leaf=2, random_state=0, n_jobs=1
-        )
-        weight = 1.0 / (noise + 4e-4)
-        self._forest.fit(self._with_path(features, paths), residual, sample_weight=weight)
+                self._processes[name] = process
         return self
 
     def predict(self, features: Floats, paths: Sequence[str]) -> tuple[Floats, Floats]:
         """Mean log residual and its standard deviation before calibration, per row."""
-        assert self._forest is not None
-        trees = self._forest.predict(self._with_path(features, paths))
-        mean = trees.copy()
-        # Without a process of its own a path is judged by the spread of all residuals.
-        variance = np.full(len(trees), 0.04)
-        groups: dict[str, list[int]] = {}
-        for index, path in enumerate(paths):
-            groups.setdefault(path, []).append(index)
-        for path, rows in groups.items():
-            process = self._processes.get(path)
+        total, variance, votes = (np.zeros(len(paths)) for _ in range(3))
+        for name, rows in groups_of(paths).items():
+            process = self._processes.get(name)
             if process is None:
-                mean[rows] *= 0.5
                 continue
-            smooth, spread = process.predict(features[rows])
-            # Where the process no longer knows anything the forest is guessing too: follow physics.
-            known = 1.0 - np.minimum(1.0, spread / (process.hyper.amplitude + process.hyper.noise))
-            trust = 0.5 * np.sqrt(known)
-            mean[rows] = (1.0 - trust) * smooth + trust * trees[rows]
-            variance[rows] = spread
-        return mean, np.sqrt(variance)
+            mean, spread = process.predict(features[rows])
+            total[rows] += mean
+            variance[rows] += spread
+            votes[rows] += 1.0
+        known = np.maximum(votes, 1.0)
+        # Where there is no process at all the law stands alone.
+        return total / known, np.sqrt(np.where(votes > 0, variance / known, LAW_VARIANCE))
 
-    def _with_path(self, features: Floats, paths: Sequence[str]) -> Floats:
-        """Features with one column per path, so that the forest can keep paths apart."""
-        codes = np.array([self._codes.get(path, -1) for path in paths])
-        columns = codes[:, None] == np.arange(len(self._codes))[None, :]
-        return np.hstack([features, columns])
+
+def groups_of(paths: Sequence[str]) -> dict[str, NDArray[np.int_]]:
+    """Row numbers of each path and of each family."""
+    groups: dict[str, list[int]] = {}
+    for index, path in enumerate(paths):
+        groups.setdefault(path, []).append(index)
+    families: dict[str, list[int]] = {}
+    for path, rows in groups.items():
+        families.setdefault(family_of(path), []).extend(rows)
+    return {name: np.array(rows) for name, rows in (groups | families).items()}

@@ -1,0 +1,273 @@
+"""Figure g: a fresh clone with no .venv runs `scripts/demo` and, with --test, `scripts/test`.
+
+    python scripts/bench/fresh_clone.py [--test]
+
+The committed state is cloned into a temporary folder beside a link to the shared folder, where the
+real networks are. The clone is removed when all went well, and kept for a look when it did not.
+`--command` runs another command instead, to try this script; then nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ledger
+import place
+
+DEMO_MINUTES, TEST_MINUTES, NETWORKS = 12.0, 10.0, 6
+#: A command that takes this many times its target is stopped.
+PATIENCE = 3.0
+#: Lines of a command's output that are kept in the results.
+KEPT_LINES = 60
+
+_TITLE = "Predicted against measured, in ms"
+_NUMBER = r"[\d.]+"
+_ROW = re.compile(
+    rf"^\s*(?P<network>\S+)\s+(?P<predicted_ms>{_NUMBER})\s+(?:{_NUMBER} to {_NUMBER}|-)"
+    rf"\s+(?P<measured_ms>{_NUMBER})\s+{_NUMBER}\s+(?P<error>[+-]{_NUMBER}) %"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a command in the clone ended.
+
+    Attributes:
+        command: what ran.
+        code: exit status; None when it was stopped for taking too long.
+        minutes: wall time.
+        lines: what it wrote, stdout and stderr as they came.
+    """
+
+    command: str
+    code: int | None
+    minutes: float
+    lines: tuple[str, ...]
+
+    @property
+    def detail(self) -> dict[str, object]:
+        """For the results: the end of the output is what tells."""
+        return {
+            "command": self.command,
+            "exit": self.code,
+            "minutes": round(self.minutes, 2),
+            "output": list(self.lines[-KEPT_LINES:]),
+        }
+
+
+def compared(lines: Sequence[str]) -> list[dict[str, object]]:
+    """Networks with both numbers in the last table of predicted against measured."""
+    starts = [index for index, line in enumerate(lines) if line.strip() == _TITLE]
+    found = [_ROW.match(line) for line in lines[starts[-1] :]] if starts else []
+    return [
+        {
+            "network": row["network"],
+            "predicted_ms": float(row["predicted_ms"]),
+            "measured_ms": float(row["measured_ms"]),
+            "error": round(float(row["error"]) / 100.0, 4),
+        }
+        for row in found
+        if row is not None
+    ]
+
+
+def bare_environment() -> dict[str, str]:
+    """This process's environment without what leads to an environment of Python already made."""
+    active = os.environ.get("VIRTUAL_ENV")
+    made = {str(Path(folder) / "bin") for folder in (active, place.ROOT / ".venv") if folder}
+    path = [item for item in os.environ.get("PATH", "").split(os.pathsep) if item not in made]
+    left_out = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "BUDGET")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return kept | {"PATH": os.pathsep.join(path)}
+
+
+def make_clone(folder: Path, shared: Path) -> Path:
+    """A clone of the commit that is checked out, beside a link to the shared folder."""
+    clone = folder / "checkout"
+    source = str(place.ROOT)
+    subprocess.run(["git", "clone", "--quiet", "--local", source, str(clone)], check=True)
+    # Also where HEAD is detached, which a clone would not follow.
+    head = subprocess.run(
+        ["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    subprocess.run(["git", "-C", str(clone), "checkout", "--quiet", "--detach", head], check=True)
+    if shared.is_dir():
+        (folder / "shared").symlink_to(shared.resolve(), target_is_directory=True)
+    return clone
+
+
+def run(command: str, clone: Path, minutes: float, environment: Mapping[str, str]) -> Ended:
+    """Run a command in the clone, showing what it writes; stop it after ``minutes``."""
+    begin = time.perf_counter()
+    lines: list[str] = []
+    stopped = threading.Event()
+    with subprocess.Popen(
+        shlex.split(command),
+        cwd=clone,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # so that its workers can be stopped with it
+    ) as process:
+
+        def stop() -> None:
+            stopped.set()
+            os.killpg(process.pid, signal.SIGKILL)
+
+        timer = threading.Timer(minutes * 60.0, stop)
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                lines.append(line.rstrip("\n"))
+                print(line, end="", flush=True)
+            code = process.wait()
+        except BaseException:
+            stop()
+            raise
+        finally:
+            timer.cancel()
+    took = (time.perf_counter() - begin) / 60.0
+    code_or_none = None if stopped.is_set() else code
+    return Ended(command=command, code=code_or_none, minutes=took, lines=tuple(lines))
+
+
+def demo_figures(ended: Ended) -> list[ledger.Figure]:
+    """Lines of the ledger for the demonstration."""
+    networks = len(compared(ended.lines))
+    return [
+        ledger.figure(
+            id="g-demo-networks",
+            what="networks predicted and measured at the end of scripts/demo, from a fresh clone",
+            target=f">= {NETWORKS}",
+            reached=networks,
+            unit="networks",
+            passed=networks >= NETWORKS and ended.code == 0,
+            reason="" if ended.code == 0 else _how(ended),
+        ),
+        _time_figure("g-demo-time", ended, DEMO_MINUTES),
+    ]
+
+
+def test_figures(ended: Ended | None) -> list[ledger.Figure]:
+    """Lines of the ledger for the checks."""
+    if ended is None:
+        return [
+            ledger.figure(
+                id="g-test",
+                what="scripts/test from a fresh clone",
+                target="exit status 0",
+                reached=None,
+                unit="",
+                passed=None,
+                reason="run without --test",
+            )
+        ]
+    return [
+        ledger.figure(
+            id="g-test",
+            what="exit status of scripts/test, from a fresh clone",
+            target="0",
+            reached=ended.code,
+            unit="",
+            passed=ended.code == 0,
+            reason="" if ended.code == 0 else _how(ended),
+        ),
+        _time_figure("g-test-time", ended, TEST_MINUTES),
+    ]
+
+
+def _time_figure(key: str, ended: Ended, target: float) -> ledger.Figure:
+    return ledger.figure(
+        id=key,
+        what=f"wall time of {ended.command}, installation included",
+        target=f"<= {target:g}",
+        reached=ended.minutes,
+        unit="minutes",
+        passed=ended.minutes <= target and ended.code == 0,
+        reason="" if ended.code == 0 else _how(ended),
+    )
+
+
+def _how(ended: Ended) -> str:
+    if ended.code is None:
+        return f"{ended.command} was stopped after {ended.minutes:.1f} minutes"
+    return f"{ended.command} ended with exit status {ended.code}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--test", action="store_true", help="also run scripts/test")
+    parser.add_argument("--keep", action="store_true", help="keep the clone in any case")
+    parser.add_argument("--command", help="run this in the clone instead, and write no results")
+    parser.add_argument(
+        "--shared",
+        type=Path,
+        default=place.MODELS.parent,
+        help="the folder to lie beside the clone, with models/*.onnx (default: this checkout's)",
+    )
+    options = parser.parse_args()
+    started = time.perf_counter()
+    folder = Path(tempfile.mkdtemp(prefix="costmodel-clone-"))
+    passed = False
+    try:
+        clone = make_clone(folder, options.shared)
+        environment = bare_environment()
+        if options.command is not None:
+            ended = run(options.command, clone, PATIENCE * DEMO_MINUTES, environment)
+            print(f"exit status {ended.code} after {ended.minutes:.2f} minutes")
+            passed = ended.code == 0
+            return 0 if passed else 1
+        demo = run("scripts/demo", clone, PATIENCE * DEMO_MINUTES, environment)
+        test = None
+        if options.test:
+            # The checks start from nothing too, or the demonstration would have installed for them.
+            shutil.rmtree(clone / ".venv", ignore_errors=True)
+            test = run("scripts/test", clone, PATIENCE * TEST_MINUTES, environment)
+        passed = write(started, demo, test)
+        return 0 if passed else 1
+    finally:
+        if passed and not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"The clone is kept in {folder}", file=sys.stderr)
+
+
+def write(started: float, demo: Ended, test: Ended | None) -> bool:
+    """Write the results; whether every figure that was taken passed."""
+    networks = compared(demo.lines)
+    figures = demo_figures(demo) + test_figures(test)
+    lines = ["| network | predicted ms | measured ms | error |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['network']} | {row['predicted_ms']} | {row['measured_ms']} | {row['error']:+.1%} |"
+        for row in networks
+    ]
+    detail: dict[str, object] = {"networks": networks, "demo": demo.detail}
+    if test is not None:
+        detail["test"] = test.detail
+    path = ledger.write(
+        "fresh_clone", figures=figures, started=started, detail=detail, notes=["\n".join(lines)]
+    )
+    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+    return all(item["passed"] is not False for item in figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
