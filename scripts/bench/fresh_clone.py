@@ -10,6 +10,7 @@ real networks are. The clone is removed when all went well, and kept for a look 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -30,8 +31,6 @@ import place
 DEMO_MINUTES, TEST_MINUTES, NETWORKS = 12.0, 10.0, 6
 #: A command that takes this many times its target is stopped.
 PATIENCE = 3.0
-#: Lines of a command's output that are kept in the results.
-KEPT_LINES = 60
 
 _TITLE = "Predicted against measured, in ms"
 _NUMBER = r"[\d.]+"
@@ -59,12 +58,13 @@ class Ended:
 
     @property
     def detail(self) -> dict[str, object]:
-        """For the results: the end of the output is what tells."""
+        """For the results, with the line in which a command sums up what it did."""
+        last = next((line for line in reversed(self.lines) if line.strip()), "")
         return {
             "command": self.command,
             "exit": self.code,
             "minutes": round(self.minutes, 2),
-            "output": list(self.lines[-KEPT_LINES:]),
+            "last_line": last,
         }
 
 
@@ -94,15 +94,19 @@ def bare_environment() -> dict[str, str]:
     return kept | {"PATH": os.pathsep.join(path)}
 
 
+def commit_of(folder: Path) -> str:
+    """Commit that is checked out in a folder."""
+    command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def make_clone(folder: Path, shared: Path) -> Path:
     """A clone of the commit that is checked out, beside a link to the shared folder."""
     clone = folder / "checkout"
     source = str(place.ROOT)
     subprocess.run(["git", "clone", "--quiet", "--local", source, str(clone)], check=True)
-    # Also where HEAD is detached, which a clone would not follow.
-    head = subprocess.run(
-        ["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    # By its name, because a clone does not follow where HEAD is detached.
+    head = commit_of(place.ROOT)
     subprocess.run(["git", "-C", str(clone), "checkout", "--quiet", "--detach", head], check=True)
     if shared.is_dir():
         (folder / "shared").symlink_to(shared.resolve(), target_is_directory=True)
@@ -128,13 +132,14 @@ def run(command: str, clone: Path, minutes: float, environment: Mapping[str, str
 
         def stop() -> None:
             stopped.set()
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
         timer = threading.Timer(minutes * 60.0, stop)
         timer.start()
         try:
             for line in process.stdout or ():
-                lines.append(line.rstrip("\n"))
+                lines.append(line.rstrip("\n").replace(str(clone), "."))
                 print(line, end="", flush=True)
             code = process.wait()
         except BaseException:
@@ -164,7 +169,7 @@ def demo_figures(ended: Ended) -> list[ledger.Figure]:
     ]
 
 
-def test_figures(ended: Ended | None) -> list[ledger.Figure]:
+def check_figures(ended: Ended | None) -> list[ledger.Figure]:
     """Lines of the ledger for the checks."""
     if ended is None:
         return [
@@ -241,7 +246,7 @@ def main() -> int:
             # The checks start from nothing too, or the demonstration would have installed for them.
             shutil.rmtree(clone / ".venv", ignore_errors=True)
             test = run("scripts/test", clone, PATIENCE * TEST_MINUTES, environment)
-        passed = write(started, demo, test)
+        passed = write(started, commit_of(clone), demo, test)
         return 0 if passed else 1
     finally:
         if passed and not options.keep:
@@ -250,16 +255,17 @@ def main() -> int:
             print(f"The clone is kept in {folder}", file=sys.stderr)
 
 
-def write(started: float, demo: Ended, test: Ended | None) -> bool:
+def write(started: float, commit: str, demo: Ended, test: Ended | None) -> bool:
     """Write the results; whether every figure that was taken passed."""
     networks = compared(demo.lines)
-    figures = demo_figures(demo) + test_figures(test)
+    figures = demo_figures(demo) + check_figures(test)
     lines = ["| network | predicted ms | measured ms | error |", "|---|---|---|---|"]
     lines += [
         f"| {row['network']} | {row['predicted_ms']} | {row['measured_ms']} | {row['error']:+.1%} |"
         for row in networks
     ]
-    detail: dict[str, object] = {"networks": networks, "demo": demo.detail}
+    # What was cloned, whatever this checkout has become since.
+    detail: dict[str, object] = {"commit": commit, "networks": networks, "demo": demo.detail}
     if test is not None:
         detail["test"] = test.detail
     path = ledger.write(
