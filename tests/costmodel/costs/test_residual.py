@@ -1,4 +1,4 @@
-"""What physics leaves: a process per path and a forest over all."""
+"""What physics leaves, learned per path."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def fitted(paths: list[str], hypers: dict[str, Hyper]) -> tuple[Residual, np.nda
     return found, features, residual
 
 
-def test_both_regressors_together_follow_the_data() -> None:
+def test_the_residual_follows_the_data() -> None:
     hyper = Hyper(amplitude=0.3, noise=1e-4, relevances=(1.0, 1.0, 0.1, 0.1))
     found, features, residual = fitted(["a"] * 200, {"a": hyper})
     mean, deviation = found.predict(features, ["a"] * 200)
@@ -101,7 +101,7 @@ def test_both_regressors_together_follow_the_data() -> None:
     assert (deviation > 0).all()
 
 
-def test_a_path_without_a_process_follows_the_forest_half_way() -> None:
+def test_a_path_of_few_rows_stays_near_physics() -> None:
     few = MIN_ROWS - 1
     hyper = Hyper(amplitude=0.3, noise=1e-4, relevances=(1.0,) * 4)
     found, features, residual = fitted(["a"] * 100 + ["b"] * few, {"a": hyper, "b": hyper})
