@@ -19,7 +19,7 @@ from costmodel.protocols import CostModel
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 
-PLAN = Plan(rounds=10, min_rounds=6, visit_ms=100.0, budget_ms=180e3)
+PLAN = Plan(rounds=10, min_rounds=6, visit_ms=100.0, budget_ms=150e3)
 
 
 def figures_of(name: str, threads: int, found: Sequence[Comparison]) -> list[ledger.Figure]:

@@ -23,8 +23,8 @@ from costmodel.op import CONV_KINDS
 from costmodel.profiler import Job, Plan, profile
 from costmodel.table import LatencyTable
 
-ROWS = 80
-PLAN = Plan(rounds=12, min_rounds=8, settled=0.0, budget_ms=110e3)
+ROWS = 60
+PLAN = Plan(rounds=12, min_rounds=8, settled=0.0, budget_ms=70e3)
 _PHASE_S = 5.0
 _BUSY = "import os\nos.sched_setaffinity(0, {%d})\nwhile True: pass"
 

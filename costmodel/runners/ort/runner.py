@@ -143,7 +143,12 @@ class OrtRunner:
         session = make_session(rebuilt.model, options)
         kernels = 2 * replicas - 1 if op.kind in RELABEL else replicas
         return SessionWorkload(
-            session, rebuilt.feed, replicas=kernels, overhead_ms=overhead_ms, keep=values
+            session,
+            rebuilt.feed,
+            replicas=kernels,
+            overhead_ms=overhead_ms,
+            keep=values,
+            threads=self._threads,
         )
 
     def load_model(self, model: Path, sizes: Mapping[str, int]) -> SessionWorkload:
@@ -155,7 +160,7 @@ class OrtRunner:
         source = bound_model(model, sizes).SerializeToString()
         try:
             session = make_session(source, session_options(self._threads, optimise=True))
-            workload = SessionWorkload(session, random_feed(session))
+            workload = SessionWorkload(session, random_feed(session), threads=self._threads)
             workload.block(0.0)
         except Exception as error:
             if not is_from_runtime(error):
