@@ -114,7 +114,7 @@ class Graph:
         source = node.reads[0]
         before = self.producer.get(source)
         if node.out in self.returned:
-            if before is None or self.uses(source) != 1:
+            if before is None or self.uses(source) != 1 or self.uses(node.out) != 1:
                 return False
             self.remove(node)
             before.covers += node.covers

@@ -80,19 +80,25 @@ def _sum(graph: Graph, conv: Node, add: Node) -> None:
 
 
 def _fuse_conv(graph: Graph, node: Node, later: Node) -> None:
-    settings = dict(later.op.attributes)
-    values: tuple[Attribute, ...] = ()
-    if later.op_type == "Clip":
-        bounds = _bounds(later.op)
-        if bounds is None:
-            return
-        values = bounds
-    elif later.op_type in {"LeakyRelu", "HardSigmoid"}:
-        names = ("alpha", "beta") if later.op_type == "HardSigmoid" else ("alpha",)
-        values = tuple(settings[name] for name in names)
-    more = (("activation_params", values),) if values else ()
-    _take(graph, node, later, more)
+    if later.op_type == "Clip" and _bounds(later.op) is None:
+        return
+    _take(graph, node, later, activation_settings(later))
     node.op_type = "FusedConv"
+
+
+def activation_settings(node: Node) -> tuple[tuple[str, Attribute], ...]:
+    """What a convolution that takes in this activation is given with it."""
+    if node.op_type == "Clip":
+        return (("activation_params", _bounds(node.op) or ()),)
+    names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta")}.get(node.op_type)
+    if names is None:
+        return ()
+    settings = dict(node.op.attributes)
+    return (("activation_params", tuple(_number(settings[name]) for name in names)),)
+
+
+def _number(value: Attribute) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _fuse_gemm(graph: Graph, node: Node, later: Node) -> None:
@@ -100,10 +106,10 @@ def _fuse_gemm(graph: Graph, node: Node, later: Node) -> None:
     node.op_type = "FusedGemm"
 
 
-def _take(graph: Graph, node: Node, later: Node, more: tuple[tuple[str, object], ...]) -> None:
+def _take(graph: Graph, node: Node, later: Node, more: tuple[tuple[str, Attribute], ...]) -> None:
     name = later.op_type.lower()
-    pairs: list[tuple[str, object]] = sorted((*node.op.attributes, *more))
-    node.op = replace(node.op, epilogue=(*node.op.epilogue, name), attributes=tuple(pairs))  # type: ignore[arg-type]
+    settings = tuple(sorted((*node.op.attributes, *more)))
+    node.op = replace(node.op, epilogue=(*node.op.epilogue, name), attributes=settings)
     node.domain = "com.microsoft"
     graph.absorb(node, later)
 
@@ -113,7 +119,7 @@ def _bounds(op: Op) -> tuple[float, float] | None:
     if len(op.inputs) != 1:
         return None
     settings = dict(op.attributes)
-    low, high = float(settings.get("min", -_LIMIT)), float(settings.get("max", _LIMIT))  # type: ignore[arg-type]
+    low, high = _number(settings.get("min", -_LIMIT)), _number(settings.get("max", _LIMIT))
     values = list(op.constants)
     slots = op.operands[1:] if op.operands else "c" * len(values)
     for index, slot in enumerate(slots[:2]):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from costmodel.fusion.graph import Graph, Node
+from costmodel.fusion.ort_activation import activation_settings
 from costmodel.fusion.ort_fold import channel_sizes, reshape_op
 from costmodel.fusion.ort_layout import (
     NCHWC,
@@ -223,7 +224,9 @@ def _activation(layout: Layout, node: Node) -> None:
     if node.op_type not in _FUSED or not idle or source.starting_uses != 1:
         layout.join(node)
         return
-    conv.op = replace(conv.op, epilogue=(*conv.op.epilogue, node.op_type.lower()))
+    epilogue = (*conv.op.epilogue, node.op_type.lower())
+    settings = activation_settings(node)
+    conv.op = replace(conv.op, epilogue=epilogue, attributes=(*conv.op.attributes, *settings))
     source.uses -= 1
     layout.merge(node, source)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
 
@@ -22,14 +22,23 @@ def fold(graph: Graph) -> None:
     """Apply every rule until none applies."""
     for node in list(graph.nodes.values()):
         _expand(graph, node)
+    # Weights that nodes make (the only ones known to be equal) are constants to the runtime from
+    # its second round on: sharing comes before folding there, after it everywhere else.
+    if any("weights" in node.marks for node in graph.nodes.values()):
+        _share_equal(graph)
     changed = True
     while changed:
-        changed = _share_equal(graph)
-        for node in list(graph.nodes.values()):
-            if node.name not in graph.nodes:
-                continue
-            rules = _RULES.get(node.op_type, ())
-            changed |= any(rule(graph, node) for rule in rules)
+        changed = _rewrite(graph, _EARLY) or _share_equal(graph) or _rewrite(graph, _LATE)
+
+
+def _rewrite(graph: Graph, rules: Mapping[str, _Rule]) -> bool:
+    """Offer every node to its rule once."""
+    changed = False
+    for node in list(graph.nodes.values()):
+        rule = rules.get(node.op_type)
+        if rule is not None and node.name in graph.nodes:
+            changed |= rule(graph, node)
+    return changed
 
 
 def _expand(graph: Graph, node: Node) -> None:
@@ -66,7 +75,7 @@ def _expand(graph: Graph, node: Node) -> None:
 def _share_equal(graph: Graph) -> bool:
     """Of two equal kernels on the same tensors, with the same weights if any, one is executed.
 
-    Seen: unless both write outputs of the model.
+    Seen: unless the first of them writes an output of the model.
     """
     changed = False
     seen: dict[tuple[object, ...], Node] = {}
@@ -77,12 +86,11 @@ def _share_equal(graph: Graph) -> bool:
         first = seen.setdefault((node.op_type, node.op, tuple(node.reads), weights), node)
         if first is node or len(node.writes) > 1:
             continue
-        if node.out not in graph.returned:
-            kept, gone = first.out, node.out
-        elif first.out not in graph.returned:
-            kept, gone = node.out, first.out
-        else:
+        if first.out in graph.returned:
             continue
+        kept, gone = first.out, node.out
+        if node.out in graph.returned:
+            kept, gone = gone, kept
         graph.remove(node)
         first.covers += node.covers
         graph.rewire(first, reads=first.reads, writes=[kept])
@@ -156,7 +164,7 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
     """A Pad with zeros on spatial axes goes into the Conv or AveragePool that alone reads it.
 
     Seen: not into MaxPool, nor where the reader pads automatically; an AveragePool then counts the
-    padding.
+    padding, so that it must not have had padding that it does not count, nor round its size up.
     """
     later = graph.sole_reader(node)
     op = node.op
@@ -180,6 +188,9 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
     total = tuple(a + b for a, b in zip(later.op.pads, added, strict=True))
     settings = dict(later.op.attributes)
     if later.op_type == "AveragePool":
+        uncounted = any(later.op.pads) and not settings.get("count_include_pad")
+        if uncounted or settings.get("ceil_mode"):
+            return False
         settings["count_include_pad"] = 1
     later.op = replace(
         later.op, pads=total, inputs=op.inputs, attributes=tuple(sorted(settings.items()))
@@ -323,16 +334,19 @@ def _gate(graph: Graph, node: Node) -> bool:
     return True
 
 
-_RULES: dict[str, tuple[_Rule, ...]] = {
-    "Cast": (_drop,),
-    "Conv": (_fold_scale,),
-    "ConvTranspose": (_fold_scale,),
-    "Dropout": (_drop,),
-    "Identity": (_drop,),
-    "MatMul": (_fold_matmul,),
-    "Pad": (_fold_pad,),
-    "Relu": (_fold_relu,),
-    "Reshape": (_fold_reshape,),
-    "Sigmoid": (_gate,),
-    "Transpose": (_fold_transpose,),
+#: Rules that the runtime applies before it shares equal kernels, and those it applies after.
+_EARLY: Mapping[str, _Rule] = {
+    "Cast": _drop,
+    "Conv": _fold_scale,
+    "ConvTranspose": _fold_scale,
+    "Dropout": _drop,
+    "Identity": _drop,
+    "Pad": _fold_pad,
+    "Relu": _fold_relu,
+}
+_LATE: Mapping[str, _Rule] = {
+    "MatMul": _fold_matmul,
+    "Reshape": _fold_reshape,
+    "Sigmoid": _gate,
+    "Transpose": _fold_transpose,
 }

@@ -17,7 +17,8 @@ from typing import Any
 from costmodel.errors import MissingDependencyError, ModelFormatError
 from costmodel.network import Layer, Network
 from costmodel.op import Shape
-from costmodel.readers.keras_ops import UnreadableError, layer_steps
+from costmodel.readers.keras_activations import UnreadableError
+from costmodel.readers.keras_ops import layer_steps
 
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
 OPSET = 17

@@ -6,13 +6,22 @@ Layers are told apart by class name, so this file needs no Keras and a subclass 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from costmodel.op import Op, Shape
+import numpy as np
 
-#: What an Op reads: an operand of the layer by position, or an earlier step by its suffix.
-Ref = int | str
+from costmodel.op import Op, Shape
+from costmodel.readers.keras_activations import (
+    SOFTMAX,
+    Step,
+    UnreadableError,
+    activation,
+    activation_steps,
+    clip_op,
+    function_name,
+)
+
 #: Layers that do nothing when a network is run rather than trained.
 IDENTITY = frozenset(
     {"ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"}
@@ -22,34 +31,8 @@ _MERGES = {
     "Add": "add", "Average": "mean", "Maximum": "max", "Minimum": "min", "Multiply": "mul",
     "Subtract": "sub", "Divide": "div",
 }  # fmt: skip
-#: Activation functions that are one operator everywhere; ``silu`` and the like are two.
-_ACTIVATIONS = {
-    "elu": "elu", "exponential": "exp", "gelu": "gelu", "hard_sigmoid": "hard_sigmoid",
-    "leaky_relu": "leaky_relu", "log_softmax": "log_softmax", "relu": "relu", "selu": "selu",
-    "sigmoid": "sigmoid", "softmax": "softmax", "softplus": "softplus", "softsign": "softsign",
-    "tanh": "tanh",
-}  # fmt: skip
-_GATED = {"silu": "sigmoid", "swish": "sigmoid", "hard_silu": "hard_sigmoid",
-          "hard_swish": "hard_sigmoid"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One of the Ops that a layer carries out.
-
-    Attributes:
-        op: its work.
-        suffix: what is added to the layer's name; empty for its main work.
-        reads: one reference per input of ``op``.
-    """
-
-    op: Op
-    suffix: str = ""
-    reads: tuple[Ref, ...] = (0,)
-
-
-class UnreadableError(Exception):
-    """A layer that has no rule; its text becomes the reason in ``Network.unread``."""
+#: Attributes as an exported file has them.
+_GEMM = (("alpha", 1.0), ("beta", 1.0), ("transA", 0), ("transB", 0))
 
 
 def layer_steps(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> list[Step]:
@@ -93,7 +76,7 @@ def _conv_fields(
 
 def _finish(layer: Any, op: Op) -> list[Step]:
     """``op`` and the activation that the layer was given as an argument."""
-    return [Step(op=op), *_activation(getattr(layer, "activation", None), op.outputs[0], "")]
+    return [Step(op=op), *activation(getattr(layer, "activation", None), op.outputs[0], "")]
 
 
 def _conv(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -144,7 +127,7 @@ def _separable(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
         **_conv_fields(middle, out, ones, ones, ones),
     )
     pointwise = Step(op=second, suffix="/pointwise", reads=("",))
-    return [Step(op=first), pointwise, *_activation(layer.activation, out, "/pointwise")]
+    return [Step(op=first), pointwise, *activation(layer.activation, out, "/pointwise")]
 
 
 def _conv_transpose(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -168,8 +151,10 @@ def _dense(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
         raise UnreadableError(message)
     matrix = (inputs[0][1], out[1])
     weights = (matrix, (out[1],)) if layer.use_bias else (matrix,)
-    kind = "gemm" if layer.use_bias else "matmul"
-    return _finish(layer, Op(kind=kind, inputs=inputs[:1], outputs=(out,), weights=weights))
+    op = Op(kind="matmul", inputs=inputs[:1], outputs=(out,), weights=weights)
+    if layer.use_bias:
+        op = replace(op, kind="gemm", attributes=_GEMM)
+    return _finish(layer, op)
 
 
 def _batch_norm(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -179,9 +164,19 @@ def _batch_norm(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]
         inputs=inputs[:1],
         outputs=(out,),
         weights=((channels,),) * 4,
-        attributes=(("epsilon", float(layer.epsilon)),),
+        attributes=(
+            ("epsilon", _single(layer.epsilon)),
+            ("momentum", _single(0.9)),
+            ("since", 15),
+            ("training_mode", 0),
+        ),
     )
     return [Step(op=op)]
+
+
+def _single(value: float) -> float:
+    """``value`` as a file stores it, in 32 bits."""
+    return float(np.float32(value))
 
 
 def _plain(
@@ -191,53 +186,11 @@ def _plain(
     return [Step(op=op, reads=tuple(range(len(inputs))))]
 
 
-def _activation(function: Any, size: Shape, read: Ref) -> list[Step]:
-    """The steps of an activation function given as an argument; none for ``linear``."""
-    name = _name(function)
-    return [] if name == "linear" else _activation_steps(name, size, read, f"/{name}")
-
-
-def _name(function: Any) -> str:
-    if function is None:
-        return "linear"
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
-def _activation_steps(name: str, size: Shape, read: Ref, suffix: str) -> list[Step]:
-    """The steps of a named function on the tensor ``read``, called ``suffix``."""
-    if name in _GATED:
-        gate = Op(kind=_GATED[name], inputs=(size,), outputs=(size,))
-        product = Op(kind="mul", inputs=(size, size), outputs=(size,))
-        return [
-            Step(op=gate, suffix=f"{suffix}/gate", reads=(read,)),
-            Step(op=product, suffix=suffix, reads=(read, f"{suffix}/gate")),
-        ]
-    if name == "relu6":
-        return [Step(op=_clip(size, 6.0), suffix=suffix, reads=(read,))]
-    if name not in _ACTIVATIONS:
-        message = f"there is no rule for the activation {name!r}"
-        raise UnreadableError(message)
-    more = (("axis", -1), ("since", 13)) if name.endswith("softmax") else ()
-    op = Op(kind=_ACTIVATIONS[name], inputs=(size,), outputs=(size,), attributes=more)
-    return [Step(op=op, suffix=suffix, reads=(read,))]
-
-
-def _clip(size: Shape, top: float) -> Op:
-    return Op(
-        kind="clip",
-        inputs=(size,),
-        outputs=(size,),
-        attributes=(("since", 13),),
-        constants=((0.0,), (top,)),
-        constant_dtypes=("float32", "float32"),
-    )
-
-
 def _activation_layer(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    name = _name(layer.activation)
+    name = function_name(layer.activation)
     if name == "linear":
         return _plain("identity", inputs, out)
-    return _activation_steps(name, out, 0, "")
+    return activation_steps(name, out, 0, "")
 
 
 def _relu(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -246,14 +199,14 @@ def _relu(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
         message = "ReLU with a threshold, or with both a slope and a top"
         raise UnreadableError(message)
     if top is not None:
-        return [Step(op=_clip(out, float(top)))]
+        return [Step(op=clip_op(out, float(top)))]
     if slope:
-        return _plain("leaky_relu", inputs, out, ("alpha", float(slope)))
+        return _plain("leaky_relu", inputs, out, ("alpha", _single(slope)))
     return _plain("relu", inputs, out)
 
 
 def _softmax(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    return _plain("softmax", inputs, out, ("axis", -1), ("since", 13))
+    return _plain("softmax", inputs, out, *SOFTMAX)
 
 
 def _pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -350,6 +303,14 @@ def _rescale(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     return [Step(op=scale), Step(op=offset, suffix="/offset", reads=("",))]
 
 
+def _standardise(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    """Less the mean, over the deviation: constants per channel."""
+    weights = ((1, out[1], *(1 for _ in out[2:])),)
+    shift = Op(kind="add", inputs=inputs, outputs=(out,), weights=weights)
+    scale = Op(kind="mul", inputs=(out,), outputs=(out,), weights=weights)
+    return [Step(op=shift, suffix="/shift"), Step(op=scale, reads=("/shift",))]
+
+
 def _prelu(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     slopes = (out[1], *(1 for _ in out[2:]))
     return [Step(op=Op(kind="prelu", inputs=inputs, outputs=(out,), weights=(slopes,)))]
@@ -377,6 +338,7 @@ _RULES: dict[str, Callable[[Any, tuple[Shape, ...], Shape], list[Step]]] = {
     "ELU": _fixed("elu"),
     "Flatten": _flatten,
     "LeakyReLU": _relu,
+    "Normalization": _standardise,
     "PReLU": _prelu,
     "Permute": _permute,
     "ReLU": _relu,
