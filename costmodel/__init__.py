@@ -1,7 +1,7 @@
 """Latency cost models for convolutional networks: profile a device, predict, compare.
 
-Only names that need nothing heavier than the standard library and msgspec are imported here, so that
-``import costmodel`` stays light; numpy, pandas, scikit-learn, onnx and every runtime are
+Only names that need nothing heavier than the standard library and msgspec are imported here, so
+that ``import costmodel`` stays light; numpy, pandas, scikit-learn, onnx and every runtime are
 imported by the modules that use them.
 """
 
