@@ -79,7 +79,6 @@ class Rebuilt:
     inline: bool
 
 
-@lru_cache(maxsize=4096)
 def rebuild(op: Op, replicas: int) -> Rebuilt:
     """A model that executes ``op`` ``replicas`` times per run, ``RELABEL`` kinds about twice that.
 
@@ -105,13 +104,24 @@ def rebuild(op: Op, replicas: int) -> Rebuilt:
     if not op.implementation:
         message = f"{op.label} is as written; only executed Ops, from `lower`, can be timed."
         raise UnsupportedOpError(message)
+    # Views of the pool cost nothing to keep; larger weights are copies of hundreds of megabytes.
+    build = _build_cached if op.num_weights <= _POOL_SIZE else _build
     try:
-        return _Graph(op).build(replicas)
+        return build(op, replicas)
     except UnsupportedOpError:
         raise
     except (IndexError, OverflowError, TypeError, ValueError) as error:
         message = f"The fields of {op.label} ({op.implementation}) make no kernel: {error}."
         raise UnsupportedOpError(message) from error
+
+
+def _build(op: Op, replicas: int) -> Rebuilt:
+    return _Graph(op).build(replicas)
+
+
+@lru_cache(maxsize=4096)
+def _build_cached(op: Op, replicas: int) -> Rebuilt:
+    return _build(op, replicas)
 
 
 def _session_graph(op: Op) -> Rebuilt:
