@@ -1,0 +1,37 @@
+"""One table of every figure in docs/results, written to docs/results/README.md."""
+
+from __future__ import annotations
+
+import json
+
+import ledger
+
+
+def main() -> None:
+    lines = [
+        "# Figures",
+        "",
+        "Written by `scripts/bench/summary.py` from the JSON files beside it.",
+        "",
+        "| issue | figure | what | target | reached | passed | from | commit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = []
+    for path in sorted(ledger.RESULTS.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for item in record["figures"]:
+            reached = item["reached"]
+            shown = f"not taken: {item['reason']}" if reached is None else f"{reached:.4g}"
+            unit = "" if reached is None else f" {item['unit']}"
+            passed = {True: "yes", False: "**no**", None: "-"}[item["passed"]]
+            rows.append(
+                f"| {record['issue']} | {item['id']} | {item['what']} | {item['target']} | "
+                f"{shown}{unit} | {passed} | [{path.stem}]({path.stem}.md) | {record['commit']} |"
+            )
+    lines += sorted(rows)
+    (ledger.RESULTS / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
