@@ -66,9 +66,9 @@ def main() -> None:
             id="c-minutes",
             what="minutes of profiling behind the larger table, sampling included",
             target="<= 20",
-            reached=report["seconds"] / 60.0,
+            reached=report["seconds_all_runs"] / 60.0,
             unit="min",
-            passed=report["seconds"] <= 1200,
+            passed=report["seconds_all_runs"] <= 1200,
         )
     )
     header = [
