@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from costmodel.measurement import Measurement
 from costmodel.op import Op, model_op_counts
@@ -13,23 +17,32 @@ from costmodel.table import LatencyTable
 
 #: Fewest timed networks that tell anything about the next one.
 MIN_NETWORKS = 3
+#: Fewest networks from which the cost of moving data between kernels is told apart.
+TRAFFIC_NETWORKS = 8
 #: Slopes beyond these mean that something else is wrong; the sum is then left as it is.
 _SLOPE_RANGE = (0.7, 1.4)
 #: Kernels missing from the table beyond this share of a network's make it useless here.
 _MISSING = 0.02
+#: Networks that the plain sum counts for in the fit: so much speaks for it beforehand.
+_PRIOR_NETWORKS = 1.0
+_MIB = float(1 << 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A factor on the sum of kernels, from networks timed on the same device.
+    """From a sum of kernels to a network, learned from networks timed on the same device.
 
-    A single factor, because each further one would need many more networks than a profile times;
-    the median ratio, because one network out of line must not bend the others (Theil 1950).
+    ``network = slope * sum + activation * MiB read and written + weight * MiB of weights``, none
+    negative. A kernel timed alone finds its input where it left it; in a network its activations
+    and weights come from wherever the other kernels have pushed them, which costs time in
+    proportion to their size (about 4 us per MiB where this was found).
 
     Attributes:
-        slope: measured over summed latency.
-        networks: ratio of each network behind the slope.
-        interval_share: relative half width that covers nine of ten of those networks.
+        slope: factor on the sum.
+        networks: measured over summed latency of each network behind the fit.
+        interval_share: relative half width that covers nine of ten networks, each left out in turn.
+        activation_ms_per_mib: for activations that kernels read and write.
+        weight_ms_per_mib: for weights.
 
     >>> Calibration(slope=1.02, networks={"a": 1.02}, interval_share=0.03).apply(10.0)
     10.2
@@ -38,44 +51,97 @@ class Calibration:
     slope: float
     networks: Mapping[str, float]
     interval_share: float
+    activation_ms_per_mib: float = 0.0
+    weight_ms_per_mib: float = 0.0
 
-    def apply(self, total_ms: float) -> float:
-        """Calibrated latency of a network from its summed latency, both in ms."""
-        return total_ms * self.slope
+    def apply(self, total_ms: float, ops: Sequence[Op] = ()) -> float:
+        """Calibrated latency in ms of a network.
+
+        Args:
+            total_ms: sum of its kernels.
+            ops: its kernels, for the data they move.
+        """
+        activations, weights = _traffic([(op, 1) for op in ops])
+        moved = self.activation_ms_per_mib * activations + self.weight_ms_per_mib * weights
+        return total_ms * self.slope + moved
 
     def describe(self) -> str:
         """One line for reports."""
+        parts = [f"sum of kernels x {self.slope:.3f}"]
+        if self.activation_ms_per_mib > 0:
+            parts.append(f"{self.activation_ms_per_mib * 1e3:.2f} us per MiB of activations")
+        if self.weight_ms_per_mib > 0:
+            parts.append(f"{self.weight_ms_per_mib * 1e3:.2f} us per MiB of weights")
         return (
-            f"sum of kernels x {self.slope:.3f}, from {len(self.networks)} networks timed on this "
-            f"device (nine of ten within {self.interval_share:.1%})"
+            f"{' + '.join(parts)}, from {len(self.networks)} networks timed on this device "
+            f"(nine of ten within {self.interval_share:.1%})"
         )
 
 
 def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
-    """The factor from the networks that a table holds; None where they are too few.
+    """Learn from the networks that a table holds; None where they are too few.
+
+    With fewer than ``TRAFFIC_NETWORKS`` only a factor is learned, the median ratio, because one
+    network out of line must not bend the others.
 
     Args:
         table: with ``model`` rows and the rows of their kernels.
         cost: prices the kernels, in ms.
     """
     ops = {op.digest: op for op in table.rows}
-    ratios: dict[str, float] = {}
+    found: dict[str, tuple[float, ...]] = {}
     for row in table.models():
-        ratio = _ratio(row, ops, cost)
-        if ratio is not None:
-            ratios[str(dict(row.op.attributes).get("name", row.op.digest))] = ratio
-    if len(ratios) < MIN_NETWORKS:
+        sizes = _sizes(row, ops, cost)
+        if sizes is not None:
+            found[str(dict(row.op.attributes).get("name", row.op.digest))] = sizes
+    if len(found) < MIN_NETWORKS:
         return None
-    slope = median(ratios.values())
-    if not _SLOPE_RANGE[0] <= slope <= _SLOPE_RANGE[1]:
+    amounts = np.array(list(found.values()))
+    # Errors count relative to the measured time, which is column 0.
+    shares = amounts[:, 1:] / amounts[:, :1]
+    law = _law(shares)
+    if not _SLOPE_RANGE[0] <= law[0] <= _SLOPE_RANGE[1]:
         return None
-    errors = sorted(abs(slope / ratio - 1.0) for ratio in ratios.values())
-    share = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
-    return Calibration(slope=slope, networks=ratios, interval_share=share)
+    count = len(shares)
+    errors = sorted(
+        abs(float(shares[i] @ _law(np.delete(shares, i, axis=0))) - 1.0) for i in range(count)
+    )
+    return Calibration(
+        slope=float(law[0]),
+        networks={name: row[0] / row[1] for name, row in found.items()},
+        interval_share=errors[min(count - 1, int(0.9 * count))],
+        activation_ms_per_mib=float(law[1]),
+        weight_ms_per_mib=float(law[2]),
+    )
 
 
-def _ratio(row: Measurement, ops: Mapping[str, Op], cost: CostModel) -> float | None:
-    """Measured over summed latency of one network; None where it cannot be said."""
+def _law(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients of sum, activations and weights that bring ``shares @ law`` near 1."""
+    if len(shares) < TRAFFIC_NETWORKS - 1:
+        return np.array([median(1.0 / shares[:, 0]), 0.0, 0.0])
+    size = np.sqrt(_PRIOR_NETWORKS) * shares.mean(axis=0)
+    left = np.vstack([shares, np.diag(size)])
+    right = np.concatenate([np.ones(len(shares)), size * np.array([1.0, 0.0, 0.0])])
+    law = np.asarray(nnls(left, right)[0])
+    error = np.abs(shares @ law - 1.0)
+    limit = max(2.0 * float(np.median(error)), 0.02)
+    root = np.sqrt(np.minimum(1.0, limit / np.maximum(error, 1e-9)))
+    left[: len(shares)] *= root[:, None]
+    right[: len(shares)] *= root
+    return np.asarray(nnls(left, right)[0])
+
+
+def _traffic(counted: Sequence[tuple[Op, int]]) -> tuple[float, float]:
+    """MiB of float32 activations read and written, and of weights, by kernels run so often."""
+    activations = sum(
+        count * (op.num_input_elements + op.num_output_elements) for op, count in counted
+    )
+    weights = sum(count * op.num_weights for op, count in counted)
+    return 4.0 * activations / _MIB, 4.0 * weights / _MIB
+
+
+def _sizes(row: Measurement, ops: Mapping[str, Op], cost: CostModel) -> tuple[float, ...] | None:
+    """Measured and summed latency and traffic of one network; None where they cannot be said."""
     counts = model_op_counts(row.op)
     known = [(ops[digest], count) for digest, count in counts.items() if digest in ops]
     total = sum(counts.values())
@@ -84,4 +150,4 @@ def _ratio(row: Measurement, ops: Mapping[str, Op], cost: CostModel) -> float | 
         return None
     values = cost.price([op for op, _ in known]).values
     summed = sum(float(v) * count for v, (_, count) in zip(values, known, strict=True))
-    return row.latency_ms / summed if summed > 0 else None
+    return (row.latency_ms, summed, *_traffic(known)) if summed > 0 else None

@@ -201,7 +201,7 @@ def predict(
     below, above = _half_widths(layers)
     total, low, high = uncalibrated, max(0.0, uncalibrated - below), uncalibrated + above
     if used is not None:
-        total, low, high = (used.apply(value) for value in (total, low, high))
+        total, low, high = (used.apply(value, network.ops) for value in (total, low, high))
     if cost.unit == "ms":
         extra = total * (SUMMATION_SHARE if used is None else used.interval_share)
         low = max(0.0, total - sqrt((total - low) ** 2 + extra**2))

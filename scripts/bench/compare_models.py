@@ -1,4 +1,8 @@
-"""Figure a: `compare` on the real networks, 1 and 2 threads, from tables with and without them."""
+"""Figure a: `compare` on the real networks, 1 and 2 threads, from tables with and without them.
+
+Whole networks' times are kept in a table beside the others; `--again` predicts anew against them,
+for a change that touches predictions only.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ import place
 
 from costmodel.calibration import Calibration, fit_calibration
 from costmodel.compare import Comparison, compare
+from costmodel.costs.lookup import Lookup
 from costmodel.costs.regression import fit_regression
+from costmodel.network import Network
 from costmodel.predict import predict
 from costmodel.profiler import Plan
 from costmodel.protocols import CostModel
@@ -63,6 +69,29 @@ def figures_of(name: str, threads: int, found: Sequence[Comparison]) -> list[led
     ]
 
 
+def remember(measured: Sequence[Comparison], threads: int) -> None:
+    """Keep the networks' own times."""
+    rows = [item.measurement for item in measured]
+    LatencyTable(measured[0].device, rows).save(place.table_path("networks", threads))
+
+
+def earlier(threads: int, *, again: bool) -> tuple[Comparison, ...]:
+    """Networks timed by an earlier run, with no prediction worth keeping; empty to time anew."""
+    path = place.table_path("networks", threads)
+    if not again or not path.exists():
+        return ()
+    table = LatencyTable.load(path)
+    nothing = predict(Network(name="", layers=()), Lookup(table))
+    return tuple(
+        Comparison(
+            prediction=replace(nothing, model=str(dict(row.op.attributes)["name"])),
+            measurement=row,
+            device=table.device,
+        )
+        for row in table.models()
+    )
+
+
 def predicted_anew(
     item: Comparison, threads: int, cost: CostModel, calibration: Calibration | None
 ) -> Comparison:
@@ -75,6 +104,7 @@ def predicted_anew(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--again", action="store_true", help="predict anew, time nothing")
     options = parser.parse_args()
     started = time.perf_counter()
     figures: list[ledger.Figure] = []
@@ -88,14 +118,19 @@ def main() -> None:
             cost = fit_regression(table)
             calibration = fit_calibration(table, cost)
             # One measurement serves both tables: the clock does not depend on who predicted.
-            measured = measured or compare(
-                place.real_models(),
-                runner="ort",
-                cost=cost,
-                options={"threads": threads},
-                calibration=calibration,
-                plan=PLAN,
+            measured = (
+                measured
+                or earlier(threads, again=options.again)
+                or compare(
+                    place.real_models(),
+                    runner="ort",
+                    cost=cost,
+                    options={"threads": threads},
+                    calibration=calibration,
+                    plan=PLAN,
+                )
             )
+            remember(measured, threads)
             found = [predicted_anew(item, threads, cost, calibration) for item in measured]
             figures += figures_of(name, threads, found)
             detail[f"{name}-t{threads}"] = {
