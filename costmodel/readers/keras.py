@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from costmodel.errors import MissingDependencyError, ModelFormatError
 from costmodel.network import Layer, Network
 from costmodel.op import Shape
@@ -171,17 +173,32 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
     except Exception as error:
         message = f"{where}: this model cannot be converted to ONNX ({error})."
         raise ModelFormatError(message) from error
-    known = {"", "ai.onnx", "ai.onnx.ml"}
-    alien = sorted(
-        {n.op_type for n in proto.graph.node if n.domain not in known or n.op_type in _TF_LEFTOVERS}
-    )
+    _write_erfc(proto.graph)
+    alien = sorted({n.op_type for n in proto.graph.node if not _is_standard(n)})
     if alien:
         message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())
 
 
-_TF_LEFTOVERS = frozenset({"PartitionedCall", "StatefulPartitionedCall", "PyFunc", "EagerPyFunc"})
+def _is_standard(node: Any) -> bool:
+    return bool(onnx.defs.has(node.op_type, "ai.onnx.ml" if "ml" in node.domain else ""))
+
+
+def _write_erfc(graph: Any) -> None:
+    """Write ``erfc(x)``, which Keras's GELU uses and ONNX lacks, as ``1 - erf(x)``."""
+    nodes, one = [], "costmodel/one"
+    for node in graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        inner = f"{node.output[0]}/erf"
+        nodes.append(onnx.helper.make_node("Erf", node.input, [inner], name=f"{node.name}/erf"))
+        nodes.append(onnx.helper.make_node("Sub", [one, inner], node.output, name=node.name))
+    if len(nodes) > len(graph.node):
+        del graph.node[:]
+        graph.node.extend(nodes)
+        graph.initializer.append(onnx.helper.make_tensor(one, onnx.TensorProto.FLOAT, [], [1.0]))
 
 
 @contextlib.contextmanager

@@ -57,6 +57,7 @@ def zoo(keras):
     z = layers.Conv2D(8, 1, activation="silu", name="gate")(z)
     x = layers.Multiply(name="scale")([x, z])
     x = layers.Conv2D(8, 3, dilation_rate=2, groups=2, name="grouped")(x)
+    x = layers.Activation("gelu", name="gelu")(x)
     x = layers.Flatten(name="flat")(x)
     x = layers.Dropout(0.5, name="drop")(x)
     return keras.Model(image, layers.Dense(10, activation="softmax", name="head")(x), name="zoo")
