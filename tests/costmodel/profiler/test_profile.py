@@ -14,7 +14,7 @@ from costmodel.profiler.lock import hold, table_lock
 from costmodel.runners.fake import law_ms, write_model
 from costmodel.table import LatencyTable
 
-QUICK = Plan(visit_ms=10.0)
+QUICK = Plan(rounds=6, min_rounds=4, visit_ms=10.0, restart_every=2)
 
 
 def convs(count: int) -> list[Op]:
@@ -241,7 +241,7 @@ def test_no_locks_or_notes_are_left_behind_but_the_table_reads(tmp_path: Path) -
     "fault",
     [
         {"rounds": 0},
-        {"min_rounds": 9},
+        {"min_rounds": 25},
         {"restart_every": 0},
         {"visit_ms": float("nan")},
         {"visit_ms": float("inf")},
