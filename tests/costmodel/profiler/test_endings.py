@@ -82,7 +82,9 @@ def wait_for_acks(process: subprocess.Popen[str], count: int) -> None:
 
 
 def resume(out: Path) -> LatencyTable:
-    report = profile(jobs(), runner="fake", options={}, out=out, plan=Plan(rounds=6, min_rounds=4, visit_ms=5.0))
+    report = profile(
+        jobs(), runner="fake", options={}, out=out, plan=Plan(rounds=6, min_rounds=4, visit_ms=5.0)
+    )
     assert (report.ok, report.unmeasured) == (12, 0)
     return report.table
 
