@@ -33,9 +33,11 @@ _HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
 #: multiply-adds of output columns that padding touches; ``spill`` bytes beyond the near cache;
 #: ``light`` and ``heavy`` outputs with an activation of that class; ``calls`` matrix products per
 #: run, ``short`` the work that their incomplete sets of output channels waste.
+_PLAIN_TERMS = ("constant", "work", "input", "output", "weight")
 TERMS = (
-    "constant", "work", "strided", "columns", "filters", "input", "output", "weight", "expanded",
-    "gathered", "rows", "taps", "edges", "spill", "light", "heavy", "calls", "short",
+    *_PLAIN_TERMS,
+    "strided", "columns", "filters", "expanded", "gathered", "rows", "taps", "edges", "spill",
+    "light", "heavy", "calls", "short",
 )  # fmt: skip
 #: What the residual regression sees of a shape beside the make-up of its base latency: logarithms,
 #: and how full the kernels' sets of columns, vectors and channels are. More of them made it worse.
@@ -123,7 +125,7 @@ class Table:
 _RAW = (
     "batch", "cin", "cout", "hin", "win", "hout", "wout", "kh", "kw", "stride", "dilation",
     "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
-    "light", "heavy", "block",
+    "light", "heavy", "block", "window",
 )  # fmt: skip
 _SIZES = _RAW.index("stride")
 
@@ -141,6 +143,9 @@ def _numbers(op: Op) -> tuple[float, ...]:
     num_in = prod(first) if len(inputs) == 1 else sum(map(prod, inputs))
     num_out = prod(out) if len(outputs) == 1 else sum(map(prod, outputs))
     num_weights = sum(map(prod, op.weights))
+    if kind not in CONV_KINDS and kind not in MATMUL_KINDS:
+        # A constant operand is read like any other; sampled ones are mostly single numbers.
+        num_in, num_weights = num_in + num_weights, 0
     if kind == "conv":
         work = num_out * (cin // op.groups) * prod(kernel)
     elif kind in CONV_KINDS or kind in MATMUL_KINDS:
@@ -161,7 +166,7 @@ def _numbers(op: Op) -> tuple[float, ...]:
         first[0] if first else 1, cin, cout, hin, win, hout, wout, kh, kw,
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
         num_in, num_out, num_weights, work, top, bottom, left, right, "sum" in op.epilogue,
-        light, heavy, _block(op.layout),
+        light, heavy, _block(op.layout), kind in CONV_KINDS,
     )  # fmt: skip
 
 
@@ -218,12 +223,12 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     columns = (
         np.full_like(pixels, 1e6),
         work,
-        np.where(strided, work, 0.0),
-        work * column_share,
-        work * filter_share,
         raw["inputs"],
         raw["outputs"],
         raw["weights"],
+        np.where(strided, work, 0.0),
+        work * column_share,
+        work * filter_share,
         expanded,
         np.where(strided, expanded, 0.0),
         rows,
@@ -235,7 +240,10 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         np.where(plain, raw["batch"] * raw["groups"], 0.0),
         np.where(plain, work * (_padded(filters, _ROWS) / np.maximum(filters, 1.0) - 1.0), 0.0),
     )
-    return np.stack(columns, axis=1) / 1e6
+    terms = np.stack(columns, axis=1) / 1e6
+    # Of kernels without a window only the plain amounts mean anything.
+    terms[raw["window"] == 0, len(_PLAIN_TERMS) :] = 0.0
+    return np.asarray(terms)
 
 
 def _features(raw: Raw) -> NDArray[np.float64]:

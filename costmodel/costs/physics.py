@@ -69,6 +69,11 @@ class Physics:
         }
 
 
+def _family(path: str) -> str:
+    """Paths whose laws lean on each other: those of one convolution layout."""
+    return path.partition("/")[0]
+
+
 def base_of(parts: Floats) -> Floats:
     """Base latency in ms from what each term takes."""
     return np.asarray(np.maximum(parts.sum(axis=1), _FLOOR_MS))
@@ -100,7 +105,7 @@ def fit_physics(
         kinds: kind of each row.
     """
     path_of, kind_of = np.asarray(paths), np.asarray(kinds)
-    family_of = np.asarray([path.partition("/")[0] for path in paths])
+    family_of = np.asarray([_family(path) for path in paths])
     families = {
         family: _law(*(part[family_of == family] for part in (terms, latency_ms, weights)))
         for family in sorted(set(family_of))
@@ -108,7 +113,7 @@ def fit_physics(
     by_path: dict[str, Floats] = {}
     for path in sorted(set(paths)):
         rows = np.flatnonzero(path_of == path)
-        family = families[path.partition("/")[0]]
+        family = families[_family(path)]
         by_path[path] = family
         if len(rows) >= MIN_ROWS and "/" in path:
             prior = None if path.endswith(_STRANGERS) else family
