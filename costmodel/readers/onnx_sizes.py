@@ -181,6 +181,7 @@ def _infer(skeleton: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     try:
         return infer(skeleton, strict_mode=False, data_prop=True), note
     except Exception:
+        # The strict attempt's complaint is kept; layers without sizes end up in ``unread`` with it.
         return skeleton, note
 
 
