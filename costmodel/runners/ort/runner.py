@@ -15,7 +15,7 @@ from costmodel.op import SESSION, Op, Shape
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.ort.lower import lower, runtime_version, session_op
 from costmodel.runners.ort.model import bound_model
-from costmodel.runners.ort.rebuild import RELABEL, rebuild
+from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
 from costmodel.runners.ort.session import (
     SETTINGS,
     SessionWorkload,
@@ -35,17 +35,17 @@ _COLD_RUN_MS = 4.0
 _MAX_REPLICAS = 128
 #: Weights that the replicas of one run read together, so that none stays in a near cache.
 COLD_BYTES = 8 << 20
-#: Bandwidth that decides whether cold weights can matter at all, and the share that matters.
+#: Bandwidth that decides whether cold data can matter at all, and the share that matters.
 _COLD_BYTES_PER_MS = 20e6
 _COLD_SHARE = 0.005
 
 
 def num_replicas(op: Op, latency_ms: float) -> int:
-    """Copies of the kernel in one graph: enough to drown the overhead and to keep weights cold.
+    """Copies of the kernel in one graph: enough to drown the overhead and to keep its data cold.
 
     In a network every kernel's weights were evicted from the near caches by the rest of the
     network; a kernel alone would find them there. Trial on 7x7 layers with 2 MB of weights: 0.31 ms
-    alone and warm, 0.41 ms in the network.
+    alone and warm, 0.41 ms in the network. The same holds for activations, see ``TURN_BYTES``.
 
     Args:
         op: the kernel.
@@ -59,6 +59,10 @@ def num_replicas(op: Op, latency_ms: float) -> int:
     if weight_bytes / _COLD_BYTES_PER_MS > _COLD_SHARE * latency_ms:
         wanted = -(-COLD_BYTES // weight_bytes)
         replicas = max(replicas, min(wanted, int(_COLD_RUN_MS / latency_ms)))
+    moved_bytes = 4 * (op.num_input_elements + op.num_output_elements)
+    turns = num_turns(op, _MAX_REPLICAS)
+    if turns > 1 and moved_bytes / _COLD_BYTES_PER_MS > _COLD_SHARE * latency_ms:
+        replicas = max(replicas, min(2 * turns, int(_COLD_RUN_MS / latency_ms)))
     return min(replicas, _MAX_REPLICAS)
 
 
@@ -95,10 +99,17 @@ class OrtRunner:
         return lower(bound_model(model, sizes), model.stem, self._threads, self.block)
 
     @cached_property
-    def _overhead_ms(self) -> float:
-        """Fixed cost of one run with one input and one output."""
-        with self._workload(session_op(1, 1), 1, 0.0) as empty:
-            return min(empty.block(0.5).latency_ms for _ in range(20))
+    def _overheads_ms(self) -> tuple[float, float, float]:
+        """Fixed cost of one run, of each further input, and of a node that reads a result."""
+
+        def least(rebuilt: Rebuilt) -> float:
+            with self._session(rebuilt, 1, 0.0) as empty:
+                return min(empty.block(0.5).latency_ms for _ in range(20))
+
+        run = least(rebuild(session_op(1, 1), 1))
+        feed = (least(rebuild(session_op(33, 1), 1)) - run) / 32
+        read = (least(readers_graph(_MAX_REPLICAS)) - run) / _MAX_REPLICAS
+        return run, max(feed, 0.0), max(read, 0.0)
 
     def load_op(self, op: Op) -> SessionWorkload:
         """Rebuild one executed Op, replicated when it is quick.
@@ -111,10 +122,10 @@ class OrtRunner:
         """
         try:
             if op.kind == SESSION:
-                return self._workload(op, 1, 0.0)
+                return self._workload(op, 1)
             if op in self._replicas:  # found on an earlier visit
-                return self._workload(op, self._replicas[op], self._overhead_ms)
-            single = self._workload(op, 1, self._overhead_ms)
+                return self._workload(op, self._replicas[op])
+            single = self._workload(op, 1)
             single.block(0.0)
             _require_outputs(op, single.output_shapes())
             latency_ms = min(single.block(0.1).latency_ms for _ in range(2))
@@ -122,7 +133,7 @@ class OrtRunner:
             if replicas == 1:
                 return single
             single.close()
-            return self._workload(op, replicas, self._overhead_ms)
+            return self._workload(op, replicas)
         except UnsupportedOpError:
             raise
         except Exception as error:
@@ -131,8 +142,16 @@ class OrtRunner:
             message = f"ONNX Runtime rejects {op.label} ({op.implementation}): {error}"
             raise UnsupportedOpError(message) from error
 
-    def _workload(self, op: Op, replicas: int, overhead_ms: float) -> SessionWorkload:
+    def _workload(self, op: Op, replicas: int) -> SessionWorkload:
         rebuilt = rebuild(op, replicas)
+        overhead_ms = 0.0
+        if op.kind != SESSION:
+            run, feed, read = self._overheads_ms
+            overhead_ms = run + feed * (len(rebuilt.feed) - 1) + read * rebuilt.readers
+        kernels = 2 * replicas - 1 if op.kind in RELABEL else replicas
+        return self._session(rebuilt, kernels, overhead_ms)
+
+    def _session(self, rebuilt: Rebuilt, kernels: int, overhead_ms: float) -> SessionWorkload:
         options = session_options(self._threads, optimise=False)
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in rebuilt.weights.values()]
         if rebuilt.inline:
@@ -140,10 +159,8 @@ class OrtRunner:
                 options.add_initializer(name, value)
         elif values:
             options.add_external_initializers(list(rebuilt.weights), values)
-        session = make_session(rebuilt.model, options)
-        kernels = 2 * replicas - 1 if op.kind in RELABEL else replicas
         return SessionWorkload(
-            session,
+            make_session(rebuilt.model, options),
             rebuilt.feed,
             replicas=kernels,
             overhead_ms=overhead_ms,

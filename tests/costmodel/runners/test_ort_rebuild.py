@@ -14,7 +14,7 @@ from costmodel.errors import UnsupportedOpError
 from costmodel.network import Network
 from costmodel.op import Op, conv_op
 from costmodel.runners.ort.lower import session_op
-from costmodel.runners.ort.rebuild import RELABEL, rebuild
+from costmodel.runners.ort.rebuild import RELABEL, TURN_BYTES, num_turns, rebuild
 from costmodel.runners.ort.runner import OrtRunner
 
 Lower = Callable[[str], Network]
@@ -25,7 +25,7 @@ LARGEST_BYTES = 64 << 20
 
 def written_by(runner: OrtRunner, op: Op, replicas: int) -> tuple[tuple[int, ...], ...]:
     """Sizes of what the rebuilt graph really writes."""
-    with runner._workload(op, replicas, 0.0) as workload:
+    with runner._workload(op, replicas) as workload:
         workload.block(0.0)
         return workload.output_shapes()
 
@@ -115,13 +115,38 @@ def test_a_fused_sum_is_added_to_the_result_before(lower: Lower) -> None:
     (conv,) = (op for op in lower("residual").ops if "sum" in op.epilogue)
     first, second = nodes_of(conv, 2)
     assert second.input[3] == first.output[0]
-    assert second.input[0] == first.input[0]
+    assert second.input[0] != first.input[0]
 
 
 def test_a_comparison_is_not_fed_its_own_answer(lower: Lower) -> None:
     (greater,) = (op for op in lower("elementwise").ops if op.kind == "greater")
     first, second = nodes_of(greater, 2)
-    assert list(second.input) == list(first.input)
+    assert first.output[0] not in second.input
+
+
+def conv_on(size: int) -> Op:
+    op = conv_op(in_channels=64, out_channels=64, size=(size, size), kernel=(1, 1))
+    return replace(op, implementation="Conv")
+
+
+def test_small_activations_take_turns_so_that_none_is_still_in_the_near_cache() -> None:
+    op = conv_on(28)
+    moved = 4 * (op.num_input_elements + op.num_output_elements)
+    turns = num_turns(op, 64)
+    assert (turns - 1) * moved < TURN_BYTES <= turns * moved
+    rebuilt = rebuild(op, 2 * turns)
+    read = [node.input[0] for node in nodes_of(op, 2 * turns)]
+    assert len(set(read)) == turns
+    assert read[0] == read[turns]
+    assert set(read) == set(rebuilt.feed)
+    # Every result but the last is read, a round of turns later.
+    assert rebuilt.readers == 2 * turns - 1
+    order = [node.output[0] for node in onnx.load_from_string(rebuilt.model).graph.node]
+    assert order.index("s_y0_0") == order.index(f"y{turns - 1}_0") + 1
+
+
+def test_large_activations_need_no_turns() -> None:
+    assert num_turns(conv_on(224), 64) == 1
 
 
 @pytest.mark.parametrize(("reads", "writes"), [(1, 1), (0, 1), (3, 2), (1, 4), (2, 0)])

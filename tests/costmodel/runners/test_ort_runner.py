@@ -17,6 +17,7 @@ from costmodel.op import Op, conv_op
 from costmodel.runners.ort import device
 from costmodel.runners.ort.lower import session_op
 from costmodel.runners.ort.model import bound_model
+from costmodel.runners.ort.rebuild import num_turns
 from costmodel.runners.ort.runner import COLD_BYTES, OrtRunner, num_replicas
 from costmodel.runners.ort.session import random_input
 
@@ -206,6 +207,13 @@ def test_kernels_with_weights_are_repeated_until_the_weights_are_cold() -> None:
     found = num_replicas(op, 0.1)
     assert found * weight_bytes >= COLD_BYTES
     assert num_replicas(op, 1000.0) == 1
+
+
+def test_kernels_that_move_much_are_repeated_until_their_activations_are_cold() -> None:
+    op = Op(kind="relu", inputs=((1, 64, 28, 28),), outputs=((1, 64, 28, 28),))
+    assert num_replicas(op, 0.1) == 2 * num_turns(op, 64)
+    assert num_replicas(op, 2.0) == 2
+    assert num_replicas(op, 100.0) == 1
 
 
 def test_random_inputs_have_the_type_and_no_ties_to_their_size() -> None:
