@@ -22,6 +22,9 @@ class Layer:
         outputs: tensor names written.
         covers: layers of the network as written that this executed kernel carries out.
         share: share of the run time seen while lowering, 0 to 1; NaN when nobody looked.
+        origin: path of the model's own layer, the same for all its steps and all its calls;
+            empty where that is ``name``.
+        call: which call of that layer, from 0.
     """
 
     name: str
@@ -30,6 +33,27 @@ class Layer:
     outputs: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()
     share: float = float("nan")
+    origin: str = ""
+    call: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opaque:
+    """A layer that could not become Ops, with its place in the wiring.
+
+    Attributes:
+        inputs: tensor names read.
+        outputs: tensor names written.
+        sizes: size of each of ``outputs``, as the network's other sizes.
+        reason: why it could not be read.
+        origin: as ``Layer.origin``.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sizes: tuple[Shape, ...]
+    reason: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +68,9 @@ class Network:
         unread: layers that could not become Ops, each with its reason.
         unread_shares: share of the run time of each ``unread`` layer where it was seen.
         source: ``written``, ``lowered`` (asked from the runtime) or ``anticipated`` (by rule).
+        opaque: wiring of ``unread`` layers, by name, where the reader knows it.
+        channels_last: whether the model itself keeps channels last. Sizes are channels first all
+            the same; only what a reshape does to the order of values depends on it.
     """
 
     name: str
@@ -53,6 +80,8 @@ class Network:
     unread: Mapping[str, str] = field(default_factory=dict)
     unread_shares: Mapping[str, float] = field(default_factory=dict)
     source: str = "written"
+    opaque: Mapping[str, Opaque] = field(default_factory=dict)
+    channels_last: bool = False
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -62,9 +91,12 @@ class Network:
     def check(self) -> None:
         """Raise ``ModelFormatError`` unless names are unique and every read tensor exists.
 
-        Where layers are unread, a tensor that nobody writes may be theirs.
+        Where layers are unread and their wiring is unknown, a tensor that nobody writes may be
+        theirs.
         """
         known = set(self.inputs)
+        known.update(name for layer in self.opaque.values() for name in layer.outputs)
+        loose = set(self.unread) - set(self.opaque)
         names: set[str] = set()
         for layer in self.layers:
             if layer.name in names:
@@ -72,7 +104,7 @@ class Network:
                 raise ModelFormatError(message)
             names.add(layer.name)
             missing = [name for name in layer.inputs if name not in known]
-            if missing and not self.unread:
+            if missing and not loose:
                 message = (
                     f"Layer {layer.name!r} of network {self.name!r} reads {missing[0]!r}, "
                     "which no earlier layer writes and the model is not fed."

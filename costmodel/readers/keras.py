@@ -1,6 +1,6 @@
 """Reads a Keras model as a Network of layers as written, or exports it to ONNX.
 
-The only file that imports Keras and TensorFlow, and only once it is asked for a model.
+The only file that imports Keras, once it is asked for a model, and TensorFlow, to export one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 import onnx
 
-from costmodel.errors import MissingDependencyError, ModelFormatError
-from costmodel.network import Layer, Network
+from costmodel.errors import InvalidInputError, MissingDependencyError, ModelFormatError
+from costmodel.network import Layer, Network, Opaque
 from costmodel.op import Shape
 from costmodel.readers.keras_activations import UnreadableError
+from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_ops import layer_steps
 
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
@@ -43,7 +44,16 @@ def export_onnx(path: Path, out: Path, sizes: Mapping[str, int] | None = None) -
     Raises:
         MissingDependencyError: if Keras, TensorFlow or tf2onnx is not installed.
         ModelFormatError: if the file cannot be loaded, sized, or converted.
+        InvalidInputError: if Keras runs on another backend than TensorFlow.
     """
+    backend = _import().backend.backend()
+    if backend != "tensorflow":
+        message = (
+            f"Keras runs on the backend {backend!r} here, and only TensorFlow's models can be "
+            "converted to ONNX. Save the model as a .keras file and export it in a process "
+            "started with KERAS_BACKEND=tensorflow."
+        )
+        raise InvalidInputError(message)
     model = _load(Path(path))
     shapes = {item.name: _bound_shape(str(path), item, sizes or {}) for item in model.inputs}
     data = _convert(str(path), model, shapes)
@@ -91,7 +101,9 @@ def _import() -> Any:
     try:
         with _silence():
             import keras
-            import tensorflow  # noqa: F401 - Keras alone would be imported, then fail in use
+
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow  # noqa: F401 - Keras may be imported without, then fail in use
     except ImportError as error:
         package = error.name or "keras"
         raise MissingDependencyError(package, "keras", "Reading a Keras model") from error
@@ -259,7 +271,8 @@ class _Walk:
         self._model = model
         self._last = channels_last
         self._layers: list[Layer] = []
-        self._unread: dict[str, str] = {}
+        self._opaque: dict[str, Opaque] = {}
+        self._calls: dict[str, int] = {}
         self._names: set[str] = set()
         #: Tensor name in the network by identity of the Keras tensor.
         self._tensors: dict[int, str] = {}
@@ -275,7 +288,9 @@ class _Walk:
             layers=tuple(self._layers),
             inputs=inputs,
             outputs=outputs,
-            unread=self._unread,
+            unread={name: layer.reason for name, layer in self._opaque.items()},
+            opaque=self._opaque,
+            channels_last=self._last,
         )
 
     def _visit(self, model: Any, prefix: str) -> None:
@@ -296,37 +311,56 @@ class _Walk:
             for outer, own in zip(node.outputs, inner.outputs, strict=True):
                 self._tensors[id(outer)] = self._tensors[id(own)]
             return
-        title = self._unique(f"{prefix}{operation.name}")
+        origin = f"{prefix}{operation.name}"
+        title = self._unique(origin)
         names = [self._tensors[id(item)] for item in read]
-        shapes = [self._neutral(item.shape) for item in read]
-        written = [self._neutral(item.shape) for item in node.outputs]
+        call = Call(
+            layer=operation,
+            inputs=tuple(self._neutral(item.shape) for item in read),
+            outputs=tuple(self._neutral(item.shape) for item in node.outputs),
+            arguments=tuple(node.arguments.args),
+            settings=dict(node.arguments.kwargs),
+            channels_last=self._last,
+        )
         try:
-            results = [self._add(title, operation, names, shapes, written)]
+            results = self._add(title, origin, names, call)
         except UnreadableError as reason:
-            self._unread[title] = str(reason)
-            results = [f"{title}:{index}" for index in range(len(written))]
+            results = tuple(f"{title}:{index}" for index in range(len(call.outputs)))
+            self._opaque[title] = Opaque(
+                inputs=tuple(names),
+                outputs=results,
+                sizes=call.outputs,
+                reason=str(reason),
+                origin=origin,
+            )
+        self._calls[origin] = self._calls.get(origin, 0) + 1
         self._tensors.update(
             {id(item): name for item, name in zip(node.outputs, results, strict=True)}
         )
 
-    def _add(
-        self,
-        title: str,
-        operation: Any,
-        names: Sequence[str],
-        shapes: Sequence[Shape],
-        written: Sequence[Shape],
-    ) -> str:
-        """Append the Ops of one layer; the name of the tensor the last one writes."""
-        steps = layer_steps(operation, shapes, written)
+    def _add(self, title: str, origin: str, names: Sequence[str], call: Call) -> tuple[str, ...]:
+        """Append the Ops of one layer; the names of the tensors the last one writes."""
+        steps = layer_steps(call)
+        written: tuple[str, ...] = ()
         for step in steps:
             operands = tuple(
                 f"{title}{ref}" if isinstance(ref, str) else names[ref] for ref in step.reads
             )
             name = f"{title}{step.suffix}"
-            self._layers.append(Layer(name=name, op=step.op, inputs=operands, outputs=(name,)))
+            count = len(step.op.outputs)
+            written = (name,) if count == 1 else tuple(f"{name}:{i}" for i in range(count))
+            self._layers.append(
+                Layer(
+                    name=name,
+                    op=step.op,
+                    inputs=operands,
+                    outputs=written,
+                    origin=origin,
+                    call=self._calls.get(origin, 0),
+                )
+            )
             self._names.add(name)
-        return f"{title}{steps[-1].suffix}"
+        return written
 
     def _neutral(self, shape: Sequence[int | None]) -> Shape:
         """Batch bound to 1 where open, channels moved to axis 1."""
@@ -337,7 +371,7 @@ class _Walk:
 
     def _unique(self, name: str) -> str:
         title, count = name, 1
-        while title in self._names or title in self._unread:
+        while title in self._names or title in self._opaque:
             count += 1
             title = f"{name}_{count}"
         return title

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from costmodel.op import Attribute, Op, Shape
 
 #: What an Op reads: an operand of the layer by position, or an earlier step by its suffix.
@@ -13,11 +15,15 @@ Ref = int | str
 _ACTIVATIONS = {
     "elu": "elu", "exponential": "exp", "gelu": "gelu", "log_softmax": "log_softmax",
     "relu": "relu", "selu": "selu", "sigmoid": "sigmoid", "softmax": "softmax",
-    "softplus": "softplus", "softsign": "softsign", "tanh": "tanh",
+    "softplus": "softplus", "softsign": "softsign", "tanh": "tanh", "mish": "mish",
+    "celu": "celu", "log_sigmoid": "log_sigmoid", "hard_tanh": "hard_tanh",
+    "tanh_shrink": "tanh_shrink", "soft_shrink": "soft_shrink", "hard_shrink": "hard_shrink",
+    "squareplus": "squareplus",
 }  # fmt: skip
 #: Activations that multiply a value by a function of itself.
 _GATED = {"silu": "sigmoid", "swish": "sigmoid", "hard_silu": "hard_sigmoid",
           "hard_swish": "hard_sigmoid"}  # fmt: skip
+_LEAK = float(np.float32(0.2))
 #: Attributes of a Softmax as an exported file has them.
 SOFTMAX: tuple[tuple[str, Attribute], ...] = (("axis", -1), ("since", 13))
 
@@ -62,14 +68,30 @@ def activation_steps(name: str, size: Shape, read: Ref, suffix: str) -> list[Ste
         return [*gate, Step(op=product, suffix=suffix, reads=(read, gate[-1].suffix))]
     if name == "hard_sigmoid":
         return _hard_sigmoid(size, read, suffix)
+    if name == "leaky_relu":  # as a function, Keras gives it this slope
+        leaky = Op(kind=name, inputs=(size,), outputs=(size,), attributes=(("alpha", _LEAK),))
+        return [Step(op=leaky, suffix=suffix, reads=(read,))]
     if name == "relu6":
         return [Step(op=clip_op(size, 6.0), suffix=suffix, reads=(read,))]
     if name not in _ACTIVATIONS:
         message = f"there is no rule for the activation {name!r}"
         raise UnreadableError(message)
-    more = SOFTMAX if name.endswith("softmax") else ()
+    # As an argument or a layer of its own, a softmax runs over the channels.
+    more = softmax_attributes((1,), len(size)) if name.endswith("softmax") else ()
     op = Op(kind=_ACTIVATIONS[name], inputs=(size,), outputs=(size,), attributes=more)
     return [Step(op=op, suffix=suffix, reads=(read,))]
+
+
+def softmax_attributes(axes: tuple[int, ...], rank: int) -> tuple[tuple[str, Attribute], ...]:
+    """Attributes of a softmax over one neutral axis.
+
+    Raises:
+        UnreadableError: if it runs over several.
+    """
+    if len(axes) != 1:
+        message = "a softmax over several axes"
+        raise UnreadableError(message)
+    return SOFTMAX if axes[0] == rank - 1 else (("axis", axes[0]), ("since", 13))
 
 
 def _hard_sigmoid(size: Shape, read: Ref, suffix: str) -> list[Step]:

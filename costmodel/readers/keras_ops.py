@@ -5,7 +5,7 @@ Layers are told apart by class name, so this file needs no Keras and a subclass 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from costmodel.op import Op, Shape
 from costmodel.readers.keras_activations import (
-    SOFTMAX,
     Step,
     UnreadableError,
     activation,
@@ -21,11 +20,15 @@ from costmodel.readers.keras_activations import (
     clip_op,
     function_name,
 )
+from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_functions import function_steps, transpose
+from costmodel.readers.keras_norms import NORM_RULES
 
 #: Layers that do nothing when a network is run rather than trained.
 IDENTITY = frozenset(
     {"ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"}
-    | {"Identity", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"}
+    | {"Identity", "Masking", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"}
+    | {"StochasticDepth"}
 )
 _MERGES = {
     "Add": "add", "Average": "mean", "Maximum": "max", "Minimum": "min", "Multiply": "mul",
@@ -35,13 +38,11 @@ _MERGES = {
 _GEMM = (("alpha", 1.0), ("beta", 1.0), ("transA", 0), ("transB", 0))
 
 
-def layer_steps(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> list[Step]:
-    """The Ops that one call of a Keras layer carries out, each reading the one before.
+def layer_steps(call: Call) -> list[Step]:
+    """The Ops that one call of a Keras layer or operation carries out, each reading the one before.
 
     Args:
-        layer: a Keras layer or operation.
-        inputs: neutral sizes of what it reads.
-        outputs: neutral sizes of what it returns.
+        call: the layer, the neutral sizes around it, and what it was called with.
 
     Returns:
         Steps in order; the last one writes what the layer returns.
@@ -49,14 +50,22 @@ def layer_steps(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -
     Raises:
         UnreadableError: if there is no rule for this layer.
     """
-    if len(outputs) != 1 or not inputs:
-        message = f"{type(layer).__name__} with {len(inputs)} inputs and {len(outputs)} outputs"
+    layer = call.layer
+    names = [cls.__name__ for cls in type(layer).__mro__]
+    if not call.inputs or not call.outputs:
+        message = f"{names[0]} with {len(call.inputs)} inputs and {len(call.outputs)} outputs"
         raise UnreadableError(message)
-    for cls in type(layer).__mro__:
-        rule = _RULES.get(cls.__name__)
-        if rule is not None:
-            return rule(layer, tuple(inputs), outputs[0])
-    message = f"there is no rule for the Keras layer {type(layer).__name__}"
+    if "Layer" not in names:
+        return function_steps(call)
+    if len(call.outputs) != 1:
+        message = f"{names[0]} with {len(call.inputs)} inputs and {len(call.outputs)} outputs"
+        raise UnreadableError(message)
+    for name in names:
+        if name in _CALL_RULES:
+            return _CALL_RULES[name](call)
+        if name in _RULES:
+            return _RULES[name](layer, call.inputs, call.outputs[0])
+    message = f"there is no rule for the Keras layer {names[0]}"
     raise UnreadableError(message)
 
 
@@ -91,9 +100,9 @@ def _conv(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
         groups=layer.groups,
         **_conv_fields(inputs[0], out, kernel, tuple(layer.strides), tuple(layer.dilation_rate)),
     )
-    if layer.padding == "causal":
-        message = "causal padding"
-        raise UnreadableError(message)
+    if layer.padding == "causal":  # everything before the first value
+        reach = (kernel[0] - 1) * layer.dilation_rate[0]
+        op = replace(op, pads=(reach, 0))
     return _finish(layer, op)
 
 
@@ -145,33 +154,24 @@ def _conv_transpose(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[S
     return _finish(layer, op)
 
 
-def _dense(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    if len(out) != 2:
-        message = f"Dense on {len(out)} axes"
-        raise UnreadableError(message)
-    matrix = (inputs[0][1], out[1])
-    weights = (matrix, (out[1],)) if layer.use_bias else (matrix,)
-    op = Op(kind="matmul", inputs=inputs[:1], outputs=(out,), weights=weights)
-    if layer.use_bias:
+def _dense(call: Call) -> list[Step]:
+    layer, size, out = call.layer, call.inputs[0], call.outputs[0]
+    bias = ((out[1],),) if layer.use_bias else ()
+    if len(out) > 2:
+        if not call.channels_last:
+            message = f"Dense on {len(out)} axes in a model that keeps channels first"
+            raise UnreadableError(message)
+        # The same matrix at every position: a convolution whose window is one position.
+        ones = (1,) * (len(out) - 2)
+        filters = (out[1], size[1], *ones)
+        fields = _conv_fields(size, out, ones, ones, ones)
+        conv = Op(kind="conv", inputs=(size,), outputs=(out,), weights=(filters, *bias), **fields)
+        return _finish(layer, conv)
+    weights = ((size[1], out[1]), *bias)
+    op = Op(kind="matmul", inputs=(size,), outputs=(out,), weights=weights)
+    if bias:
         op = replace(op, kind="gemm", attributes=_GEMM)
     return _finish(layer, op)
-
-
-def _batch_norm(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    channels = out[1]
-    op = Op(
-        kind="batch_norm",
-        inputs=inputs[:1],
-        outputs=(out,),
-        weights=((channels,),) * 4,
-        attributes=(
-            ("epsilon", _single(layer.epsilon)),
-            ("momentum", _single(0.9)),
-            ("since", 15),
-            ("training_mode", 0),
-        ),
-    )
-    return [Step(op=op)]
 
 
 def _single(value: float) -> float:
@@ -205,10 +205,6 @@ def _relu(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     return _plain("relu", inputs, out)
 
 
-def _softmax(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    return _plain("softmax", inputs, out, *SOFTMAX)
-
-
 def _pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     kernel = tuple(layer.pool_size)
     kind = "max_pool" if "Max" in type(layer).__name__ else "average_pool"
@@ -222,6 +218,12 @@ def _pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
         **fields,
     )
     return [Step(op=op)]
+
+
+def _adaptive(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    """Windows of uneven sizes."""
+    kind = "max" if "Max" in type(layer).__name__ else "average"
+    return _plain(f"adaptive_{kind}_pool", inputs, out)
 
 
 def _global_pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -253,14 +255,8 @@ def _merge(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     return steps
 
 
-def _concat(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    rank = len(out)
-    axis = layer.axis % rank
-    # Axis of the channels-first order that the layer's channels-last axis became.
-    neutral = next(i for i in range(rank) if sum(size[i] for size in inputs) == out[i])
-    if rank == 2 or axis == rank - 1:
-        neutral = 1
-    return _plain("concat", inputs, out, ("axis", neutral))
+def _concat(call: Call) -> list[Step]:
+    return call.plain("concat", ("axis", call.neutral(call.layer.axis, len(call.outputs[0]))))
 
 
 def _pad(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -282,17 +278,30 @@ def _crop(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
 
 
 def _resize(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(layer.interpolation, "nearest")
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(
+        getattr(layer, "interpolation", ""), "nearest"
+    )
     return _plain("resize", inputs, out, ("mode", mode))
 
 
-def _flatten(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    op = Op(kind="reshape", inputs=inputs, outputs=(out,), constants=(out,))
-    return [Step(op=op)]
+def _flatten(call: Call) -> list[Step]:
+    size, out = call.inputs[0], call.outputs[0]
+    if call.channels_last or len(size) < 3:
+        return call.plain("reshape", constants=(out,))
+    # Keras flattens in the channels-last order whatever the model keeps.
+    order = (0, *range(2, len(size)), 1)
+    turned = tuple(size[axis] for axis in order)
+    first = Op(kind="transpose", inputs=(size,), outputs=(turned,), attributes=(("perm", order),))
+    second = Op(kind="reshape", inputs=(turned,), outputs=(out,), constants=(out,))
+    return [Step(op=first, suffix="/transpose"), Step(op=second, reads=("/transpose",))]
 
 
-def _permute(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    return _plain("transpose", inputs, out)
+def _reshape(call: Call) -> list[Step]:
+    return call.plain("reshape", constants=(call.outputs[0],))
+
+
+def _permute(call: Call) -> list[Step]:
+    return transpose(call, (0, *(int(axis) for axis in call.layer.dims)))
 
 
 def _rescale(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -311,11 +320,6 @@ def _standardise(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     return [Step(op=shift, suffix="/shift"), Step(op=scale, reads=("/shift",))]
 
 
-def _prelu(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    slopes = (out[1], *(1 for _ in out[2:]))
-    return [Step(op=Op(kind="prelu", inputs=inputs, outputs=(out,), weights=(slopes,)))]
-
-
 def _fixed(kind: str) -> Callable[[Any, tuple[Shape, ...], Shape], list[Step]]:
     return lambda _, inputs, out: _plain(kind, inputs, out)
 
@@ -328,23 +332,26 @@ _RULES: dict[str, Callable[[Any, tuple[Shape, ...], Shape], list[Step]]] = {
     **{f"{k}Pooling{n}D": _pool for k in ("Max", "Average") for n in (1, 2, 3)},
     **{f"Global{k}Pooling{n}D": _global_pool for k in ("Max", "Average") for n in (1, 2, 3)},
     **{f"ZeroPadding{n}D": _pad for n in (1, 2, 3)},
+    **{f"UpSampling{n}D": _resize for n in (1, 2, 3)},
+    **{f"Adaptive{k}Pooling{n}D": _adaptive for k in ("Max", "Average") for n in (1, 2, 3)},
     **{f"Cropping{n}D": _crop for n in (1, 2, 3)},
     **dict.fromkeys(_MERGES, _merge),
     **dict.fromkeys(IDENTITY, _fixed("identity")),
     "Activation": _activation_layer,
-    "BatchNormalization": _batch_norm,
-    "Concatenate": _concat,
-    "Dense": _dense,
     "ELU": _fixed("elu"),
-    "Flatten": _flatten,
     "LeakyReLU": _relu,
     "Normalization": _standardise,
-    "PReLU": _prelu,
-    "Permute": _permute,
     "ReLU": _relu,
+    "RepeatVector": _fixed("expand"),
     "Rescaling": _rescale,
-    "Reshape": _flatten,
     "Resizing": _resize,
-    "Softmax": _softmax,
-    "UpSampling2D": _resize,
+}
+#: Rules that need more than sizes: axes, or what the layer was called with.
+_CALL_RULES: dict[str, Callable[[Call], list[Step]]] = {
+    **NORM_RULES,
+    "Concatenate": _concat,
+    "Dense": _dense,
+    "Flatten": _flatten,
+    "Permute": _permute,
+    "Reshape": _reshape,
 }

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.readers.keras import export_onnx, read_keras
 from costmodel.readers.onnx import read_onnx
 
@@ -26,6 +26,13 @@ needs_resnet8 = pytest.mark.skipif(
 def keras():
     pytest.importorskip("tensorflow", reason="needs the keras extra")
     return pytest.importorskip("keras", reason="needs the keras extra")
+
+
+@pytest.fixture
+def exporting(keras):
+    """For tests that write ONNX files, which only one backend can."""
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("only models on TensorFlow are converted to ONNX")
 
 
 def randomised(keras, model):
@@ -69,6 +76,7 @@ def outputs_of(path, feed):
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.usefixtures("exporting")
 def test_exported_network_computes_the_same(keras, tmp_path, suffix):
     model = randomised(keras, zoo(keras))
     path = tmp_path / f"zoo.{suffix}"
@@ -81,6 +89,7 @@ def test_exported_network_computes_the_same(keras, tmp_path, suffix):
 
 
 @needs_resnet8
+@pytest.mark.usefixtures("exporting")
 def test_legacy_file_is_exported_and_computes_the_same(keras, tmp_path, capfd):
     exported = export_onnx(RESNET8, tmp_path / "resnet8.onnx")
     model = keras.models.load_model(RESNET8, compile=False)
@@ -127,6 +136,7 @@ def test_layers_as_written(keras):
     assert found["head/softmax"].inputs == ("head",)
 
 
+@pytest.mark.usefixtures("exporting")
 def test_convolutions_agree_with_those_of_the_exported_file(keras, tmp_path):
     model = randomised(keras, zoo(keras))
     model.save(tmp_path / "zoo.keras")
@@ -172,6 +182,10 @@ def test_open_sizes_are_bound_or_named(keras, tmp_path):
         read_keras(model)
     sizes = {"image:1": 10, "image:2": 12}
     assert read_keras(model, sizes).ops[0].outputs == ((1, 4, 10, 12),)
+    if keras.config.backend() != "tensorflow":
+        with pytest.raises(InvalidInputError, match="KERAS_BACKEND=tensorflow"):
+            export_onnx(tmp_path / "open.keras", tmp_path / "open.onnx", sizes)
+        return
     model.save(tmp_path / "open.keras")
     exported = export_onnx(tmp_path / "open.keras", tmp_path / "open.onnx", sizes)
     assert read_onnx(exported).inputs == {"image": (1, 10, 12, 3)}
@@ -205,3 +219,99 @@ def test_missing_file_and_subclassed_model_are_explained(keras, tmp_path):
 
     with pytest.raises(ModelFormatError, match="no graph of layers"):
         read_keras(Bare())
+
+
+def one(keras, call, *shapes):
+    """The network of a model that is one function of its inputs."""
+    inputs = [keras.Input(shape, name=f"in{i}") for i, shape in enumerate(shapes)]
+    network = read_keras(keras.Model(inputs, call(*inputs)))
+    network.check()
+    return network
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "output"),
+    [
+        (lambda _, x: x[..., 1:3], "slice", (1, 2, 6, 5)),
+        (lambda _, x: x[:, 2, :, :], "reshape", (1, 4, 5)),
+        (lambda _, x: 1.0 - x, "sub", (1, 4, 6, 5)),
+        (lambda k, x: k.ops.split(x, 2, axis=-1), "split", (1, 2, 6, 5)),
+        (lambda k, x: k.ops.transpose(x, (0, 3, 1, 2)), "transpose", (1, 5, 4, 6)),
+        (lambda k, x: k.ops.moveaxis(x, -1, 1), "transpose", (1, 5, 4, 6)),
+        (lambda k, x: k.ops.swapaxes(x, 1, 2), "transpose", (1, 4, 5, 6)),
+        (lambda k, x: k.ops.mean(x, axis=(1, 2), keepdims=True), "reduce_mean", (1, 4, 1, 1)),
+        (lambda k, x: k.ops.pad(x, [[0, 0], [0, 0], [0, 0], [1, 2]]), "pad", (1, 7, 6, 5)),
+        (lambda k, x: k.layers.Dense(3)(x), "conv", (1, 3, 6, 5)),
+        (lambda k, x: k.layers.Permute((2, 1, 3))(x), "transpose", (1, 4, 5, 6)),
+        (lambda k, x: k.layers.GroupNormalization(2)(x), "group_norm", (1, 4, 6, 5)),
+        (lambda k, x: k.layers.LayerNormalization()(x), "layer_norm", (1, 4, 6, 5)),
+        (lambda k, x: k.layers.RMSNormalization()(x), "rms_norm", (1, 4, 6, 5)),
+        (lambda k, x: k.layers.UnitNormalization()(x), "unit_norm", (1, 4, 6, 5)),
+        (lambda k, x: k.layers.Activation("mish")(x), "mish", (1, 4, 6, 5)),
+    ],
+)
+def test_functions_and_layers_along_axes(keras, call, kind, output):
+    network = one(keras, lambda x: call(keras, x), (6, 5, 4))
+    assert (network.layers[-1].op.kind, network.ops[-1].outputs[0]) == (kind, output)
+    assert network.unread == {}
+
+
+def test_axes_are_those_of_the_neutral_sizes(keras):
+    ops = keras.ops
+    op = one(keras, lambda x: ops.transpose(x, (0, 3, 1, 2)), (6, 5, 4)).ops[0]
+    assert tuple(op.inputs[0][axis] for axis in dict(op.attributes)["perm"]) == op.outputs[0]
+    op = one(keras, lambda x: x[:, 1:4, ..., :2], (6, 5, 4)).ops[0]
+    assert op.constants == ((1, 0), (4, 2), (2, 1), (1, 1))
+    op = one(keras, lambda x: x * np.ones(4, "float32"), (6, 5, 4)).ops[0]
+    assert op.weights == ((1, 4, 1, 1),)
+    op = one(keras, keras.layers.PReLU(), (6, 5, 4)).ops[0]
+    assert op.weights == ((4, 6, 5),)
+    concat = keras.layers.Concatenate(axis=1)
+    op = one(keras, lambda x, y: concat([x, y]), (3, 3, 3), (3, 3, 3)).ops[0]
+    assert (op.attributes, op.outputs) == ((("axis", 2),), ((1, 3, 6, 3),))
+
+
+def test_causal_convolutions_look_back_only(keras):
+    op = one(keras, keras.layers.Conv1D(4, 3, dilation_rate=2, padding="causal"), (9, 2)).ops[0]
+    assert op.pads == (4, 0)
+
+
+def test_the_wiring_of_unread_layers_is_kept(keras):
+    layers = keras.layers
+
+    def call(x):
+        x = layers.Conv2D(4, 1, name="before")(x)
+        x = layers.Lambda(lambda t: t * 2, output_shape=(6, 5, 4), name="odd")(x)
+        return layers.Conv2D(2, 1, name="after")(x)
+
+    network = one(keras, call, (6, 5, 3))
+    opaque = network.opaque["odd"]
+    assert (opaque.inputs, opaque.outputs) == (("before",), ("odd:0",))
+    assert opaque.sizes == ((1, 4, 6, 5),)
+    assert "Lambda" in opaque.reason
+    assert network.unread == {"odd": opaque.reason}
+    assert network.layers[-1].inputs == ("odd:0",)
+
+
+def test_steps_and_calls_have_the_origin_of_their_layer(keras):
+    layers = keras.layers
+    shared = layers.Conv2D(3, 1, activation="relu", name="shared")
+    inner = keras.Sequential([layers.Conv2D(3, 1, name="a")], name="inner")
+    network = one(keras, lambda x: inner(shared(inner(shared(x)))), (6, 5, 3))
+    assert [(item.origin, item.call) for item in network.layers] == [
+        ("shared", 0), ("shared", 0), ("inner/a", 0), ("shared", 1), ("shared", 1), ("inner/a", 1),
+    ]  # fmt: skip
+    assert len({item.name for item in network.layers}) == 6
+
+
+def test_channels_first_models_are_read_as_they_are(keras):
+    layers = keras.layers
+    first = {"data_format": "channels_first"}
+    model = keras.Sequential(
+        [keras.Input((4, 6, 5)), layers.ZeroPadding2D(1, **first), layers.Flatten(**first)]
+    )
+    network = read_keras(model)
+    assert not network.channels_last
+    assert [op.kind for op in network.ops] == ["pad", "transpose", "reshape"]
+    assert network.ops[0].outputs == ((1, 4, 8, 7),)
+    assert network.ops[1].outputs == ((1, 8, 7, 4),)

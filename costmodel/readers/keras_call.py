@@ -1,0 +1,68 @@
+"""One call of a Keras layer or operation, and the axes that its settings mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from costmodel.op import Op, Shape
+from costmodel.readers.keras_activations import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a reading rule may look at.
+
+    Attributes:
+        layer: the Keras layer or operation.
+        inputs: neutral sizes of the tensors it reads.
+        outputs: neutral sizes of those it returns.
+        arguments: what it was called with, in order; tensors among them are Keras tensors.
+        settings: what it was called with by name.
+        channels_last: whether the model keeps channels last.
+    """
+
+    layer: Any
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    arguments: tuple[Any, ...]
+    settings: Mapping[str, Any]
+    channels_last: bool
+
+    def neutral(self, axis: int, rank: int) -> int:
+        """Where an axis of a tensor of ``rank`` axes lies when channels come first."""
+        axis %= rank
+        if not self.channels_last or rank < 3 or axis == 0:
+            return axis
+        return 1 if axis == rank - 1 else axis + 1
+
+    def written(self, axis: int, rank: int) -> int:
+        """The reverse of ``neutral``: the model's own number of a neutral axis."""
+        if not self.channels_last or rank < 3 or axis == 0:
+            return axis
+        return rank - 1 if axis == 1 else axis - 1
+
+    def axes(self, value: Any, rank: int) -> tuple[int, ...]:
+        """Neutral axes of a setting that is one axis, several, or None for all."""
+        if value is None:
+            return tuple(range(rank))
+        items = value if isinstance(value, Sequence) else (value,)
+        return tuple(sorted(self.neutral(int(item), rank) for item in items))
+
+    def size(self, shape: Sequence[int], rank: int) -> Shape:
+        """Neutral size of a constant that is broadcast against a tensor of ``rank`` axes."""
+        sizes = tuple(int(item) for item in shape)
+        if not sizes:
+            return ()
+        full = (1,) * (rank - len(sizes)) + sizes
+        if self.channels_last and rank > 2:
+            return (full[0], full[-1], *full[1:-1])
+        return full
+
+    def plain(self, kind: str, *attributes: tuple[str, Any], **fields: Any) -> list[Step]:
+        """A single Op that reads every input."""
+        op = Op(
+            kind=kind, inputs=self.inputs, outputs=self.outputs, attributes=attributes, **fields
+        )
+        return [Step(op=op, reads=tuple(range(len(self.inputs))))]
