@@ -16,6 +16,9 @@ CONV_ROWS = 0.725
 LAYOUT_ROWS = 0.05
 #: Rows that every execution path and every kernel kind gets where there are so many.
 LEAST = 6
+#: Share of the other kernels' rows that is dealt out evenly; the rest goes by weight, since a kind
+#: whose time follows from one size needs fewer rows than a product of two.
+_EVEN_SHARE = 2 / 3
 #: Turns of kinds that no family is named after, such as an activation a runtime has of its own.
 _OTHER_TURNS = 1.5
 
@@ -51,7 +54,7 @@ def choose_convolutions(ops: Sequence[Op], count: int) -> list[Op]:
 
 
 def choose_kernels(ops: Sequence[Op], count: int) -> list[Op]:
-    """``count`` of ``ops``: first ``LEAST`` of every kind where there is room, then by weight.
+    """``count`` of ``ops``: up to ``LEAST`` of every kind where there is room, then by weight.
 
     Args:
         ops: other kernels, best candidates first.
@@ -59,7 +62,8 @@ def choose_kernels(ops: Sequence[Op], count: int) -> list[Op]:
     """
     queues = _queues(ops)
     weights = {kind: FAMILIES.get(kind, (_OTHER_TURNS, None))[0] for kind in queues}
-    least = min(LEAST, count // max(1, len(queues)))
+    each = count / max(1, len(queues))
+    least = min(LEAST, max(round(_EVEN_SHARE * each), min(1, int(each))))
     taken: dict[str, int] = {kind: min(least, len(queue)) for kind, queue in queues.items()}
     room = count - sum(taken.values())
     for _ in range(max(0, room)):

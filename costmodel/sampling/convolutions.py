@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from costmodel.op import Shape
-from costmodel.sampling.draw import Draw, log_piecewise, log_uniform, pick, weighted
+from costmodel.sampling.draw import Draw, channels, log_piecewise, log_uniform, pick, weighted
 from costmodel.sampling.probe import Padding, Probe
 
 Maker = Callable[[Draw, str], Probe]
@@ -19,10 +19,12 @@ WEIGHT_BYTES = 40e6
 ACTIVATION_BYTES = 40e6
 #: Channels of a layer, and channels times image side: networks narrow as images grow.
 CHANNELS = (4, 2400)
-CHANNELS_TIMES_SIDE = (150.0, 45000.0)
+CHANNELS_TIMES_SIDE = (40.0, 45000.0)
 
 #: Multiply-adds by share of layers: eight in ten between one and three hundred million.
 _MACS = ((0.0, 0.1, 0.9, 1.0), (1e4, 1e6, 3e8, 2e9))
+#: Shrinks the draw of channel counts, so that six in ten depthwise convolutions have odd ones.
+_PRUNED_DEPTHWISE = 0.85
 _FOLLOW = (
     (0.50, ("relu", False)),
     (0.17, ("", False)),
@@ -115,7 +117,7 @@ def _pointwise_strided(draw: Draw, name: str) -> Probe:
     return _dense(draw, name, (1, 1), stride=2)
 
 
-def _squeeze(draw: Draw, name: str) -> Probe:
+def _excite(draw: Draw, name: str) -> Probe:
     """The two convolutions of squeeze and excite, and classifiers written as convolutions."""
     into = log_uniform(draw.amount, 24, 1600)
     out = into * (draw.widening() if draw.stride < 0.5 else 0.25)
@@ -127,8 +129,9 @@ def _depthwise(draw: Draw, name: str, sides: tuple[int, ...]) -> Probe:
     side = pick(draw.window, sides)
     stride = 2 if draw.stride < 0.3 else 1
     size = draw.size(5, 160)
-    elements = log_uniform(draw.amount, 4e3, 2e6)
-    count = draw.channels(max(6.0, elements / prod(size)))
+    elements = log_uniform(draw.amount, 1.2e3, 2e6)
+    # Runtimes that compute blocks of channels have another, slower path for counts that do not fit.
+    count = channels(max(6.0, elements / prod(size)), _PRUNED_DEPTHWISE * draw.mode)
     return _probe(
         draw,
         name,
@@ -146,6 +149,21 @@ def _depthwise3(draw: Draw, name: str) -> Probe:
 
 def _depthwise_wide(draw: Draw, name: str) -> Probe:
     return _depthwise(draw, name, (5, 5, 5, 7))
+
+
+def _thin(draw: Draw, name: str) -> Probe:
+    """Few channels in and out, at any size: networks for small boards, and heavily pruned ones."""
+    side = 1 if draw.window < 0.35 else 3
+    into = log_uniform(draw.amount, 1, 32)
+    out = log_uniform(draw.ratio, 3, 48)
+    return _probe(
+        draw,
+        name,
+        size=draw.size(6, 180),
+        channels=(draw.channels(into), draw.channels_out(out)),
+        kernel=(side, side),
+        stride=2 if draw.stride < 0.2 else 1,
+    )
 
 
 def _stem(draw: Draw, name: str) -> Probe:
@@ -209,25 +227,26 @@ def _head(draw: Draw, name: str) -> Probe:
 
 #: Share of each family among convolutions, after what the networks of model zoos are made of.
 FAMILIES: Mapping[str, tuple[float, Maker]] = {
-    "dense3": (0.22, _dense3),
-    "pointwise": (0.22, _pointwise),
-    "depthwise3": (0.12, _depthwise3),
+    "dense3": (0.20, _dense3),
+    "pointwise": (0.20, _pointwise),
+    "depthwise3": (0.15, _depthwise3),
     "stem": (0.08, _stem),
     "dense3_strided": (0.06, _dense3_strided),
     "wide": (0.06, _wide),
+    "thin": (0.05, _thin),
     "asymmetric": (0.05, _asymmetric),
     "depthwise_wide": (0.05, _depthwise_wide),
     "grouped": (0.05, _grouped),
     "dilated": (0.03, _dilated),
     "pointwise_strided": (0.03, _pointwise_strided),
     "head": (0.03, _head),
-    "squeeze": (0.02, _squeeze),
+    "excite": (0.02, _excite),
 }
 
 
 def is_realistic(probe: Probe) -> bool:
     """Whether a convolution keeps the bounds of this module and fits its own window."""
-    least = 1 if probe.name.startswith("stem") else CHANNELS[0]
+    least = 1 if probe.name.startswith(("stem", "thin")) else CHANNELS[0]
     side = math.sqrt(prod(probe.size))
     reach = tuple((k - 1) * probe.dilation + 1 for k in probe.kernel)
     return (
@@ -238,6 +257,6 @@ def is_realistic(probe: Probe) -> bool:
         and probe.activation_bytes <= ACTIVATION_BYTES
         and least <= probe.in_channels <= CHANNELS[1]
         and probe.out_channels <= CHANNELS[1]
-        and (side == 1 or CHANNELS_TIMES_SIDE[0] <= probe.in_channels * side)
+        and (side == 1 or least == 1 or CHANNELS_TIMES_SIDE[0] <= probe.in_channels * side)
         and probe.in_channels * side <= CHANNELS_TIMES_SIDE[1]
     )

@@ -12,6 +12,13 @@ from costmodel.sampling.probe import Padding, Probe
 
 #: Elements of an activation, from a late stage of a thinned network to an early one of a wide one.
 _ELEMENTS = (2e3, 2e6)
+#: Weights of a dense layer: what decides its time, so what is spread evenly.
+_WEIGHTS = (1e3, 6e6)
+#: Usual numbers of classes.
+_CLASSES = (10, 100, 1000, 1000)
+#: Share of products that work on many places at once, and their most multiply-adds.
+_PLACES_SHARE = 0.25
+_PLACES_MACS = 3e8
 #: Upper bound of weights and activations of one probe, in bytes.
 BYTES = 160e6
 #: Weights above this take long to load on small boards; ``LARGE_PRODUCTS`` says which there are.
@@ -95,10 +102,19 @@ def _global_pool(kind: str) -> Maker:
     return make
 
 
+def _features(draw: Draw) -> tuple[int, int]:
+    """Features that a dense layer reads and writes; half of these are usual numbers of classes."""
+    weights = log_uniform(draw.amount, *_WEIGHTS)
+    if draw.ratio < 0.5:
+        classes = pick(draw.ratio * 2, _CLASSES)
+        return draw.channels(min(4096.0, max(16.0, weights / classes))), classes
+    wide = math.sqrt(log_uniform(2 * draw.ratio - 1, 1 / 8, 8))
+    into, out = (max(4.0, math.sqrt(weights) * side) for side in (wide, 1 / wide))
+    return draw.channels(into), draw.channels_out(out)
+
+
 def _gemm(draw: Draw, name: str) -> Probe:
-    into = draw.channels(log_uniform(draw.amount, 10, 4096))
-    out = pick(draw.ratio * 2, (10, 100, 1000)) if draw.ratio < 0.5 else 0
-    out = out or draw.channels_out(log_uniform(2 * draw.ratio - 1, 10, 4096))
+    into, out = _features(draw)
     return Probe(
         name=name,
         kind="gemm",
@@ -116,9 +132,19 @@ def _large_gemm(draw: Draw, name: str) -> Probe:
 
 
 def _matmul(draw: Draw, name: str) -> Probe:
-    into = draw.channels(log_uniform(draw.amount, 10, 4096))
-    out = draw.channels_out(log_uniform(draw.ratio, 10, 4096))
-    return Probe(name=name, kind="matmul", batch=draw.images(), in_channels=into, out_channels=out)
+    """Dense layers as TensorFlow writes them, of one row of features or of one per place."""
+    into, out = _features(draw)
+    places = 1
+    if draw.window < _PLACES_SHARE:
+        places = round(min(log_uniform(draw.place, 4, 400), _PLACES_MACS / (into * out)))
+    return Probe(
+        name=name,
+        kind="matmul",
+        batch=draw.images(),
+        in_channels=into,
+        out_channels=out,
+        size=(max(1, places), 1),
+    )
 
 
 def _concat(draw: Draw, name: str) -> Probe:
@@ -136,7 +162,7 @@ def _sum(draw: Draw, name: str) -> Probe:
 
 def _softmax(draw: Draw, name: str) -> Probe:
     if draw.window < 0.6:
-        classes = pick(draw.ratio, (10, 100, 1000, 1000))
+        classes = pick(draw.ratio, _CLASSES)
         classes = classes if draw.mode_out < 0.6 else round(log_uniform(draw.amount, 2, 2000))
         return Probe(name=name, kind="softmax", batch=draw.images(), in_channels=classes)
     return Probe(
@@ -150,13 +176,10 @@ def _softmax(draw: Draw, name: str) -> Probe:
 
 
 def _lrn(draw: Draw, name: str) -> Probe:
-    return _probe(
-        draw,
-        name,
-        "lrn",
-        size=draw.size(12, 60),
-        in_channels=draw.channels(log_uniform(draw.amount, 24, 300)),
-    )
+    """Early and large images, as the networks before batch normalisation have it."""
+    size = draw.size(8, 120)
+    count = draw.channels(min(log_uniform(draw.amount, 16, 384), _ELEMENTS[1] / prod(size)))
+    return _probe(draw, name, "lrn", size=size, in_channels=count)
 
 
 def _resize(draw: Draw, name: str) -> Probe:
@@ -190,6 +213,27 @@ def _grouped(draw: Draw, name: str, kind: str, variant: str, groups: int) -> Pro
     groups = groups if variant in {"shuffle", "boxes"} else 1
     count = groups * max(1, round(count / groups))
     return _probe(draw, name, kind, variant=variant, groups=groups, size=size, in_channels=count)
+
+
+def _flatten(draw: Draw, name: str) -> Probe:
+    """What comes before a dense layer: the last images, or the one place that a pool left."""
+    side = 1 if draw.window < 0.5 else min(draw.size(2, 14))
+    return _relabelled(draw, name, "flatten", side)
+
+
+def _squeeze(kind: str) -> Maker:
+    """Drops, or adds, the image axes of a pooled tensor."""
+
+    def make(draw: Draw, name: str) -> Probe:
+        return _relabelled(draw, name, kind, 1)
+
+    return make
+
+
+def _relabelled(draw: Draw, name: str, kind: str, side: int) -> Probe:
+    count = draw.channels(log_uniform(draw.amount, 8, 2048))
+    batch = draw.images()
+    return Probe(name=name, kind=kind, batch=batch, in_channels=count, size=(side, side))
 
 
 def _split(draw: Draw, name: str) -> Probe:
@@ -251,8 +295,11 @@ FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "resize": (4, _resize),
     "sigmoid": (2.5, _elementwise("sigmoid")),
     "clip": (2.5, _elementwise("clip")),
-    "lrn": (2.5, _lrn),
-    "matmul": (2.5, _matmul),
+    "lrn": (4, _lrn),
+    "matmul": (5, _matmul),
+    "squeeze": (2.5, _squeeze("squeeze")),
+    "unsqueeze": (2, _squeeze("unsqueeze")),
+    "flatten": (2.5, _flatten),
     "slice": (3, _elementwise("slice", "space", "channels")),
     "pad": (3, _elementwise("pad", "space", "channels")),
     "sum": (2.5, _sum),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 
 from costmodel.op import Shape
 from costmodel.sampling.graph import GraphWriter
@@ -130,7 +131,9 @@ def _gemm(writer: GraphWriter, probe: Probe) -> Outputs:
 
 
 def _matmul(writer: GraphWriter, probe: Probe) -> Outputs:
-    source = _feed(writer, probe, (probe.batch, probe.in_channels))
+    places = prod(probe.size)
+    rows = (probe.batch, places) if places > 1 else (probe.batch,)
+    source = _feed(writer, probe, (*rows, probe.in_channels))
     return (writer.node("MatMul", source, writer.weight((probe.in_channels, probe.out_channels))),)
 
 
@@ -255,6 +258,15 @@ def _reshape(writer: GraphWriter, probe: Probe) -> Outputs:
     return (writer.node("Reshape", source, writer.integers(target)),)
 
 
+def _squeeze(writer: GraphWriter, probe: Probe) -> Outputs:
+    return (writer.node("Squeeze", _feed(writer, probe), writer.integers((2, 3))),)
+
+
+def _unsqueeze(writer: GraphWriter, probe: Probe) -> Outputs:
+    source = _feed(writer, probe, (probe.batch, probe.in_channels))
+    return (writer.node("Unsqueeze", source, writer.integers((2, 3))),)
+
+
 def _slice(writer: GraphWriter, probe: Probe) -> Outputs:
     channels = probe.variant == "channels"
     ends = (max(1, probe.in_channels // 2),) if channels else probe.size
@@ -304,6 +316,9 @@ BUILDERS: Mapping[str, Builder] = {
     "depth_to_space": _plain("DepthToSpace", blocksize=2, mode="CRD"),
     "transpose": _transpose,
     "reshape": _reshape,
+    "flatten": _plain("Flatten", axis=1),
+    "squeeze": _squeeze,
+    "unsqueeze": _unsqueeze,
     "slice": _slice,
     "pad": _pad,
     "split": _split,

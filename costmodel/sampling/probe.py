@@ -91,7 +91,7 @@ class Probe:
     def macs(self) -> int:
         """Multiply-adds of a convolution or matrix product; 0 for the rest."""
         if self.kind in {"gemm", "matmul"}:
-            return self.batch * self.in_channels * self.out_channels
+            return self.batch * self.in_channels * self.out_channels * prod(self.size)
         taps = self.in_channels // self.groups * prod(self.kernel)
         if self.kind == "conv":
             return self.batch * self.out_channels * prod(self.out_size) * taps

@@ -62,6 +62,20 @@ def test_every_kind_gets_six_rows_where_there_is_room() -> None:
     assert sum(count.values()) == 30
 
 
+def test_most_rows_are_dealt_out_evenly_and_the_rest_by_weight() -> None:
+    kinds = ("elu", "exp", "gemm", "matmul", "relu", "tanh")
+    chosen = choose_kernels([op for kind in kinds for op in kernels(kind, 50)], 24)
+    count = {kind: sum(op.kind == kind for op in chosen) for kind in kinds}
+    assert sum(count.values()) == 24
+    assert min(count.values()) >= 3
+    assert min(count["gemm"], count["matmul"]) >= 5
+
+
+def test_every_kind_gets_a_row_before_any_gets_two() -> None:
+    chosen = choose_kernels(kernels("gemm", 9) + kernels("elu", 9) + kernels("exp", 9), 3)
+    assert sorted(op.kind for op in chosen) == ["elu", "exp", "gemm"]
+
+
 def test_implementations_of_a_kind_take_turns() -> None:
     ops = kernels("max_pool", 20, "plain") + kernels("max_pool", 20, "blocked")
     chosen = choose_kernels(ops, 6)

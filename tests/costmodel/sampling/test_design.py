@@ -64,6 +64,39 @@ def test_half_of_the_channel_counts_are_as_pruning_leaves_them(seed: int) -> Non
     assert 0.4 < odd_out < 0.6
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_most_depthwise_convolutions_have_counts_that_blocks_do_not_hold(seed: int) -> None:
+    alone = [p for p in design(1000, seed) if p.kind == "conv" and p.groups == p.in_channels > 1]
+    assert len(alone) > 0.15 * 750
+    assert 0.5 < np.mean([probe.in_channels % 4 != 0 for probe in alone]) < 0.7
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_convolutions_of_few_channels_come_in_every_size(seed: int) -> None:
+    thin = [p for p in design(1000, seed) if family(p.name) == "thin"]
+    assert len(thin) >= 30
+    assert {p.in_channels < 4 for p in thin} == {True, False}
+    assert max(max(p.in_channels, p.out_channels) for p in thin) <= 48
+    assert min(p.size[0] for p in thin) < 16
+    assert max(p.size[0] for p in thin) > 100
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_products_and_normalisations_reach_the_sizes_of_classifiers_and_early_images(
+    seed: int,
+) -> None:
+    probes = design(1000, seed)
+    for kind in ("gemm", "matmul"):
+        sizes = [p.weight_bytes for p in probes if p.kind == kind and p.size == (1, 1)][:8]
+        assert min(sizes) < 1e5
+        assert max(sizes) > 2e6
+    assert any(p.kind == "matmul" and p.size[0] > 1 for p in probes)
+    assert all(p.macs <= 2e9 for p in probes if p.kind == "matmul")
+    elements = [p.in_channels * p.size[0] * p.size[1] for p in probes if p.kind == "lrn"]
+    assert min(elements) < 1e5
+    assert max(elements) > 5e5
+
+
 def test_groups_divide_channels() -> None:
     for probe in design(1000, 3):
         assert probe.in_channels % probe.groups == 0

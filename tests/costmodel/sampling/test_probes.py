@@ -80,6 +80,25 @@ def test_residual_sum_and_activation_follow_the_convolution() -> None:
     assert kernels == ["Conv", "Conv", "Relu", "Add", "Relu"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "shape"),
+    [
+        ("flatten", (3, 3), (2, 45)),
+        ("squeeze", (1, 1), (2, 5)),
+        ("unsqueeze", (1, 1), (2, 5, 1, 1)),
+        ("matmul", (1, 1), (2, 7)),
+        ("matmul", (6, 1), (2, 6, 7)),
+    ],
+)
+def test_relabelling_and_products_write_the_sizes_they_should(
+    kind: str, size: tuple[int, int], shape: tuple[int, ...]
+) -> None:
+    probe = Probe(name="p", kind=kind, batch=2, in_channels=5, out_channels=7, size=size)
+    (value,) = run(probe)
+    assert value.shape == shape
+    assert probe.macs == (5 * value.size if kind == "matmul" else 0)
+
+
 def test_weights_are_he_normal_and_shared_by_shape() -> None:
     probes = [
         Probe(name=n, kind="conv", in_channels=64, out_channels=128, kernel=(3, 3), size=(3, 3))

@@ -182,4 +182,6 @@ def test_a_whole_design_lowers_without_a_skip(runner: Runner) -> None:
     kinds = Counter(op.kind for op in sample.ops)
     assert sample.skipped == {}
     assert len(sample.ops) == 1000
-    assert min(kinds.values()) >= 5
+    assert min(kinds.values()) >= 3
+    assert {"squeeze", "unsqueeze", "flatten", "reshape"} <= set(kinds)
+    assert min(kinds["matmul"], kinds["gemm"], kinds["lrn"]) > kinds["exp"]
