@@ -1,0 +1,120 @@
+"""What else dies when channels die: layers that read nothing, and channels that nobody reads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from morphnet_core.groups.grouping import NOBODY, Alive, Grouping, Units
+
+
+def cascade(grouping: Grouping, alive: Alive) -> Alive:
+    """Let units die that no longer matter, until nothing changes.
+
+    A unit dies when every layer that writes it reads dead channels only, so that it can only be a
+    constant, and when everything that reads it writes dead channels only. Frozen groups stay.
+    Neither changes what the masked network computes, but for constants on dead channels.
+
+    Args:
+        grouping: of the network.
+        alive: one truth value per unit; not changed.
+
+    Returns:
+        A subset of ``alive`` and the frozen units.
+    """
+    grouping.check_alive(alive)
+    result = alive.copy()
+    frozen = _frozen(grouping)
+    result[frozen] = True
+    reads, writes = _mixer_units(grouping)
+    while True:
+        before = int(result.sum())
+        result &= frozen | _fed(result, reads, writes)
+        result &= frozen | _wanted(result, reads, writes)
+        if int(result.sum()) == before:
+            return result
+
+
+def _frozen(grouping: Grouping) -> Alive:
+    frozen = [bool(group.frozen) for group in grouping.groups]
+    return np.repeat(np.array(frozen, dtype=np.bool_), [group.size for group in grouping.groups])
+
+
+def _mixer_units(grouping: Grouping) -> tuple[list[Units], list[Units]]:
+    """Units that each mixing layer reads, and writes."""
+    reads = [
+        _units(np.concatenate([grouping.units[name] for name in layer.inputs]))
+        for layer in grouping.mixers
+    ]
+    return reads, [_units(grouping.units[layer.outputs[0]]) for layer in grouping.mixers]
+
+
+def _units(units: Units) -> Units:
+    return np.unique(units[units != NOBODY])
+
+
+def _fed(alive: Alive, reads: list[Units], writes: list[Units]) -> Alive:
+    """Units of which some writer reads a live one, and those that no layer writes."""
+    fed, written = np.zeros_like(alive), np.zeros_like(alive)
+    for read, write in zip(reads, writes, strict=True):
+        written[write] = True
+        if alive[read].any():
+            fed[write] = True
+    return np.asarray(fed | ~written)
+
+
+def _wanted(alive: Alive, reads: list[Units], writes: list[Units]) -> Alive:
+    """Units of which some reader writes a live one, and those that no layer reads."""
+    wanted, used = np.zeros_like(alive), np.zeros_like(alive)
+    for read, write in zip(reads, writes, strict=True):
+        used[read] = True
+        if alive[write].any():
+            wanted[read] = True
+    return np.asarray(wanted | ~used)
+
+
+def starved(grouping: Grouping, alive: Alive) -> tuple[str, ...]:
+    """Names of mixing layers (``Layer.name``) that read dead channels only but write live ones.
+
+    What they write is one constant per channel: their bias.
+    """
+    grouping.check_alive(alive)
+    reads, writes = _mixer_units(grouping)
+    return tuple(
+        layer.name
+        for layer, read, write in zip(grouping.mixers, reads, writes, strict=True)
+        if not alive[read].any() and alive[write].any()
+    )
+
+
+def constant_tensors(grouping: Grouping, counts: Units) -> dict[str, bool]:
+    """For each tensor whether it is empty or depends on none of the network's inputs.
+
+    Args:
+        grouping: of the network.
+        counts: live units per group.
+    """
+    gone = {
+        name: all(counts[item.group] == 0 for item in members)
+        for name, members in grouping.members.items()
+    }
+    constant = {name: gone[name] for name in grouping.network.inputs}
+    for opaque in grouping.network.opaque.values():
+        constant.update({name: gone[name] for name in opaque.outputs})
+    for layer in grouping.network.layers:
+        fixed = all(constant.setdefault(name, gone[name]) for name in layer.inputs)
+        constant.update({name: fixed or gone[name] for name in layer.outputs})
+    return constant
+
+
+def is_needed(grouping: Grouping, index: int) -> bool:
+    """Whether an output of the network, or what an unread layer reads, is fixed without a group."""
+    counts = np.array([group.size for group in grouping.groups], dtype=np.intp)
+    counts[index] = 0
+    return bool(cut_off(grouping, counts))
+
+
+def cut_off(grouping: Grouping, counts: Units) -> tuple[str, ...]:
+    """Outputs of the network, and tensors that unread layers read, which have become constants."""
+    constant = constant_tensors(grouping, counts)
+    read = [name for opaque in grouping.network.opaque.values() for name in opaque.inputs]
+    return tuple(name for name in (*grouping.network.outputs, *read) if constant[name])

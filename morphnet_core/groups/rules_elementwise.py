@@ -1,0 +1,122 @@
+"""Rules for layers that work on each channel for itself, and for normalisations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from morphnet_core.groups.tracer import Channels, Rule, Tracer, UnfollowedError, Visit
+
+#: One operand, each value for itself.
+UNARY = (
+    *("abs", "cast", "ceil", "celu", "clip", "dropout", "elu", "erf", "exp", "floor", "gelu"),
+    *("hard_shrink", "hard_sigmoid", "hard_swish", "hard_tanh", "identity", "leaky_relu", "log"),
+    *("log_sigmoid", "mish", "neg", "reciprocal", "relu", "rsqrt", "selu", "sigmoid", "sign"),
+    *("soft_shrink", "softplus", "softsign", "sqrt", "square", "squareplus", "tanh"),
+    *("tanh_shrink", "thresholded_relu", "quick_gelu"),
+)
+#: Several operands, broadcast against each other.
+JOINING = ("add", "sub", "mul", "div", "sum", "max", "min", "mean", "pow")
+#: Windows over positions, one channel at a time.
+WINDOWS = (
+    *("max_pool", "average_pool", "lp_pool", "adaptive_max_pool", "adaptive_average_pool"),
+    *("global_average_pool", "global_max_pool", "global_lp_pool"),
+)
+
+
+def _same(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    first = visit.inputs[0]
+    return (first,) * len(visit.op.outputs)
+
+
+def _per_channel(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    """Weights per channel, on axis 1."""
+    _need_axis_1(visit)
+    return _same(tracer, visit)
+
+
+def _window(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    _need_axis_1(visit)
+    return _same(tracer, visit)
+
+
+def _need_axis_1(visit: Visit) -> None:
+    if visit.inputs[0].axis != 1:
+        message = "it takes another axis for the channels"
+        raise UnfollowedError(message)
+
+
+def _join(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    """Tie operands one to one; an operand of one channel is broadcast over those of the others."""
+    op = visit.op
+    rank = len(op.outputs[0])
+    followed = []
+    for read, size in zip(visit.inputs, op.inputs, strict=True):
+        if size == ():
+            continue
+        if len(size) != rank and not tracer.network.channels_last:
+            message = f"its operands have {len(size)} and {rank} axes"
+            raise UnfollowedError(message)
+        followed.append(read)
+    if not followed or len({read.axis for read in followed}) != 1:
+        message = "its operands keep their channels on different axes"
+        raise UnfollowedError(message)
+    axis = followed[0].axis
+    width = op.outputs[0][axis]
+    widest = next((read.ids for read in followed if len(read.ids) == width), followed[0].ids)
+    for read in followed:
+        if len(read.ids) == len(widest):
+            tracer.tie(read.ids, widest)
+        else:
+            reason = f"{visit.layer.name} broadcasts it over the channels of another tensor"
+            tracer.freeze(read.ids, reason)
+    if len(widest) != width:
+        tracer.freeze(widest, f"{visit.layer.name} broadcasts it over its own weights")
+        widest = np.repeat(widest, width)
+    return (Channels(ids=widest, axis=axis),)
+
+
+def _over_channels(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    """Layers whose every output depends on all channels of a position."""
+    read, rank = visit.inputs[0], len(visit.op.inputs[0])
+    axes = dict(visit.op.attributes).get("axes", dict(visit.op.attributes).get("axis", -1))
+    chosen = [int(a) % rank for a in (axes if isinstance(axes, tuple) else (int(axes),))]
+    if read.axis in chosen:
+        tracer.freeze(read.ids, f"{visit.layer.name} works across all channels of a position")
+    return _same(tracer, visit)
+
+
+def _normalise(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    """Layer and RMS normalisation: their statistics change when a channel goes."""
+    read, rank = visit.inputs[0], len(visit.op.inputs[0])
+    axes = dict(visit.op.attributes).get("axes", ())
+    chosen = axes if isinstance(axes, tuple) else ()
+    # As ONNX writes it: from one axis to the last.
+    start = dict(visit.op.attributes).get("axis", rank)
+    first = int(start) % rank if isinstance(start, int) and start != rank else rank
+    over = read.axis in chosen or read.axis >= first
+    if over and not tracer.normalisations:
+        _freeze_norm(tracer, visit)
+    return _same(tracer, visit)
+
+
+def _always_frozen(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    _freeze_norm(tracer, visit)
+    return _same(tracer, visit)
+
+
+def _freeze_norm(tracer: Tracer, visit: Visit) -> None:
+    name = visit.layer.name
+    reason = f"{name} normalises over channels, so that each depends on all the others"
+    tracer.freeze(visit.inputs[0].ids, reason, name)
+
+
+ELEMENTWISE: dict[str, Rule] = {
+    **dict.fromkeys(UNARY, _same),
+    **dict.fromkeys(JOINING, _join),
+    **dict.fromkeys(WINDOWS, _window),
+    **dict.fromkeys(("batch_norm", "instance_norm"), _per_channel),
+    **dict.fromkeys(("softmax", "log_softmax", "hardmax"), _over_channels),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _normalise),
+    **dict.fromkeys(("group_norm", "unit_norm", "lrn", "lp_normalization"), _always_frozen),
+    "prelu": _same,
+}

@@ -1,0 +1,211 @@
+"""Follows channels through a network: every position on a channel axis is an id, ties join ids.
+
+Rules (one per kind of Op, in ``rules.py``) see one step at a time and say which channels its
+outputs have. The method is union-find over channel ids, as dependency graphs for pruning do
+it (DepGraph, arXiv 2301.12900), here over single positions, so that concatenation, slicing and
+flattening need no special cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.network import Layer, Network
+from costmodel.op import Op, Shape
+
+Ids = NDArray[np.intp]
+
+
+class UnfollowedError(Exception):
+    """Channels cannot be followed through a layer; its text becomes the reason they are frozen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channels:
+    """The channel axis of one tensor: which it is, and an id per position."""
+
+    ids: Ids
+    axis: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Production:
+    """Fresh channels: the layer that writes them, its origin, and their ids."""
+
+    layer: str
+    origin: str
+    ids: Ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """Ids that must stay, and why."""
+
+    ids: Ids
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What a rule sees of one step of the network.
+
+    Attributes:
+        layer: the step.
+        inputs: channels of the tensors that it reads.
+        key: what identifies its weights: equal for the same step of another call of the layer.
+    """
+
+    layer: Layer
+    inputs: tuple[Channels, ...]
+    key: tuple[str, int]
+
+    @property
+    def op(self) -> Op:
+        """Its work."""
+        return self.layer.op
+
+
+class Tracer:
+    """Ids, ties, freezes and productions collected over one walk of a network."""
+
+    def __init__(self, network: Network, *, normalisations: bool) -> None:
+        """Make ready to walk ``network``.
+
+        Args:
+            network: layers as written.
+            normalisations: whether channels may be taken from under a normalisation over them.
+        """
+        self.network = network
+        self.normalisations = normalisations
+        self.tensors: dict[str, Channels] = {}
+        self.sizes: dict[str, Shape] = {}
+        self.productions: list[Production] = []
+        self.sources: list[Production] = []
+        self.freezes: list[Freeze] = []
+        self.notes: dict[str, str] = {}
+        self.mixers: list[Layer] = []
+        self.ties: list[tuple[Ids, Ids]] = []
+        self.count = 0
+        self._first_reads: dict[tuple[str, int], tuple[Channels, ...]] = {}
+        self._first_writes: dict[tuple[str, int], Ids] = {}
+
+    def fresh(self, count: int) -> Ids:
+        """New ids; unless a layer produces them or ties join them, they are nobody's."""
+        self.count += count
+        return np.arange(self.count - count, self.count, dtype=np.intp)
+
+    def tie(self, a: Ids, b: Ids) -> None:
+        """Let channels live and die together, one to one."""
+        self.ties.append((a, b))
+
+    def freeze(self, ids: Ids, reason: str, note: str = "") -> None:
+        """Make channels stay; with a note under the name of the layer in question."""
+        self.freezes.append(Freeze(ids=ids, reason=reason))
+        if note:
+            self.notes.setdefault(note, reason)
+
+    def produce(self, visit: Visit, count: int) -> Ids:
+        """Fresh channels of a layer that mixes all that it reads; the same in each of its calls.
+
+        Raises:
+            UnfollowedError: if another call of the layer wrote another number of them.
+        """
+        ids = self._first_writes.get(visit.key)
+        if ids is None:
+            ids = self._first_writes[visit.key] = self.fresh(count)
+        if len(ids) != count:
+            message = "it is called with different widths"
+            raise UnfollowedError(message)
+        origin = origin_of(visit.layer)
+        self.productions.append(Production(layer=visit.layer.name, origin=origin, ids=ids))
+        self.mixers.append(visit.layer)
+        return ids
+
+    def source(self, name: str, count: int, reason: str, note: str = "") -> Ids:
+        """Channels that come from outside what can be followed, and so must stay."""
+        ids = self.fresh(count)
+        self.sources.append(Production(layer=name, origin=name, ids=ids))
+        self.freeze(ids, reason, note)
+        return ids
+
+    def walk(self, rules: Mapping[str, Rule]) -> None:
+        """Visit every layer, by the rule for its kind of Op."""
+        for name, size in self.network.inputs.items():
+            self._write(name, size, self.source(name, channels(size), "it is the network's input"))
+        for name, layer in self.network.opaque.items():
+            reason = f"{name} cannot be followed: {layer.reason}"
+            for output, size in zip(layer.outputs, layer.sizes, strict=True):
+                ids = self.source(layer.origin or name, channels(size), reason, name)
+                self._write(output, size, ids)
+        steps: dict[tuple[str, int], int] = {}
+        for step in self.network.layers:
+            origin = origin_of(step)
+            index = steps[origin, step.call] = steps.get((origin, step.call), -1) + 1
+            self._visit(step, (origin, index), rules.get(step.op.kind))
+        for name, layer in self.network.opaque.items():
+            for read in layer.inputs:
+                reason = f"{name} cannot be followed: {layer.reason}"
+                self.freeze(self.tensors[read].ids, reason, name)
+        for name in self.network.outputs:
+            self.freeze(self.tensors[name].ids, "it is the network's output")
+
+    def _write(self, name: str, size: Shape, ids: Ids, axis: int = 1) -> None:
+        self.tensors[name] = Channels(ids=ids, axis=axis)
+        self.sizes[name] = size
+
+    def _visit(self, layer: Layer, key: tuple[str, int], rule: Rule | None) -> None:
+        """Apply one rule; where there is none or it gives up, freeze what the layer touches."""
+        for name, size in zip(layer.inputs, layer.op.inputs, strict=False):
+            if name not in self.tensors:  # an unread layer's, whose wiring is not known
+                reason = "it comes from a layer that could not be read"
+                self._write(name, size, self.source(name, channels(size), reason, name))
+        visit = Visit(layer=layer, inputs=tuple(self.tensors[n] for n in layer.inputs), key=key)
+        begun = len(self.productions), len(self.mixers)
+        try:
+            if rule is None:
+                message = f"there is no rule for {layer.op.kind!r}"
+                raise UnfollowedError(message)
+            self._share(visit)
+            results = rule(self, visit)
+        except UnfollowedError as error:
+            del self.productions[begun[0] :], self.mixers[begun[1] :]
+            reason = f"{layer.name} cannot be followed: {error}"
+            for read in visit.inputs:
+                self.freeze(read.ids, reason, layer.name)
+            results = tuple(
+                Channels(ids=self.source(origin_of(layer), channels(size), reason, layer.name))
+                for size in layer.op.outputs
+            )
+        for name, size, result in zip(layer.outputs, layer.op.outputs, results, strict=True):
+            self._write(name, size, result.ids, result.axis)
+
+    def _share(self, visit: Visit) -> None:
+        """Tie what two calls of a layer with weights read: each weight has one place."""
+        if all(len(shape) == 0 for shape in visit.op.weights):
+            return
+        first = self._first_reads.setdefault(visit.key, visit.inputs)
+        for own, other in zip(visit.inputs, first, strict=False):
+            if own is other:
+                continue
+            if len(own.ids) != len(other.ids) or own.axis != other.axis:
+                message = "it is called with different widths"
+                raise UnfollowedError(message)
+            self.tie(own.ids, other.ids)
+
+
+#: How one kind of Op passes channels on: those of each of its outputs.
+Rule = Callable[[Tracer, Visit], tuple[Channels, ...]]
+
+
+def origin_of(layer: Layer) -> str:
+    """Path of the model's own layer that a step belongs to."""
+    return layer.origin or layer.name
+
+
+def channels(size: Shape, axis: int = 1) -> int:
+    """Length of a channel axis; 0 where there is none."""
+    return size[axis] if len(size) > axis else 0
