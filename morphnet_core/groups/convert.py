@@ -1,0 +1,213 @@
+"""From alive units to the Structure that is written to a file, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import InvalidInputError
+from costmodel.network import Network
+from morphnet_core.groups.grouping import Grouping
+from morphnet_core.structure import Structure, match_names
+from morphnet_core.structure_fields import LayerWidth
+
+Booleans = NDArray[np.bool_]
+
+
+def structure_of(grouping: Grouping, alive: Booleans, **known: Any) -> Structure:
+    """What every producing layer and every group keeps.
+
+    Args:
+        grouping: the groups.
+        alive: which units are alive.
+        **known: further fields of the Structure: ``device``, ``costs``, ``predicted_ms`` ...
+    """
+    alive = checked_alive(grouping, alive)
+    layers = {}
+    for origin, tensor in _producers(grouping).items():
+        kept = np.flatnonzero(_alive_positions(grouping, tensor, alive))
+        layers[origin] = LayerWidth(
+            count=len(kept),
+            of=len(grouping.units[tensor]),
+            kept=tuple(int(index) for index in kept),
+            operation=_operation(grouping.network, origin),
+        )
+    groups = {
+        group.name: int(alive[group.start : group.start + group.size].sum())
+        for group in grouping.groups
+    }
+    return Structure(layers=layers, groups=groups, **known)
+
+
+def alive_of(grouping: Grouping, structure: Structure) -> Booleans:
+    """Which units of the network a structure keeps.
+
+    Layers that the structure does not name stay whole. Of a layer of which only the number of
+    channels is known, as from a file of the original MorphNet, the first ones are kept.
+
+    Raises:
+        InvalidInputError: naming the layer, if the structure is of another network, contradicts
+            the groups, or removes channels that cannot go.
+    """
+    producers = _producers(grouping)
+    names = match_names(tuple(structure.layers), tuple(producers))
+    strange = [name for name in structure.layers if name not in names]
+    if strange:
+        message = (
+            f"The structure has a layer {strange[0]!r}, but the network's layers are called "
+            f"{', '.join(list(producers)[:4])}... Use the structure with the model it was made for."
+        )
+        raise InvalidInputError(message)
+    alive = np.ones(grouping.num_units, dtype=np.bool_)
+    counted: dict[str, int] = {}
+    decided: dict[int, str] = {}
+    for name, width in structure.layers.items():
+        tensor = producers[names[name]]
+        size = len(grouping.units[tensor])
+        if width.count > size or width.of not in {0, size}:
+            message = (
+                f"The structure keeps {width.count} of {width.of or '?'} channels of layer "
+                f"{name!r}, which has {size} here. Use it with the model it was made for."
+            )
+            raise InvalidInputError(message)
+        if width.kept is None:
+            counted[name] = width.count
+        else:
+            _keep(grouping, tensor, name, width, alive, decided)
+    _count(grouping, {n: (producers[names[n]], c) for n, c in counted.items()}, alive, decided)
+    return checked_alive(grouping, alive)
+
+
+def checked_alive(grouping: Grouping, alive: Booleans) -> Booleans:
+    """``alive`` as booleans.
+
+    Raises:
+        InvalidInputError: unless there is one for each unit and what cannot go is alive.
+    """
+    alive = np.asarray(alive, dtype=np.bool_)
+    if alive.shape != (grouping.num_units,):
+        message = (
+            f"Expected whether each of the {grouping.num_units} units of channels is alive, but "
+            f"got an array of shape {alive.shape}. Begin with grouping.full()."
+        )
+        raise InvalidInputError(message)
+    for group in grouping.groups:
+        if group.frozen and not alive[group.start : group.start + group.size].all():
+            message = (
+                f"Channels of {group.name!r} cannot be removed: {group.frozen}. Keep all "
+                f"{group.size} of them; grouping.allowed(alive) does."
+            )
+            raise InvalidInputError(message)
+    return alive
+
+
+def _producers(grouping: Grouping) -> dict[str, str]:
+    """Tensor of each layer that writes fresh channels, in the order of the network."""
+    found: dict[str, str] = {}
+    for layer in grouping.mixers:
+        if layer.call == 0:
+            found[layer.origin or layer.name] = layer.outputs[0]
+    return found
+
+
+def _operation(network: Network, origin: str) -> str:
+    """The operation that TensorFlow 1 ran for a layer, by which the original named it."""
+    steps = [layer for layer in network.layers if (layer.origin or layer.name) == origin]
+    kinds = {layer.op.kind for layer in steps}
+    first = steps[0].op
+    three = len(first.inputs[0]) == 5
+    if "conv_transpose" in kinds:
+        return "Conv3DBackpropInputV2" if three else "Conv2DBackpropInput"
+    if "conv" in kinds:
+        if sum(layer.op.kind == "conv" and not layer.call for layer in steps) > 1:
+            return "separable_conv2d"
+        return "Conv3D" if three else "Conv2D"
+    return "MatMul" if kinds & {"matmul", "gemm"} else ""
+
+
+def _alive_positions(grouping: Grouping, tensor: str, alive: Booleans) -> Booleans:
+    units = grouping.units[tensor]
+    return (units < 0) | alive[units]
+
+
+def _keep(
+    grouping: Grouping,
+    tensor: str,
+    name: str,
+    width: LayerWidth,
+    alive: Booleans,
+    decided: dict[int, str],
+) -> None:
+    """Apply the kept positions of one layer, which other layers of its groups must agree with."""
+    units = grouping.units[tensor]
+    kept = np.zeros(len(units), dtype=np.bool_)
+    kept[list(width.kept or ())] = True
+    for position, unit in enumerate(units.tolist()):
+        if unit < 0:
+            continue
+        other = decided.setdefault(unit, name)
+        if (other != name or not alive[unit]) and alive[unit] != kept[position]:
+            message = (
+                f"The structure {'keeps' if kept[position] else 'removes'} channel {position} of "
+                f"layer {name!r}, which lives and dies with one of layer {other!r}, and that says "
+                "the opposite. Save the structure again from one grouping."
+            )
+            raise InvalidInputError(message)
+        alive[unit] = kept[position]
+
+
+def _count(
+    grouping: Grouping,
+    layers: Mapping[str, tuple[str, int]],
+    alive: Booleans,
+    decided: Mapping[int, str],
+) -> None:
+    """Keep the first channels of groups of which layers tell only the number.
+
+    A layer of one group tells that group's number; where a layer has several, all but one must be
+    known from others.
+    """
+    known: dict[int, tuple[int, str]] = {}
+    for unit in decided:
+        group = int(grouping.group_of[unit])
+        item = grouping.groups[group]
+        known[group] = int(alive[item.start : item.start + item.size].sum()), decided[unit]
+    shares = {name: _shares(grouping, tensor) for name, (tensor, _) in layers.items()}
+    for name in sorted(layers, key=lambda name: len(shares[name])):
+        rest = layers[name][1]
+        unknown = [group for group in shares[name] if group not in known]
+        for group, each in shares[name].items():
+            rest -= known[group][0] * each if group in known else 0
+        last = unknown[0] if len(unknown) == 1 else None
+        if rest == 0 and not unknown:
+            continue
+        if (
+            last is None
+            or rest < 0
+            or rest % shares[name][last]
+            or (rest // shares[name][last] > grouping.groups[last].size)
+        ):
+            others = [known[group][1] for group in shares[name] if group in known]
+            message = (
+                f"The count {layers[name][1]} of layer {name!r} cannot be told to its channels: "
+                f"they are in {len(shares[name])} groups"
+                + (f", and layer {others[0]!r} says otherwise" if others else "")
+                + ". Use a structure with kept positions, as this package saves it."
+            )
+            raise InvalidInputError(message)
+        item = grouping.groups[last]
+        known[last] = rest // shares[name][last], name
+        alive[item.start + known[last][0] : item.start + item.size] = False
+
+
+def _shares(grouping: Grouping, tensor: str) -> dict[int, int]:
+    """Groups of a tensor, with how many of its positions each unit has."""
+    units = grouping.units[tensor]
+    found: dict[int, int] = {}
+    for group in dict.fromkeys(grouping.group_of[units[units >= 0]].tolist()):
+        mine = int((grouping.group_of[units[units >= 0]] == group).sum())
+        found[int(group)] = mine // len(np.unique(units[grouping.group_of[units] == group]))
+    return found

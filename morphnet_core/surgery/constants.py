@@ -1,0 +1,55 @@
+"""Branches that read nothing any more: what the old layers return for zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from morphnet_core.surgery.plan import Plan
+from morphnet_core.surgery.trace import Step
+from morphnet_core.surgery.values import DEAD, Value
+
+
+def constant_values(
+    step: Step, operands: Sequence[Value], plan: Plan, *, carry: bool
+) -> list[Value]:
+    """What one call returns whose operands are all constant or dead.
+
+    The old layer is asked, with zeros for every dead channel.
+
+    Args:
+        step: the call.
+        operands: what became of its operands.
+        plan: what becomes of every tensor.
+        carry: whether values are needed, or only that they are constant.
+    """
+    lacking = dict.fromkeys(
+        name
+        for value, read in zip(operands, step.reads, strict=True)
+        for name in (value.lacking or (read,))
+    )
+    arrays: list[NDArray[Any] | None] = [None] * len(step.writes)
+    if carry:
+        arrays = list(_evaluated(step, operands, plan))
+    return [
+        Value(array=array, lacking=tuple(lacking)) if plan.positions(name).count else DEAD
+        for array, name in zip(arrays, step.writes, strict=True)
+    ]
+
+
+def _evaluated(step: Step, operands: Sequence[Value], plan: Plan) -> list[NDArray[Any]]:
+    fed = {}
+    tensors = step.node.arguments.keras_tensors
+    for tensor, value, name in zip(tensors, operands, step.reads, strict=True):
+        array = np.zeros(plan.size(name), dtype=np.float32)
+        if value.array is not None:
+            kept = (slice(None),) * plan.axis(name) + (plan.positions(name).index,)
+            array[kept] = value.array[kept]
+        fed[id(tensor)] = keras.ops.convert_to_tensor(array, dtype=tensor.dtype)
+    args, kwargs = step.node.arguments.fill_in(fed)
+    results = keras.tree.flatten(step.node.operation(*args, **kwargs))
+    return [np.asarray(keras.ops.convert_to_numpy(item)).astype(np.float32) for item in results]

@@ -1,0 +1,138 @@
+"""What a cut makes of every tensor of the network: which positions stay, which read as zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.op import Shape
+from morphnet_core.groups import Grouping
+
+Integers = NDArray[np.intp]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positions:
+    """The channel axis of one tensor before and after.
+
+    Attributes:
+        size: channels before.
+        index: old position of each new one; an expanded channel appears several times.
+        zeroed: for each new position, whether whoever mixes channels must read it as zero.
+    """
+
+    size: int
+    index: Integers
+    zeroed: Booleans
+
+    @property
+    def count(self) -> int:
+        """Channels after."""
+        return len(self.index)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing changes."""
+        return np.array_equal(self.index, np.arange(self.size)) and not self.zeroed.any()
+
+    def same(self, other: Positions) -> bool:
+        """Whether both keep the same positions and zero the same ones."""
+        return np.array_equal(self.index, other.index) and np.array_equal(self.zeroed, other.zeroed)
+
+
+class Plan:
+    """How often each unit of channels is there afterwards.
+
+    Args:
+        grouping: groups of the model that is cut.
+        copies: how often each unit is there in the new network: 0 dead, 1 kept, more when the
+            network grows.
+
+    Raises:
+        InvalidInputError: unless ``copies`` has one entry from 0 for every unit.
+    """
+
+    def __init__(self, grouping: Grouping, copies: Integers) -> None:
+        if copies.shape != (grouping.num_units,) or (copies < 0).any():
+            message = (
+                f"Expected how often each of the {grouping.num_units} units of channels is kept, "
+                f"but got an array of shape {copies.shape}. Make it from this model's grouping."
+            )
+            raise InvalidInputError(message)
+        self.grouping = grouping
+        self.dead: Booleans = copies == 0
+        self._copies = copies.copy()
+        self._outputs = _outputs_by_call(grouping)
+
+    def outputs(self, origin: str, call: int) -> tuple[str, ...]:
+        """Names in the network of what one call of a layer returns.
+
+        Raises:
+            ModelFormatError: if the network has no such call.
+        """
+        try:
+            return self._outputs[origin, call]
+        except KeyError:
+            message = (
+                f"The grouping knows no call {call} of layer {origin!r}, so it is of another "
+                "model. Find the groups of this very model, or leave the grouping out."
+            )
+            raise ModelFormatError(message) from None
+
+    def size(self, tensor: str) -> Shape:
+        """Old size of a tensor as the model keeps it, for a batch of 1."""
+        size = self.grouping.sizes[tensor]
+        if len(size) < 3 or not self.grouping.network.channels_last:
+            return size
+        return (size[0], *size[2:], size[1])
+
+    def axis(self, tensor: str) -> int:
+        """Channel axis of a tensor as the model keeps it, from the front."""
+        axis, rank = self.grouping.axes[tensor], len(self.grouping.sizes[tensor])
+        if rank < 3 or not self.grouping.network.channels_last or not axis:
+            return axis
+        return rank - 1 if axis == 1 else axis - 1
+
+    def positions(self, tensor: str) -> Positions:
+        """What becomes of a tensor's channel axis."""
+        units = self.grouping.units[tensor]
+        copies = np.where(units < 0, 1, self._copies[units])
+        index = np.repeat(np.arange(len(units), dtype=np.intp), copies)
+        kept = units[index]
+        return Positions(size=len(units), index=index, zeroed=(kept >= 0) & self.dead[kept])
+
+    def revive(self, tensor: str) -> None:
+        """Keep the first unit of a dead tensor after all; whoever mixes channels reads it as zero.
+
+        So a branch of which only a constant is left stays in the network, and stays exact. What
+        that unit is made of is kept the same way, back to something that is alive.
+        """
+        while True:
+            units = self.grouping.units[tensor]
+            unit = units[units >= 0][0]
+            self._copies[unit] = 1
+            sources = [
+                layer.inputs[0]
+                for layer in self.grouping.mixers
+                if unit in self.grouping.units[layer.outputs[0]]
+            ]
+            if not sources or any(self.positions(name).count for name in sources):
+                return
+            tensor = sources[0]
+
+
+def _outputs_by_call(grouping: Grouping) -> dict[tuple[str, int], tuple[str, ...]]:
+    """Tensors that each call of each layer of the model returns: those of its last step."""
+    found: dict[tuple[str, int], tuple[str, ...]] = {}
+    for layer in grouping.network.layers:
+        found[layer.origin or layer.name, layer.call] = layer.outputs
+    for name, opaque in grouping.network.opaque.items():
+        call = 0
+        while (opaque.origin or name, call) in found:
+            call += 1
+        found[opaque.origin or name, call] = opaque.outputs
+    return found

@@ -1,0 +1,248 @@
+"""Layers with fewer or more channels: the settings that change and the weights that are cut.
+
+Layers are told apart by class name, subclasses read like their base. What has no rule keeps its
+settings and, where their sizes stay the same, its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import ModelFormatError
+from morphnet_core.surgery.plan import Positions
+
+Array = NDArray[Any]
+#: From a weight of the old layer to the one of the new layer.
+Cut = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a rule sees of one call of a layer.
+
+    Attributes:
+        layer: the old layer.
+        read: channels of the first tensor that it reads.
+        written: channels of the tensor that it returns.
+        channel_axis: axis of the channels in the returned tensor, from the front.
+        title: the layer's path, for errors.
+    """
+
+    layer: Any
+    read: Positions
+    written: Positions
+    channel_axis: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recut:
+    """How to make the new layer.
+
+    Attributes:
+        config: settings that change, by key of the layer's ``get_config()``.
+        weights: cut of each weight, by attribute of the layer; None copies all weights as they are.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Cut] | None = None
+
+
+def recut(view: View) -> Recut:
+    """The rule for a layer's class, applied.
+
+    Raises:
+        ModelFormatError: if channels of this layer cannot be cut.
+    """
+    for cls in type(view.layer).__mro__:
+        rule = _RULES.get(cls.__name__)
+        if rule is not None:
+            return rule(view)
+    return Recut()
+
+
+def take(axis: int, positions: Positions) -> Cut:
+    """Keep ``positions`` along an axis."""
+    return lambda weight: np.take(weight, positions.index, axis=axis)
+
+
+def rows(axis: int, positions: Positions) -> Cut:
+    """Keep ``positions`` along the axis that is summed over; those that read as zero become so."""
+
+    def cut(weight: Array) -> Array:
+        kept = np.moveaxis(np.take(weight, positions.index, axis=axis), axis, 0).copy()
+        kept[positions.zeroed] = 0
+        return np.moveaxis(kept, 0, axis)
+
+    return cut
+
+
+def then(first: Cut, second: Cut) -> Cut:
+    """One cut after the other."""
+    return lambda weight: second(first(weight))
+
+
+def repeated(positions: Positions, times: int) -> Positions:
+    """Positions after each channel became ``times`` channels, side by side."""
+    spread = positions.index[:, None] * times + np.arange(times)
+    return Positions(
+        size=positions.size * times,
+        index=spread.reshape(-1),
+        zeroed=np.repeat(positions.zeroed, times),
+    )
+
+
+def _kernel(view: View, kernel: Cut, **config: Any) -> Recut:
+    """A layer with a kernel and a bias for each returned channel."""
+    weights = {"kernel": kernel}
+    if view.layer.use_bias:
+        weights["bias"] = take(0, view.written)
+    return Recut(config=config, weights=weights)
+
+
+def _conv(view: View) -> Recut:
+    if view.layer.groups > 1:
+        depthwise = view.layer.groups == view.read.size
+        return _depthwise_conv(view) if depthwise else _grouped_conv(view)
+    kernel = then(rows(-2, view.read), take(-1, view.written))
+    return _kernel(view, kernel, filters=view.written.count)
+
+
+def _depthwise_conv(view: View) -> Recut:
+    """As many groups as channels: nothing is mixed, each channel has its own filters."""
+    return _kernel(view, take(-1, view.written), filters=view.written.count, groups=view.read.count)
+
+
+def _grouped_conv(view: View) -> Recut:
+    """Whole groups go, or every group keeps equally many channels."""
+    groups = view.layer.groups
+    read = _by_group(view.read, groups)
+    written = _by_group(view.written, groups)
+    kept = [g for g in range(groups) if read[g].count or written[g].count]
+    sizes = {(read[g].count, written[g].count) for g in kept}
+    if len(sizes) != 1 or 0 in next(iter(sizes)):
+        message = (
+            f"Layer {view.title!r} is a convolution of {groups} groups, which would keep different "
+            f"numbers of channels (read and written, by group): {sorted(sizes)}. Keep equally many "
+            "in each; find_groups ties them."
+        )
+        raise ModelFormatError(message)
+
+    def cut(weight: Array) -> Array:
+        parts = []
+        for group in kept:
+            first = group * (view.written.size // groups)
+            columns = weight[..., first + written[group].index]
+            parts.append(rows(-2, read[group])(columns))
+        return np.concatenate(parts, axis=-1)
+
+    return _kernel(view, cut, filters=view.written.count, groups=len(kept))
+
+
+def _by_group(positions: Positions, groups: int) -> list[Positions]:
+    """Positions within each of equally large groups, counted from the group's first."""
+    size = positions.size // groups
+    parts = []
+    for group in range(groups):
+        mine = positions.index // size == group
+        parts.append(
+            Positions(
+                size=size,
+                index=positions.index[mine] - group * size,
+                zeroed=positions.zeroed[mine],
+            )
+        )
+    return parts
+
+
+def _conv_transpose(view: View) -> Recut:
+    kernel = then(take(-2, view.written), rows(-1, view.read))
+    return _kernel(view, kernel, filters=view.written.count)
+
+
+def _dense(view: View) -> Recut:
+    kernel = then(rows(0, view.read), take(1, view.written))
+    return _kernel(view, kernel, units=view.written.count)
+
+
+def _depthwise(view: View) -> Recut:
+    return _kernel(view, take(-2, view.read))
+
+
+def _separable(view: View) -> Recut:
+    middle = repeated(view.read, view.layer.depth_multiplier)
+    weights = {
+        "depthwise_kernel": take(-2, view.read),
+        "pointwise_kernel": then(rows(-2, middle), take(-1, view.written)),
+    }
+    if view.layer.use_bias:
+        weights["bias"] = take(0, view.written)
+    return Recut(config={"filters": view.written.count}, weights=weights)
+
+
+def _per_channel(*names: str) -> Callable[[View], Recut]:
+    """A layer whose named weights are vectors over the channels; those it lacks are None."""
+
+    def rule(view: View) -> Recut:
+        found = [name for name in names if getattr(view.layer, name, None) is not None]
+        return Recut(weights={name: take(-1, view.read) for name in found})
+
+    return rule
+
+
+def _group_norm(view: View) -> Recut:
+    if view.layer.groups in {-1, 1} or view.read.whole:
+        return _per_channel("gamma", "beta")(view)
+    message = (
+        f"Layer {view.title!r} normalises over {view.layer.groups} groups of channels, whose "
+        "statistics change with every channel that goes. Leave its channels out of the cut."
+    )
+    raise ModelFormatError(message)
+
+
+def _prelu(view: View) -> Recut:
+    shared = view.layer.shared_axes or []
+    axis = view.channel_axis
+    if axis in shared:
+        return Recut()
+    return Recut(weights={"alpha": take(axis - 1, view.read)})
+
+
+def _rescaling(view: View) -> Recut:
+    """Scale and offset are settings; as vectors they are cut along the channels."""
+    changed = {}
+    from_end = view.channel_axis - len(view.layer.output.shape)
+    for key in ("scale", "offset"):
+        value = np.asarray(getattr(view.layer, key))
+        if value.ndim >= -from_end and value.shape[from_end] == view.read.size > 1:
+            changed[key] = np.take(value, view.read.index, axis=from_end).tolist()
+    return Recut(config=changed)
+
+
+def _reshape(view: View) -> Recut:
+    target = list(view.layer.target_shape)
+    axis = view.channel_axis - 1
+    if not view.written.whole and target[axis] != -1:
+        target[axis] = view.written.count
+    return Recut(config={"target_shape": tuple(target)})
+
+
+_RULES: dict[str, Callable[[View], Recut]] = {
+    **{f"Conv{n}D": _conv for n in (1, 2, 3)},
+    **{f"Conv{n}DTranspose": _conv_transpose for n in (1, 2, 3)},
+    **{f"DepthwiseConv{n}D": _depthwise for n in (1, 2)},
+    **{f"SeparableConv{n}D": _separable for n in (1, 2)},
+    "BatchNormalization": _per_channel("gamma", "beta", "moving_mean", "moving_variance"),
+    "Dense": _dense,
+    "GroupNormalization": _group_norm,
+    "LayerNormalization": _per_channel("gamma", "beta"),
+    "PReLU": _prelu,
+    "RMSNormalization": _per_channel("scale"),
+    "Rescaling": _rescaling,
+    "Reshape": _reshape,
+}

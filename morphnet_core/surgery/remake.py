@@ -1,0 +1,163 @@
+"""New layers from old ones: settings, fresh seeds, and the weights carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from costmodel.errors import ModelFormatError
+from morphnet_core.surgery.recut import Recut, View, recut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A new layer beside the old one.
+
+    Attributes:
+        layer: the new layer.
+        view: the call of the old layer for which it was made.
+        rule: the settings and cuts that made it.
+    """
+
+    layer: Any
+    view: View
+    rule: Recut
+
+
+class Maker:
+    """Makes every layer of a network once, whatever the number of its calls.
+
+    Args:
+        seed: where the seeds of initialisers that have none of their own come from; None leaves
+            them random.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self._random = None if seed is None else np.random.default_rng(seed)
+        self._made: dict[str, Made] = {}
+
+    def layer(self, view: View, name: Callable[[], str]) -> Any:
+        """The new layer of the old one's path, called ``name()`` if it is made now.
+
+        Raises:
+            ModelFormatError: if it cannot be made, or was made for other channels.
+        """
+        known = self._made.get(view.title)
+        if known is None:
+            rule = recut(view)
+            made = _remade(view, {**rule.config, "name": name()}, self._random)
+            self._made[view.title] = Made(layer=made, view=view, rule=rule)
+            return made
+        if view.layer.weights and not (
+            known.view.read.same(view.read) and known.view.written.same(view.written)
+        ):
+            message = (
+                f"Layer {view.title!r} is called several times and would keep other channels in "
+                "one call than in another. Its calls must be in one group: find_groups ties them."
+            )
+            raise ModelFormatError(message)
+        return known.layer
+
+    def carry_weights(self) -> None:
+        """Fill every new layer with the surviving weights of the old one.
+
+        Raises:
+            ModelFormatError: naming the layer whose weights do not fit.
+        """
+        for made in self._made.values():
+            if made.rule.weights is None:
+                _copy_all(made)
+            else:
+                _copy_cut(made)
+
+    def carry_statistics(self) -> None:
+        """Fill only what was measured on data beforehand rather than trained."""
+        for made in self._made.values():
+            if hasattr(made.layer, "adapt"):
+                _copy_all(made)
+
+
+def _remade(view: View, changes: Mapping[str, Any], random: np.random.Generator | None) -> Any:
+    layer = view.layer
+    try:
+        config = {**layer.get_config(), **changes}
+        if type(layer).__name__ == "Lambda":
+            return _lambda(layer, config)
+        made = type(layer).from_config(_seeded(config, random))
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = (
+            f"Layer {view.title!r} ({type(layer).__name__}) cannot be made again from its own "
+            f"settings: {first} Give the class a get_config() that returns all arguments of its "
+            "constructor."
+        )
+        raise ModelFormatError(message) from error
+    return made
+
+
+def _lambda(layer: Any, config: Mapping[str, Any]) -> Any:
+    """A Lambda layer with the very function; its config would have to be unpickled."""
+    return type(layer)(
+        layer.function,
+        output_shape=getattr(layer, "_output_shape", None),
+        mask=getattr(layer, "mask", None),
+        arguments=layer.arguments,
+        name=config["name"],
+        trainable=layer.trainable,
+        dtype=layer.dtype_policy,
+    )
+
+
+def _seeded(config: Any, random: np.random.Generator | None) -> Any:
+    """Settings in which every initialiser has a seed."""
+    if random is None:
+        return config
+    if isinstance(config, list | tuple):
+        return type(config)(_seeded(item, random) for item in config)
+    if not isinstance(config, dict):
+        return config
+    found = {key: _seeded(value, random) for key, value in config.items()}
+    inner = found.get("config")
+    if "class_name" in found and isinstance(inner, dict) and inner.get("seed", 0) is None:
+        inner["seed"] = int(random.integers(2**31 - 1))
+    return found
+
+
+def _copy_all(made: Made) -> None:
+    old, new = made.view.layer.weights, made.layer.weights
+    sizes = [[tuple(item.shape) for item in group] for group in (old, new)]
+    if sizes[0] != sizes[1]:
+        message = (
+            f"Layer {made.view.title!r} ({type(made.layer).__name__}) has weights of sizes "
+            f"{sizes[0]}, of which the new network needs {sizes[1]}, and there is no rule to cut "
+            "them. Exclude the channels that it reads and writes: find_groups(..., exclude=[...])."
+        )
+        raise ModelFormatError(message)
+    for source, target in zip(old, new, strict=True):
+        target.assign(source)
+    if hasattr(made.layer, "finalize_state"):
+        made.layer.finalize_state()
+
+
+def _copy_cut(made: Made) -> None:
+    cuts = made.rule.weights or {}
+    old, new = made.view.layer, made.layer
+    if len(old.weights) != len(cuts):
+        message = (
+            f"Layer {made.view.title!r} ({type(old).__name__}) has {len(old.weights)} weights, of "
+            f"which only {', '.join(cuts)} can be cut. Merge LoRA or quantised weights into the "
+            "kernel first."
+        )
+        raise ModelFormatError(message)
+    for name, cut in cuts.items():
+        getattr(new, name).assign(cut(_numpy(getattr(old, name))))
+
+
+def _numpy(variable: Any) -> np.ndarray[Any, Any]:
+    """Values of a variable; 16-bit floats of other libraries become 32-bit ones of numpy."""
+    found = np.asarray(keras.ops.convert_to_numpy(variable))
+    return found if found.dtype.kind in "biuf" else found.astype(np.float32)

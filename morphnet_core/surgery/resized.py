@@ -1,0 +1,181 @@
+"""Shrinks, rebuilds and expands Keras models."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import InvalidInputError
+from costmodel.readers.keras import read_keras
+from morphnet_core.expansion import copies_of, scaled_counts
+from morphnet_core.groups import Grouping, cascade, find_groups
+from morphnet_core.groups.convert import alive_of, checked_alive
+from morphnet_core.structure import Structure
+from morphnet_core.surgery.plan import Integers, Plan
+from morphnet_core.surgery.remake import Maker
+from morphnet_core.surgery.values import FlattenError, ReviveError
+from morphnet_core.surgery.walk import Walk
+
+
+def shrink(
+    model: Any,
+    structure: Structure | NDArray[np.bool_],
+    *,
+    grouping: Grouping | None = None,
+) -> Any:
+    """The model without the channels that a structure leaves out, with its surviving weights.
+
+    At inference it returns what the model returns when removed channels are read as zero. Layers
+    of which nothing is left vanish, so do branches; what a dead branch still adds, its bias, is
+    added by one Rescaling layer. Layers keep names, settings and ``trainable``; the result is not
+    compiled. A model of a subclass of ``keras.Model`` becomes a plain one.
+
+    Args:
+        model: a functional or sequential Keras model, not changed.
+        structure: what to keep; or one truth value for each unit of ``grouping``.
+        grouping: groups of the model, where it has been grouped with options or with open sizes.
+
+    Returns:
+        A new Keras model.
+
+    Raises:
+        InvalidInputError: if the structure is of another network.
+        ModelFormatError: naming the layer that cannot be rebuilt, and what to do.
+    """
+    grouping = grouping or find_groups(read_keras(model))
+    return _resized(model, _plan(grouping, structure), seed=None, carry=True)
+
+
+def rebuild(
+    model: Any,
+    structure: Structure | NDArray[np.bool_],
+    *,
+    grouping: Grouping | None = None,
+    seed: int | None = None,
+) -> Any:
+    """The shrunk model's topology with fresh weights, to be trained from scratch.
+
+    Weights come from the layers' own initialisers; what preprocessing layers measured on data
+    beforehand is kept. What a dead branch still added is left out.
+
+    Args:
+        model: as for ``shrink``.
+        structure: as for ``shrink``.
+        grouping: as for ``shrink``.
+        seed: makes initialisers reproducible that have no seed of their own.
+
+    Returns:
+        A new Keras model.
+
+    Raises:
+        InvalidInputError: as for ``shrink``.
+        ModelFormatError: as for ``shrink``.
+    """
+    grouping = grouping or find_groups(read_keras(model))
+    return _resized(model, _plan(grouping, structure), seed=seed, carry=False)
+
+
+def expand(
+    model: Any,
+    widths: float | Mapping[str, int] | NDArray[np.intp],
+    *,
+    grouping: Grouping | None = None,
+    multiple: int = 1,
+    seed: int | None = None,
+) -> Any:
+    """The model at other widths with fresh weights.
+
+    Tied layers get one width whatever the factor, so that 1.3 times a residual network is a
+    residual network.
+
+    Args:
+        model: as for ``shrink``.
+        widths: a factor of every width, e.g. ``expand_to(...).multiplier``; or channels of each
+            group, by its name or in the order of the grouping.
+        grouping: as for ``shrink``.
+        multiple: with a factor, every width that changes is a multiple of it.
+        seed: as for ``rebuild``.
+
+    Returns:
+        A new Keras model.
+
+    Raises:
+        InvalidInputError: if a width is given for no group, or for one that may not change.
+        ModelFormatError: as for ``shrink``.
+    """
+    grouping = grouping or find_groups(read_keras(model))
+    counts = grouping.counts(grouping.full())
+    if isinstance(widths, Mapping):
+        counts = _named_counts(grouping, counts, widths)
+    elif np.ndim(widths):
+        counts = np.asarray(widths, dtype=np.intp)
+    else:
+        counts = scaled_counts(grouping, counts, float(np.asarray(widths)), multiple=multiple)
+    plan = Plan(grouping, copies_of(grouping, counts))
+    return _resized(model, plan, seed=seed, carry=False)
+
+
+def _plan(grouping: Grouping, structure: Structure | NDArray[np.bool_]) -> Plan:
+    if isinstance(structure, Structure):
+        alive = alive_of(grouping, structure)
+    else:
+        alive = checked_alive(grouping, structure)
+    return Plan(grouping, cascade(grouping, alive).astype(np.intp))
+
+
+def _named_counts(grouping: Grouping, counts: Integers, widths: Mapping[str, int]) -> Integers:
+    places = {group.name: place for place, group in enumerate(grouping.groups)}
+    counts = counts.copy()
+    for name, width in widths.items():
+        if name not in places:
+            message = (
+                f"There is no group of channels {name!r}; there are "
+                f"{', '.join(list(places)[:8])}... Give widths by the names of grouping.groups."
+            )
+            raise InvalidInputError(message)
+        group = grouping.groups[places[name]]
+        if group.frozen and width != group.size:
+            message = f"The {group.size} channels of {name!r} cannot change: {group.frozen}."
+            raise InvalidInputError(message)
+        counts[places[name]] = width
+    return counts
+
+
+def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
+    """Walk until every constant has its layer and every nested model its place.
+
+    Each round keeps one more unit or opens one more nested model, so it ends.
+    """
+    flat: frozenset[str] = frozenset()
+    while True:
+        maker = Maker(seed)
+        walk = Walk(plan, maker, carry=carry, flat=flat)
+        try:
+            made = walk.build(model)
+        except ReviveError as need:
+            _revive(plan, need, warn=carry)
+        except FlattenError as need:
+            flat |= {need.path}
+        else:
+            if carry:
+                maker.carry_weights()
+            else:
+                maker.carry_statistics()
+            return made
+
+
+def _revive(plan: Plan, need: ReviveError, *, warn: bool) -> None:
+    for tensor in need.tensors:
+        plan.revive(tensor)
+    if warn:
+        names = ", ".join(repr(name) for name in need.tensors)
+        message = (
+            f"All channels of {names} were to go, but then {need.title} would need a constant that "
+            "no single layer returns. One channel each is kept, with weights of zero behind it, so "
+            "that the network stays exact."
+        )
+        warnings.warn(message, stacklevel=4)
