@@ -112,6 +112,15 @@ DATASHEETS: Mapping[str, Datasheet] = {
         bandwidth_bytes_per_s=4800e9,
         source=f"{_GPU}, its figures with sparsity halved; float64 without tensor cores",
     ),
+    "l4": Datasheet(
+        name="NVIDIA L4",
+        peak_flops={
+            "float32": 30.3e12, "tfloat32": 60e12, "float16": 121e12, "bfloat16": 121e12,
+            "int8": 242.5e12,
+        },
+        bandwidth_bytes_per_s=300e9,
+        source=f"{_GPU}, its figures with sparsity halved; tfloat32 and narrower on tensor cores",
+    ),
     "tpuv2": Datasheet(
         name="Google TPUv2, one chip",
         peak_flops={"bfloat16": 46e12},
@@ -123,6 +132,18 @@ DATASHEETS: Mapping[str, Datasheet] = {
         peak_flops={"bfloat16": 123e12},
         bandwidth_bytes_per_s=900e9,
         source="Google Cloud TPU documentation, system architecture of v3",
+    ),
+    "tpuv4": Datasheet(
+        name="Google TPU v4, one chip",
+        peak_flops={"bfloat16": 275e12, "int8": 275e12},
+        bandwidth_bytes_per_s=1228e9,
+        source="Google Cloud TPU documentation, system architecture of v4",
+    ),
+    "tpuv5e": Datasheet(
+        name="Google TPU v5e, one chip",
+        peak_flops={"bfloat16": 197e12, "int8": 393e12},
+        bandwidth_bytes_per_s=819e9,
+        source="Google Cloud TPU documentation, system architecture of v5e",
     ),
     "jetson-agx-orin": Datasheet(
         name="NVIDIA Jetson AGX Orin 64 GB, GPU",
@@ -145,7 +166,57 @@ DATASHEETS: Mapping[str, Datasheet] = {
             "LPDDR4X-4267, from the Raspberry Pi 5 product brief and the Cortex-A76 guide"
         ),
     ),
+    "cortex-a76-core": Datasheet(
+        name="one Cortex-A76 at 2.4 GHz",
+        peak_flops={"float32": 38.4e9, "float16": 76.8e9},
+        bandwidth_bytes_per_s=17.07e9,
+        source="calculated: one of the cores of raspberry-pi-5 with all of its memory",
+    ),
+    "avx2-core": Datasheet(
+        name="one x86 core with AVX2 at 3 GHz",
+        peak_flops={"float64": 48e9, "float32": 96e9},
+        bandwidth_bytes_per_s=25.6e9,
+        source=(
+            "calculated: 3 GHz x 2 FMA units x 8 (4) lanes x 2, and one channel of DDR4-3200; no "
+            "particular product"
+        ),
+    ),
+    "avx512-core": Datasheet(
+        name="one x86 core with AVX-512 at 3 GHz",
+        peak_flops={"float64": 96e9, "float32": 192e9},
+        bandwidth_bytes_per_s=25.6e9,
+        source=(
+            "calculated: 3 GHz x 2 FMA units x 16 (8) lanes x 2, and one channel of DDR4-3200; no "
+            "particular product"
+        ),
+    ),
 }  # fmt: skip
+
+_ORIGINAL = "morph-net, resource_function.py"
+
+
+def _original(name: str, gflops: float, gigabytes: float, note: str = "") -> Datasheet:
+    return Datasheet(
+        name=f"{name} of the original MorphNet",
+        peak_flops={"float32": gflops * 1e9},
+        bandwidth_bytes_per_s=gigabytes * 1e9,
+        source=f"{_ORIGINAL}{note}",
+    )
+
+
+#: The original MorphNet's devices under its own names and with its own numbers, so that its
+#: experiments can be repeated. Some differ from ``DATASHEETS``: V100 puts float16 arithmetic beside
+#: float32 traffic, K80 is the whole board, P100 the PCIe card, TPUv2 one core.
+ORIGINAL_DEVICES: Mapping[str, Datasheet] = {
+    "K80": _original("K80", 8740, 480, "; both GPUs of the board"),
+    "P4": _original("P4", 5500, 192),
+    "T4": _original("T4", 8100, 300),
+    "P100": _original("P100", 9300, 732, "; the PCIe card"),
+    "V100": _original("V100", 125000, 900, "; arithmetic is that of float16 on tensor cores"),
+    "TPUv2": _original("TPUv2", 22500, 300, "; one of its two cores"),
+    "FLOP_LATENCY": _original("FLOP_LATENCY", 1, 1e20, "; memory is free"),
+    "MEMORY_LATENCY": _original("MEMORY_LATENCY", 1e20, 1, "; arithmetic is free"),
+}
 
 #: A kernel is assumed to reach at least this share of the roof; sets the upper end of the interval.
 REACHED_SHARE = 0.1
