@@ -9,11 +9,12 @@ from pathlib import Path
 import onnx
 
 from costmodel.network import Layer, Network
+from costmodel.onnx_model.file import node_reads, open_model
+from costmodel.onnx_model.inputs import real_inputs
+from costmodel.onnx_model.nodes import op_from_node
 from costmodel.op import Op, Shape
 from costmodel.readers.onnx_equal import equal_weights
-from costmodel.readers.onnx_file import node_reads, open_model
-from costmodel.readers.onnx_ops import op_from_node
-from costmodel.readers.onnx_sizes import BoundModel, bind, real_inputs
+from costmodel.readers.onnx_sizes import BoundModel, bind
 
 #: Attribute of layers whose weights the file lets its user replace at run time: runtimes may then
 #: neither fold nor reorder them. Only in networks as written; no executed Op has it.
@@ -94,7 +95,10 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     for index, node in working:
         title = _unique(node.name or f"{node.op_type}_{index}", names)
         reason = _unreadable(node, bound, read)
-        op = op_from_node(node, bound.tensors, bound.constants, opset) if not reason else None
+        try:
+            op = op_from_node(node, bound.tensors, bound.constants, opset) if not reason else None
+        except (IndexError, OverflowError, TypeError, ValueError) as error:
+            op, reason = None, f"{node.op_type}: its attributes do not fit its sizes ({error})"
         if op is None:
             unread[title] = reason
             continue

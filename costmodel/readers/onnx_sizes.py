@@ -6,7 +6,6 @@ half a gigabyte costs no more than its list of nodes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -17,15 +16,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.errors import InvalidInputError
+from costmodel.onnx_model.inputs import bind_inputs, describe_input, real_inputs
+from costmodel.onnx_model.nodes import Tensor
 from costmodel.op import Shape
 from costmodel.readers.onnx_fold import fold
-from costmodel.readers.onnx_ops import TensorInfo
 
 #: Initializers up to this many elements keep their values: shapes, axes, pads, scales.
 SMALL = 1024
-#: Names that exporters give to the number of images.
-_BATCH = re.compile(r"(n|b|batch.*|bs|unk_.*|none|\?|-1|dynamic_axes_1|symbolic_?0?|s0)?", re.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +39,7 @@ class BoundModel:
     """
 
     model: onnx.ModelProto
-    tensors: Mapping[str, TensorInfo]
+    tensors: Mapping[str, Tensor]
     constants: Mapping[str, NDArray[np.generic] | None] = field(default_factory=dict)
     note: str = ""
 
@@ -59,7 +57,14 @@ def bind(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> BoundM
         ModelFormatError: if a dimension stays open, or is zero, or an input is not a tensor.
         InvalidInputError: if ``sizes`` holds a name this model lacks or a value below 1.
     """
-    _bind_inputs(path, model.graph, sizes)
+    unknown = bind_inputs(path, model.graph, sizes)
+    if unknown:
+        inputs = "; ".join(describe_input(item) for item in real_inputs(model.graph))
+        message = (
+            f"{path} has no open dimension {unknown[0]!r} to set to {sizes[unknown[0]]}. "
+            f"Its inputs: {inputs}."
+        )
+        raise InvalidInputError(message)
     skeleton = _skeleton(model)
     inferred, note = _infer(skeleton)
     tensors = _tensor_infos(inferred.graph)
@@ -70,77 +75,14 @@ def bind(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> BoundM
         constants = fold(model, tensors_shapes(tensors))
     for item in model.graph.initializer:
         dtype = str(helper.tensor_dtype_to_np_dtype(item.data_type))
-        tensors[item.name] = TensorInfo(shape=tuple(item.dims), dtype=dtype)
+        tensors[item.name] = Tensor(shape=tuple(item.dims), dtype=dtype)
     _store(model.graph, inferred.graph)
     return BoundModel(model=model, tensors=tensors, constants=constants, note=note)
 
 
-def tensors_shapes(tensors: Mapping[str, TensorInfo]) -> dict[str, Shape]:
+def tensors_shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Sizes alone."""
     return {name: item.shape for name, item in tensors.items()}
-
-
-def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """What the model must be fed: old files list their weights among the inputs too."""
-    stored = {item.name for item in graph.initializer}
-    return [item for item in graph.input if item.name not in stored]
-
-
-def _bind_inputs(path: Path, graph: onnx.GraphProto, sizes: Mapping[str, int]) -> None:
-    for name, value in sizes.items():
-        if type(value) is not int or not 1 <= value < 2**31:
-            message = f"The size {name}={value!r} must be a whole number from 1 to {2**31 - 1}."
-            raise InvalidInputError(message)
-    used: set[str] = set()
-    for item in real_inputs(graph):
-        if not item.type.HasField("tensor_type") or not item.type.tensor_type.HasField("shape"):
-            message = (
-                f"{path}: its input {item.name!r} is not a tensor with a known number of axes, so "
-                "nothing can be sized. Export the model with tensor inputs of fixed rank."
-            )
-            raise ModelFormatError(message)
-        for axis in range(len(item.type.tensor_type.shape.dim)):
-            _bind_dim(path, item, axis, sizes, used)
-    unknown = sorted(set(sizes) - used)
-    if unknown:
-        message = (
-            f"{path} has no open dimension {unknown[0]!r} to set to {sizes[unknown[0]]}. "
-            f"Its inputs: {'; '.join(_describe(item) for item in real_inputs(graph))}."
-        )
-        raise InvalidInputError(message)
-
-
-def _bind_dim(
-    path: Path, item: onnx.ValueInfoProto, axis: int, sizes: Mapping[str, int], used: set[str]
-) -> None:
-    """Set one dimension of one input and note which name set it."""
-    dim = item.type.tensor_type.shape.dim[axis]
-    if dim.dim_value > 0:
-        return
-    if dim.dim_value < 0 or (dim.HasField("dim_value") and axis > 0):
-        message = (
-            f"{path}: dimension {axis} of input {item.name!r} is {dim.dim_value}; there is no work "
-            "in it. Export the model with real sizes."
-        )
-        raise ModelFormatError(message)
-    batch_like = axis == 0 and _BATCH.fullmatch(dim.dim_param) is not None
-    keys = [dim.dim_param, f"{item.name}:{axis}", *(["batch"] if batch_like else [])]
-    key = next((key for key in keys if key and key in sizes), None)
-    if key is None and not batch_like:
-        shown = dim.dim_param or f"{item.name}:{axis}"
-        message = (
-            f"{path}: dimension {axis} of input {item.name!r} ({_describe(item)}) is open. "
-            f"Give its size: --size {shown}=224 (sizes={{{shown!r}: 224}})."
-        )
-        raise ModelFormatError(message)
-    if key is not None:
-        used.add(key)
-    dim.dim_value = sizes[key] if key is not None else 1
-
-
-def _describe(item: onnx.ValueInfoProto) -> str:
-    dims = item.type.tensor_type.shape.dim
-    return f"{item.name}: [{', '.join(str(d.dim_value or d.dim_param or '?') for d in dims)}]"
 
 
 def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -185,8 +127,8 @@ def _infer(skeleton: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         return skeleton, note
 
 
-def _tensor_infos(graph: onnx.GraphProto) -> dict[str, TensorInfo]:
-    infos: dict[str, TensorInfo] = {}
+def _tensor_infos(graph: onnx.GraphProto) -> dict[str, Tensor]:
+    infos: dict[str, Tensor] = {}
     for item in (*graph.input, *graph.value_info, *graph.output):
         kind = item.type.tensor_type
         dims = kind.shape.dim
@@ -196,17 +138,17 @@ def _tensor_infos(graph: onnx.GraphProto) -> dict[str, TensorInfo]:
             dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type))
         except KeyError:
             continue
-        infos[item.name] = TensorInfo(shape=tuple(dim.dim_value for dim in dims), dtype=dtype)
+        infos[item.name] = Tensor(shape=tuple(dim.dim_value for dim in dims), dtype=dtype)
     for tensor in graph.initializer:
         dtype = str(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-        infos[tensor.name] = TensorInfo(shape=tuple(tensor.dims), dtype=dtype)
+        infos[tensor.name] = Tensor(shape=tuple(tensor.dims), dtype=dtype)
     return infos
 
 
 def _learned(
     skeleton: onnx.ModelProto,
     constants: Mapping[str, NDArray[np.generic] | None],
-    tensors: Mapping[str, TensorInfo],
+    tensors: Mapping[str, Tensor],
 ) -> bool:
     """Put folded values into the skeleton if shapes are still missing; whether that was needed."""
     missing = [node for node in skeleton.graph.node if _lacks_shape(node, tensors)]
@@ -229,7 +171,7 @@ def _learned(
     return True
 
 
-def _lacks_shape(node: onnx.NodeProto, tensors: Mapping[str, TensorInfo]) -> bool:
+def _lacks_shape(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> bool:
     return bool(node.output) and node.output[0] not in tensors
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
 import onnxruntime
+from onnx import numpy_helper
 
 from costmodel.errors import ModelFormatError
 from costmodel.network import Layer, Network
+from costmodel.onnx_model.nodes import SMALL, Tensor
 from costmodel.op import SESSION, Op, Shape
 from costmodel.runners.ort.covers import find_covers, in_written_order, name_nodes
-from costmodel.runners.ort.operands import Tensor, op_from_node
+from costmodel.runners.ort.operands import executed_op
 from costmodel.runners.ort.session import (
     DTYPES,
     is_from_runtime,
@@ -140,7 +143,10 @@ def _network(
     block: int,
 ) -> Network:
     graph = executed.graph
-    initializers = {item.name: item for item in graph.initializer}
+    constants = {
+        item.name: numpy_helper.to_array(item) if prod(item.dims) <= SMALL else None
+        for item in graph.initializer
+    }
     opset = max(
         (o.version for o in executed.opset_import if o.domain in {"", "ai.onnx"}), default=1
     )
@@ -157,12 +163,12 @@ def _network(
             unread[title] = reason
             shares[title] = share
             continue
-        op = op_from_node(node, tensors, initializers, opset=opset, block=block)
+        op = executed_op(node, tensors, constants, opset=opset, block=block)
         layers.append(
             Layer(
                 name=f"{title}/{node.name}",
                 op=op,
-                inputs=tuple(i for i in node.input if i and i not in initializers),
+                inputs=tuple(i for i in node.input if i and i not in constants),
                 outputs=tuple(o for o in node.output if o),
                 covers=covers.get(node.name, ()),
                 share=share,

@@ -26,6 +26,8 @@ QUICK = (
     "ultraface_slim-320",
     "yunet_s_320",
 )
+#: Of these, branches that have equal weights: the runtime computes one and reads it twice.
+MERGED = ("light_inception_v1", "light_inception_v2")
 BIG = ("light_bvlc_alexnet", "light_resnet50", "light_vgg19", "light_zfnet512")
 
 
@@ -340,4 +342,10 @@ def lower(runner: OrtRunner, model_file: Callable[[str], Path]) -> Callable[[str
 @pytest.fixture(params=[*MODELS, *QUICK])
 def every_model(request: pytest.FixtureRequest) -> str:
     """Name of each model in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[*MODELS, *(name for name in QUICK if name not in MERGED)])
+def unmerged_model(request: pytest.FixtureRequest) -> str:
+    """Name of each model of whose layers the runtime executes all, in turn."""
     return str(request.param)

@@ -9,10 +9,13 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from costmodel.onnx_model.nodes import VERSIONED, Tensor, kind_of
 from costmodel.op import Op
-from costmodel.runners.ort.operands import VERSIONED, Tensor, kind_of, op_from_node
+from costmodel.runners.ort.operands import executed_op
+from costmodel.runners.ort.session import make_session, session_options
 
 
 @pytest.mark.parametrize(
@@ -49,10 +52,9 @@ def op_of(
     tensors = {name: Tensor(shape=shape) for name, shape in shapes.items()}
     inits = {}
     for name, value in (constants or {}).items():
-        array = np.asarray(value)
-        inits[name] = numpy_helper.from_array(array, name)
+        inits[name] = array = np.asarray(value)
         tensors[name] = Tensor(shape=array.shape, dtype=str(array.dtype))
-    return op_from_node(node, tensors, inits, opset=opset, block=8)
+    return executed_op(node, tensors, inits, opset=opset, block=8)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
@@ -92,6 +94,50 @@ def test_automatic_padding_becomes_numbers_that_give_the_same_sizes(
     assert min(op.pads) >= 0
     if mode == "SAME_UPPER":
         assert op.pads[2:] >= op.pads[:2]
+
+
+@pytest.mark.parametrize("window", [(2, 2, 1), (3, 2, 1), (4, 3, 1), (5, 2, 1), (3, 3, 2)])
+@pytest.mark.parametrize(
+    "padding",
+    [
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER"},
+        {"auto_pad": "VALID"},
+        {"auto_pad": "VALID", "output_padding": [1, 1]},
+        {"auto_pad": "SAME_UPPER", "output_padding": [1, 0]},
+        {"output_shape": [7, 5]},
+        {"output_shape": [7, 5], "auto_pad": "SAME_UPPER"},
+        {"pads": [1, 0, 1, 1]},
+    ],
+    ids=str,
+)
+def test_transposed_convolutions_are_padded_as_the_runtime_does(
+    window: tuple[int, int, int], padding: dict[str, object]
+) -> None:
+    """The numbers must give the runtime's very result: no odd element may be on a wrong side."""
+    side, stride, dilation = window
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1, 2, 4, 3)).astype(np.float32)
+    weight = rng.normal(size=(2, 3, side, side)).astype(np.float32)
+    sizes = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "dilations": [dilation] * 2}
+
+    def run(**more: object) -> tuple[onnx.NodeProto, NDArray[np.float32]]:
+        node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], **sizes, **more)
+        ports = [helper.make_tensor_value_info("x", TensorProto.FLOAT, values.shape)]
+        inits = [numpy_helper.from_array(weight, "w")]
+        graph = helper.make_graph([node], "g", ports, [onnx.ValueInfoProto(name="y")], inits)
+        imports = [helper.make_opsetid("", 13)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+        session = make_session(model.SerializeToString(), session_options(1, optimise=False))
+        return node, session.run(None, {"x": values})[0]
+
+    node, expected = run(**padding)
+    op = op_of(node, {"x": values.shape, "y": expected.shape}, {"w": weight})
+    assert "auto_pad" not in dict(op.attributes)
+    extra = {k: v for k, v in padding.items() if k == "output_padding"}
+    _, found = run(pads=op.pads, **extra)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("op_type", sorted(VERSIONED))

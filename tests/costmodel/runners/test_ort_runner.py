@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import Op, conv_op
 from costmodel.runners.ort import device
 from costmodel.runners.ort.lower import session_op
-from costmodel.runners.ort.model import bound_model
 from costmodel.runners.ort.rebuild import num_turns
 from costmodel.runners.ort.runner import COLD_BYTES, OrtRunner, num_replicas
 from costmodel.runners.ort.session import random_input
@@ -63,9 +63,9 @@ def test_named_and_nameless_sizes_are_bound(runner: OrtRunner, save: Save) -> No
 @pytest.mark.parametrize(
     ("shape", "sizes", "hint"),
     [
-        (("N", "H"), {}, "axis 1 of input 'x' has no fixed size. Give it one with --size H=224"),
+        (("N", "H"), {}, "dimension 1 of input 'x' .* is open. Give its size: --size H=224"),
         ((1, None), {}, "--size x:1=224"),
-        ((1, 0), {}, "--size x:1=224"),
+        ((1, 0), {}, "dimension 1 of input 'x' is 0; there is no work in it"),
     ],
 )
 def test_a_missing_size_names_the_option_that_gives_it(
@@ -97,9 +97,9 @@ def test_a_damaged_file_is_named(runner: OrtRunner, tmp_path: Path, damage: str)
 
 
 def test_a_missing_file_or_a_folder_is_named(runner: OrtRunner, tmp_path: Path) -> None:
-    for path in (tmp_path / "nowhere.onnx", tmp_path):
+    for path, why in ((tmp_path / "nowhere.onnx", "cannot be opened"), (tmp_path, "is not a file")):
         for read in (runner.lower, runner.load_model):
-            with pytest.raises(ModelFormatError, match=f"{path.name}: there is no such file"):
+            with pytest.raises(ModelFormatError, match=f"{path.name} {why}"):
                 read(path, {})
 
 
@@ -150,6 +150,32 @@ def test_missing_external_weights_are_an_error(runner: OrtRunner, tmp_path: Path
     for read in (runner.lower, runner.load_model):
         with pytest.raises(ModelFormatError, match=r"model\.onnx"):
             read(path, {})
+
+
+@pytest.mark.parametrize(
+    "padding",
+    [
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "VALID"},
+        {"output_shape": [7, 5]},
+    ],
+    ids=str,
+)
+def test_transposed_convolutions_with_automatic_padding_can_be_timed(
+    runner: OrtRunner, save: Save, padding: dict[str, object]
+) -> None:
+    sizes = {"kernel_shape": [3, 3], "strides": [2, 2]}
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], **sizes, **padding)
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [2, 3, 3, 3], [0.1] * 54)
+    ports = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 4, 3])]
+    graph = helper.make_graph([node], "g", ports, [onnx.ValueInfoProto(name="y")], [weight])
+    imports = [helper.make_opsetid("", 13)]
+    op = runner.lower(save(helper.make_model(graph, opset_imports=imports, ir_version=8)), {}).ops[
+        0
+    ]
+    assert op.kind == "conv_transpose"
+    with runner.load_op(op) as workload:
+        assert workload.block(0.0).latency_ms > 0
 
 
 def test_binding_leaves_the_file_alone(save: Save) -> None:

@@ -1,4 +1,4 @@
-"""Turns one ONNX node with known sizes into an Op."""
+"""Turns one ONNX node with known sizes into an Op, whether as written or as executed."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _HARMLESS = frozenset(
     {("allowzero", 0), ("ceil_mode", 0), ("count_include_pad", 0), ("start", 0)}
     | {("storage_order", 0)}
 )
-#: Operator set whose meaning is understood where an Op names no other.
-_OPSET = 13
+#: Operator set whose meaning is understood where an Op names no other; that of rebuilt graphs too.
+OPSET = 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorInfo:
+class Tensor:
     """What is known of one tensor: its sizes and element type, as numpy names it."""
 
     shape: Shape
@@ -64,7 +64,7 @@ class _Slot:
     """One operand: its letter in ``Op.operands``, its tensor, and its values if it is small."""
 
     letter: str
-    info: TensorInfo = TensorInfo(shape=())
+    info: Tensor = Tensor(shape=())
     values: Constant = ()
 
 
@@ -79,11 +79,11 @@ def kind_of(op_type: str) -> str:
 
 def op_from_node(
     node: onnx.NodeProto,
-    tensors: Mapping[str, TensorInfo],
+    tensors: Mapping[str, Tensor],
     constants: Mapping[str, NDArray[np.generic] | None],
     opset: int,
 ) -> Op:
-    """The work of one node as written.
+    """The work of one node, whatever computes it.
 
     Args:
         node: its inputs and first output are in ``tensors``; unsized further outputs are left out.
@@ -126,12 +126,12 @@ def op_from_node(
 
 
 def _since(node: onnx.NodeProto, attributes: Mapping[str, Attribute], opset: int) -> int:
-    """Version that decides the operator's operands or work; 0 where ``_OPSET`` says the same."""
+    """Version that decides the operator's operands or work; 0 where ``OPSET`` says the same."""
     if node.domain not in _DEFAULT_DOMAINS or not onnx.defs.has(node.op_type, opset):
         return 0
     schema = onnx.defs.get_schema(node.op_type, opset, "")
-    if node.op_type not in VERSIONED and onnx.defs.has(node.op_type, _OPSET):
-        plain = onnx.defs.get_schema(node.op_type, _OPSET, "")
+    if node.op_type not in VERSIONED and onnx.defs.has(node.op_type, OPSET):
+        plain = onnx.defs.get_schema(node.op_type, OPSET, "")
         if not plain.deprecated and set(attributes) <= set(plain.attributes):
             return 0
     return int(schema.since_version)
@@ -140,7 +140,7 @@ def _since(node: onnx.NodeProto, attributes: Mapping[str, Attribute], opset: int
 def _slot(
     node: onnx.NodeProto,
     name: str,
-    tensors: Mapping[str, TensorInfo],
+    tensors: Mapping[str, Tensor],
     constants: Mapping[str, NDArray[np.generic] | None],
 ) -> _Slot:
     if not name:
@@ -194,19 +194,24 @@ def _window(
     kernel = ints(attributes.get("kernel_shape"), filters[2:] if kind in CONV_KINDS else ones)
     stride = ints(attributes.get("strides"), ones)
     dilation = ints(attributes.get("dilations"), ones)
-    pads = ints(attributes.get("pads"), (0,) * (2 * rank))
+    group = attributes.get("group", 1)
     auto = attributes.get("auto_pad", "NOTSET")
-    if auto in {"SAME_UPPER", "SAME_LOWER"}:
+    # A transposed convolution that is told what to write pads what is left over.
+    told = kind == "conv_transpose" and attributes.get("output_shape")
+    pads = ints(attributes.get("pads"), (0,) * (2 * rank)) if auto != "VALID" else (0,) * (2 * rank)
+    if auto in {"SAME_UPPER", "SAME_LOWER"} or told:
+        transposed = kind == "conv_transpose"
+        big, small = (data, output) if transposed else (output, data)
+        extra = ints(attributes.get("output_padding") if transposed else None, (0,) * rank)
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-        big, small = (output, data) if kind != "conv_transpose" else (data, output)
         total = [
-            max(0, (big[2 + axis] - 1) * stride[axis] + reach[axis] - small[2 + axis])
+            max(0, (big[2 + axis] - 1) * stride[axis] + extra[axis] + reach[axis] - small[2 + axis])
             for axis in range(rank)
         ]
         less = tuple(t // 2 for t in total)
         more = tuple(t - t // 2 for t in total)
+        # ONNX gives the odd element to the end for SAME_UPPER alone.
         pads = less + more if auto == "SAME_UPPER" else more + less
-    group = attributes.get("group", 1)
     return {
         "stride": stride,
         "pads": pads,
