@@ -1,8 +1,10 @@
 """Which channels of a network live and die together, and the network without some of them."""
 
-from morphnet_core.groups.cascade import cascade, constant_tensors, starved
+from morphnet_core.groups.cascade import cascade, starved
 from morphnet_core.groups.find import find_groups
-from morphnet_core.groups.grouping import NOBODY, Alive, ChannelGroup, Grouping, Member, Units
+from morphnet_core.groups.flow import Member
+from morphnet_core.groups.grouping import NOBODY, Alive, ChannelGroup, Grouping, Units
+from morphnet_core.groups.resize import resize
 
 __all__ = [
     "NOBODY",
@@ -12,7 +14,7 @@ __all__ = [
     "Member",
     "Units",
     "cascade",
-    "constant_tensors",
     "find_groups",
+    "resize",
     "starved",
 ]

@@ -84,37 +84,3 @@ def starved(grouping: Grouping, alive: Alive) -> tuple[str, ...]:
         for layer, read, write in zip(grouping.mixers, reads, writes, strict=True)
         if not alive[read].any() and alive[write].any()
     )
-
-
-def constant_tensors(grouping: Grouping, counts: Units) -> dict[str, bool]:
-    """For each tensor whether it is empty or depends on none of the network's inputs.
-
-    Args:
-        grouping: of the network.
-        counts: live units per group.
-    """
-    gone = {
-        name: all(counts[item.group] == 0 for item in members)
-        for name, members in grouping.members.items()
-    }
-    constant = {name: gone[name] for name in grouping.network.inputs}
-    for opaque in grouping.network.opaque.values():
-        constant.update({name: gone[name] for name in opaque.outputs})
-    for layer in grouping.network.layers:
-        fixed = all(constant.setdefault(name, gone[name]) for name in layer.inputs)
-        constant.update({name: fixed or gone[name] for name in layer.outputs})
-    return constant
-
-
-def is_needed(grouping: Grouping, index: int) -> bool:
-    """Whether an output of the network, or what an unread layer reads, is fixed without a group."""
-    counts = np.array([group.size for group in grouping.groups], dtype=np.intp)
-    counts[index] = 0
-    return bool(cut_off(grouping, counts))
-
-
-def cut_off(grouping: Grouping, counts: Units) -> tuple[str, ...]:
-    """Outputs of the network, and tensors that unread layers read, which have become constants."""
-    constant = constant_tensors(grouping, counts)
-    read = [name for opaque in grouping.network.opaque.values() for name in opaque.inputs]
-    return tuple(name for name in (*grouping.network.outputs, *read) if constant[name])

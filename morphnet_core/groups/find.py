@@ -11,8 +11,8 @@ from scipy.sparse.csgraph import connected_components
 
 from costmodel.errors import InvalidInputError
 from costmodel.network import Network
-from morphnet_core.groups.cascade import is_needed
-from morphnet_core.groups.grouping import NOBODY, ChannelGroup, Grouping, Member, Units
+from morphnet_core.groups.flow import Member, cut_off
+from morphnet_core.groups.grouping import NOBODY, ChannelGroup, Grouping, Units
 from morphnet_core.groups.options import check_matches, force, freeze_excluded, freeze_outside
 from morphnet_core.groups.rules import RULES
 from morphnet_core.groups.tracer import Ids, Tracer
@@ -75,12 +75,19 @@ def find_groups(
     groups = tuple(
         replace(
             group,
-            minimum=min(group.size, max(minimum, int(is_needed(grouping, index)))),
+            minimum=min(group.size, max(minimum, int(_is_needed(grouping, index)))),
             multiple=multiple,
         )
         for index, group in enumerate(grouping.groups)
     )
     return replace(grouping, groups=groups)
+
+
+def _is_needed(grouping: Grouping, index: int) -> bool:
+    """Whether nothing would reach some output of the network without a group."""
+    counts = [group.size for group in grouping.groups]
+    counts[index] = 0
+    return bool(cut_off(grouping.network, grouping.members, counts))
 
 
 class _Assembly:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from costmodel.errors import InvalidInputError
 from costmodel.network import Layer, Network
 from costmodel.op import Shape
+from morphnet_core.groups.flow import Counts, Member, cut_off
 
 Alive = NDArray[np.bool_]
 Units = NDArray[np.intp]
+Scores = NDArray[np.floating]
 #: Entry of ``Grouping.units`` for positions that are nobody's channel, such as padded zeros.
 NOBODY = -1
 
@@ -45,19 +47,6 @@ class ChannelGroup:
     def units(self) -> slice:
         """Its units as a slice of an array over all units."""
         return slice(self.start, self.start + self.size)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """A group's part in one tensor.
-
-    Attributes:
-        group: index of the group.
-        positions: positions on the channel axis that each of its units has.
-    """
-
-    group: int
-    positions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +124,62 @@ class Grouping:
         ends = starts + np.array(self._group_sizes(), dtype=np.intp)
         return np.asarray(sums[ends] - sums[starts], dtype=np.intp)
 
-    def width(self, tensor: str, counts: Sequence[int] | Units) -> int:
+    def width(self, tensor: str, counts: Counts) -> int:
         """Length of a tensor's channel axis when groups have these many units."""
         members = self.members[tensor]
         nobody = len(self.units[tensor]) - sum(
             item.positions * self.groups[item.group].size for item in members
         )
         return nobody + sum(item.positions * int(counts[item.group]) for item in members)
+
+    def allowed(self, alive: Alive, order: Scores | None = None) -> Alive:
+        """The nearest units at least ``alive`` that keep to what each group must.
+
+        Frozen groups stay whole; a group that lives has its minimum and a width that is a
+        multiple, rounded up; groups without which nothing would reach the outputs get units back.
+
+        Args:
+            alive: one truth value per unit; not changed.
+            order: score per unit: of dead units the highest come back first; else the first.
+
+        Raises:
+            InvalidInputError: if ``alive`` or ``order`` is not one value per unit.
+        """
+        self.check_alive(alive)
+        scores = -np.arange(self.num_units, dtype=np.float64) if order is None else order
+        if np.shape(scores) != (self.num_units,):
+            message = f"order must be {self.num_units} numbers. Received: {np.shape(scores)}."
+            raise InvalidInputError(message)
+        result = alive.copy()
+        for group in self.groups:
+            if group.minimum or result[group.units].any():
+                self._grow(result, group, scores)
+        dead = [group for group in self.groups if not result[group.units].any()]
+        dead.sort(key=lambda group: -float(np.max(scores[group.units])))
+        revived = []
+        for group in dead:
+            if not self._cut_off(result):
+                break
+            self._grow(result, group, scores)
+            revived.append(group)
+        for group in reversed(revived):  # what came back before the group that was needed
+            result[group.units] = False
+            if self._cut_off(result):
+                self._grow(result, group, scores)
+        return result
+
+    def _cut_off(self, alive: Alive) -> bool:
+        return bool(cut_off(self.network, self.members, self.counts(alive)))
+
+    @staticmethod
+    def _grow(alive: Alive, group: ChannelGroup, scores: Scores) -> None:
+        """Give a group units back until it has as many as it must."""
+        own = alive[group.units]
+        wanted = max(int(own.sum()), group.minimum, 1)
+        wanted = group.size if group.frozen else -(-wanted // group.multiple) * group.multiple
+        ranks = np.argsort(-scores[group.units], kind="stable")
+        back = ranks[~own[ranks]][: max(0, min(wanted, group.size) - int(own.sum()))]
+        own[back] = True
 
     def check_alive(self, alive: Alive) -> None:
         """Raise ``InvalidInputError`` unless ``alive`` is one truth value per unit."""

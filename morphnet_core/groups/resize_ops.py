@@ -1,0 +1,166 @@
+"""One Op at other widths: sizes of weights, groups, and constants that name channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from costmodel.network import Layer
+from costmodel.op import Constant, Op, Shape
+from morphnet_core.groups.grouping import NOBODY, Grouping, Units
+from morphnet_core.groups.rules_shape import axis_of, channel_slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A layer's Op and what becomes of the sizes around it."""
+
+    grouping: Grouping
+    counts: Units
+    layer: Layer
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+    @property
+    def op(self) -> Op:
+        """The Op as it was."""
+        return self.layer.op
+
+    @property
+    def axis(self) -> int:
+        """Channel axis of the first input."""
+        return self.grouping.axes[self.layer.inputs[0]]
+
+    def span(self, units: Units) -> int:
+        """How many positions a run of units has at the new widths."""
+        mine = units[units != NOBODY]
+        groups = self.grouping.groups
+        places = np.bincount(self.grouping.group_of[mine], minlength=len(groups))
+        sizes = np.array([group.size for group in groups])
+        return int(len(units) - len(mine) + round(float((places / sizes * self.counts).sum())))
+
+
+def resized_op(
+    grouping: Grouping,
+    counts: Units,
+    layer: Layer,
+    inputs: tuple[Shape, ...],
+    outputs: tuple[Shape, ...],
+) -> Op:
+    """The Op of a layer at new widths.
+
+    Args:
+        grouping: of the network.
+        counts: units per group.
+        layer: as it was.
+        inputs: new sizes of all that it reads.
+        outputs: new sizes of what it writes and somebody reads.
+    """
+    change = _Change(grouping=grouping, counts=counts, layer=layer, inputs=inputs, outputs=outputs)
+    op = replace(layer.op, inputs=inputs, outputs=outputs)
+    return _RULES.get(op.kind, _per_channel)(change, op)
+
+
+def _per_channel(change: _Change, op: Op) -> Op:
+    """Weights along the channels, as normalisations and scalings have them."""
+    rank, axis = len(op.outputs[0]), change.grouping.axes[change.layer.outputs[0]]
+    old, new = change.op.outputs[0][axis], op.outputs[0][axis]
+
+    def fitted(shape: Shape) -> Shape:
+        # One axis is the channels themselves, or broadcast from the last axis on.
+        place = 0 if len(shape) == 1 and axis == 1 else axis - (rank - len(shape))
+        if not 0 <= place < len(shape) or shape[place] != old:
+            return shape
+        return (*shape[:place], new, *shape[place + 1 :])
+
+    return replace(op, weights=tuple(fitted(shape) for shape in op.weights))
+
+
+def _conv(change: _Change, op: Op) -> Op:
+    old_in, new_in = change.op.inputs[0][1], op.inputs[0][1]
+    new_out = op.outputs[0][1]
+    depthwise = change.op.groups > 1 and change.op.groups == old_in
+    groups = max(1, new_in) if depthwise else op.groups
+    first, *rest = op.weights
+    if op.kind == "conv":
+        first = (new_out, new_in // groups, *first[2:])
+    else:
+        first = (new_in, new_out // groups, *first[2:])
+    return replace(op, weights=(first, *((new_out,) for _ in rest)), groups=groups)
+
+
+def _product(_: _Change, op: Op) -> Op:
+    (rows, columns), *rest = op.weights
+    read, write = op.inputs[0][-1], op.outputs[0][-1]
+    turned = bool(dict(op.attributes).get("transB", 0))
+    rows, columns = (write, read) if turned else (read, write)
+    bias = tuple((*shape[:-1], write) if shape and shape[-1] != 1 else shape for shape in rest)
+    return replace(op, weights=((rows, columns), *bias))
+
+
+def _sized(change: _Change, op: Op) -> Op:
+    """Constants that are the size of the result, as reshapes and resizes have them."""
+    old, new = change.op.outputs[0], op.outputs[0]
+    sizes = {len(old): (old, new)}
+
+    def fitted(values: Constant) -> Constant:
+        before, after = sizes.get(len(values), ((), ()))
+        pairs = zip(values, before, after, strict=False)
+        return tuple(b if v == a else v for v, a, b in pairs) if before else values
+
+    return replace(op, constants=tuple(fitted(values) for values in op.constants))
+
+
+def _slice(change: _Change, op: Op) -> Op:
+    axis = change.axis
+    window = channel_slice(change.op, axis)
+    if window is None:
+        return op
+    units = change.grouping.units[change.layer.inputs[0]]
+    start, stop, step = window.indices(len(units))
+    rank = len(op.inputs[0])
+    axes = op.constants[2] if len(op.constants) > 2 else tuple(range(len(op.constants[0])))
+    place = [int(item) % rank for item in axes].index(axis)
+    begin = change.span(units[:start])
+    # With a step, positions taken and left alternate; what is left is counted from the end.
+    end = begin + op.outputs[0][axis] if step == 1 else change.span(units[:stop])
+    starts, ends = list(op.constants[0]), list(op.constants[1])
+    starts[place], ends[place] = begin, end
+    return replace(op, constants=(tuple(starts), tuple(ends), *op.constants[2:]))
+
+
+def _split(_: _Change, op: Op) -> Op:
+    axis = axis_of(op) % len(op.inputs[0])
+    if not op.constants:
+        return op
+    return replace(op, constants=(tuple(size[axis] for size in op.outputs), *op.constants[1:]))
+
+
+def _pad(change: _Change, op: Op) -> Op:
+    axis, rank = change.axis, len(op.inputs[0])
+    if not op.constants or len(op.constants[0]) != 2 * rank:
+        return op
+    pads = list(op.constants[0])
+    if not pads[axis] and not pads[axis + rank]:
+        return op
+    units = change.grouping.units[change.layer.outputs[0]]
+    before = change.span(units[: int(pads[axis])])
+    pads[axis] = before
+    pads[axis + rank] = op.outputs[0][axis] - before - op.inputs[0][axis]
+    return replace(op, constants=(tuple(pads), *op.constants[1:]))
+
+
+_RULES: dict[str, Callable[[_Change, Op], Op]] = {
+    "conv": _conv,
+    "conv_transpose": _conv,
+    "expand": _sized,
+    "gemm": _product,
+    "matmul": _product,
+    "pad": _pad,
+    "reshape": _sized,
+    "resize": _sized,
+    "slice": _slice,
+    "split": _split,
+}
