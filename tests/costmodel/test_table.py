@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table_text import ADD, CONV, DEVICE, NAN, folder, row_text, visit, write
 
 from costmodel import table as table_module
-from costmodel.device import Device
 from costmodel.errors import (
     DeviceMismatchError,
     InvalidInputError,
 )
 from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, conv_op, model_op
+from costmodel.op import Op, model_op
 from costmodel.table import LatencyTable, find_profile, shipped_profiles
 from costmodel.testing import ops
-
-DEVICE = Device(name="board", runtime="fake", state={"load": "0.1"})
-CONV = conv_op(in_channels=16, out_channels=32, size=(8, 8), kernel=(3, 3), epilogue=("relu",))
-ADD = Op(kind="add", inputs=((1, 8), (1, 8)), outputs=((1, 8),))
-NAN = math.nan
 
 times = st.floats(1e-6, 1e4)
 rounds = st.builds(
@@ -67,30 +59,6 @@ def measurements(keys: st.SearchStrategy[Op] = some_ops) -> st.SearchStrategy[Me
 
 def tables(keys: st.SearchStrategy[Op] = some_ops) -> st.SearchStrategy[LatencyTable]:
     return st.builds(LatencyTable, st.just(DEVICE), st.lists(measurements(keys), max_size=6))
-
-
-def visit(number: int, quiet_ms: float = 1.0) -> Round:
-    return Round(number=number, quiet_ms=quiet_ms, median_ms=1.5 * quiet_ms)
-
-
-@contextmanager
-def folder() -> Iterator[Path]:
-    """A fresh folder for each hypothesis example; the ``tmp_path`` fixture is one for them all."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-def write(folder: Path, *lines: str | bytes, header: str | None = None) -> Path:
-    """A table file of ``lines`` as they are, behind a good header unless told otherwise."""
-    path = folder / "t.jsonl"
-    first = '{"format": 1, "device": {"name": "board", "runtime": "fake"}}\n'
-    parts = [first if header is None else header, *lines]
-    path.write_bytes(b"".join(p if isinstance(p, bytes) else p.encode() for p in parts))
-    return path
-
-
-def row_text(**fields: object) -> str:
-    return json.dumps({"op": {"kind": "add", "inputs": [[1, 8]], "outputs": [[1, 8]]}, **fields})
 
 
 # --- as a mapping ---------------------------------------------------------------------------------
@@ -326,8 +294,6 @@ def test_merging_two_devices_is_refused_by_field() -> None:
 
 
 def test_every_shipped_profile_is_a_table_under_its_own_name() -> None:
-    if not shipped_profiles():
-        pytest.skip("no profile is shipped yet")
     for name in shipped_profiles():
         table = LatencyTable.load(name)
         assert table.warnings == ()

@@ -7,54 +7,21 @@ import json
 import math
 import os
 import random
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from table_text import ADD, CONV, DEVICE, NAN, folder, row_text, visit, write
 
-from costmodel.device import Device
 from costmodel.errors import (
     InvalidInputError,
     TableFormatError,
 )
-from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, conv_op, model_op
+from costmodel.measurement import Measurement
+from costmodel.op import model_op
 from costmodel.table import LatencyTable
-
-DEVICE = Device(name="board", runtime="fake", state={"load": "0.1"})
-CONV = conv_op(in_channels=16, out_channels=32, size=(8, 8), kernel=(3, 3), epilogue=("relu",))
-ADD = Op(kind="add", inputs=((1, 8), (1, 8)), outputs=((1, 8),))
-NAN = math.nan
-
-
-def visit(number: int, quiet_ms: float = 1.0) -> Round:
-    return Round(number=number, quiet_ms=quiet_ms, median_ms=1.5 * quiet_ms)
-
-
-@contextmanager
-def folder() -> Iterator[Path]:
-    """A fresh folder for each hypothesis example; the ``tmp_path`` fixture is one for them all."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-def write(folder: Path, *lines: str | bytes, header: str | None = None) -> Path:
-    """A table file of ``lines`` as they are, behind a good header unless told otherwise."""
-    path = folder / "t.jsonl"
-    first = '{"format": 1, "device": {"name": "board", "runtime": "fake"}}\n'
-    parts = [first if header is None else header, *lines]
-    path.write_bytes(b"".join(p if isinstance(p, bytes) else p.encode() for p in parts))
-    return path
-
-
-def row_text(**fields: object) -> str:
-    return json.dumps({"op": {"kind": "add", "inputs": [[1, 8]], "outputs": [[1, 8]]}, **fields})
-
 
 GOOD_ROUND = {"number": 0, "quiet_ms": 1, "median_ms": 1}
 
@@ -188,6 +155,7 @@ def reads_or_refuses(content: bytes) -> None:
         assert table == LatencyTable.load(path)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 @example(b"\n")
 def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:

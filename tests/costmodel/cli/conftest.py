@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import ADD, conv, law_table
 
 from costmodel.cli import main
-from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, conv_op
-from costmodel.runners.fake import FakeRunner, law_ms, write_model
-from costmodel.table import LatencyTable
+from costmodel.runners.fake import FakeRunner, write_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +53,6 @@ def own_device_lock(
 ) -> None:
     """The fake device's lock is one per machine: tests that run at once need one each."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("locks")))
-
-
-def conv(width: int = 64, into: int = 32) -> Op:
-    return conv_op(in_channels=into, out_channels=width, size=(14, 14), kernel=(3, 3))
-
-
-ADD = Op(kind="add", inputs=((1, 64, 14, 14),) * 2, outputs=((1, 64, 14, 14),))
-
-
-def row(op: Op, *times_ms: float) -> Measurement:
-    rounds = [Round(number=i, quiet_ms=t, median_ms=t) for i, t in enumerate(times_ms)]
-    return Measurement.from_rounds(op, rounds)
-
-
-def law_table(path: Path, ops: Sequence[Op], **device: object) -> Path:
-    """A table of the fake device without a flaw."""
-    identity = replace(FakeRunner().device, **device)  # type: ignore[arg-type]
-    LatencyTable(identity, [row(op, law_ms(op), law_ms(op)) for op in ops]).save(path)
-    return path
 
 
 @pytest.fixture

@@ -10,22 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import ADD, conv
 
 from costmodel import __version__
-from costmodel.op import Op, conv_op
 from costmodel.runners.fake import law_ms, write_model
 from costmodel.table import LatencyTable
 
 VERBS = ("devices", "profile", "show", "check", "score", "predict", "compare")
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")
 Run = Callable[..., Any]  # the fixture's
-
-
-def conv(width: int = 64, into: int = 32) -> Op:
-    return conv_op(in_channels=into, out_channels=width, size=(14, 14), kernel=(3, 3))
-
-
-ADD = Op(kind="add", inputs=((1, 64, 14, 14),) * 2, outputs=((1, 64, 14, 14),))
 
 
 def test_version(run: Run) -> None:

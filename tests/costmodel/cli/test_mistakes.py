@@ -5,36 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import conv, law_table
 
-from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, conv_op
-from costmodel.runners.fake import FakeRunner, law_ms, write_model
-from costmodel.table import LatencyTable
+from costmodel.runners.fake import write_model
 
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")
 Run = Callable[..., Any]  # the fixture's
-
-
-def conv(width: int = 64, into: int = 32) -> Op:
-    return conv_op(in_channels=into, out_channels=width, size=(14, 14), kernel=(3, 3))
-
-
-def row(op: Op, *times_ms: float) -> Measurement:
-    rounds = [Round(number=i, quiet_ms=t, median_ms=t) for i, t in enumerate(times_ms)]
-    return Measurement.from_rounds(op, rounds)
-
-
-def law_table(path: Path, ops: Sequence[Op], **device: object) -> Path:
-    """A table of the fake device without a flaw."""
-    identity = replace(FakeRunner().device, **device)  # type: ignore[arg-type]
-    LatencyTable(identity, [row(op, law_ms(op), law_ms(op)) for op in ops]).save(path)
-    return path
 
 
 def bad_commands(folder: Path) -> dict[str, tuple[tuple[object, ...], str]]:
