@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +11,7 @@ import typer
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.inputs import (
     as_onnx,
-    load_table,
-    make_calibration,
-    make_cost,
+    load_prices,
     require_same_device,
     runner_of,
     with_threads,
@@ -23,6 +20,7 @@ from costmodel.cli.options import (
     Cost,
     Json,
     Markdown,
+    Models,
     NoCalibration,
     Plot,
     RunnerName,
@@ -40,10 +38,6 @@ from costmodel.registry import load_runner
 if TYPE_CHECKING:
     from costmodel.compare import Comparison
     from costmodel.device import Device
-
-Models = Annotated[
-    list[Path], typer.Argument(metavar="MODEL...", help="ONNX, .keras or .h5 files.")
-]
 
 
 @app.command(
@@ -92,21 +86,19 @@ def compare_models(
         from costmodel.plots import check_picture
 
         check_picture(plot)
-    rows = load_table(table) if table else None
-    device = rows.device if rows else None
+    prices = load_prices(table, cost, calibrated=not no_calibration)
+    device = prices.device
     options = with_threads(parse_runner_options(runner_option, threads), device)
     name = runner or _default_runner(device)
-    priced_by = make_cost(cost, rows)
     if device is not None:
         require_same_device(load_runner(name, options).device, device, other_device=other_device)
-    calibration = make_calibration(rows, priced_by, wanted=not no_calibration)
     with as_onnx(models, sizes) as files:
         found = compare(
             files,
             runner=name,
-            cost=priced_by,
+            cost=prices.cost,
             options=options,
-            calibration=calibration,
+            calibration=prices.calibration,
             sizes=sizes,
             plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
             progress=progress("Comparing"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,37 @@ _TOLERATED = frozenset({"runtime_version", "caches", "provenance"})
 
 _COUNTS = {"flops": "Flops", "params": "Params", "activations": "Activations", "bytes": "Bytes"}
 _COSTS = "regression, lookup, flops, params, activations, bytes, roofline:DATASHEET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What networks are priced by.
+
+    Attributes:
+        cost: the cost model of ``--cost``.
+        calibration: what the table's whole networks say about sums; None without any.
+        device: of the table; None without one.
+    """
+
+    cost: CostModel
+    calibration: Calibration | None
+    device: Device | None
+
+
+def load_prices(table: str | None, cost: str, *, calibrated: bool) -> Prices:
+    """What ``--table``, ``--cost`` and ``--no-calibration`` ask for.
+
+    Raises:
+        InvalidInputError: as ``make_cost``.
+        TableFormatError: if the table cannot be read.
+    """
+    rows = load_table(table) if table else None
+    priced_by = make_cost(cost, rows)
+    return Prices(
+        cost=priced_by,
+        calibration=make_calibration(rows, priced_by, wanted=calibrated),
+        device=rows.device if rows else None,
+    )
 
 
 def load_table(source: str) -> LatencyTable:

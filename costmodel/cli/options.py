@@ -18,6 +18,10 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Write markdown inste
 TableName = Annotated[
     str, typer.Argument(metavar="TABLE", help="Table file, or the name of a shipped profile.")
 ]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX, .keras or .h5 file.")]
+Models = Annotated[
+    list[Path], typer.Argument(metavar="MODEL...", help="ONNX, .keras or .h5 files.")
+]
 TableOption = Annotated[
     str | None,
     typer.Option("--table", "-t", metavar="T", help="Table file, or a shipped profile's name."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,16 +9,15 @@ import typer
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.inputs import (
     as_onnx,
-    load_table,
+    load_prices,
     lowering_runner,
-    make_calibration,
-    make_cost,
     read_network,
 )
 from costmodel.cli.options import (
     Cost,
     Json,
     Markdown,
+    Model,
     NoCalibration,
     RunnerName,
     RunnerOptions,
@@ -32,8 +30,6 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
-
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX, .keras or .h5 file.")]
 
 
 @app.command(
@@ -68,26 +64,24 @@ def predict_model(
 
     sizes = parse_sizes(size)
     options = parse_runner_options(runner_option, threads)
-    rows = load_table(table) if table else None
-    priced_by = make_cost(cost, rows)
-    device = rows.device if rows else None
+    prices = load_prices(table, cost, calibrated=not no_calibration)
+    device = prices.device
     if threads is not None and device is not None and threads != device.threads:
         message = (
             f"The table is of {device.threads} threads, --threads is {threads}. "
             "Give a table of that many threads, or leave --threads out."
         )
         raise InvalidInputError(message)
-    calibration = make_calibration(rows, priced_by, wanted=not no_calibration)
     with as_onnx([model], sizes) as (path,):
         lowering, reason = lowering_runner(runner, options, device)
         network = read_network(path, sizes, runner=lowering, reason=reason, device=device)
-    own = getattr(priced_by, "device", device)
+    own = getattr(prices.cost, "device", device)
     prices_of = own if isinstance(own, Device) else device
     found = predict(
         network,
-        priced_by,
-        calibration,
-        device=prices_of if priced_by.unit == "ms" else None,
+        prices.cost,
+        prices.calibration,
+        device=prices_of if prices.cost.unit == "ms" else None,
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)
     if found.unpriced:
