@@ -20,8 +20,8 @@ from morphnet_core.groups import Grouping
 Counts = NDArray[np.intp]
 #: Cost of the network with these channel counts by group, in any unit.
 Price = Callable[[Counts], float]
-#: Widest multiplier that is looked at.
-LARGEST = 64.0
+#: Multipliers that are looked through: so many steps for each of so many octaves up and down.
+STEPS, OCTAVES = 8, 6
 #: Structures beyond the first too dear one that are priced, since measured costs are not monotone.
 BEYOND = 8
 
@@ -106,7 +106,8 @@ def expand_to(
 ) -> Expansion:
     """The largest uniform width multiplier whose cost is within a target.
 
-    The multiplier is found by bisection. Measured latency may fall where a network gets wider, so
+    Measured latency may fall where a network gets wider. So multipliers are first looked through in
+    steps of an eighth of an octave, then the last that is cheap enough is refined by bisection, then
     a few wider structures are priced beyond the first too dear one.
 
     Args:
@@ -123,24 +124,7 @@ def expand_to(
         InvalidInputError: if no width is cheap enough, or width does not change the cost.
     """
     search = _Search(grouping=grouping, counts=counts, price=price, multiple=multiple)
-    low = 1.0
-    while search.cost(low) > target:
-        low /= 2.0
-        if low < 1.0 / LARGEST:
-            message = (
-                f"Even at {low:.3g} of its width the network costs {search.cost(low):.6g}, above "
-                f"the target {target:.6g}. Raise the target, or take a smaller network."
-            )
-            raise InvalidInputError(message)
-    high = low * 2.0
-    while search.cost(high) <= target:
-        low, high = high, high * 2.0
-        if high > LARGEST:
-            message = (
-                f"At {low:.3g} times its width the network still costs {search.cost(low):.6g}, "
-                f"within the target {target:.6g}. Check that the price depends on the counts."
-            )
-            raise InvalidInputError(message)
+    low, high = _bracket(search, target)
     while not np.array_equal(search.widths(low), search.widths(high)) and high - low > 1e-6 * high:
         middle = (low + high) / 2.0
         low, high = (middle, high) if search.cost(middle) <= target else (low, middle)
@@ -153,6 +137,37 @@ def expand_to(
         counts=tuple(int(count) for count in search.widths(best)),
         cost=search.cost(best),
     )
+
+
+def _bracket(search: _Search, target: float) -> tuple[float, float]:
+    """The widest step that is cheap enough, and the next one, which is not.
+
+    Raises:
+        InvalidInputError: if there is no such pair.
+    """
+    low, dear = 0.0, 0
+    for step in range(-STEPS * OCTAVES, STEPS * OCTAVES + 1):
+        multiplier = 2.0 ** (step / STEPS)
+        if search.cost(multiplier) <= target:
+            low, dear = multiplier, 0
+            continue
+        dear += 1
+        if low and multiplier > 1.0 and dear > STEPS:
+            break
+    least, most = 2.0**-OCTAVES, 2.0**OCTAVES
+    if not low:
+        message = (
+            f"Even at {least:.3g} of its width the network costs {search.cost(least):.6g}, above "
+            f"the target {target:.6g}. Raise the target, or take a smaller network."
+        )
+        raise InvalidInputError(message)
+    if low == most:
+        message = (
+            f"At {low:.3g} times its width the network still costs {search.cost(low):.6g}, "
+            f"within the target {target:.6g}. Check that the price depends on the counts."
+        )
+        raise InvalidInputError(message)
+    return low, low * 2.0 ** (1 / STEPS)
 
 
 class _Search:

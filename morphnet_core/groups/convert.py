@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from costmodel.network import Network
+from morphnet_core.groups.counted import group_counts
 from morphnet_core.groups.grouping import Grouping
 from morphnet_core.structure import Structure, match_names
 from morphnet_core.structure_fields import LayerWidth
@@ -77,8 +78,30 @@ def alive_of(grouping: Grouping, structure: Structure) -> Booleans:
             counted[name] = width.count
         else:
             _keep(grouping, tensor, name, width, alive, decided)
-    _count(grouping, {n: (producers[names[n]], c) for n, c in counted.items()}, alive, decided)
+    known = _group_counts(grouping, structure, alive, decided)
+    by_position = {int(grouping.group_of[unit]) for unit in decided}
+    layers = {name: (producers[names[name]], count) for name, count in counted.items()}
+    found = group_counts(grouping, layers, known)
+    found.update({index: count for index, (count, _) in known.items() if index not in by_position})
+    for index, count in found.items():
+        group = grouping.groups[index]
+        alive[group.start + count : group.start + group.size] = False
     return checked_alive(grouping, alive)
+
+
+def _group_counts(
+    grouping: Grouping, structure: Structure, alive: Booleans, decided: Mapping[int, str]
+) -> dict[int, tuple[int, str]]:
+    """Kept channels of groups by what positions, or else the structure's groups, say; and who."""
+    known = {
+        index: (structure.groups[group.name], group.name)
+        for index, group in enumerate(grouping.groups)
+        if group.name in structure.groups
+    }
+    for unit, name in decided.items():
+        index = int(grouping.group_of[unit])
+        known[index] = int(alive[grouping.groups[index].units].sum()), name
+    return known
 
 
 def checked_alive(grouping: Grouping, alive: Booleans) -> Booleans:
@@ -157,57 +180,3 @@ def _keep(
             )
             raise InvalidInputError(message)
         alive[unit] = kept[position]
-
-
-def _count(
-    grouping: Grouping,
-    layers: Mapping[str, tuple[str, int]],
-    alive: Booleans,
-    decided: Mapping[int, str],
-) -> None:
-    """Keep the first channels of groups of which layers tell only the number.
-
-    A layer of one group tells that group's number; where a layer has several, all but one must be
-    known from others.
-    """
-    known: dict[int, tuple[int, str]] = {}
-    for unit in decided:
-        group = int(grouping.group_of[unit])
-        item = grouping.groups[group]
-        known[group] = int(alive[item.start : item.start + item.size].sum()), decided[unit]
-    shares = {name: _shares(grouping, tensor) for name, (tensor, _) in layers.items()}
-    for name in sorted(layers, key=lambda name: len(shares[name])):
-        rest = layers[name][1]
-        unknown = [group for group in shares[name] if group not in known]
-        for group, each in shares[name].items():
-            rest -= known[group][0] * each if group in known else 0
-        last = unknown[0] if len(unknown) == 1 else None
-        if rest == 0 and not unknown:
-            continue
-        if (
-            last is None
-            or rest < 0
-            or rest % shares[name][last]
-            or (rest // shares[name][last] > grouping.groups[last].size)
-        ):
-            others = [known[group][1] for group in shares[name] if group in known]
-            message = (
-                f"The count {layers[name][1]} of layer {name!r} cannot be told to its channels: "
-                f"they are in {len(shares[name])} groups"
-                + (f", and layer {others[0]!r} says otherwise" if others else "")
-                + ". Use a structure with kept positions, as this package saves it."
-            )
-            raise InvalidInputError(message)
-        item = grouping.groups[last]
-        known[last] = rest // shares[name][last], name
-        alive[item.start + known[last][0] : item.start + item.size] = False
-
-
-def _shares(grouping: Grouping, tensor: str) -> dict[int, int]:
-    """Groups of a tensor, with how many of its positions each unit has."""
-    units = grouping.units[tensor]
-    found: dict[int, int] = {}
-    for group in dict.fromkeys(grouping.group_of[units[units >= 0]].tolist()):
-        mine = int((grouping.group_of[units[units >= 0]] == group).sum())
-        found[int(group)] = mine // len(np.unique(units[grouping.group_of[units] == group]))
-    return found

@@ -97,12 +97,29 @@ def test_a_shrunk_network_is_expanded_back_to_its_cost() -> None:
     again = grouped(small)
 
     def price(counts: Any) -> float:
-        return float(expand(small, counts, grouping=again).count_params())
+        """Kernel weights."""
+        network = again.network
+        sizes = {name: again.width(name, counts) for name in again.units}
+        windows = ((layer, layer.op.weights[0][2:]) for layer in network.layers if layer.op.weights)
+        return float(
+            sum(
+                sizes[layer.inputs[0]] * sizes[layer.outputs[0]] * int(np.prod(window))
+                for layer, window in windows
+                if layer.op.kind in {"conv", "gemm"}
+            )
+        )
 
-    found = expand_to(again, again.counts(again.full()), price, model.count_params())
+    def weights(network: Any) -> int:
+        return sum(
+            int(np.prod(shape)) for path, shape in shapes_of(network).items() if "kernel" in path
+        )
+
+    assert price(again.counts(again.full())) == weights(small)
+    found = expand_to(again, again.counts(again.full()), price, weights(model))
     wide = expand(small, np.array(found.counts), grouping=again)
     assert found.multiplier > 1.0
-    assert 0.7 * model.count_params() < wide.count_params() <= model.count_params()
+    assert found.cost == weights(wide)
+    assert 0.7 * weights(model) < weights(wide) <= weights(model)
 
 
 def test_widths_of_no_group_are_refused() -> None:

@@ -101,4 +101,6 @@ def test_trained_on() -> None:
     fed = example(small, batch=8)
     before = small.get_layer("backbone").get_layer("conv1").get_weights()[0]
     small.fit(fed, np.zeros((8, 3)), verbose=0)
-    assert not np.array_equal(before, small.get_layer("backbone").get_layer("conv1").get_weights()[0])
+    assert not np.array_equal(
+        before, small.get_layer("backbone").get_layer("conv1").get_weights()[0]
+    )
