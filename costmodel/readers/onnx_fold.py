@@ -58,8 +58,9 @@ def _fold_node(
     model: onnx.ModelProto, node: onnx.NodeProto, values: Values, shapes: Mapping[str, Shape]
 ) -> Values:
     """Constant outputs of one node; empty if it works on what the model is fed."""
-    if node.op_type in {"Shape", "Size"} and node.input[0] in shapes:
-        return {node.output[0]: _shape_value(node, shapes[node.input[0]])}
+    measured = next(iter(node.input), "") if node.op_type in {"Shape", "Size"} else ""
+    if measured in shapes:
+        return {node.output[0]: _shape_value(node, shapes[measured])}
     names = [name for name in node.input if name]
     has_graph = any(item.HasField("g") or item.graphs for item in node.attribute)
     if node.op_type in _RANDOM or has_graph or any(name not in values for name in names):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_text import ADD, CONV, DEVICE, NAN, folder, row_text, visit, write
 
@@ -134,6 +134,7 @@ def test_a_frame_of_an_empty_table_has_the_same_columns() -> None:
     assert list(empty.columns) == list(full.columns)
 
 
+@settings(deadline=None)
 @given(tables())
 def test_a_frame_can_be_made_of_every_table(table: LatencyTable) -> None:
     frame = table.to_frame()
@@ -144,6 +145,7 @@ def test_a_frame_can_be_made_of_every_table(table: LatencyTable) -> None:
 # --- round trips ----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(tables())
 def test_what_is_saved_is_loaded(table: LatencyTable) -> None:
     with folder() as home:
@@ -156,6 +158,7 @@ def test_what_is_saved_is_loaded(table: LatencyTable) -> None:
     assert loaded.device.state == DEVICE.state
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.tuples(some_ops, rounds), measurements()), max_size=10))
 def test_what_is_appended_is_loaded_and_compacting_changes_nothing(
     news: list[tuple[Op, Round] | Measurement],
@@ -265,6 +268,7 @@ def test_measured_rounds_replace_an_imported_number_and_a_second_import_does_not
 # --- merging --------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(tables(few_ops), tables(few_ops))
 def test_merging_commutes_and_is_idempotent(a: LatencyTable, b: LatencyTable) -> None:
     both = a.merged(b)
@@ -273,6 +277,7 @@ def test_merging_commutes_and_is_idempotent(a: LatencyTable, b: LatencyTable) ->
     assert a == a.merged(a)
 
 
+@settings(deadline=None)
 @given(tables(few_ops), tables(few_ops), tables(few_ops))
 def test_merging_is_associative(a: LatencyTable, b: LatencyTable, c: LatencyTable) -> None:
     assert a.merged(b).merged(c) == a.merged(b.merged(c))

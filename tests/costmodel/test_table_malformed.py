@@ -162,6 +162,7 @@ def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
     reads_or_refuses(content)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_mutated_tables_are_read_or_refused(seed: int) -> None:
     rng = random.Random(seed)
@@ -189,6 +190,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_tables_with_any_field_replaced_are_read_or_refused(data: st.DataObject) -> None:
     lines = [json.loads(line) for line in VALID.splitlines()]

@@ -187,6 +187,20 @@ def test_control_flow_and_unsized_nodes_are_listed_with_their_reason(tmp_path):
     assert "'z' is not known" in network.unread["holes"]
 
 
+def test_nodes_whose_fields_do_not_fit_are_listed_or_refused_but_never_break(tmp_path):
+    x, y = value("x", 1, 3, 8, 8), value("y", 1, 4, 8, 8)
+    node = helper.make_node(
+        "FusedConv", ["x", "w"], ["y"], name="odd", domain="com.microsoft",
+        auto_pad="SAME_UPPER", kernel_shape=[3],
+    )  # fmt: skip
+    network = read_onnx(save(tmp_path / "m.onnx", [node], [x], [y], [weight("w", 4, 3, 3, 3)]))
+    assert network.layers == ()
+    assert "attributes do not fit its sizes" in network.unread["odd"]
+    nodes = [helper.make_node("Shape", [], ["s"]), helper.make_node("Relu", ["x"], ["y"])]
+    unfed = read_onnx(save(tmp_path / "s.onnx", nodes, [x], [y]))
+    assert [layer.op.kind for layer in unfed.layers] == ["relu"]
+
+
 def test_double_names_are_told_apart_and_unread_results_kept(tmp_path):
     """ONNX Runtime executes a node whose result nobody reads, so it is work too."""
     path = save(
