@@ -152,7 +152,7 @@ class Grouping:
             raise InvalidInputError(message)
         result = alive.copy()
         for group in self.groups:
-            if group.minimum or result[group.units].any():
+            if group.frozen or group.minimum or result[group.units].any():
                 self._grow(result, group, scores)
         dead = [group for group in self.groups if not result[group.units].any()]
         dead.sort(key=lambda group: -float(np.max(scores[group.units])))
