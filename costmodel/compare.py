@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 Option = str | int | float | bool
 
 #: Visits are longer than those of kernels: one run of a network may take a second.
-DEFAULT_PLAN = Plan(rounds=12, min_rounds=6, visit_ms=100.0)
+#: A whole network may be 10 % slower in one process than in the next, by where its memory lies, so
+#: every round has a process of its own.
+DEFAULT_PLAN = Plan(rounds=12, min_rounds=8, visit_ms=60.0, restart_every=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,7 @@ class Plan:
     timeout_ms: float = 60_000.0
     start_timeout_ms: float = 120_000.0
     memory_limit_bytes: int | None = None
-    restart_every: int = 4
+    restart_every: int = 2
     anchor: Op | None = None
     anchor_every_ms: float = 2_000.0
     seed: int = 0

@@ -36,6 +36,18 @@ _FOLLOW = (
     (0.02, ("leaky_relu", False)),
     (0.02, ("swish", False)),
 )
+#: Networks made of depthwise convolutions bound their activations, and leave more of them out.
+_FOLLOW_MOBILE = (
+    (0.28, ("relu", False)),
+    (0.22, ("", False)),
+    (0.03, ("relu", True)),
+    (0.08, ("", True)),
+    (0.27, ("clip", False)),
+    (0.01, ("sigmoid", False)),
+    (0.05, ("hard_swish", False)),
+    (0.01, ("leaky_relu", False)),
+    (0.05, ("swish", False)),
+)
 _PADDINGS: tuple[tuple[float, Padding], ...] = (
     (0.78, "symmetric"),
     (0.14, "same"),
@@ -43,7 +55,7 @@ _PADDINGS: tuple[tuple[float, Padding], ...] = (
 )
 
 
-def _probe(
+def _probe(  # noqa: PLR0913 - a convolution has this many sizes
     draw: Draw,
     name: str,
     *,
@@ -53,9 +65,10 @@ def _probe(
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
+    mobile: bool = False,
 ) -> Probe:
     """Fill in what every family shares: batch, padding, bias, what follows."""
-    activation, residual = weighted(draw.follow, _FOLLOW)
+    activation, residual = weighted(draw.follow, _FOLLOW_MOBILE if mobile else _FOLLOW)
     overridable = draw.flags > 0.97
     return Probe(
         name=name,
@@ -87,6 +100,8 @@ def _width(draw: Draw, size: Shape, kernel: Shape, stride: int) -> tuple[float, 
 
 
 def _dense(draw: Draw, name: str, kernel: Shape, stride: int = 1, dilation: int = 1) -> Probe:
+    # Half of all pointwise convolutions stand beside a depthwise one.
+    mobile = prod(kernel) == 1 and draw.padding < 0.5
     size = draw.size(5 if stride == 1 else 8, 160)
     into, out = _width(draw, size, kernel, stride)
     channels = draw.channels(into), draw.channels_out(out)
@@ -98,6 +113,7 @@ def _dense(draw: Draw, name: str, kernel: Shape, stride: int = 1, dilation: int 
         kernel=kernel,
         stride=stride,
         dilation=dilation,
+        mobile=mobile,
     )
 
 
@@ -140,6 +156,7 @@ def _depthwise(draw: Draw, name: str, sides: tuple[int, ...]) -> Probe:
         kernel=(side, side),
         stride=stride,
         groups=count,
+        mobile=True,
     )
 
 

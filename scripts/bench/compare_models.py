@@ -25,7 +25,7 @@ from costmodel.protocols import CostModel
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 
-PLAN = Plan(rounds=10, min_rounds=6, visit_ms=100.0, budget_ms=150e3)
+PLAN = Plan(rounds=12, min_rounds=8, visit_ms=60.0, restart_every=1, budget_ms=200e3)
 
 
 def figures_of(name: str, threads: int, found: Sequence[Comparison]) -> list[ledger.Figure]:
