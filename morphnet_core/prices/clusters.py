@@ -29,6 +29,7 @@ class Cluster:
         returned: whether the model returns its result.
         mixers: layers whose work grows with input and output channels.
         before: tensors whose width is the input's; of all others it is the output's.
+        axes: channel axis of its tensors.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Cluster:
     returned: bool
     mixers: tuple[Layer, ...]
     before: frozenset[str]
+    axes: Mapping[str, int]
 
     @property
     def input(self) -> str:
@@ -64,17 +66,19 @@ class Cluster:
                 names.setdefault(name, len(names))
             layers.append((layer.op, read, tuple(names[name] for name in layer.outputs)))
         ends = tuple(names[name] for name in self.writes)
-        return (*layers, self.sources, ends, self.feeds_blocked, self.returned)
+        axes = tuple(self.axes[name] for name in names)
+        return (*layers, axes, self.sources, ends, self.feeds_blocked, self.returned)
 
 
-def clusters_of(network: Network, lowered: Network) -> tuple[Cluster, ...]:
+def clusters_of(network: Network, lowered: Network, axes: Mapping[str, int]) -> tuple[Cluster, ...]:
     """One cluster per executed kernel that carries out layers as written.
 
     Args:
         network: as written.
         lowered: the same, as the runtime executes it.
+        axes: channel axis of every tensor as written.
     """
-    around = _Surroundings(network, lowered)
+    around = _Surroundings(network, lowered, axes)
     kernels = [layer for layer in lowered.layers if layer.op.kind != SESSION]
     found = (around.cluster(kernel) for kernel in kernels)
     return tuple(cluster for cluster in found if cluster is not None)
@@ -83,8 +87,9 @@ def clusters_of(network: Network, lowered: Network) -> tuple[Cluster, ...]:
 class _Surroundings:
     """Who writes and who reads each tensor as written, and which kernels carry them out."""
 
-    def __init__(self, network: Network, lowered: Network) -> None:
+    def __init__(self, network: Network, lowered: Network, axes: Mapping[str, int]) -> None:
         self._network = network
+        self._axes = axes
         self._written = {layer.name: layer for layer in network.layers}
         self._order = {name: place for place, name in enumerate(self._written)}
         self._makers = {t: layer for layer in network.layers for t in layer.outputs}
@@ -101,7 +106,7 @@ class _Surroundings:
         if not names:
             return None
         layers, alias = _without_identities([self._written[name] for name in names])
-        inside = {tensor for layer in layers for tensor in layer.outputs}
+        inside = dict.fromkeys(tensor for layer in layers for tensor in layer.outputs)
         reads = tuple(dict.fromkeys(t for la in layers for t in la.inputs if t not in inside))
         ends = self._ends(layers, names, alias)
         known_as = [name for end in ends for name in (end, *_names_of(end, alias))]
@@ -116,6 +121,7 @@ class _Surroundings:
             returned=any(name in self._network.outputs for name in known_as),
             mixers=mixers,
             before=_upstream(layers, mixers),
+            axes={name: self._axes.get(name, 1) for name in (*reads, *inside)},
         )
 
     def _ends(

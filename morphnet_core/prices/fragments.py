@@ -9,7 +9,9 @@ the runtime, and none of them is written down a second time here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +22,7 @@ from costmodel.op import Op, Shape, conv_op
 from costmodel.protocols import CostModel
 from morphnet_core.prices.clusters import Cluster
 from morphnet_core.prices.executed import block_of, executed
-from morphnet_core.prices.resized import op_at
+from morphnet_core.prices.resized import channels, op_at, size_at
 from morphnet_core.prices.wiring import Floats
 
 #: Points that go through the rules together; more at once keep more objects alive for nothing.
@@ -71,11 +73,12 @@ def costs_of(
     Returns:
         One cost per point, and by kind of kernel why some kernels are not in it.
     """
-    counted = [
-        (start + number, op)
-        for start in range(0, len(points), _CHUNK)
-        for number, op in _kernels(points[start : start + _CHUNK], device)
-    ]
+    with _no_garbage_collection():
+        counted = [
+            (start + number, op)
+            for start in range(0, len(points), _CHUNK)
+            for number, op in _kernels(points[start : start + _CHUNK], device)
+        ]
     unique = list(dict.fromkeys(op for _, op in counted))
     prices = cost.price(unique)
     place = {op: row for row, op in enumerate(unique)}
@@ -85,6 +88,18 @@ def costs_of(
     np.add.at(costs, rows, np.nan_to_num(values, nan=0.0))
     unpriced = {unique[row].kind: reason for row, reason in sorted(prices.reasons.items())}
     return costs, unpriced
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Fragments hold no cycles, but looking for some among them takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _kernels(points: Sequence[Point], device: Device | None) -> list[tuple[int, Op]]:
@@ -106,27 +121,28 @@ def _add_fragment(batch: _Batch, tag: str, point: Point, block: int) -> None:
     cluster = point.cluster
     widths = _tensor_widths(point, block)
     names = {tensor: f"{tag}{tensor}" for tensor in widths}
-    sizes = _read_sizes(cluster)
+    sizes = {
+        tensor: size_at(size, cluster.axes[tensor], widths[tensor])
+        for tensor, size in _sizes(cluster).items()
+    }
     for tensor, source in zip(cluster.reads, cluster.sources, strict=True):
-        size = sizes[tensor]
-        at = (size[0], widths[tensor], *size[2:]) if len(size) > 1 else size
-        if source == "input" or len(size) != 4:
-            batch.inputs[names[tensor]] = at
+        if source == "input" or len(sizes[tensor]) != 4:
+            batch.inputs[names[tensor]] = sizes[tensor]
         else:
-            _add_source(batch, names[tensor], at, blocked=source == "blocked")
+            _add_source(batch, names[tensor], sizes[tensor], blocked=source == "blocked")
     for layer in cluster.layers:
-        read = [widths[name] for name in layer.inputs]
-        op = op_at(layer.op, read, widths[layer.outputs[0]])
+        read = [sizes[name] for name in layer.inputs]
+        written = [sizes[name] for name in layer.outputs]
         batch.layers.append(
             Layer(
                 name=f"{tag}{layer.name}",
-                op=op,
+                op=op_at(layer.op, read, written, cluster.axes[layer.outputs[0]]),
                 inputs=tuple(names[name] for name in layer.inputs),
                 outputs=tuple(names[name] for name in layer.outputs),
             )
         )
     for tensor in cluster.writes:
-        _add_reader(batch, cluster, names[tensor])
+        _add_reader(batch, cluster, names[tensor], sizes[tensor])
 
 
 def _add_source(batch: _Batch, tensor: str, size: Shape, *, blocked: bool) -> None:
@@ -149,12 +165,11 @@ def _add_source(batch: _Batch, tensor: str, size: Shape, *, blocked: bool) -> No
     batch.outputs.append(tensor)
 
 
-def _add_reader(batch: _Batch, cluster: Cluster, tensor: str) -> None:
+def _add_reader(batch: _Batch, cluster: Cluster, tensor: str, size: Shape) -> None:
     """A stand-in for a reader that wants ``tensor`` in the blocked layout, where there is one."""
     batch.outputs.append(tensor)
     if not cluster.returned:
         batch.others.add(tensor)
-    size = batch.layers[-1].op.outputs[0]
     if not cluster.feeds_blocked or len(size) != 4:
         return
     name = f"{tensor}>"
@@ -190,38 +205,39 @@ def _counted(network: Network, batch: _Batch) -> list[tuple[int, Op]]:
     ]
 
 
-def _read_sizes(cluster: Cluster) -> dict[str, Shape]:
-    return {
-        tensor: size
-        for layer in cluster.layers
-        for tensor, size in zip(layer.inputs, layer.op.inputs, strict=True)
-    }
+def _sizes(cluster: Cluster) -> dict[str, Shape]:
+    """Sizes of all tensors of a cluster at the seed's widths."""
+    sizes: dict[str, Shape] = {}
+    for layer in cluster.layers:
+        sizes.update(zip(layer.inputs, layer.op.inputs, strict=True))
+        sizes.update(zip(layer.outputs, layer.op.outputs, strict=True))
+    return sizes
 
 
 def _tensor_widths(point: Point, block: int) -> dict[str, int]:
     """Channels of every tensor of the cluster at the wanted widths."""
     cluster = point.cluster
     full_in, full_out = axis_sizes(cluster)
-    sizes = _read_sizes(cluster)
+    full = {name: channels(size, cluster.axes[name]) for name, size in _sizes(cluster).items()}
     widths: dict[str, int] = {}
 
-    def scaled(tensor: str, full: int) -> int:
+    def scaled(tensor: str) -> int:
         before = tensor in cluster.before
         wanted, whole = (point.input, full_in) if before else (point.output, full_out)
-        return _scaled(full, wanted, whole, block)
+        return _scaled(full[tensor], wanted, whole, block)
 
     for tensor in cluster.reads:
-        widths[tensor] = scaled(tensor, _channels(sizes[tensor]))
+        widths[tensor] = scaled(tensor)
     for layer in cluster.layers:
         op = layer.op
-        for tensor, size in zip(layer.outputs, op.outputs, strict=True):
-            full = _channels(size)
-            if op.kind == "concat" and dict(op.attributes).get("axis") == 1:
+        first = layer.inputs[0] if layer.inputs else ""
+        for tensor in layer.outputs:
+            if op.kind == "concat" and dict(op.attributes).get("axis") == cluster.axes[tensor]:
                 widths[tensor] = sum(widths[name] for name in layer.inputs)
-            elif layer not in cluster.mixers and op.inputs and full == _channels(op.inputs[0]):
-                widths[tensor] = widths[layer.inputs[0]]
+            elif layer not in cluster.mixers and first and full[tensor] == full[first]:
+                widths[tensor] = widths[first]
             else:
-                widths[tensor] = scaled(tensor, full)
+                widths[tensor] = scaled(tensor)
     return widths
 
 
@@ -237,15 +253,12 @@ def _scaled(full: int, wanted: int, whole: int, block: int) -> int:
 
 def axis_sizes(cluster: Cluster) -> tuple[int, int]:
     """Full channels of the input and output axes; the input's is 1 where there is one axis."""
-    if cluster.mixers:
-        op = cluster.mixers[0].op
-        return _channels(op.inputs[0]), _channels(op.outputs[0])
-    ends = {t: s for la in cluster.layers for t, s in zip(la.outputs, la.op.outputs, strict=True)}
-    return 1, _channels(ends[cluster.output])
-
-
-def _channels(size: Shape) -> int:
-    return size[1] if len(size) > 1 else 1
+    sizes = _sizes(cluster)
+    wide = [
+        channels(sizes[name], cluster.axes[name]) if name else 1
+        for name in (cluster.input, cluster.output)
+    ]
+    return wide[0], wide[1]
 
 
 def full_point(cluster: Cluster) -> Point:

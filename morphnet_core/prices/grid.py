@@ -8,13 +8,17 @@ import numpy as np
 
 from morphnet_core.prices.wiring import Floats
 
+#: Steps between priced widths are multiples of this where the device's block is not known: vector
+#: registers and matrix units take channels by four, eight or more.
+GRAIN = 8
+
 
 def grid_widths(size: int, *, block: int, multiple: int, most: int) -> tuple[int, ...]:
     """Widths to price for a group, ascending, the full size last.
 
     Args:
         size: its full size.
-        block: widths between two multiples of it cost as much as the greater.
+        block: widths between two multiples of it cost as much as the greater; 1 where not known.
         multiple: only multiples of it may be kept.
         most: about how many widths at most.
 
@@ -23,7 +27,9 @@ def grid_widths(size: int, *, block: int, multiple: int, most: int) -> tuple[int
     >>> grid_widths(60, block=16, multiple=1, most=16)
     (16, 32, 48, 60)
     """
-    step = multiple if size // multiple <= most else lcm(block, multiple)
+    step = multiple
+    if size // multiple > most:
+        step = lcm(block if block > 1 else GRAIN, multiple)
     widths = [step] if step < size else []
     while size // step > most:
         step *= 2

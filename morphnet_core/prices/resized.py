@@ -1,4 +1,8 @@
-"""One layer as written at other widths."""
+"""One layer as written at other widths, whatever groups they come from.
+
+``morphnet_core.groups.resize`` resizes a network to counts per group; tables need every pair of an
+input and an output width, also those that no counts give.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,29 @@ from dataclasses import replace
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, Op, Shape
 
 
-def op_at(op: Op, inputs: Sequence[int], output: int) -> Op:
-    """``op`` with other channel counts.
+def size_at(size: Shape, axis: int, width: int) -> Shape:
+    """``size`` with ``width`` channels; as it is where it has no channel axis."""
+    return (*size[:axis], width, *size[axis + 1 :]) if len(size) > axis else size
+
+
+def channels(size: Shape, axis: int) -> int:
+    """Channels of a tensor; 1 where it has no channel axis."""
+    return size[axis] if len(size) > axis else 1
+
+
+def op_at(op: Op, inputs: Sequence[Shape], outputs: Sequence[Shape], axis: int) -> Op:
+    """``op`` with other sizes.
 
     Args:
-        op: a layer as written, channels on axis 1.
-        inputs: channels of each input.
-        output: channels of every output.
+        op: a layer as written.
+        inputs: new size of each input.
+        outputs: new size of each output.
+        axis: channel axis of its first output.
     """
-    sizes = tuple(_at(size, width) for size, width in zip(op.inputs, inputs, strict=True))
-    written = tuple(_at(size, output) for size in op.outputs)
+    sizes, written = tuple(inputs), tuple(outputs)
     if sizes == op.inputs and written == op.outputs:
         return op
-    groups = op.groups
-    if op.is_depthwise and sizes:
-        groups = sizes[0][1]
+    groups = sizes[0][1] if op.is_depthwise and sizes else op.groups
     constants = op.constants
     if op.kind == "reshape" and constants[:1] == op.outputs[:1]:
         constants = (written[0], *constants[1:])
@@ -30,30 +42,25 @@ def op_at(op: Op, inputs: Sequence[int], output: int) -> Op:
         op,
         inputs=sizes,
         outputs=written,
-        weights=_weights(op, sizes, written, groups),
+        weights=_weights(op, sizes, written, axis) if op.weights else (),
         groups=groups,
         constants=constants,
     )
 
 
-def _at(size: Shape, width: int) -> Shape:
-    return (size[0], width, *size[2:]) if len(size) > 1 else size
-
-
 def _weights(
-    op: Op, inputs: Sequence[Shape], outputs: Sequence[Shape], groups: int
+    op: Op, inputs: Sequence[Shape], outputs: Sequence[Shape], axis: int
 ) -> tuple[Shape, ...]:
-    if not op.weights or not outputs or len(outputs[0]) < 2:
-        return op.weights
-    wide, out = op.outputs[0][1], outputs[0][1]
-    read = inputs[0][1] if inputs and len(inputs[0]) > 1 else 1
+    old, new = channels(op.outputs[0], axis), channels(outputs[0], axis)
     first, *rest = op.weights
-    biases = tuple(tuple(out if n == wide else n for n in size) for size in rest)
-    if op.kind == "conv_transpose":
-        return ((read, out // groups, *first[2:]), *biases)
+    biases = tuple(tuple(new if n == old else n for n in size) for size in rest)
     if op.kind in CONV_KINDS:
-        return ((out, read // groups, *first[2:]), *biases)
-    if op.kind in MATMUL_KINDS:
-        flipped = dict(op.attributes).get("transB", 0)
-        return ((out, read) if flipped else (read, out), *biases)
-    return tuple(tuple(out if n == wide else n for n in size) for size in op.weights)
+        read = channels(inputs[0], 1)
+        groups = read if op.is_depthwise else op.groups
+        turned = op.kind == "conv_transpose"
+        sides = (read, new // groups) if turned else (new, read // groups)
+        return ((*sides, *first[2:]), *biases)
+    if op.kind in MATMUL_KINDS and inputs:
+        read, new = inputs[0][-1], outputs[0][-1]
+        return ((new, read) if dict(op.attributes).get("transB", 0) else (read, new), *biases)
+    return tuple(tuple(new if n == old else n for n in size) for size in op.weights)

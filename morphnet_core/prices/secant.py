@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from morphnet_core.prices.grid import right_edges
+from morphnet_core.prices.grid import envelope, right_edges
 from morphnet_core.prices.tables import CostTables
 from morphnet_core.prices.wiring import Floats, Widths
 
@@ -47,11 +47,12 @@ class Secants:
         for number, grid in enumerate(tables.grids):
             self._steps[number, : len(grid)] = grid[::-1]
 
-    def now(self, widths: Widths) -> Floats:
-        """``(tables,)`` cost of every kernel at these widths."""
+    def now(self, widths: Widths, *, raw: bool = False) -> Floats:
+        """``(tables,)`` cost of every kernel at these widths; see ``CostTables.look_up``."""
         rows = self._tables.rows
         everything = np.arange(len(rows[0]))
-        return self._tables.look_up(everything, widths.tensors[rows[0]], widths.tensors[rows[1]])
+        inputs, outputs = (widths.tensors[row] for row in rows)
+        return self._tables.look_up(everything, inputs, outputs, raw=raw)
 
     def prices(self, widths: Widths, now: Floats) -> Floats:
         """``(groups,)`` price of a unit of each group.
@@ -78,7 +79,7 @@ class Secants:
         prices = saved[everyone, choice] / np.where(distance == 0, 1.0, distance)
         return np.asarray(np.maximum(prices, 0.0))
 
-    def _savings(self, widths: Widths, now: Floats) -> Floats:
+    def _savings(self, widths: Widths, now: Floats, *, raw: bool = False) -> Floats:
         """``(groups, steps)`` what each group saves by going to a width alone."""
         steps = self._steps[self._group]
         change = self._share[:, None] * (steps - widths.counts[self._group][:, None])
@@ -87,13 +88,16 @@ class Secants:
         for axis in (0, 1):
             wide = widths.tensors[self._tables.rows[axis][self._table]][:, None]
             sides.append(wide + np.where(self._axis[:, None] == axis, change, 0.0))
-        costs = self._tables.look_up(tables, sides[0], sides[1])
+        costs = self._tables.look_up(tables, sides[0], sides[1], raw=raw)
         saved = np.zeros((len(widths.counts), steps.shape[1]))
         np.add.at(saved, self._group, now[self._table][:, None] - costs)
         return saved
 
     def edges(self, group: int, widths: Widths) -> tuple[int, ...]:
-        """Priced widths of a group at the right edge of a plateau, ascending; the full one last.
+        """Priced widths of a group that no wider one undercuts, ascending; the full one last.
+
+        Taken from the sum over the group's kernels: a width that spares one kernel a little and
+        throws another off its fast path is not among them.
 
         Args:
             group: its index.
@@ -102,8 +106,8 @@ class Secants:
         counts = widths.counts.copy()
         counts[group] = self._tables.grids[group][-1]
         at = self._tables.wiring.at(counts)
-        now = self.now(at)
+        now = self.now(at, raw=True)
         own = now[self._touched[0][self._touched[1] == group]].sum()
         grid = self._tables.grids[group]
-        profile = own - self._savings(at, now)[group, : len(grid)][::-1]
-        return tuple(grid[place] for place in right_edges(profile))
+        profile = own - self._savings(at, now, raw=True)[group, : len(grid)][::-1]
+        return tuple(grid[place] for place in right_edges(envelope(profile)))

@@ -38,19 +38,22 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostTable:
-    """What one kernel costs over its widths; the envelope, so monotone in both.
+    """What one kernel costs over its widths.
 
     Attributes:
         cluster: layers that the kernel carries out.
         input: its input axis; an axis of the one width 1 where cost follows the output alone.
         output: its output axis.
-        costs: ``(input widths + 1, output widths + 1)``; width 0 first, which costs nothing.
+        costs: ``(input widths + 1, output widths + 1)``, the monotone envelope; width 0 first,
+            which costs nothing.
+        raw: the same as the cost model has it.
     """
 
     cluster: Cluster
     input: Axis
     output: Axis
     costs: Floats
+    raw: Floats
 
 
 class CostTables:
@@ -86,7 +89,7 @@ class CostTables:
             grid_widths(group.size, block=self._block, multiple=group.multiple, most=most)
             for group in groups
         )
-        clusters = clusters_of(network, executed(network, device))
+        clusters = clusters_of(network, executed(network, device), wiring.grouping.axes)
         self.tables, self.unpriced = self._price(clusters, cost, device)
         self._stack()
 
@@ -108,20 +111,21 @@ class CostTables:
             points += [Point(cluster=cluster, input=i, output=o) for i, o in grid]
         costs, unpriced = costs_of(points, cost, device)
         surfaces = {
-            key: self._surface(costs[start:end], len(key[1]), len(key[2]))  # type: ignore[index]
-            for key, (start, end) in spans.items()
+            key: costs[start:end].reshape(len(pair[0].widths), len(pair[1].widths))
+            for pair, key in zip(axes, keys, strict=True)
+            for start, end in [spans[key]]
         }
         tables = tuple(
-            CostTable(cluster=cluster, input=pair[0], output=pair[1], costs=surfaces[key])
+            CostTable(
+                cluster=cluster,
+                input=pair[0],
+                output=pair[1],
+                costs=_from_zero(envelope(surfaces[key])),
+                raw=_from_zero(surfaces[key]),
+            )
             for cluster, pair, key in zip(clusters, axes, keys, strict=True)
         )
         return tables, unpriced
-
-    @staticmethod
-    def _surface(costs: Floats, rows: int, columns: int) -> Floats:
-        surface = np.zeros((rows + 1, columns + 1))
-        surface[1:, 1:] = envelope(costs.reshape(rows, columns))
-        return surface
 
     def _axes(self, cluster: Cluster) -> tuple[Axis, Axis]:
         nothing = Axis(row=self.wiring.nothing, widths=(1,), rounding=1)
@@ -147,10 +151,11 @@ class CostTables:
         """All tables as one array, padded, so that any number of look-ups is one calculation."""
         axes = [(table.input, table.output) for table in self.tables]
         shape = [max((len(pair[n].widths) for pair in axes), default=0) + 1 for n in (0, 1)]
-        self._costs = np.zeros((len(self.tables), *shape))
+        self._costs, self._raw = (np.zeros((len(self.tables), *shape)) for _ in range(2))
         for number, table in enumerate(self.tables):
             rows, columns = table.costs.shape
             self._costs[number, :rows, :columns] = table.costs
+            self._raw[number, :rows, :columns] = table.raw
         self._grids = tuple(
             _padded([pair[n].widths for pair in axes], length) for n, length in enumerate(shape)
         )
@@ -162,23 +167,24 @@ class CostTables:
             np.array([pair[1].row for pair in axes], dtype=np.intp),
         )
 
-    def look_up(self, tables: Rows, inputs: Floats, outputs: Floats) -> Floats:
+    def look_up(
+        self, tables: Rows, inputs: Floats, outputs: Floats, *, raw: bool = False
+    ) -> Floats:
         """What kernels cost at widths: straight lines between priced ones, whole blocks up.
 
         Args:
             tables: ``(n, ...)`` which kernel.
             inputs: the same shape, width of its input axis; unused where it has none.
             outputs: the same shape, width of its output axis.
+            raw: as the cost model has it, not the envelope.
         """
-        low_i, part_i = self._place(0, tables, inputs)
-        low_o, part_o = self._place(1, tables, outputs)
-        near = self._mix(tables, low_i, low_o, part_o)
-        far = self._mix(tables, low_i + 1, low_o, part_o)
-        return np.asarray(near + (far - near) * part_i)
-
-    def _mix(self, tables: Rows, rows: Rows, columns: Rows, part: Floats) -> Floats:
-        near = self._costs[tables, rows, columns]
-        return np.asarray(near + (self._costs[tables, rows, columns + 1] - near) * part)
+        costs = self._raw if raw else self._costs
+        row, down = self._place(0, tables, inputs)
+        column, across = self._place(1, tables, outputs)
+        near = costs[tables, row, column] * (1 - across) + costs[tables, row, column + 1] * across
+        row = row + 1
+        far = costs[tables, row, column] * (1 - across) + costs[tables, row, column + 1] * across
+        return np.asarray(near * (1 - down) + far * down)
 
     def _place(self, axis: int, tables: Rows, widths: Floats) -> tuple[Rows, Floats]:
         """Position of the priced width below, and how far towards the next."""
@@ -193,6 +199,11 @@ class CostTables:
         below = np.take_along_axis(grid, low[..., None], axis=-1)[..., 0]
         above = np.take_along_axis(grid, low[..., None] + 1, axis=-1)[..., 0]
         return low, (up - below) / (above - below)
+
+
+def _from_zero(costs: Floats) -> Floats:
+    """``costs`` with a width 0 before each axis."""
+    return np.pad(costs, ((1, 0), (1, 0)))
 
 
 def _padded(rows: Sequence[tuple[int, ...]], length: int) -> Floats:
