@@ -10,10 +10,8 @@ import onnx
 from numpy.typing import NDArray
 
 from costmodel.onnx_model import nodes
-from costmodel.onnx_model.nodes import OPSET, Tensor
+from costmodel.onnx_model.nodes import Tensor
 from costmodel.op import CONV_KINDS, POOL_KINDS, Attribute, Op
-
-__all__ = ["NCHWC", "OPSET", "Tensor", "executed_op"]
 
 NCHWC = "com.microsoft.nchwc"
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from costmodel.errors import UnsupportedOpError
+from costmodel.onnx_model.nodes import OPSET, Tensor
 from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
-from costmodel.runners.ort.operands import OPSET, Tensor
 from costmodel.runners.ort.session import MAX_BYTES, random_input
 
 _IR = 8

@@ -11,10 +11,10 @@ import onnxruntime
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
 from costmodel.network import Network
+from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op, Shape
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.ort.lower import lower, runtime_version, session_op
-from costmodel.runners.ort.model import bound_model
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
 from costmodel.runners.ort.session import (
     SETTINGS,
