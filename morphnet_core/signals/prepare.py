@@ -1,0 +1,124 @@
+"""From a model, its groups and a chosen signal to one number per unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import InvalidInputError
+from morphnet_core.groups import Grouping
+from morphnet_core.signals.choose import Gamma, Gates, GroupLasso, Signal
+from morphnet_core.signals.decorate import decorated
+from morphnet_core.signals.gamma import gamma_sources
+from morphnet_core.signals.gated import GatedModel, gate_model
+from morphnet_core.signals.group_lasso import group_lasso_sources
+from morphnet_core.signals.rules import UnitSignal
+from morphnet_core.signals.source import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A model ready to be pressed on.
+
+    Attributes:
+        model: the model to train: the user's own, or with gates a functional one that shares its
+            layers.
+        penal: the signal that a penalty is on.
+        plain: the signal that decides what is alive; the same where nothing decorates it.
+        threshold: above which a unit is alive.
+        gated: the gates, where the signal is gates.
+        silent: groups that could shrink if they had a signal, each with the reason.
+    """
+
+    model: Any
+    penal: UnitSignal
+    plain: UnitSignal
+    threshold: float
+    gated: GatedModel | None
+    silent: Mapping[str, str]
+
+    def scores(self) -> NDArray[np.float64]:
+        """``(units,)`` how strongly each unit is used now; infinite where nothing tells."""
+        found = self.plain.numbers()
+        if self.gated is not None:
+            found = np.minimum(self.gated.open_share(len(found)), found)
+        found[~self.plain.signalled] = np.inf
+        return found
+
+    def above(self) -> NDArray[np.bool_]:
+        """``(units,)`` which units are above the threshold; those without a signal are."""
+        found = self.plain.numbers()
+        if self.gated is not None:
+            found = self.gated.open_share(len(found))
+        return (found > self.threshold) | ~self.plain.signalled
+
+
+def prepare(
+    grouping: Grouping,
+    model: Any,
+    signal: Signal,
+    *,
+    rule: str = "max",
+    seed: int | None = None,
+    decorator: Callable[..., Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Find the sources of a signal in a model.
+
+    Args:
+        grouping: of the model.
+        model: a functional or sequential Keras model.
+        signal: what to press on.
+        rule: how several members of a unit become one number.
+        seed: of the gates' noise.
+        decorator: changes the values of each source; see ``decorated``.
+        parameters: of the decorator.
+
+    Raises:
+        InvalidInputError: if no unit that may go has a signal; says why each group has none.
+    """
+    gated = None
+    if isinstance(signal, Gates):
+        gated = gate_model(grouping, model, signal, seed)
+        sources: tuple[Source, ...] = (gated.source(),)
+        lacking = "no convolution or dense layer reads its channels, so no gate can stand there"
+    elif isinstance(signal, Gamma):
+        sources = gamma_sources(grouping, model)
+        lacking = "no BatchNormalization carries its channels"
+    else:
+        sources = group_lasso_sources(grouping, model, signal.l1_fraction)
+        lacking = "no layer with a kernel writes its channels"
+    if not sources:
+        raise InvalidInputError(_nothing(grouping, signal, lacking))
+    plain = UnitSignal(sources, grouping.num_units, rule)
+    penal = plain
+    if decorator is not None:
+        changed = [decorated(item, decorator, parameters, signal.threshold) for item in sources]
+        penal = UnitSignal(changed, grouping.num_units, rule)
+    silent = {
+        group.name: lacking
+        for group in grouping.groups
+        if not group.frozen and not plain.signalled[group.units].any()
+    }
+    return Prepared(
+        model=model if gated is None else gated.model,
+        penal=penal,
+        plain=plain,
+        threshold=signal.threshold,
+        gated=gated,
+        silent=silent,
+    )
+
+
+def _nothing(grouping: Grouping, signal: Gamma | GroupLasso | Gates, lacking: str) -> str:
+    reasons = {group.name: group.frozen or lacking for group in grouping.groups}
+    listing = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
+    fix = " GroupLasso needs no normalisation." if isinstance(signal, Gamma) else ""
+    return (
+        f"Nothing in model {grouping.network.name!r} can shrink under "
+        f"{type(signal).__name__}: {listing}.{fix}"
+    )
