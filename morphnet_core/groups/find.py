@@ -135,15 +135,15 @@ class _Assembly:
     def _groups(self) -> Ids:
         """Group of each component, numbered by first component; -1 for nobody's.
 
-        Components are of one group if every tensor has equally many positions of each, and if they
-        are frozen for the same reason. Sets are compared by sums of random numbers.
+        Components are of one group if every tensor, and every measured run of positions, has
+        equally many positions of each, and if they are frozen for the same reason. Sets are compared by sums of random numbers.
         """
         tracer, count = self._tracer, self._count
         random = np.random.default_rng(_SEED)
         signature = np.zeros(count, dtype=np.uint64)
-        for item in tracer.tensors.values():
+        for ids in (*(item.ids for item in tracer.tensors.values()), *tracer.runs):
             number = random.integers(1, 2**63, dtype=np.uint64)
-            seen = np.bincount(self._component[item.ids], minlength=count)
+            seen = np.bincount(self._component[ids], minlength=count)
             signature += seen.astype(np.uint64) * number
         owned = np.zeros(count, dtype=np.bool_)
         for made in (*tracer.productions, *tracer.sources):

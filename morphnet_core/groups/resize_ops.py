@@ -119,15 +119,13 @@ def _slice(change: _Change, op: Op) -> Op:
     if window is None:
         return op
     units = change.grouping.units[change.layer.inputs[0]]
-    start, stop, step = window.indices(len(units))
+    start, _, step = window.indices(len(units))
     rank = len(op.inputs[0])
     axes = op.constants[2] if len(op.constants) > 2 else tuple(range(len(op.constants[0])))
     place = [int(item) % rank for item in axes].index(axis)
     begin = change.span(units[:start])
-    # With a step, positions taken and left alternate; what is left is counted from the end.
-    end = begin + op.outputs[0][axis] if step == 1 else change.span(units[:stop])
     starts, ends = list(op.constants[0]), list(op.constants[1])
-    starts[place], ends[place] = begin, end
+    starts[place], ends[place] = begin, begin + step * op.outputs[0][axis]
     return replace(op, constants=(tuple(starts), tuple(ends), *op.constants[2:]))
 
 

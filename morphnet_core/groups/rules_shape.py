@@ -49,10 +49,15 @@ def axis_of(op: Op) -> int:
     return axis if isinstance(axis, int) else 0
 
 
-def _slice(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
+def _slice(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     read, op = visit.inputs[0], visit.op
     window = channel_slice(op, read.axis)
     if window is not None:
+        start, stop, step = window.indices(len(read.ids))
+        tracer.measure(read.ids[:start])
+        if step != 1:
+            tracer.measure(read.ids[:stop])
+            tracer.freeze(read.ids, f"{visit.layer.name} takes every {step}th channel")
         return (Channels(ids=read.ids[window], axis=read.axis),)
     if op.inputs[0][read.axis] != op.outputs[0][read.axis]:
         message = "which channels it takes is not known"
@@ -98,7 +103,9 @@ def _pad(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     if min(before, after) < 0:
         message = "it takes channels away by a negative padding"
         raise UnfollowedError(message)
-    ids = np.concatenate([tracer.fresh(before), read.ids, tracer.fresh(after)])
+    head = tracer.fresh(before)
+    tracer.measure(head)
+    ids = np.concatenate([head, read.ids, tracer.fresh(after)])
     return (Channels(ids=ids, axis=read.axis),)
 
 

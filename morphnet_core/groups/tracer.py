@@ -89,6 +89,8 @@ class Tracer:
         self.notes: dict[str, str] = {}
         self.mixers: list[Layer] = []
         self.ties: list[tuple[Ids, Ids]] = []
+        #: Runs of positions whose lengths must follow from the widths of groups.
+        self.runs: list[Ids] = []
         self.count = 0
         self._first_reads: dict[tuple[str, int], tuple[Channels, ...]] = {}
         self._first_writes: dict[tuple[str, int], Ids] = {}
@@ -101,6 +103,13 @@ class Tracer:
     def tie(self, a: Ids, b: Ids) -> None:
         """Let channels live and die together, one to one."""
         self.ties.append((a, b))
+
+    def measure(self, run: Ids) -> None:
+        """Note a run of positions whose length an Op names, such as where a slice begins.
+
+        Units of one group have equally many positions in it, as they have in every tensor.
+        """
+        self.runs.append(run)
 
     def freeze(self, ids: Ids, reason: str, note: str = "") -> None:
         """Make channels stay; with a note under the name of the layer in question."""

@@ -270,7 +270,7 @@ def sliced(grouping, weights, alive):
 
 
 fast = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 
@@ -281,7 +281,7 @@ def drawn_alive(data, grouping):
     return grouping.allowed(scores < share, order=-scores)
 
 
-@fast
+@settings(fast, max_examples=200)
 @given(network=networks(), data=st.data())
 def test_cutting_equals_masking(network, data):
     grouping = find_groups(network)
