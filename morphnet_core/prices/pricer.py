@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from costmodel.costs.counts import Bytes
 from costmodel.errors import InvalidInputError
 from costmodel.op import SESSION, Op
 from costmodel.protocols import CostModel, Unit
 from morphnet_core.groups import resize
+from morphnet_core.prices.batched import at_batch
 from morphnet_core.prices.closed import ClosedForm
 from morphnet_core.prices.clusters import work_share
 from morphnet_core.prices.executed import executed
@@ -22,12 +22,12 @@ from morphnet_core.prices.secant import Secants
 from morphnet_core.prices.tables import CostTables
 from morphnet_core.prices.targets import Count, target
 from morphnet_core.prices.terms import is_count, whole
-from morphnet_core.prices.wiring import Floats, Wiring
+from morphnet_core.prices.wiring import Floats, Widths, Wiring
 
 if TYPE_CHECKING:
     from costmodel.device import Device
     from costmodel.network import Network
-    from morphnet_core.groups import Grouping
+    from morphnet_core.groups import Alive, Grouping, Units
 
 #: Least saving that is worth a step, as a share of a group's cost; above what timing can tell.
 TOLERANCE = 0.02
@@ -75,6 +75,13 @@ class Pricer:
         most_widths: about how many widths are priced per axis.
         block: channels up to whose next multiple a kernel works anyway; by default what the rules
             of the device's runtime know.
+        batch: images at once; the network is one that was read at a batch of one.
+
+    Attributes:
+        grouping: at that batch.
+        cost: what ``cost`` means.
+        device: whose runtime decides what is executed.
+        wiring: width of every tensor by group.
 
     Raises:
         InvalidInputError: if too much of the network's work cannot be priced; names the layers.
@@ -89,16 +96,17 @@ class Pricer:
         tolerance: float = TOLERANCE,
         most_widths: int = MOST_WIDTHS,
         block: int | None = None,
+        batch: int = 1,
     ) -> None:
-        self.grouping = grouping
+        self.grouping = at_batch(grouping, batch)
         self.cost = target(cost)
         self.device = device if device is not None else getattr(self.cost, "device", None)
         self._options = tolerance, most_widths, block
-        self._wiring = Wiring(grouping)
+        self.wiring = Wiring(self.grouping)
         self._known: dict[Op, float] = {}
         self._reasons: dict[Op, str] = {}
         self._form = self._closed_form()
-        self._unpriced = dict(grouping.network.unread)
+        self._unpriced = dict(self.grouping.network.unread)
         self._unpriced |= self._form.unpriced if self._form else self._check_seed()
 
     @property
@@ -119,7 +127,7 @@ class Pricer:
             InvalidInputError: if the target has a closed form and so no tables.
         """
         tables = CostTables(
-            self._wiring,
+            self.wiring,
             self.grouping.network,
             self._model,
             self.device,
@@ -143,16 +151,17 @@ class Pricer:
         lowered = executed(self.grouping.network, self.device)
         return self._sum([layer.op for layer in lowered.layers if layer.op.kind == SESSION])
 
-    def prices(self, alive: NDArray[np.bool_]) -> GroupPrices:
+    def prices(self, alive: Alive | Units) -> GroupPrices:
         """Total cost and price per group of a structure.
 
         Args:
-            alive: ``(units,)`` which units of channels are alive.
+            alive: one truth value per unit, or the number of units per group.
 
         Raises:
-            InvalidInputError: if there is not one truth value per unit.
+            InvalidInputError: if the number of values is wrong, or nothing would be left between
+                the network's inputs and an output.
         """
-        widths = self._wiring.widths(alive)
+        widths = self._widths(alive)
         if self._form is not None:
             total = snapped = self._form.total(widths)
             values = self._form.prices(widths)
@@ -168,22 +177,33 @@ class Pricer:
             snapped=snapped,
         )
 
-    def total(self, alive: NDArray[np.bool_]) -> float:
-        """Cost of the network resized to its alive channels, as it would be executed."""
+    def total(self, alive: Alive | Units) -> float:
+        """Cost of the network resized to its alive channels, as it would be executed.
+
+        Args:
+            alive: as for ``prices``; counts may be more than the seed has.
+        """
         if self._form is not None:
-            return self._form.total(self._wiring.widths(alive))
+            return self._form.total(self._widths(alive))
         network = resize(self.grouping, alive)
         return self._sum([layer.op for layer in executed(network, self.device).layers])
 
-    def snapped(self, alive: NDArray[np.bool_]) -> float:
-        """Cost by the tables: every width rounded up to where that costs nothing."""
-        widths = self._wiring.widths(alive)
+    def snapped(self, alive: Alive | Units) -> float:
+        """Cost by the tables: every width rounded up to where that costs nothing.
+
+        Args:
+            alive: as for ``prices``; counts may be more than the seed has, where the last priced
+                widths are drawn out in a straight line.
+        """
+        widths = self._widths(alive)
         if self._form is not None:
             return self._form.total(widths)
         return self._session + float(self._secants.now(widths).sum())
 
-    def candidate_widths(self, group: int, alive: NDArray[np.bool_] | None = None) -> list[int]:
+    def candidate_widths(self, group: int, alive: Alive | Units | None = None) -> list[int]:
         """Widths of a group that are worth having: the widest of each plateau, ascending.
+
+        Not among them: 0, even where the group may die.
 
         Args:
             group: its index.
@@ -196,9 +216,14 @@ class Pricer:
             step = own.multiple
             found = (*range(step, own.size, step), own.size)
         else:
-            widths = self._wiring.full if alive is None else self._wiring.widths(alive)
+            widths = self.wiring.full if alive is None else self._widths(alive)
             found = self._secants.edges(group, widths)
         return [width for width in found if width >= own.minimum or width == own.size]
+
+    def _widths(self, alive: Alive | Units) -> Widths:
+        if alive.dtype != np.bool_ and alive.shape == self.wiring.full.counts.shape:
+            return self.wiring.at(alive)
+        return self.wiring.widths(alive)
 
     @property
     def _model(self) -> CostModel:
@@ -210,7 +235,7 @@ class Pricer:
     def _closed_form(self) -> ClosedForm | None:
         cost, network = self.cost, self.grouping.network
         if isinstance(cost, Count):
-            return ClosedForm(self._wiring, network.layers, cost.amounts)
+            return ClosedForm(self.wiring, network.layers, cost.amounts)
         if not is_count(cost):
             return None
         layers = network.layers
@@ -218,7 +243,7 @@ class Pricer:
             layers = tuple(
                 layer for layer in executed(network, None).layers if layer.op.kind != SESSION
             )
-        return ClosedForm(self._wiring, layers, lambda op: whole(cost, op))
+        return ClosedForm(self.wiring, layers, lambda op: whole(cost, op))
 
     def _sum(self, ops: list[Op]) -> float:
         """Cost of Ops, each kind of which the cost model is asked for once."""

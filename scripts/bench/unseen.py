@@ -100,7 +100,7 @@ def main() -> None:
     ]
     lines += [
         f"| {item.model} | {item.predicted_ms:.3f} | {item.measured_ms:.3f} | {item.error:+.1%} | "
-        f"{item.priced_share or 0:.1%} | {item.repeatability:.1%} |"
+        f"{item.prediction.priced_share or 0:.1%} | {item.repeatability:.1%} |"
         for item in found
         if item.error is not None
     ]

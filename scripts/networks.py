@@ -1,0 +1,58 @@
+"""Small networks for the examples and benchmarks, built with Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def small_resnet(
+    size: tuple[int, ...],
+    *,
+    classes: int = 10,
+    widths: tuple[int, ...] = (16, 32, 64),
+    blocks: int = 2,
+    name: str = "small_resnet",
+) -> Any:
+    """A residual network after He et al. 2016 (section 4.2) whose stem halves the image.
+
+    Args:
+        size: ``(height, width, channels)`` of an image.
+        classes: outputs.
+        widths: channels of each stage; every stage but the first halves the image.
+        blocks: residual blocks a stage.
+        name: of the model.
+
+    Returns:
+        A functional model that returns logits.
+    """
+    inputs = keras.Input(size, name="image")
+    x = _convolution(inputs, widths[0], 3, 2, "stem")
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            x = _block(x, width, stride, f"s{stage}b{block}")
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+
+
+def _block(x: Any, width: int, stride: int, name: str) -> Any:
+    y = _convolution(x, width, 3, stride, f"{name}_1")
+    y = _convolution(y, width, 3, 1, f"{name}_2", relu=False)
+    if stride > 1 or x.shape[-1] != width:
+        x = _convolution(x, width, 1, stride, f"{name}_short", relu=False)
+    x = keras.layers.Add(name=f"{name}_add")([x, y])
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _convolution(
+    x: Any, width: int, kernel: int, stride: int, name: str, *, relu: bool = True
+) -> Any:
+    layers = keras.layers
+    conv = layers.Conv2D(
+        width, kernel, stride, padding="same", use_bias=False,
+        kernel_initializer="he_normal", name=f"{name}_conv",
+    )  # fmt: skip
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(conv(x))
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
