@@ -133,7 +133,7 @@ def main() -> None:
         # Grow by a uniform width multiplier to the cost the network began with, and begin again.
         grouping = pricer.grouping
         found = expand_to(
-            grouping, grouping.counts(grouping.full()), pricer.at_counts, options.grow * seed_cost
+            grouping, grouping.counts(grouping.full()), pricer.total, options.grow * seed_cost
         )
         model = expand(small, np.asarray(found.counts), grouping=grouping, seed=options.seed)
         cost = priced(model, target).seed

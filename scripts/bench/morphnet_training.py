@@ -165,7 +165,7 @@ def expanded(model: Any, name: str, goal: float, seed: int) -> Any:
 
     grouping = find_groups(read_keras(model))
     pricer = Pricer(grouping, target(name))
-    found = expand_to(grouping, grouping.counts(grouping.full()), pricer.at_counts, goal)
+    found = expand_to(grouping, grouping.counts(grouping.full()), pricer.total, goal)
     return expand(model, np.asarray(found.counts), grouping=grouping, seed=seed)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from costmodel.costs.counts import Flops, Params
-from costmodel.errors import InvalidInputError
 from morphnet_core.groups import resize
 from morphnet_core.prices import Pricer
 
@@ -22,10 +21,5 @@ def test_a_wider_network_costs_what_it_would_if_it_were_built(tools, cost) -> No
         ]
     )
     exact = cost.price(resize(grouping, wider).ops).values.sum()
-    assert Pricer(grouping, cost).at_counts(wider) == pytest.approx(exact, rel=1e-12)
+    assert Pricer(grouping, cost).total(wider) == pytest.approx(exact, rel=1e-12)
 
-
-def test_counts_of_another_network_are_refused(tools) -> None:
-    pricer = Pricer(tools.grouping("chain"), "flops")
-    with pytest.raises(InvalidInputError, match="a count for each"):
-        pricer.at_counts([1, 2])
