@@ -200,6 +200,22 @@ class Pricer:
             return self._form.total(widths)
         return self._session + float(self._secants.now(widths).sum())
 
+    def at_counts(self, counts: Sequence[int] | Units) -> float:
+        """``total`` for a number of units per group, more than the seed has included.
+
+        Raises:
+            InvalidInputError: if there is not one count per group.
+        """
+        found = np.asarray(counts, dtype=np.intp)
+        groups = self.grouping.groups
+        if found.shape != (len(groups),):
+            message = (
+                f"Give a count for each of the {len(groups)} groups of "
+                f"{self.grouping.network.name!r}. Received an array of shape {found.shape}."
+            )
+            raise InvalidInputError(message)
+        return self.total(found)
+
     def candidate_widths(self, group: int, alive: Alive | Units | None = None) -> list[int]:
         """Widths of a group that are worth having: the widest of each plateau, ascending.
 
@@ -221,9 +237,8 @@ class Pricer:
         return [width for width in found if width >= own.minimum or width == own.size]
 
     def _widths(self, alive: Alive | Units) -> Widths:
-        if alive.dtype != np.bool_ and alive.shape == self.wiring.full.counts.shape:
-            return self.wiring.at(alive)
-        return self.wiring.widths(alive)
+        counted = alive.dtype != np.bool_ and alive.shape == self.wiring.full.counts.shape
+        return self.wiring.at(alive) if counted else self.wiring.widths(alive)
 
     @property
     def _model(self) -> CostModel:

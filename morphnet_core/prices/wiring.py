@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from morphnet_core.groups import Grouping
+    from morphnet_core.groups import Alive, Grouping
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -63,15 +63,15 @@ class Wiring:
         """Row of a tensor; that of ``nothing`` for one that the grouping does not know."""
         return self._index.get(tensor, self.nothing)
 
-    def at(self, counts: Floats) -> Widths:
-        """Widths where each group has ``counts`` alive units."""
-        counts = np.asarray(counts, dtype=float)
-        return Widths(tensors=self.shares @ counts + self._fixed, counts=counts)
+    def at(self, counts: NDArray[np.generic]) -> Widths:
+        """Widths where each group has ``counts`` alive units; may be more than it has now."""
+        whole = np.asarray(counts, dtype=float)
+        return Widths(tensors=self.shares @ whole + self._fixed, counts=whole)
 
-    def widths(self, alive: NDArray[np.bool_]) -> Widths:
+    def widths(self, alive: NDArray[np.generic]) -> Widths:
         """Widths where only some units are alive.
 
         Raises:
             InvalidInputError: if there is not one truth value per unit.
         """
-        return self.at(self.grouping.counts(alive).astype(float))
+        return self.at(self.grouping.counts(cast("Alive", alive)))

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 
 from costmodel.costs.counts import Bytes, Flops
-from costmodel.costs.roofline import DATASHEETS, REACHED_SHARE, Datasheet, Roofline
+from costmodel.costs.roofline import (
+    DATASHEETS,
+    ORIGINAL_DEVICES,
+    REACHED_SHARE,
+    Datasheet,
+    Roofline,
+)
 from costmodel.errors import InvalidInputError
 from costmodel.op import SESSION, Op, conv_op
 from costmodel.testing import UNKNOWN_OP, ops
@@ -101,3 +107,20 @@ def test_shipped_datasheets_name_their_source_and_are_consistent(key: str) -> No
     assert sorted(peaks) == peaks, "narrower elements are never slower"
     # Every device of its time needs more FLOPs than bytes to be busy, by far less than 1000.
     assert 1 < max(peaks) / sheet.bandwidth_bytes_per_s < 1000
+
+
+def test_the_original_morphnets_devices_have_its_numbers() -> None:
+    """GFLOP/s and GB/s as its table has them."""
+    expected = {
+        "K80": (8740, 480), "P4": (5500, 192), "T4": (8100, 300), "P100": (9300, 732),
+        "V100": (125000, 900), "TPUv2": (22500, 300), "FLOP_LATENCY": (1, 1e20),
+        "MEMORY_LATENCY": (1e20, 1),
+    }  # fmt: skip
+    found = {
+        name: (sheet.peak_flops["float32"] / 1e9, sheet.bandwidth_bytes_per_s / 1e9)
+        for name, sheet in ORIGINAL_DEVICES.items()
+    }
+    assert found.keys() == expected.keys()
+    for name, numbers in expected.items():
+        assert found[name] == pytest.approx(numbers)
+    assert all("resource_function.py" in sheet.source for sheet in ORIGINAL_DEVICES.values())
