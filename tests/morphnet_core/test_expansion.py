@@ -79,7 +79,7 @@ def test_what_cannot_be_reached_is_said(grouping: Grouping) -> None:
     with pytest.raises(InvalidInputError, match="above the target 1"):
         expand_to(grouping, counts, lambda widths: float(widths.sum()), 1.0)
     with pytest.raises(InvalidInputError, match="still costs 1, within the target 2"):
-        expand_to(grouping, counts, lambda widths: 1.0, 2.0)
+        expand_to(grouping, counts, lambda _: 1.0, 2.0)
     with pytest.raises(InvalidInputError, match="cannot be scaled by 0"):
         scaled_counts(grouping, counts, 0.0)
     with pytest.raises(InvalidInputError, match="one count from 0 for each of 6 groups"):

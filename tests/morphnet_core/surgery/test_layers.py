@@ -138,7 +138,9 @@ def test_layer_normalisation_is_cut_where_it_is_freed() -> None:
 def test_a_layer_that_cannot_be_made_again_is_named() -> None:
     model = between(lambda x: Unsettled(ops.relu, name="m")(x))
     grouping = grouped(model)
-    with pytest.raises(ModelFormatError, match="Layer 'm' .Unsettled. cannot be made again") as got:
+    with pytest.raises(
+        ModelFormatError, match=r"Layer 'm' .Unsettled. cannot be made again"
+    ) as got:
         shrink(model, grouping.full(), grouping=grouping)
     assert "Give the class a get_config()" in str(got.value)
 
@@ -150,7 +152,7 @@ def test_a_subclassed_model_is_refused() -> None:
 
     model = between(lambda x: x)
     grouping = grouped(model)
-    with pytest.raises(ModelFormatError, match="Custom. has no graph of layers"):
+    with pytest.raises(ModelFormatError, match=r"Custom. has no graph of layers"):
         shrink(Custom(name="c"), grouping.full(), grouping=grouping)
 
 
