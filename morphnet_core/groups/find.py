@@ -136,7 +136,8 @@ class _Assembly:
         """Group of each component, numbered by first component; -1 for nobody's.
 
         Components are of one group if every tensor, and every measured run of positions, has
-        equally many positions of each, and if they are frozen for the same reason. Sets are compared by sums of random numbers.
+        equally many positions of each, and if they are frozen for the same reason. Sets are
+        compared by sums of random numbers.
         """
         tracer, count = self._tracer, self._count
         random = np.random.default_rng(_SEED)
