@@ -37,10 +37,10 @@ WORK = place.WORK / "morphnet"
 TARGETS = ("flops", "params", "latency")
 VARIANTS = ("seed", *TARGETS, "uniform-flops", "uniform-latency", "morph-flops")
 BATCH, RATE = 128, 0.1
-LEARN_EPOCHS, LEARN_RATE = 4, 0.05
-EPOCHS = 6
+LEARN_EPOCHS, LEARN_RATE = 3, 0.05
+EPOCHS = 4
 #: Training images of each set; the same number for both.
-LIMIT = 20_000
+LIMIT = 16_000
 HALF = 0.5
 
 
