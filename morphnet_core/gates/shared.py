@@ -35,7 +35,8 @@ class SharedGates(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.gate = gate
         self.units = units
-        self.gate.build((units,))
+        if not self.gate.built:
+            self.gate.build((units,))
         #: What to charge for a draw; set where the penalty is on draws, not on probabilities.
         self.charge: Callable[[Any], Any] | None = None
 
@@ -63,7 +64,6 @@ class SharedGates(keras.layers.Layer):  # type: ignore[misc]
     def from_config(cls, config: dict[str, Any]) -> SharedGates:
         """Make the layer that ``get_config`` describes."""
         gate = keras.saving.deserialize_keras_object(config["gate"])
-        gate.built = False
         return cls(**{**config, "gate": gate})
 
 

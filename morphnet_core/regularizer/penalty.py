@@ -70,16 +70,24 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
 
     def term(self) -> Any:
         """``strength * sum_u price[u] * signal[u]``, a float32 scalar."""
-        return self.strength * self._signal.weighted_sum(self.unit_prices())
+        return self.strength * self.raw()
 
-    def unit_prices(self) -> Any:
-        """Price of each unit, a float32 tensor of shape ``(units,)``."""
-        return ops.take(ops.convert_to_tensor(self.prices), self._group_of, axis=0)
+    def raw(self, prices: NDArray[np.float64] | None = None) -> Any:
+        """The term without its strength.
+
+        Args:
+            prices: per group; by default those that are set.
+        """
+        charged = self.prices if prices is None else prices.astype(np.float32)
+        return self._signal.weighted_sum(self._by_unit(charged))
 
     def charge(self, values: Any, units: Units) -> Any:
         """The term for given values of given units."""
-        prices = ops.take(self.unit_prices(), units, axis=0)
+        prices = ops.take(self._by_unit(self.prices), units, axis=0)
         return self.strength * ops.sum(values * prices)
+
+    def _by_unit(self, prices: Any) -> Any:
+        return ops.take(ops.convert_to_tensor(prices), self._group_of, axis=0)
 
     def _get_own_losses(self) -> list[Any]:
         # Asked by Model.losses of every layer, also inside JAX's stateless call, so that the

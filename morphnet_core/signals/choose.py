@@ -44,6 +44,7 @@ class Gates:
         threshold: a unit is alive while its gate at inference is above this; gates reach 0 exactly.
         on_draws: press on the gates drawn in a step rather than on their probability, as the
             original does by default; noisier.
+        by_probability: judge what is alive by the probability instead of the gate at inference.
         keep_first_channel_alive: never close the first gate of a group.
         settings: further arguments of ``LogisticSigmoidGating`` or ``HardConcreteGating``.
     """
@@ -51,6 +52,7 @@ class Gates:
     kind: str
     threshold: float = 0.0
     on_draws: bool = False
+    by_probability: bool = False
     keep_first_channel_alive: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -27,16 +27,15 @@ def copied(model: Any, **norm_settings: Any) -> Any:
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     ours = layers_by_path(copy)
     for path, layer in layers_by_path(model).items():
-        for mine, theirs in _pairs(ours[path], layer):
-            mine.assign(theirs)
+        if not isinstance(layer, keras.layers.InputLayer):  # those may be renamed
+            for mine, theirs in _pairs(ours[path], layer):
+                mine.assign(theirs)
     return copy
 
 
 def _pairs(ours: Any, theirs: Any) -> list[tuple[Any, Any]]:
     """Variables of two layers; ours may be a normalisation with more of them."""
     if not isinstance(theirs, keras.layers.BatchNormalization):
-        if isinstance(theirs, keras.layers.InputLayer):
-            return []
         mine, other = (getattr(layer, "weights", ()) for layer in (ours, theirs))
         return list(zip(mine, other, strict=True))
     names = ("gamma", "beta", "moving_mean", "moving_variance")

@@ -31,6 +31,7 @@ class Prepared:
         plain: the signal that decides what is alive; the same where nothing decorates it.
         threshold: above which a unit is alive.
         gated: the gates, where the signal is gates.
+        by_probability: whether gates are judged by their probability.
         silent: groups that could shrink if they had a signal, each with the reason.
     """
 
@@ -39,20 +40,19 @@ class Prepared:
     plain: UnitSignal
     threshold: float
     gated: GatedModel | None
+    by_probability: bool
     silent: Mapping[str, str]
 
     def scores(self) -> NDArray[np.float64]:
         """``(units,)`` how strongly each unit is used now; infinite where nothing tells."""
         found = self.plain.numbers()
-        if self.gated is not None:
-            found = np.minimum(self.gated.open_share(len(found)), found)
         found[~self.plain.signalled] = np.inf
         return found
 
     def above(self) -> NDArray[np.bool_]:
         """``(units,)`` which units are above the threshold; those without a signal are."""
         found = self.plain.numbers()
-        if self.gated is not None:
+        if self.gated is not None and not self.by_probability:
             found = self.gated.open_share(len(found))
         return (found > self.threshold) | ~self.plain.signalled
 
@@ -110,6 +110,7 @@ def prepare(
         plain=plain,
         threshold=signal.threshold,
         gated=gated,
+        by_probability=isinstance(signal, Gates) and signal.by_probability,
         silent=silent,
     )
 

@@ -143,20 +143,18 @@ def test_group_lasso_is_the_closed_form(fraction: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "attribute", "axis"),
+    ("make", "attribute", "axis"),
     [
-        (layers.Conv2DTranspose(5, 2, name="made"), "kernel", -2),
-        (layers.SeparableConv2D(5, 2, name="made"), "pointwise_kernel", -1),
-        (layers.Conv2D(5, 2, groups=3, name="made"), "kernel", -1),
-        (layers.Dense(5, name="made"), "kernel", -1),
+        (lambda: layers.Conv2DTranspose(6, 2, name="made"), "kernel", -2),
+        (lambda: layers.SeparableConv2D(6, 2, name="made"), "pointwise_kernel", -1),
+        (lambda: layers.Conv2D(6, 2, groups=3, name="made"), "kernel", -1),
+        (lambda: layers.Dense(6, name="made"), "kernel", -1),
     ],
 )
 def test_group_lasso_takes_the_outputs_of_each_kind_of_kernel(
-    layer: Any, attribute: str, axis: int
+    make: Any, attribute: str, axis: int
 ) -> None:
-    inputs = keras.Input((4, 4, 3))
-    if attribute == "kernel" and getattr(layer, "groups", 1) > 1:
-        layer = layers.Conv2D(6, 2, groups=3, name="made")
+    inputs, layer = keras.Input((4, 4, 6)), make()
     model = keras.Model(inputs, layers.Conv2D(2, 1, name="last")(layer(inputs)))
     (found,) = group_lasso_sources(grouping_of(model), model)
     kernel = np.moveaxis(as_numpy(getattr(layer, attribute)), axis, -1)
@@ -304,7 +302,7 @@ def test_gates_are_alive_as_long_as_they_are_open_at_inference() -> None:
         above = found.above()[found.gated.units]
         np.testing.assert_array_equal(above, np.arange(7) % 2 == 0)
         # The probability that is pressed on is above zero in either case.
-        assert (found.plain.numbers()[found.gated.units] > 0.3).all()
+        assert (found.plain.numbers()[found.gated.units] > 0.2).all()
 
 
 def test_the_first_gate_of_a_group_can_be_kept() -> None:
