@@ -48,10 +48,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--samples", type=int, default=SAMPLES)
+    # Kernels can be timed beside other light work; whole networks want the machine to themselves.
+    parser.add_argument("--only", choices=["kernels", "networks"])
     options = parser.parse_args()
     out = place.table_path(options.name, options.threads)
     started = time.perf_counter()
     jobs = jobs_of(options.name, options.threads, options.samples)
+    if options.only:
+        jobs = [job for job in jobs if (job.model is None) == (options.only == "kernels")]
     sampled = time.perf_counter() - started
     if options.name == "models" and not out.exists():
         shutil.copy(place.table_path("plain", options.threads), out)
