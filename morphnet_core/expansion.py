@@ -106,9 +106,9 @@ def expand_to(
 ) -> Expansion:
     """The largest uniform width multiplier whose cost is within a target.
 
-    Measured latency may fall where a network gets wider. So multipliers are first looked through in
-    steps of an eighth of an octave, then the last that is cheap enough is refined by bisection, then
-    a few wider structures are priced beyond the first too dear one.
+    Measured latency may fall where a network gets wider. So multipliers are first looked through
+    in steps of an eighth of an octave, then the last that is cheap enough is refined by bisection,
+    then a few wider structures are priced beyond the first too dear one.
 
     Args:
         grouping: the groups.

@@ -29,7 +29,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-@pytest.mark.parametrize(("seed", "share"), [(0, 0.7), (1, 0.5), (2, 0.25)])
+@pytest.mark.parametrize(("seed", "share"), [(0, 0.6), (1, 0.3)])
 def test_a_random_structure_is_exact(name: str, seed: int, share: float) -> None:
     model = randomised(MODELS[name](keras), seed)
     grouping = grouped(model)

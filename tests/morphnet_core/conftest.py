@@ -1,0 +1,9 @@
+"""Settings of the tests that need Keras."""
+
+from __future__ import annotations
+
+import os
+
+# Under JAX these tests compile thousands of tiny kernels once each; halves their time. Read by JAX
+# when it is imported.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
