@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from costmodel.network import Layer, Network
@@ -24,6 +24,7 @@ class Cluster:
         layers: layers as written, in running order, those that do nothing left out.
         reads: tensors that it takes from outside.
         sources: how each of ``reads`` arrives.
+        sharers: how many kernels share the conversion of each of ``reads`` to another layout.
         writes: tensors that others read.
         feeds_blocked: whether a reader would convert its result to the blocked layout.
         returned: whether the model returns its result.
@@ -36,6 +37,7 @@ class Cluster:
     layers: tuple[Layer, ...]
     reads: tuple[str, ...]
     sources: tuple[Source, ...]
+    sharers: tuple[int, ...]
     writes: tuple[str, ...]
     feeds_blocked: bool
     returned: bool
@@ -67,7 +69,7 @@ class Cluster:
             layers.append((layer.op, read, tuple(names[name] for name in layer.outputs)))
         ends = tuple(names[name] for name in self.writes)
         axes = tuple(self.axes[name] for name in names)
-        return (*layers, axes, self.sources, ends, self.feeds_blocked, self.returned)
+        return (*layers, axes, self.sources, self.sharers, ends, self.feeds_blocked, self.returned)
 
 
 def clusters_of(network: Network, lowered: Network, axes: Mapping[str, int]) -> tuple[Cluster, ...]:
@@ -88,16 +90,44 @@ class _Surroundings:
     """Who writes and who reads each tensor as written, and which kernels carry them out."""
 
     def __init__(self, network: Network, lowered: Network, axes: Mapping[str, int]) -> None:
-        self._network = network
         self._axes = axes
-        self._written = {layer.name: layer for layer in network.layers}
+        self._inputs = network.inputs
+        self._kernels = {name: kernel for kernel in lowered.layers for name in kernel.covers}
+        layers, alias = self._simplified(network.layers)
+        self._returned = {alias.get(name, name) for name in network.outputs}
+        self._written = {layer.name: layer for layer in layers}
         self._order = {name: place for place, name in enumerate(self._written)}
-        self._makers = {t: layer for layer in network.layers for t in layer.outputs}
+        self._makers = {t: layer for layer in layers for t in layer.outputs}
         self._readers: dict[str, list[Layer]] = {}
-        for layer in network.layers:
+        for layer in layers:
             for tensor in layer.inputs:
                 self._readers.setdefault(tensor, []).append(layer)
-        self._kernels = {name: kernel for kernel in lowered.layers for name in kernel.covers}
+
+    def _simplified(self, layers: Sequence[Layer]) -> tuple[list[Layer], Mapping[str, str]]:
+        """Layers without those that no kernel carries out by itself.
+
+        These are identities that vanish and repeats of a layer that is carried out once.
+
+        Returns:
+            The layers, and by tensor that is no longer written the one that it equals.
+        """
+        alias: dict[str, str] = {}
+        kept: list[Layer] = []
+        seen: dict[tuple[object, ...], str] = {}
+        for layer in layers:
+            reads = tuple(alias.get(name, name) for name in layer.inputs)
+            kernel = self._kernels.get(layer.name)
+            alone = kernel is not None and kernel.covers == (layer.name,)
+            equal = layer.outputs[0] if layer.outputs else ""
+            if kernel is not None and not layer.op.weights and len(layer.outputs) == 1:
+                equal = seen.setdefault((kernel.name, layer.op, reads), equal)
+            if layer.op.kind in {"identity", "dropout"} and not alone and reads:
+                alias[layer.outputs[0]] = reads[0]
+            elif layer.outputs and equal != layer.outputs[0]:
+                alias[layer.outputs[0]] = equal
+            else:
+                kept.append(replace(layer, inputs=reads) if reads != layer.inputs else layer)
+        return kept, alias
 
     def cluster(self, kernel: Layer) -> Cluster | None:
         """What ``kernel`` carries out; None for kernels that a runtime inserted."""
@@ -105,40 +135,28 @@ class _Surroundings:
         names.sort(key=self._order.__getitem__)
         if not names:
             return None
-        layers, alias = _without_identities([self._written[name] for name in names])
+        layers = tuple(self._written[name] for name in names)
         inside = dict.fromkeys(tensor for layer in layers for tensor in layer.outputs)
         reads = tuple(dict.fromkeys(t for la in layers for t in la.inputs if t not in inside))
-        ends = self._ends(layers, names, alias)
-        known_as = [name for end in ends for name in (end, *_names_of(end, alias))]
+        ends = tuple(t for t in inside if self._is_wanted(t, names)) or tuple(inside)[-1:]
         mixers = tuple(layer for layer in layers if mixes_channels(layer.op))
         return Cluster(
             name=kernel.name,
             layers=layers,
             reads=reads,
             sources=tuple(map(self._source, reads)),
+            sharers=tuple(map(self._sharers, reads)),
             writes=ends,
-            feeds_blocked=_is_blocked(kernel) and any(map(self._is_sought, known_as)),
-            returned=any(name in self._network.outputs for name in known_as),
+            feeds_blocked=_is_blocked(kernel) and any(map(self._is_sought, ends)),
+            returned=not self._returned.isdisjoint(ends),
             mixers=mixers,
             before=_upstream(layers, mixers),
             axes={name: self._axes.get(name, 1) for name in (*reads, *inside)},
         )
 
-    def _ends(
-        self, layers: Sequence[Layer], names: Sequence[str], alias: Mapping[str, str]
-    ) -> tuple[str, ...]:
-        """Tensors that others read."""
-        known = [tensor for layer in layers for tensor in layer.outputs]
-        ends = tuple(
-            tensor
-            for tensor in known
-            if any(self._is_wanted(name, names) for name in (tensor, *_names_of(tensor, alias)))
-        )
-        return ends or tuple(known[-1:])
-
     def _is_wanted(self, tensor: str, names: Sequence[str]) -> bool:
         readers = self._readers.get(tensor, ())
-        return tensor in self._network.outputs or any(item.name not in names for item in readers)
+        return tensor in self._returned or any(item.name not in names for item in readers)
 
     def _is_sought(self, tensor: str) -> bool:
         """Whether a kernel that enters the blocked layout by itself reads ``tensor``."""
@@ -148,8 +166,19 @@ class _Surroundings:
             for kernel in kernels
         )
 
+    def _sharers(self, tensor: str) -> int:
+        """How many kernels read ``tensor`` in the other layout than it is written in."""
+        blocked = self._source(tensor) == "blocked"
+        kernels = (self._kernels.get(reader.name) for reader in self._readers.get(tensor, ()))
+        others = {
+            kernel.name
+            for kernel in kernels
+            if kernel is not None and _is_blocked(kernel) is not blocked
+        }
+        return max(1, len(others) + (blocked and tensor in self._returned))
+
     def _source(self, tensor: str) -> Source:
-        if tensor in self._network.inputs:
+        if tensor in self._inputs:
             return "input"
         maker = self._makers.get(tensor)
         kernel = self._kernels.get(maker.name) if maker is not None else None
@@ -163,23 +192,6 @@ _ENTERING = CONV_KINDS | POOL_KINDS
 def _is_blocked(kernel: Layer) -> bool:
     """Whether what a kernel writes is in the blocked layout; the rules name such tensors so."""
     return any(name.endswith(("/blocked", "/joined")) for name in kernel.outputs)
-
-
-def _names_of(tensor: str, alias: Mapping[str, str]) -> list[str]:
-    return [name for name, original in alias.items() if original == tensor]
-
-
-def _without_identities(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], dict[str, str]]:
-    """Layers without those that only pass their input on, and what each such tensor stands for."""
-    alias: dict[str, str] = {}
-    kept: list[Layer] = []
-    for layer in layers:
-        reads = tuple(alias.get(name, name) for name in layer.inputs)
-        if layer.op.kind in {"identity", "dropout"} and len(layers) > 1 and layer.outputs:
-            alias[layer.outputs[0]] = reads[0]
-        else:
-            kept.append(Layer(name=layer.name, op=layer.op, inputs=reads, outputs=layer.outputs))
-    return (tuple(kept) or tuple(layers)), (alias if kept else {})
 
 
 def _upstream(layers: Sequence[Layer], mixers: Sequence[Layer]) -> frozenset[str]:

@@ -58,6 +58,8 @@ class _Batch:
     others: set[str] = field(default_factory=set)
     #: Stand-ins' tensors: their conversion counts if the cluster reads it.
     sources: set[str] = field(default_factory=set)
+    #: Part of a tensor's conversion that is this cluster's, by the conversion's result.
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 def costs_of(
@@ -75,17 +77,18 @@ def costs_of(
     """
     with _no_garbage_collection():
         counted = [
-            (start + number, op)
+            (start + number, op, part)
             for start in range(0, len(points), _CHUNK)
-            for number, op in _kernels(points[start : start + _CHUNK], device)
+            for number, op, part in _kernels(points[start : start + _CHUNK], device)
         ]
-    unique = list(dict.fromkeys(op for _, op in counted))
+    unique = list(dict.fromkeys(op for _, op, _ in counted))
     prices = cost.price(unique)
     place = {op: row for row, op in enumerate(unique)}
     costs = np.zeros(len(points))
-    rows = np.array([number for number, _ in counted], dtype=int)
-    values = prices.values[[place[op] for _, op in counted]] if counted else np.zeros(0)
-    np.add.at(costs, rows, np.nan_to_num(values, nan=0.0))
+    rows = np.array([number for number, _, _ in counted], dtype=int)
+    parts = np.array([part for _, _, part in counted], dtype=float)
+    values = prices.values[[place[op] for _, op, _ in counted]] if counted else np.zeros(0)
+    np.add.at(costs, rows, np.nan_to_num(values, nan=0.0) * parts)
     unpriced = {unique[row].kind: reason for row, reason in sorted(prices.reasons.items())}
     return costs, unpriced
 
@@ -102,8 +105,8 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _kernels(points: Sequence[Point], device: Device | None) -> list[tuple[int, Op]]:
-    """Every kernel that points of one batch need, with the position of the point."""
+def _kernels(points: Sequence[Point], device: Device | None) -> list[tuple[int, Op, float]]:
+    """Every kernel that points of one batch need: position of the point, Op and its part of it."""
     batch = _Batch()
     block = block_of(device)
     for number, point in enumerate(points):
@@ -125,7 +128,10 @@ def _add_fragment(batch: _Batch, tag: str, point: Point, block: int) -> None:
         tensor: size_at(size, cluster.axes[tensor], widths[tensor])
         for tensor, size in _sizes(cluster).items()
     }
-    for tensor, source in zip(cluster.reads, cluster.sources, strict=True):
+    reads = zip(cluster.reads, cluster.sources, cluster.sharers, strict=True)
+    for tensor, source, sharers in reads:
+        converted = names[tensor] if source == "blocked" else f"{names[tensor]}/reordered"
+        batch.parts[converted] = 1.0 / sharers
         if source == "input" or len(sizes[tensor]) != 4:
             batch.inputs[names[tensor]] = sizes[tensor]
         else:
@@ -180,8 +186,8 @@ def _add_reader(batch: _Batch, cluster: Cluster, tensor: str, size: Shape) -> No
     batch.others.add(name)
 
 
-def _counted(network: Network, batch: _Batch) -> list[tuple[int, Op]]:
-    """Fragment number and Op of every kernel that belongs to a cluster."""
+def _counted(network: Network, batch: _Batch) -> list[tuple[int, Op, float]]:
+    """Fragment number, Op and part of every kernel that belongs to a cluster."""
     wanted: list[tuple[int, Layer]] = []
     for layer in network.layers:
         number, tagged, _ = layer.name.partition(_TAG)
@@ -197,7 +203,7 @@ def _counted(network: Network, batch: _Batch) -> list[tuple[int, Op]]:
         for tensor in layer.inputs
     }
     return [
-        (number, layer.op)
+        (number, layer.op, batch.parts.get(layer.outputs[0], 1.0) if layer.outputs else 1.0)
         for number, layer in wanted
         if layer.op.kind != "reorder_output"
         or layer.outputs[0] not in batch.sources

@@ -116,11 +116,47 @@ def depthwise(width: int = 48) -> Network:
     return net.head(net.block("project", deep, width, 1))
 
 
+def gated(width: int = 64) -> Network:
+    """Squeeze and excite: its product is plain, so that three readers share two conversions."""
+    net = Builder()
+    x = net.block("stem", "image", width)
+    pooled = (1, width, 1, 1)
+    op = Op(kind="global_average_pool", inputs=(net.sizes[x],), outputs=(pooled,))
+    gate = net.conv("gate", net.block("squeeze", net.put("mean", op, x), 16, 1), width, 1)
+    sigmoid = net.put("sigmoid", Op(kind="sigmoid", inputs=(pooled,), outputs=(pooled,)), gate)
+    scaled = net.merge("scale", "mul", x, sigmoid)
+    parts = [net.conv(name, scaled, 32, 1) for name in ("one", "two")]
+    return net.head(net.merge("both", "add", *parts))
+
+
+def dropped(width: int = 48) -> Network:
+    """A Dropout between a convolution and the sum that it takes in."""
+    net = Builder()
+    stem = net.block("stem", "image", width)
+    inner = net.conv("inner", stem, width)
+    size = net.sizes[inner]
+    drop = net.put("drop", Op(kind="identity", inputs=(size,), outputs=(size,)), inner)
+    return net.head(net.block("tail", net.merge("add", "add", drop, stem), width))
+
+
+def repeated(width: int = 44) -> Network:
+    """Two equal activations of a plain concatenation, one of which is executed."""
+    net = Builder()
+    parts = [net.conv(name, "image", width, 1) for name in ("left", "right")]
+    joined = net.merge("join", "concat", *parts)
+    first, second = net.relu("relu1", joined), net.relu("relu2", joined)
+    both = [net.conv("up", first, 32), net.conv("down", second, 32, 1)]
+    return net.head(net.merge("sum", "add", *both))
+
+
 NETWORKS: dict[str, Callable[..., Network]] = {
     "chain": chain,
     "residual": residual,
     "concat": concat,
     "depthwise": depthwise,
+    "gated": gated,
+    "dropped": dropped,
+    "repeated": repeated,
 }
 
 

@@ -62,9 +62,11 @@ def test_at_candidate_widths_tables_hold_the_truth(tools, name, device, toleranc
         assert prices.snapped == pytest.approx(prices.total, rel=tolerance)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_seed_is_priced_exactly(tools, name) -> None:
-    grouping = tools.grouping(name)
+@pytest.mark.parametrize("name", [*NAMES, "gated", "dropped", "repeated"])
+@pytest.mark.parametrize("width", [44, 64])
+def test_the_seed_is_priced_exactly(tools, name, width) -> None:
+    """Kernels in stand-ins for their surroundings sum up to the network, conversions included."""
+    grouping = tools.grouping(name, width)
     prices = Pricer(grouping, tools.law(), tools.blocked).prices(grouping.full())
     assert prices.snapped == pytest.approx(prices.total, rel=1e-12)
     assert prices.total > 0.05
@@ -180,19 +182,13 @@ def test_a_cost_model_that_lacks_too_much_is_refused(tools) -> None:
         Pricer(tools.grouping("chain"), tools.law(law))
 
 
-def test_squeeze_and_excite_is_priced_through_the_plain_layout(tools) -> None:
-    net = tools.builder()
-    x = net.block("stem", "image", 64)
-    pooled = (1, 64, 1, 1)
-    pool = Op(kind="global_average_pool", inputs=(net.sizes[x],), outputs=(pooled,))
-    gate = net.conv("gate", net.block("squeeze", net.put("pool", pool, x), 16, 1), 64, 1)
-    sigmoid = net.put("sigmoid", Op(kind="sigmoid", inputs=(pooled,), outputs=(pooled,)), gate)
-    scaled = net.merge("scale", "mul", x, sigmoid)
-    tail = net.block("tail", scaled, 32)
-    grouping = find_groups(net.network(tail))
+@pytest.mark.parametrize("name", ["gated", "dropped", "repeated"])
+def test_conversions_between_layouts_are_priced(tools, name) -> None:
+    grouping = tools.grouping(name, 64)
     pricer = Pricer(grouping, tools.law(), tools.blocked)
+    first = next(group.name for group in grouping.groups if not group.frozen)
     for width in (64, 48, 16):
-        prices = pricer.prices(tools.alive_of(grouping, {"stem": width}))
+        prices = pricer.prices(tools.alive_of(grouping, {first: width}))
         assert prices.snapped == pytest.approx(prices.total, rel=0.02)
 
 

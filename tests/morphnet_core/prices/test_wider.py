@@ -22,4 +22,3 @@ def test_a_wider_network_costs_what_it_would_if_it_were_built(tools, cost) -> No
     )
     exact = cost.price(resize(grouping, wider).ops).values.sum()
     assert Pricer(grouping, cost).total(wider) == pytest.approx(exact, rel=1e-12)
-
