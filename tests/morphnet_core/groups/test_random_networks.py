@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costmodel.network import Layer, Network
 from costmodel.op import Op
-from morphnet_core.groups import NOBODY, cascade, find_groups, resize, starved
+from morphnet_core.groups import NOBODY, cascade, find_groups, resize
 
 SIDE = 2
 IMAGE = (1, 3, SIDE, SIDE)
@@ -388,27 +387,3 @@ def test_the_same_network_has_the_same_groups(network):
     for name, units in first.units.items():
         assert (units == second.units[name]).all()
         assert first.members[name] == second.members[name]
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3])
-def test_a_starved_branch_is_named(share):
-    size, weights = (1, 4, 2, 2), ((4, 4, 1, 1),)
-    op = Op(kind="conv", inputs=(size,), outputs=(size,), weights=weights)
-    layers = [
-        Layer(name=name, op=op, inputs=(read,), outputs=(name,))
-        for name, read in (("stem", "x"), ("a", "stem"), ("b", "a"))
-    ]
-    total = Op(kind="add", inputs=(size, size), outputs=(size,))
-    layers += [
-        Layer(name="sum", op=total, inputs=("stem", "b"), outputs=("sum",)),
-        Layer(name="head", op=op, inputs=("sum",), outputs=("head",)),
-    ]
-    network = Network(name="n", layers=tuple(layers), inputs={"x": size}, outputs=("head",))
-    grouping = find_groups(network)
-    alive = grouping.full()
-    alive[grouping.by_name["a"].units] = np.arange(4) < 4 * share
-    assert starved(grouping, alive) == (("b",) if not share else ())
-    small = resize(grouping, alive)
-    assert [layer.name for layer in small.layers] == (
-        ["stem", "head"] if not share else ["stem", "a", "b", "sum", "head"]
-    )
