@@ -66,6 +66,4 @@ def at_batch(model: Any, batch: int) -> Any:
         ),
         graph.input,
     )
-    return keras.models.clone_model(
-        graph, input_tensors=inputs, clone_function=lambda layer: layer
-    )
+    return keras.models.clone_model(graph, input_tensors=inputs, clone_function=lambda layer: layer)
