@@ -38,8 +38,10 @@ def random_alive(grouping: Grouping, share: float, seed: int) -> Any:
     alive = random.random(grouping.num_units) < share
     for group in grouping.groups:
         alive[group.units] &= random.random() < 0.9
-        if group.frozen or alive[group.units].sum() < group.minimum:
+        if group.frozen:
             alive[group.units] = True
+        if alive[group.units].sum() < group.minimum:
+            alive[group.start + group.size - group.minimum : group.start + group.size] = True
     return alive
 
 
