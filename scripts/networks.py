@@ -13,22 +13,24 @@ def small_resnet(
     classes: int = 10,
     widths: tuple[int, ...] = (16, 32, 64),
     blocks: int = 2,
+    stem_stride: int = 2,
     name: str = "small_resnet",
 ) -> Any:
-    """A residual network after He et al. 2016 (section 4.2) whose stem halves the image.
+    """A residual network after He et al. 2016 (section 4.2), by default for half the image.
 
     Args:
         size: ``(height, width, channels)`` of an image.
         classes: outputs.
         widths: channels of each stage; every stage but the first halves the image.
-        blocks: residual blocks a stage.
+        blocks: residual blocks a stage; 3, and a stem of stride 1, make ResNet20.
+        stem_stride: step of the first convolution.
         name: of the model.
 
     Returns:
         A functional model that returns logits.
     """
     inputs = keras.Input(size, name="image")
-    x = _convolution(inputs, widths[0], 3, 2, "stem")
+    x = _convolution(inputs, widths[0], 3, stem_stride, "stem")
     for stage, width in enumerate(widths):
         for block in range(blocks):
             stride = 2 if stage and not block else 1
