@@ -112,7 +112,7 @@ def main() -> None:
         figures.append(
             ledger.figure(
                 id=f"d-{name.lower()}",
-                what=f"training overhead per step, {name}, batch {batch}, priced by a latency table",
+                what=f"training overhead per step, {name}, batch {batch}, priced by a table",
                 target="<= 0.05 median",
                 reached=round(ratio - 1, 4),
                 unit="share",
