@@ -106,46 +106,55 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--again", action="store_true", help="predict anew, time nothing")
     options = parser.parse_args()
+    for threads in options.threads:
+        examine(threads, again=options.again)
+
+
+def examine(threads: int, *, again: bool) -> None:
+    """Both tables of one thread count against one measurement of the networks."""
     started = time.perf_counter()
     figures: list[ledger.Figure] = []
     detail: dict[str, object] = {}
     lines = ["| table | threads | network | predicted ms | measured ms | error | repeats within |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for threads in options.threads:
-        measured: tuple[Comparison, ...] = ()
-        for name in ("models", "plain"):
-            table = LatencyTable.load(place.table_path(name, threads))
-            cost = fit_regression(table)
-            calibration = fit_calibration(table, cost)
-            # One measurement serves both tables: the clock does not depend on who predicted.
-            measured = (
-                measured
-                or earlier(threads, again=options.again)
-                or compare(
-                    place.real_models(),
-                    runner="ort",
-                    cost=cost,
-                    options={"threads": threads},
-                    calibration=calibration,
-                    plan=PLAN,
-                )
+    measured: tuple[Comparison, ...] = ()
+    for name in ("models", "plain"):
+        table = LatencyTable.load(place.table_path(name, threads))
+        cost = fit_regression(table)
+        calibration = fit_calibration(table, cost)
+        # One measurement serves both tables: the clock does not depend on who predicted.
+        measured = (
+            measured
+            or earlier(threads, again=again)
+            or compare(
+                place.real_models(),
+                runner="ort",
+                cost=cost,
+                options={"threads": threads},
+                calibration=calibration,
+                plan=PLAN,
             )
-            remember(measured, threads)
-            found = [predicted_anew(item, threads, cost, calibration) for item in measured]
-            figures += figures_of(name, threads, found)
-            detail[f"{name}-t{threads}"] = {
-                "calibration": calibration.describe() if calibration else None,
-                "networks": [item.to_json() for item in found],
-            }
-            lines += [
-                f"| {name} | {threads} | {item.model} | {item.predicted_ms:.3f} | "
-                f"{item.measured_ms:.3f} | {item.error:+.1%} | {item.repeatability:.1%} |"
-                for item in found
-                if item.error is not None
-            ]
-            print("\n".join(lines[-len(found) :]), flush=True)
+        )
+        remember(measured, threads)
+        found = [predicted_anew(item, threads, cost, calibration) for item in measured]
+        figures += figures_of(name, threads, found)
+        detail[f"{name}-t{threads}"] = {
+            "calibration": calibration.describe() if calibration else None,
+            "networks": [item.to_json() for item in found],
+        }
+        lines += [
+            f"| {name} | {threads} | {item.model} | {item.predicted_ms:.3f} | "
+            f"{item.measured_ms:.3f} | {item.error:+.1%} | {item.repeatability:.1%} |"
+            for item in found
+            if item.error is not None
+        ]
+        print("\n".join(lines[-len(found) :]), flush=True)
     ledger.write(
-        "compare", figures=figures, started=started, detail=detail, notes=["\n".join(lines)]
+        f"compare-t{threads}",
+        figures=figures,
+        started=started,
+        detail=detail,
+        notes=["\n".join(lines)],
     )
     for item in figures:
         print(item["id"], item["reached"], item["passed"])

@@ -37,10 +37,10 @@ WORK = place.WORK / "morphnet"
 TARGETS = ("flops", "params", "latency")
 VARIANTS = ("seed", *TARGETS, "uniform-flops", "uniform-latency", "morph-flops")
 BATCH, RATE = 128, 0.1
-LEARN_EPOCHS, LEARN_RATE = 3, 0.05
-EPOCHS = 4
+LEARN_EPOCHS, LEARN_RATE = 2, 0.05
+EPOCHS = 3
 #: Training images of each set; the same number for both.
-LIMIT = 16_000
+LIMIT = 10_000
 HALF = 0.5
 
 

@@ -20,7 +20,7 @@ from costmodel.registry import load_runner
 from costmodel.sampling.thin import thin
 from costmodel.table import LatencyTable
 
-PLAN = Plan(rounds=12, min_rounds=12, visit_ms=60.0, restart_every=1, budget_ms=300e3)
+PLAN = Plan(rounds=30, min_rounds=12, visit_ms=60.0, restart_every=1, budget_ms=200e3)
 #: Thinned variants of each of the three networks.
 VARIANTS = 10
 
