@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 
@@ -37,10 +38,13 @@ def lines_of(label: str, result: Score) -> list[str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", default="plain", help="name of the table to learn from")
+    options = parser.parse_args()
     started = time.perf_counter()
-    table = LatencyTable.load(place.table_path("plain", 1))
+    table = LatencyTable.load(place.table_path(options.table, 1))
     fresh = LatencyTable.load(place.table_path("fresh", 1))
-    report = json.loads(place.table_path("plain", 1).with_suffix(".report.json").read_text())
+    report = json.loads(place.table_path(options.table, 1).with_suffix(".report.json").read_text())
     test = [row for row in fresh.kernels() if row.op.kind in CONV_KINDS]
     rows = [row for row in table.kernels() if row.op not in fresh]
     results = {"1000": score_rows(rows, test), "300": score_rows(small_sample(rows, 300), test)}
@@ -51,7 +55,7 @@ def main() -> None:
         repeat = result.repeatability
         figures.append(
             ledger.figure(
-                id=f"c-{key}",
+                id=f"c-{key}" if options.table == "plain" else f"c-{options.table}-{key}",
                 what=f"fresh convolutions within ±10 % of {result.held_out}, {result.rows} rows",
                 target=f">= {target}",
                 reached=reached,
@@ -63,7 +67,7 @@ def main() -> None:
         )
     figures.append(
         ledger.figure(
-            id="c-minutes",
+            id="c-minutes" if options.table == "plain" else f"c-{options.table}-minutes",
             what="minutes of profiling behind the larger table, sampling included",
             target="<= 20",
             reached=report["seconds_all_runs"] / 60.0,
@@ -77,7 +81,7 @@ def main() -> None:
     ]
     body = [line for key, result in results.items() for line in lines_of(key, result)]
     ledger.write(
-        "score",
+        "score" if options.table == "plain" else f"score-{options.table}",
         figures=figures,
         started=started,
         detail={key: result.to_json() for key, result in results.items()} | {"profile": report},
