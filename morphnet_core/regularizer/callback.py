@@ -23,7 +23,7 @@ from morphnet_core.regularizer.watch import Watch
 from morphnet_core.signals.choose import Gamma, Signal, choose
 from morphnet_core.signals.copying import copied
 from morphnet_core.signals.gamma import flush_denormals
-from morphnet_core.signals.prepare import prepare
+from morphnet_core.signals.prepare import Reading, prepare
 from morphnet_core.signals.source import as_numpy
 from morphnet_core.structure import Structure
 
@@ -184,14 +184,11 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         Those above the threshold and those without a signal; less those that nothing feeds or
         reads any more; and those that the network or the options of the grouping demand.
         """
-        self._synced()
-        above = self._prepared.above()
-        return self.grouping.allowed(cascade(self.grouping, above), self._prepared.scores())
+        return self._alive(self._read())
 
     def scores(self) -> NDArray[np.float64]:
         """``(units,)`` how strongly each unit is used; infinite for those without a signal."""
-        self._synced()
-        return self._prepared.scores()
+        return self._read().scores
 
     def structure(self) -> Structure:
         """The network that training proposes now, with its cost."""
@@ -212,15 +209,13 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         self._synced()
         if self._flushes:
             self._watch.denormal(flush_denormals(self._prepared.plain.sources))
-        alive = self.alive()
+        reading = self._read()
+        alive = self._alive(reading)
         prices = self.pricer.prices(alive)
         step = self.state.step
         self.state.set_prices(prices.values / self._divisor, self._schedule.at(step))
-        self._watch.look(
-            scores=self._prepared.scores(),
-            above=self._prepared.above(),
-            quiet=step - self._schedule.warmup_steps,
-        )
+        quiet = step - self._schedule.warmup_steps
+        self._watch.look(scores=reading.scores, above=reading.above, quiet=quiet)
         if self._log.wanted:
             self._log.write(self._report(alive, prices), event="refresh")
 
@@ -250,10 +245,6 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         self._synced()
         detach(self._trained, self.state)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Remember at which step the epoch begins."""
-        self._epoch_start = self.state.step
-
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Refresh if it is time, and count the steps that are run at once."""
         # Before a step rather than after it: nothing then waits for the step's logs.
@@ -268,6 +259,13 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _synced(self) -> None:
         _ = self.model
+
+    def _read(self) -> Reading:
+        self._synced()
+        return self._prepared.read()
+
+    def _alive(self, reading: Reading) -> NDArray[np.bool_]:
+        return self.grouping.allowed(cascade(self.grouping, reading.above), reading.scores)
 
     def _charge_draws(self, *, on_draws: bool) -> None:
         gated = self._prepared.gated

@@ -84,7 +84,7 @@ def flush_denormals(sources: tuple[Source, ...]) -> list[str]:
     least = float(np.finfo(np.float32).tiny)
     touched = []
     for source in sources:
-        values = as_numpy(as_float32(source.variable))
+        values = as_numpy(source.variable).astype(np.float32)
         tiny = (values != 0.0) & (np.abs(values) < least)
         if tiny.any():
             source.variable.assign(np.where(tiny, np.float32(0.0), values))

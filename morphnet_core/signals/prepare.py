@@ -21,6 +21,19 @@ from morphnet_core.signals.source import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A signal at one moment.
+
+    Attributes:
+        scores: ``(units,)`` how strongly each unit is used; infinite where nothing tells.
+        above: ``(units,)`` which units are above the threshold; those without a signal are.
+    """
+
+    scores: NDArray[np.float64]
+    above: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A model ready to be pressed on.
 
@@ -43,18 +56,16 @@ class Prepared:
     by_probability: bool
     silent: Mapping[str, str]
 
-    def scores(self) -> NDArray[np.float64]:
-        """``(units,)`` how strongly each unit is used now; infinite where nothing tells."""
-        found = self.plain.numbers()
-        found[~self.plain.signalled] = np.inf
-        return found
-
-    def above(self) -> NDArray[np.bool_]:
-        """``(units,)`` which units are above the threshold; those without a signal are."""
-        found = self.plain.numbers()
+    def read(self) -> Reading:
+        """How strongly each unit is used now, and which are above the threshold."""
+        scores = self.plain.numbers()
+        judged = scores
         if self.gated is not None and not self.by_probability:
-            found = self.gated.open_share(len(found))
-        return (found > self.threshold) | ~self.plain.signalled
+            judged = self.gated.open_share(len(scores))
+        silent = ~self.plain.signalled
+        above = (judged > self.threshold) | silent
+        scores[silent] = np.inf
+        return Reading(scores=scores, above=above)
 
 
 def prepare(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -33,7 +34,10 @@ class Source:
 
 def as_float32(variable: Any) -> Any:
     """A variable as a float32 tensor, whatever its own precision."""
-    return ops.cast(ops.convert_to_tensor(variable), "float32")
+    tensor = ops.convert_to_tensor(variable)
+    if keras.backend.standardize_dtype(tensor.dtype) == "float32":
+        return tensor
+    return ops.cast(tensor, "float32")
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:

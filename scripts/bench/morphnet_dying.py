@@ -64,8 +64,10 @@ def main() -> None:
     keras.utils.set_random_seed(options.seed)
     model = network(data.size)
     regularizer = CostRegularizer(model, "flops", strength=options.strength)
+    # The rate falls, so that scales settle at zero instead of swinging around it.
+    steps = options.epochs * -(-len(data.x_train) // 64)
     model.compile(
-        keras.optimizers.SGD(0.05, momentum=0.9),
+        keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.05, steps), momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )

@@ -285,10 +285,10 @@ def test_units_without_a_signal_stay() -> None:
     grouping = grouping_of(model)
     found = prepare(grouping, model, choose("gamma", 0.5))
     model.get_layer("norm").gamma.assign([1.0, 0.5, -0.6, 0.0])
-    above = found.above()
+    above = found.read().above
     np.testing.assert_array_equal(above[grouping.by_name["a"].units], [True, False, True, False])
     assert above[grouping.by_name["b"].units].all()
-    assert np.isinf(found.scores()[grouping.by_name["b"].units]).all()
+    assert np.isinf(found.read().scores[grouping.by_name["b"].units]).all()
 
 
 def test_gates_are_alive_as_long_as_they_are_open_at_inference() -> None:
@@ -299,7 +299,7 @@ def test_gates_are_alive_as_long_as_they_are_open_at_inference() -> None:
         assert found.gated is not None
         gate = found.gated.gates.gate
         gate.logits.assign(odds + np.where(np.arange(7) % 2, -0.4, 0.4))
-        above = found.above()[found.gated.units]
+        above = found.read().above[found.gated.units]
         np.testing.assert_array_equal(above, np.arange(7) % 2 == 0)
         # The probability that is pressed on is above zero in either case.
         assert (found.plain.numbers()[found.gated.units] > 0.2).all()
@@ -313,7 +313,7 @@ def test_the_first_gate_of_a_group_can_be_kept() -> None:
     )
     assert found.gated is not None
     found.gated.gates.gate.logits.assign(np.full(7, -9.0))
-    assert grouping.counts(found.above()).tolist() == [2, 1, 1, 2]
+    assert grouping.counts(found.read().above).tolist() == [2, 1, 1, 2]
 
 
 def test_decorators_of_the_original_work() -> None:
@@ -347,7 +347,7 @@ def test_decorated_values_are_penalised_but_not_judged_by() -> None:
         parameters={"factor": 0.0},
     )
     assert found.penal.numbers().sum() == 0.0
-    assert found.above().all()
+    assert found.read().above.all()
 
 
 def test_denormals_become_zero() -> None:
