@@ -54,8 +54,8 @@ def network(size: tuple[int, ...]) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--strength", type=float, default=3.0)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--strength", type=float, default=4.0)
+    parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--limit", type=int, default=12_800)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

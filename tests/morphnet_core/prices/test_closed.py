@@ -45,7 +45,11 @@ def test_named_counts_are_those_of_the_layers_that_the_original_counts(tools, na
 
 
 @pytest.mark.parametrize("name", ["chain", "residual", "concat"])
-@pytest.mark.parametrize("cost", ["flops", "params", "bytes", Flops(), Params()], ids=lambda c: c if isinstance(c, str) else c.name)
+@pytest.mark.parametrize(
+    "cost",
+    ["flops", "params", "bytes", Flops(), Params()],
+    ids=lambda c: c if isinstance(c, str) else c.name,
+)
 def test_a_price_is_what_the_next_channel_costs_when_others_are_held(tools, name, cost) -> None:
     """Away from depthwise layers; a group on both sides of a layer is charged for each side."""
     grouping = tools.grouping(name)

@@ -20,8 +20,7 @@ from morphnet_core.signals.source import as_numpy
 
 pytestmark = pytest.mark.keras
 
-#: Multiply-adds times two of ``network``: positions, kernel, inputs, outputs of each layer.
-FLOPS = 2 * (36 * 9 * 2 * 4 + 36 * 1 * 4 * 5 + 5 * 3)
+FLOPS = 2 * (36 * 9 * 2 * 4 + 36 * 1 * 4 * 5 + 5 * 3)  # of ``network``, layer by layer
 
 
 def network(*, sequential: bool = False, dtype: Any = None) -> Any:
@@ -381,23 +380,21 @@ def test_a_wrong_model_or_option_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidInputError, match=text):
             CostRegularizer(network(), "flops", **wrong)
-    lost = tmp_path / "no" / "folder.jsonl"
     with pytest.raises(InvalidInputError, match="cannot be written"):
-        CostRegularizer(network(), "flops", history=lost)
+        CostRegularizer(network(), "flops", history=tmp_path / "no" / "folder.jsonl")
 
 
 def test_groups_can_be_kept() -> None:
     regularizer = CostRegularizer(network(), "flops", grouping={"exclude": ["^a$"]})
-    model = regularizer.model
-    model.get_layer("norm_a").gamma.assign(np.zeros(4))
-    model.get_layer("norm_b").gamma.assign([1, 0, 0, 1, 0])
+    regularizer.model.get_layer("norm_a").gamma.assign(np.zeros(4))
+    regularizer.model.get_layer("norm_b").gamma.assign([1, 0, 0, 1, 0])
     assert regularizer.structure().counts == {"a/Conv2D": 4, "b/Conv2D": 2, "head/MatMul": 3}
 
 
 def test_denormal_gammas_are_set_to_zero() -> None:
     regularizer = CostRegularizer(network(), "flops")
     gamma = regularizer.model.get_layer("norm_a").gamma
-    gamma.assign(np.array([1.0, 1e-39, 1.0, 1e-20], dtype=np.float32))
+    gamma.assign(np.float32([1.0, 1e-39, 1.0, 1e-20]))
     with pytest.warns(RegularizationWarning, match="set to zero, in: norm_a"):
         regularizer.refresh()
     np.testing.assert_array_equal(as_numpy(gamma), np.float32([1.0, 0.0, 1.0, 1e-20]))
