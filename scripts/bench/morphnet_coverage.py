@@ -10,6 +10,7 @@ original whose dead channels are read as zero, and against ONNX Runtime after ex
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -22,6 +23,7 @@ import keras
 import ledger
 import numpy as np
 import onnxruntime
+import place
 from numpy.typing import NDArray
 
 from costmodel.readers.keras import export_onnx, read_keras
@@ -206,12 +208,20 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     started = time.perf_counter()
-    rows, failures = [], {}
+    rows: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
+    folder = place.WORK / "coverage"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, build in networks().items():
         if options.only and name not in options.only:
             continue
+        kept = folder / f"{name}-{options.seed}.json"
+        if kept.exists():  # from a run that was stopped, or one of several side by side
+            rows.append(json.loads(kept.read_text()))
+            continue
         try:
             rows.append(examine(name, build, options.seed))
+            kept.write_text(json.dumps(rows[-1]))
             print(rows[-1], flush=True)
         except Exception as error:  # a network that fails is a finding, and the others go on
             failures[name] = f"{type(error).__name__}: {error}"
