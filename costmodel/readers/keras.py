@@ -182,6 +182,7 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
         with _silence(), _without_xla(tensorflow):
             traced = tensorflow.function(forward, input_signature=signature)
             proto, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
+            _bind_captures(proto.graph, traced.get_concrete_function(*signature), set(shapes))
     except Exception as error:
         message = f"{where}: this model cannot be converted to ONNX ({error})."
         raise ModelFormatError(message) from error
@@ -191,6 +192,21 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
         message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())
+
+
+def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:
+    """Give arrays that the model holds, such as a Normalization's mean, their values.
+
+    The converter knows variables only, and makes inputs of everything else that is captured.
+    """
+    values = {inner.name: outer for outer, inner in traced.graph.captures}
+    own = [item for item in graph.input if item.name in fed]
+    for item in graph.input:
+        if item.name not in fed:
+            value = onnx.numpy_helper.from_array(values[item.name].numpy(), item.name)
+            graph.initializer.append(value)
+    del graph.input[:]
+    graph.input.extend(own)
 
 
 def _is_standard(node: Any) -> bool:
