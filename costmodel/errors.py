@@ -35,6 +35,14 @@ class UnsupportedOpError(CostModelError, ValueError):
     """A runner cannot rebuild or run this Op; the text is stored as the row's reason."""
 
 
+class RemoteError(CostModelError, ConnectionError):
+    """A remote device that cannot be used as it is; the text says what to mend there or here."""
+
+
+class LinkLostError(RemoteError):
+    """The link to a remote device broke, or the device is away; another try may help."""
+
+
 class MissingDependencyError(CostModelError, ImportError):
     """A package that an extra installs is missing; the text holds the ``pip install`` line."""
 
