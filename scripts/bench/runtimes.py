@@ -1,0 +1,319 @@
+"""Figure b of the devices: `compare` on real networks for every runtime of this machine.
+
+    python scripts/bench/runtimes.py kernels xla litert-t1      # minutes each; run again to resume
+    python scripts/bench/runtimes.py networks xla litert-t1     # wants the machine to itself
+    python scripts/bench/runtimes.py compare xla litert-t1      # wants the machine to itself
+    python scripts/bench/runtimes.py results                    # writes docs/results/runtimes
+    python scripts/bench/runtimes.py ship xla litert-t1         # profiles/, with a card each
+
+The kernels of a table are sampled ones and the networks' own; ``networks`` adds the networks' whole
+times, by which sums are calibrated. ``compare`` times the networks anew, in other processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import ledger
+import place
+
+from costmodel.calibration import fit_calibration
+from costmodel.compare import Comparison, compare
+from costmodel.costs.regression import fit_regression
+from costmodel.profiler import Job, Plan, profile
+from costmodel.registry import load_runner
+from costmodel.sampling.select import sample_ops
+from costmodel.table import LatencyTable
+
+Option = str | int | float | bool
+
+#: Runner and options of each table.
+TABLES: Mapping[str, tuple[str, Mapping[str, Option]]] = {
+    "ort-t1": ("ort", {"threads": 1}),
+    "ort-t2": ("ort", {"threads": 2}),
+    "ort-int8": ("ort", {"threads": 1, "dtype": "int8"}),
+    "xla": ("xla", {"threads": 1}),
+    "litert-t1": ("litert", {"threads": 1}),
+    "litert-t2": ("litert", {"threads": 2}),
+    "litert-int8": ("litert", {"threads": 1, "dtype": "int8"}),
+    "openvino": ("openvino", {"threads": 1}),
+    "openvino-int8": ("openvino", {"threads": 1, "dtype": "int8"}),
+}
+#: Ten real networks of different make, from 0.02 to 100 ms; the largest files are left out because
+#: every process of every round would load half a gigabyte of weights.
+NETWORKS = (
+    "mnist-8",
+    "resnet20_cifar10",
+    "light_squeezenet",
+    "light_shufflenet",
+    "light_inception_v1",
+    "light_densenet121",
+    "light_resnet50",
+    "light_zfnet512",
+    "ultraface_slim-320",
+    "yunet_s_320",
+)
+SAMPLES = 300
+MINUTES = {"kernels": 11.0, "networks": 3.0}
+COMPARE = Plan(rounds=12, min_rounds=8, visit_ms=60.0, restart_every=1, budget_ms=170e3)
+MEDIAN, WORST = 0.05, 0.15
+LICENCE = "Apache-2.0, like the code; measurements of kernels, no model data."
+
+
+def table_path(name: str) -> Path:
+    """Where a table grows."""
+    folder = place.WORK / "runtimes"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.jsonl"
+
+
+def networks() -> list[Path]:
+    """Files of the networks."""
+    return [path for path in place.real_models() if path.stem in NETWORKS]
+
+
+def jobs_of(name: str, samples: int) -> tuple[list[Job], list[Job], Mapping[str, str]]:
+    """Kernels and whole networks of a table, and what the runtime does not take."""
+    runner, options = TABLES[name]
+    sample = sample_ops(
+        load_runner(runner, options), samples, models=networks(), sizes={}, thinned=0
+    )
+    kernels = [Job(op=op) for op in sample.ops]
+    whole = [Job(op=op, model=path.resolve()) for op, path in sample.model_jobs]
+    return kernels, whole, sample.skipped
+
+
+def measure(name: str, part: str, samples: int, minutes: float | None) -> None:
+    """Time kernels or networks into the table; again to resume."""
+    kernels, whole, skipped = jobs_of(name, samples)
+    for probe, reason in list(skipped.items())[:5]:
+        print(f"{name}: left out {probe}: {reason}", flush=True)
+    runner, options = TABLES[name]
+    budget_ms = 60e3 * (minutes or MINUTES[part])
+    report = profile(
+        kernels if part == "kernels" else whole,
+        runner=runner,
+        options=options,
+        out=table_path(name),
+        plan=Plan(budget_ms=budget_ms),
+    )
+    repeats = report.repeatability
+    print(
+        f"{name} {part}: {report.rows} rows, {report.ok} ok, {report.noisy} noisy, "
+        f"{report.failed} failed, {report.unmeasured} unmeasured, {report.seconds:.0f} s, "
+        f"repeats within 10 %: {repeats.within_10:.1%}",
+        flush=True,
+    )
+
+
+def hold_against(name: str, *_: object) -> None:
+    """Time the networks anew and keep the comparison."""
+    runner, options = TABLES[name]
+    table = LatencyTable.load(table_path(name))
+    cost = fit_regression(table)
+    calibration = fit_calibration(table, cost)
+    found = compare(
+        networks(),
+        runner=runner,
+        cost=cost,
+        options=options,
+        calibration=calibration,
+        plan=COMPARE,
+    )
+    record = {
+        "device": table.device.label,
+        "rows": len(table),
+        "calibration": calibration.describe() if calibration else None,
+        "networks": [item.to_json() for item in found],
+    }
+    table_path(name).with_suffix(".compare.json").write_text(json.dumps(record, indent=1) + "\n")
+    show(name, found)
+
+
+def show(name: str, found: Sequence[Comparison]) -> None:
+    """One line a network, on the terminal."""
+    for item in found:
+        if item.error is None:
+            print(f"{name} {item.model}: no comparison: {item.measurement.reason}", flush=True)
+            continue
+        print(
+            f"{name} {item.model:22} {item.predicted_ms:9.3f} {item.measured_ms:9.3f} "
+            f"{item.error:+.1%} repeats {item.repeatability or 0.0:.1%}",
+            flush=True,
+        )
+
+
+def results() -> None:
+    """Write the ledger from the comparisons that are there."""
+    started = time.perf_counter()
+    figures: list[ledger.Figure] = []
+    lines = [
+        "| runtime | network | predicted ms | plain sum | measured ms | error | repeats within |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    detail: dict[str, object] = {}
+    for name in TABLES:
+        path = table_path(name).with_suffix(".compare.json")
+        if not path.exists():
+            figures.append(
+                ledger.figure(
+                    id=f"b-{name}",
+                    what=f"compare, {name}",
+                    target=f"median <= {MEDIAN:.0%}",
+                    reached=None,
+                    unit="share",
+                    passed=None,
+                    reason="not timed on this machine",
+                )
+            )
+            continue
+        record = json.loads(path.read_text())
+        detail[name] = record
+        figures += figures_of(name, record["networks"])
+        lines += [line(name, item) for item in record["networks"] if item["error"] is not None]
+    ledger.write(
+        "runtimes",
+        figures=figures,
+        started=started,
+        detail={"tables": detail},
+        notes=[
+            "Tables hold sampled kernels, the networks' own kernels and their whole times; the "
+            "networks were then timed anew. `plain sum` is the prediction before calibration.",
+            "\n".join(lines),
+        ],
+        issue="devices",
+    )
+    for item in figures:
+        print(item["id"], item["reached"], item["passed"])
+
+
+def line(name: str, item: Mapping[str, Any]) -> str:
+    """A row of the markdown table."""
+    return (
+        f"| {name} | {item['model']} | {item['predicted_ms']:.3f} | "
+        f"{item['uncalibrated_ms'] or item['predicted_ms']:.3f} | {item['measured_ms']:.3f} | "
+        f"{item['error']:+.1%} | {item['repeatability'] or 0.0:.1%} |"
+    )
+
+
+def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Figure]:
+    """Median and outliers of one runtime, calibrated and not."""
+    errors = [abs(item["error"]) for item in found if item["error"] is not None]
+    sums = [
+        abs((item["uncalibrated_ms"] or item["predicted_ms"]) / item["measured_ms"] - 1.0)
+        for item in found
+        if item["error"] is not None
+    ]
+    repeat = [round(item["repeatability"] or 0.0, 4) for item in found]
+    outside = sum(error > WORST for error in errors)
+    compared = f"{len(errors)} of {len(found)} networks"
+    return [
+        ledger.figure(
+            id=f"b-{name}-median",
+            what=f"median |error|, {name}, {compared}",
+            target=f"<= {MEDIAN}",
+            reached=median(errors),
+            unit="share",
+            passed=median(errors) <= MEDIAN and len(errors) >= 8,
+            seed=0,
+            repeatability=repeat,
+        ),
+        ledger.figure(
+            id=f"b-{name}-outside",
+            what=f"networks beyond ±{WORST:.0%}, {name}, {compared}",
+            target="0",
+            reached=outside,
+            unit="networks",
+            passed=outside == 0 and len(errors) == len(found),
+            seed=0,
+            repeatability=repeat,
+        ),
+        ledger.figure(
+            id=f"b-{name}-sum",
+            what=f"median |error| of the plain sum of kernels, {name}",
+            target="shown beside",
+            reached=median(sums),
+            unit="share",
+            passed=None,
+            seed=0,
+            repeatability=repeat,
+        ),
+    ]
+
+
+def ship(name: str, *_: object) -> None:
+    """Copy the table into profiles/, with its card."""
+    table = LatencyTable.load(table_path(name))
+    target = ledger.ROOT / "profiles" / f"{table.device.slug}.jsonl"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    table.save(target)
+    target.with_suffix(".md").write_text(card(table), encoding="utf-8")
+    print(f"{target.relative_to(ledger.ROOT)}: {len(table)} rows, {target.stat().st_size:,} bytes")
+
+
+def card(table: LatencyTable) -> str:
+    """How, when and where a profile was made."""
+    device = table.device
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    rows: list[tuple[str, str]] = [
+        ("device", device.name),
+        ("runtime", f"{device.runtime} {device.runtime_version} {device.provider}".strip()),
+        ("instruction set", device.isa),
+        ("element type", device.dtype),
+        ("threads", str(device.threads)),
+        ("settings", ", ".join(f"{key}={value}" for key, value in device.options)),
+        ("provenance", device.provenance),
+        ("rows", f"{len(table)}, of which {len(table.models())} whole networks"),
+        ("repeatability", repeatability(table)),
+        ("made", f"{today}, `scripts/bench/runtimes.py`, on a shared virtual machine of 2 cores"),
+        ("licence", LICENCE),
+    ]
+    lines = [f"# {device.slug}", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in rows if value]
+    lines += ["", f"    costmodel show {device.slug}", f"    costmodel score {device.slug}", ""]
+    return "\n".join(lines)
+
+
+def repeatability(table: LatencyTable) -> str:
+    """The two halves of the rounds held against each other."""
+    from costmodel.audit import repeatability as measured_repeatability
+
+    found = measured_repeatability(table)
+    return (
+        f"{found.within_5:.0%} of rows within 5 %, {found.within_10:.0%} within 10 % "
+        "(two halves of the rounds)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("step", choices=["kernels", "networks", "compare", "results", "ship"])
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    options = parser.parse_args()
+    for name in options.tables:
+        if name not in TABLES:
+            parser.error(f"there is no table {name!r}; known: {', '.join(TABLES)}")
+    if options.step == "results":
+        results()
+        return
+    steps: Mapping[str, Callable[[str], None]] = {
+        "kernels": lambda name: measure(name, "kernels", options.samples, options.minutes),
+        "networks": lambda name: measure(name, "networks", options.samples, options.minutes),
+        "compare": hold_against,
+        "ship": ship,
+    }
+    for name in options.tables:
+        steps[options.step](name)
+
+
+if __name__ == "__main__":
+    main()
