@@ -108,5 +108,5 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """End whatever the transport keeps running or lying around; never fails, may be repeated."""
+        """End what the transport keeps running or lying around; never fails, may be repeated."""
         ...

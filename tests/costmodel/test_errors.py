@@ -15,6 +15,8 @@ from costmodel import errors
         (errors.UnsupportedOpError, ValueError),
         (errors.LockedError, RuntimeError),
         (errors.MissingDependencyError, ImportError),
+        (errors.RemoteError, ConnectionError),
+        (errors.LinkLostError, ConnectionError),
     ],
 )
 def test_each_error_is_caught_as_one_family_and_as_its_builtin(

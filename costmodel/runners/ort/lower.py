@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Protocol
 
 import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import CostModelError, ModelFormatError
 from costmodel.network import Layer, Network
 from costmodel.onnx_model.nodes import SMALL, Tensor
 from costmodel.op import SESSION, Op, Shape
@@ -33,37 +34,82 @@ _SUFFIX = "_kernel_time"
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
-def lower(model: onnx.ModelProto, name: str, threads: int, block: int) -> Network:
+class Executor(Protocol):
+    """Loads and runs a model that is being lowered: the runtime here, or one on another device."""
+
+    def optimise(self, source: Path, target: Path) -> Collection[str]:
+        """Write the optimised graph of ``source``; returns the names of the inputs it is fed."""
+        ...
+
+    def profile(self, path: Path, runs: int) -> tuple[Sequence[Any], Mapping[str, Tensor]]:
+        """Run an optimised graph as it is; returns the runtime's trace events and the inputs."""
+        ...
+
+
+class LocalExecutor:
+    """The runtime in this process.
+
+    Args:
+        threads: intra-op threads of the sessions.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def optimise(self, source: Path, target: Path) -> Collection[str]:
+        """Write the optimised graph of ``source``; returns the names of the inputs it is fed."""
+        options = session_options(self._threads, optimise=True)
+        options.optimized_model_filepath = str(target)
+        return {item.name for item in make_session(str(source), options).get_inputs()}
+
+    def profile(self, path: Path, runs: int) -> tuple[Sequence[Any], Mapping[str, Tensor]]:
+        """Run an optimised graph as it is; returns the runtime's trace events and the inputs."""
+        options = session_options(self._threads, optimise=False)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(path.with_name("profile"))
+        session = make_session(str(path), options)
+        feed = random_feed(session)
+        for _ in range(runs):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return events, {k: Tensor(shape=v.shape, dtype=str(v.dtype)) for k, v in feed.items()}
+
+
+def lower(
+    model: onnx.ModelProto, name: str, threads: int, block: int, executor: Executor | None = None
+) -> Network:
     """The executed Ops of a model whose input sizes are all bound.
 
     Args:
         model: as the user wrote it; nameless nodes get names.
         name: the network's name.
         threads: intra-op threads of the sessions.
-        block: channel block of the NCHWc layout on this machine.
+        block: channel block of the NCHWc layout on the device.
+        executor: who loads and runs it; None for the runtime in this process.
 
     Raises:
         ModelFormatError: if the runtime cannot load or run the model.
     """
     name_nodes(model.graph)
+    executor = executor or LocalExecutor(threads)
     with TemporaryDirectory(prefix="costmodel-") as folder:
-        executed = _optimised(model, name, threads, Path(folder))
+        executed = _optimised(model, name, executor, Path(folder))
         covers = _in_order(model.graph, executed.graph)
-        tensors, times = _run_profiled(executed, name, threads, Path(folder))
+        tensors, times = _run_profiled(executed, name, executor, Path(folder))
     return _network(executed, covers, tensors, times, name=name, block=block)
 
 
-def _optimised(model: onnx.ModelProto, name: str, threads: int, folder: Path) -> onnx.ModelProto:
+def _optimised(
+    model: onnx.ModelProto, name: str, executor: Executor, folder: Path
+) -> onnx.ModelProto:
     """The graph after all optimisations."""
     source, target = folder / "model.onnx", folder / "optimised.onnx"
-    options = session_options(threads, optimise=True)
-    options.optimized_model_filepath = str(target)
     try:
         source.write_bytes(model.SerializeToString())
-        session = make_session(str(source), options)
-        fed = {item.name for item in session.get_inputs()}
-        del session
-        executed = onnx.load(str(target))
+        fed = executor.optimise(source, target)
+        executed = onnx.load(str(target), load_external_data=False)
+    except CostModelError:
+        raise
     except ValueError as error:
         message = f"{name}: the model is larger than 2 GB with its weights: {error}."
         raise ModelFormatError(message) from error
@@ -93,26 +139,19 @@ def _in_order(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, 
 
 
 def _run_profiled(
-    executed: onnx.ModelProto, name: str, threads: int, folder: Path
+    executed: onnx.ModelProto, name: str, executor: Executor, folder: Path
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Shape of every tensor and time of every node, from a few profiled runs."""
     path = folder / "executed.onnx"
     onnx.save(executed, str(path))
-    options = session_options(threads, optimise=False)
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "profile")
     try:
-        session = make_session(str(path), options)
-        feed = random_feed(session)
-        for _ in range(_RUNS):
-            session.run(None, feed)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        events, feed = executor.profile(path, _RUNS)
     except Exception as error:
         if not is_from_runtime(error):
             raise
         message = f"{name}: ONNX Runtime loads this model but cannot run it: {error}"
         raise ModelFormatError(message) from error
-    tensors = {k: Tensor(shape=tuple(v.shape), dtype=str(v.dtype)) for k, v in feed.items()}
+    tensors = dict(feed)
     for constant in executed.graph.initializer:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(constant.data_type)
         tensors[constant.name] = Tensor(shape=tuple(constant.dims), dtype=str(dtype))
