@@ -1,0 +1,1 @@
+"""XLA through JAX: networks as JAX programs, lowering from the optimised HLO, timing."""
