@@ -16,7 +16,7 @@ import numpy as np
 from costmodel.network import Layer
 from costmodel.op import Op
 from morphnet_core.prices.terms import Amounts, Terms
-from morphnet_core.prices.wiring import Floats, Rows, Widths, Wiring
+from morphnet_core.prices.wiring import Floats, Kernels, Rows, Widths, Wiring
 
 
 class ClosedForm:
@@ -56,6 +56,21 @@ class ClosedForm:
             self._constant
             + (share * wide[first] * wide[second]).sum()
             + (self._singles[0] * wide[self._singles[1]]).sum()
+        )
+
+    @property
+    def kernels(self) -> Kernels:
+        """Every term as a product of two widths; a single one is times the width of nothing."""
+        share, first, second = self._products
+        alone, rows = self._singles
+        factors = np.concatenate([share, alone])
+        return Kernels(
+            rows=(
+                np.concatenate([first, rows]),
+                np.concatenate([second, np.full(len(rows), self._wiring.nothing)]),
+            ),
+            look_up=lambda kernel, inputs, outputs: factors[kernel] * inputs * outputs,
+            constant=float(self._constant),
         )
 
     def prices(self, widths: Widths) -> Floats:

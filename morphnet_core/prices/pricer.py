@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +18,12 @@ from morphnet_core.prices.batched import at_batch
 from morphnet_core.prices.closed import ClosedForm
 from morphnet_core.prices.clusters import work_share
 from morphnet_core.prices.executed import executed
+from morphnet_core.prices.grid import grid_widths
 from morphnet_core.prices.secant import Secants
 from morphnet_core.prices.tables import CostTables
 from morphnet_core.prices.targets import Count, target
 from morphnet_core.prices.terms import is_count, whole
-from morphnet_core.prices.wiring import Floats, Widths, Wiring
+from morphnet_core.prices.wiring import Floats, Kernels, Widths, Wiring
 
 if TYPE_CHECKING:
     from costmodel.device import Device
@@ -35,6 +36,8 @@ TOLERANCE = 0.02
 MAX_UNPRICED = 0.05
 #: Ops whose prices are remembered between refreshes.
 _MOST_KNOWN = 20_000
+#: Widths of a group to choose from where cost has a closed form.
+_MOST_COUNTED = 32
 #: About how many widths are priced per axis.
 MOST_WIDTHS = 16
 
@@ -235,6 +238,25 @@ class Pricer:
             widths = self.wiring.full if alive is None else self._widths(alive)
             found = self._secants.edges(group, widths)
         return [width for width in found if width >= own.minimum or width == own.size]
+
+    def priced_widths(self, group: int) -> list[int]:
+        """Widths of a group up to its size at which costs are known, ascending."""
+        own = self.grouping.groups[group]
+        if self._form is not None:
+            most = max(self._options[1], _MOST_COUNTED)
+            return list(grid_widths(own.size, block=1, multiple=own.multiple, most=most))
+        return list(self.tables.grids[group])
+
+    @cached_property
+    def kernels(self) -> Kernels:
+        """What the network's parts cost at any widths, exactly as the cost model has it."""
+        if self._form is not None:
+            return self._form.kernels
+        return Kernels(
+            rows=self.tables.rows,
+            look_up=partial(self.tables.look_up, raw=True),
+            constant=self._session,
+        )
 
     def _widths(self, alive: Alive | Units) -> Widths:
         counted = alive.dtype != np.bool_ and alive.shape == self.wiring.full.counts.shape

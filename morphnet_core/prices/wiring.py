@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +27,21 @@ class Widths:
 
     tensors: Floats
     counts: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """What a network's parts cost, each by the widths of two tensors.
+
+    Attributes:
+        rows: ``(kernels,)`` row of the tensor that each reads, and of the one that it writes.
+        look_up: cost of kernels, by number, at an input and an output width; all of one shape.
+        constant: cost that no width changes.
+    """
+
+    rows: tuple[Rows, Rows]
+    look_up: Callable[[Rows, Floats, Floats], Floats]
+    constant: float
 
 
 class Wiring:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from costmodel.device import Device
 from costmodel.network import Layer, Network
@@ -212,8 +211,3 @@ class Tools:
             for group in grouping.groups
             if not group.frozen
         }
-
-
-@pytest.fixture(scope="session")
-def tools() -> type[Tools]:
-    return Tools

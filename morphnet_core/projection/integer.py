@@ -1,0 +1,92 @@
+"""The exact choice for any network: a mixed-integer programme, solved by HiGHS.
+
+One variable per group and candidate, of which one is 1, and per pair of groups and candidates a
+product, linearised by its margins (as MDP does: Sun et al., "Multi-Dimensional Pruning: Joint
+Channel, Layer and Block Pruning with Latency Constraint", 2024): it is then whole by itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
+
+from morphnet_core.projection.problem import Choice, Problem
+
+#: Share of the best value that is given up for speed, and longest search in seconds.
+GAP, SECONDS = 1e-3, 20.0
+
+
+def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) -> Choice | None:
+    """The choice of most value that costs at most ``target``.
+
+    Args:
+        problem: any.
+        target: greatest cost.
+        seconds: after which the best choice so far is taken.
+
+    Returns:
+        The choice; None where there is none, or none was found in time.
+    """
+    sizes = [len(widths) for widths in problem.widths]
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    blocks = [matrix.size for matrix in problem.pairs.values()]
+    pair_starts = starts[-1] + np.concatenate([[0], np.cumsum(blocks)]).astype(int)
+    total = int(pair_starts[-1])
+    value = np.zeros(total)
+    value[: starts[-1]] = np.concatenate([*problem.values, np.zeros(0)])
+    costs = np.zeros(total)
+    costs[: starts[-1]] = np.concatenate([*problem.singles, np.zeros(0)])
+    rows = _Rows()
+    for group, size in enumerate(sizes):
+        rows.add(starts[group] + np.arange(size), np.ones(size), 1.0)
+    for number, ((g, h), matrix) in enumerate(problem.pairs.items()):
+        at = pair_starts[number] + np.arange(matrix.size).reshape(matrix.shape)
+        costs[at] = matrix
+        for place in range(sizes[g]):
+            rows.add(
+                np.append(at[place], starts[g] + place), np.append(np.ones(sizes[h]), -1.0), 0.0
+            )
+        for place in range(sizes[h]):
+            rows.add(
+                np.append(at[:, place], starts[h] + place), np.append(np.ones(sizes[g]), -1.0), 0.0
+            )
+    scale = max(abs(target - problem.constant), 1e-300)
+    budget = LinearConstraint(
+        csr_array((costs / scale)[None, :]), -np.inf, (target - problem.constant) / scale
+    )
+    whole = np.zeros(total, dtype=np.uint8)
+    whole[: starts[-1]] = 1
+    answer = milp(
+        -value / max(float(np.abs(value).max(initial=0.0)), 1e-300),
+        constraints=[rows.constraint(total), budget],
+        integrality=whole,
+        bounds=Bounds(0.0, 1.0),
+        options={"mip_rel_gap": GAP, "time_limit": seconds},
+    )
+    if answer.x is None:
+        return None
+    return np.array(
+        [int(np.argmax(answer.x[starts[g] : starts[g + 1]])) for g in range(len(sizes))],
+        dtype=np.intp,
+    )
+
+
+class _Rows:
+    """Rows of an equality constraint."""
+
+    def __init__(self) -> None:
+        self._columns: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+        self._right: list[float] = []
+
+    def add(self, columns: np.ndarray, values: np.ndarray, right: float) -> None:
+        self._columns.append(columns)
+        self._values.append(values)
+        self._right.append(right)
+
+    def constraint(self, total: int) -> LinearConstraint:
+        ends = np.cumsum([0, *(len(c) for c in self._columns)])
+        data = (np.concatenate(self._values), np.concatenate(self._columns), ends)
+        right = np.array(self._right)
+        return LinearConstraint(csr_array(data, shape=(len(right), total)), right, right)

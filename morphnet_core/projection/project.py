@@ -1,0 +1,292 @@
+"""project: from importances and a budget to the widths that it pays for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import InvalidInputError
+from morphnet_core.projection.chain import order_of_chain, solve_chain
+from morphnet_core.projection.integer import solve_integer
+from morphnet_core.projection.problem import (
+    Choice,
+    Counts,
+    Floats,
+    Problem,
+    build,
+    candidates,
+    kept_value,
+)
+
+if TYPE_CHECKING:
+    from morphnet_core.groups import Alive
+    from morphnet_core.prices import Pricer
+
+Method = Literal["auto", "chain", "integer"]
+#: Rounds of solving around the last answer, each against what the answer really costs.
+ROUNDS = 5
+#: A cost this close below the target, as a share, is not improved further.
+CLOSE = 0.003
+#: Single steps at the end, and how many groups are tried for each, priced as executed.
+MOVES, _TRIED = 60, 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """Widths chosen for a budget.
+
+    Attributes:
+        counts: ``(groups,)`` channels of each group; may be more than the seed has.
+        alive: ``(units,)`` the most important units of each group, as far as the seed has them.
+        cost: what the network costs with these counts, in the pricer's unit, corrections included.
+        target: what it should cost at most.
+        value: importance kept, as a share of all importance of the seed; above 1 where it grew.
+        method: how widths were chosen: ``chain`` or ``integer``.
+        rounds: how often the problem was solved.
+        moves: single steps that were taken afterwards.
+    """
+
+    counts: Counts
+    alive: Alive
+    cost: float
+    target: float
+    value: float
+    method: str
+    rounds: int
+    moves: int
+
+
+def project(
+    pricer: Pricer,
+    importance: NDArray[np.floating],
+    target: float,
+    *,
+    start: Alive | None = None,
+    grow: float = 1.0,
+    scale: float = 1.0,
+    offset: float = 0.0,
+    method: Method = "auto",
+) -> Projection:
+    """The widths of most importance whose cost is at most ``target``.
+
+    Costs come from the pricer's tables at first, where every kernel is alone; each answer is then
+    priced as it would be executed, conversions between layouts included, and the budget of the next
+    round is corrected by the difference. What is left over at the end is spent, or saved, by single
+    steps. The same call shrinks and, with ``grow`` above 1, expands.
+
+    Args:
+        pricer: of the network.
+        importance: ``(units,)`` what each unit is worth, at least 0; infinite where it cannot go.
+        target: greatest cost, in the pricer's unit.
+        start: units alive now: groups that have none are gone; by default all.
+        grow: how many times its size in the seed a group may reach.
+        scale: what a measured network costs, as a multiple of the priced one (device loop).
+        offset: what it costs on top.
+        method: ``chain`` is exact where groups form chains, ``integer`` anywhere.
+
+    Raises:
+        InvalidInputError: if no choice of widths is cheap enough, or an argument is out of range.
+    """
+    scores = _checked(pricer, importance, target, grow, scale)
+    grouping = pricer.grouping
+    begin = grouping.full() if start is None else start
+    counts = grouping.counts(begin)
+    search = _Search(pricer, scores, target, scale=scale, offset=offset, method=method)
+    widths = candidates(pricer, counts, grow)
+    found = search.run(widths, np.asarray(counts))
+    if found is None:
+        least = np.array([own[0] for own in widths], dtype=np.intp)
+        message = (
+            f"Even at the least widths the network costs {search.price(least):.6g} {pricer.unit}, "
+            f"above the target {target:.6g}. Raise the target, or take a smaller network."
+        )
+        raise InvalidInputError(message)
+    return Projection(
+        counts=found,
+        alive=best_units(pricer, scores, found),
+        cost=search.price(found),
+        target=target,
+        value=search.value(found) / max(search.value(np.asarray(counts)), 1e-300),
+        method=search.method,
+        rounds=search.rounds,
+        moves=search.moves,
+    )
+
+
+def best_units(pricer: Pricer, importance: Floats, counts: Counts) -> Alive:
+    """The ``counts`` most important units of each group; all where it has no more."""
+    alive = pricer.grouping.full()
+    for group, count in zip(pricer.grouping.groups, counts, strict=True):
+        order = np.argsort(-importance[group.units], kind="stable")
+        alive[group.start + order[int(count) :]] = False
+    return alive
+
+
+def _checked(
+    pricer: Pricer, importance: NDArray[np.floating], target: float, grow: float, scale: float
+) -> Floats:
+    scores = np.asarray(importance, dtype=float)
+    if scores.shape != (pricer.grouping.num_units,) or np.isnan(scores).any() or scores.min() < 0:
+        message = (
+            f"importance must be {pricer.grouping.num_units} numbers of at least 0, one per unit. "
+            f"Received an array of shape {scores.shape}."
+        )
+        raise InvalidInputError(message)
+    if not (target > 0 and grow >= 1 and scale > 0):
+        message = (
+            "A projection needs target > 0, grow >= 1 and scale > 0. "
+            f"Received: target={target}, grow={grow}, scale={scale}."
+        )
+        raise InvalidInputError(message)
+    finite = scores[np.isfinite(scores)]
+    return np.where(np.isfinite(scores), scores, finite.max(initial=1.0))
+
+
+class _Search:
+    """Solves, prices and steps."""
+
+    def __init__(
+        self,
+        pricer: Pricer,
+        importance: Floats,
+        target: float,
+        *,
+        scale: float,
+        offset: float,
+        method: Method,
+    ) -> None:
+        self._pricer = pricer
+        self._importance = importance
+        self._target = target
+        self._scale, self._offset = scale, offset
+        self._wanted = method
+        self._known: dict[bytes, float] = {}
+        self._problem: Problem | None = None
+        self.method = ""
+        self.rounds = 0
+        self.moves = 0
+
+    def price(self, counts: Counts) -> float:
+        """What the network costs with these counts, as executed and corrected."""
+        key = np.asarray(counts, dtype=np.intp).tobytes()
+        if key not in self._known:
+            priced = self._pricer.at_counts(np.asarray(counts, dtype=np.intp))
+            self._known[key] = self._scale * priced + self._offset
+        return self._known[key]
+
+    def value(self, counts: Counts) -> float:
+        """Importance kept with these counts."""
+        groups = self._pricer.grouping.groups
+        return float(
+            sum(
+                kept_value(self._importance, group, np.array([count]))[0]
+                for group, count in zip(groups, counts, strict=True)
+            )
+        )
+
+    def run(self, widths: tuple[Counts, ...], around: Counts) -> Counts | None:
+        """The best counts found; None if nothing is cheap enough."""
+        best: Counts | None = None
+        budget = (self._target - self._offset) / self._scale
+        ask = budget
+        around = _nearest(widths, around)
+        for _ in range(ROUNDS):
+            problem = self._problem = build(self._pricer, self._importance, widths, around)
+            choice = self._solve(problem, ask)
+            if choice is None:
+                choice = np.zeros(len(widths), dtype=np.intp)
+            self.rounds += 1
+            around = problem.counts(choice)
+            cost = self.price(around)
+            if cost <= self._target and (best is None or self.value(around) > self.value(best)):
+                best = around
+            if self._target * (1 - CLOSE) <= cost <= self._target:
+                break
+            if cost > self._target and not choice.any():
+                break
+            # What kernels alone do not tell: conversions, and kernels of many groups.
+            ask = min(ask * self._target / cost, 4 * budget)
+        start = best if best is not None else around
+        return self._step(widths, start)
+
+    def _solve(self, problem: Problem, target: float) -> Choice | None:
+        order = order_of_chain(problem) if self._wanted in {"auto", "chain"} else None
+        if order is None and self._wanted == "chain":
+            message = (
+                "This network's groups form no chain: a group shares kernels with more than two "
+                "others. Use method='integer'."
+            )
+            raise InvalidInputError(message)
+        self.method = "chain" if order is not None else "integer"
+        if order is not None:
+            return solve_chain(problem, order, target)
+        return solve_integer(problem, target)
+
+    def _step(self, widths: tuple[Counts, ...], counts: Counts) -> Counts | None:
+        """Single steps: down while too dear, then up while something fits."""
+        counts = counts.copy()
+        left = MOVES
+        while self.price(counts) > self._target and left:
+            moved = self._best_move(widths, counts, up=False)
+            left -= 1
+            if moved is None:
+                return None
+            counts = moved
+            self.moves += 1
+        if self.price(counts) > self._target:
+            return None
+        while left and self.price(counts) < self._target * (1 - CLOSE):
+            moved = self._best_move(widths, counts, up=True)
+            left -= 1
+            if moved is None:
+                break
+            counts = moved
+            self.moves += 1
+        return counts
+
+    def _best_move(self, widths: tuple[Counts, ...], counts: Counts, *, up: bool) -> Counts | None:
+        """The step of one group of best value per cost; the first that holds as executed."""
+        here, cost = self.value(counts), self.price(counts)
+        for moved in self._ranked(widths, counts, here, up=up)[:_TRIED]:
+            extra = self.price(moved) - cost
+            if (cost + extra <= self._target) if up else extra < 0:
+                return moved
+        return None
+
+    def _ranked(
+        self, widths: tuple[Counts, ...], counts: Counts, here: float, *, up: bool
+    ) -> list[Counts]:
+        """Steps of one group by what the tables say of them, the best first."""
+        problem = build(self._pricer, self._importance, widths, counts)
+        choice = np.array([int(np.searchsorted(o, c)) for o, c in zip(widths, counts, strict=True)])
+        found: list[tuple[float, int, Counts]] = []
+        for group, own in enumerate(widths):
+            place = choice[group] + (1 if up else -1)
+            if not 0 <= place < len(own):
+                continue
+            moved = counts.copy()
+            moved[group] = own[place]
+            gain = self.value(moved) - here
+            extra = float(problem.changes(choice, group)[place])
+            if up and gain <= 0:
+                continue
+            # Up: most value per cost, free steps first. Down: least value lost per cost saved;
+            # steps that save nothing by the tables come last.
+            least = 1e-6 * self._target
+            rate = gain / max(extra, least) if up else gain / max(-extra, least)
+            found.append((rate, -group, moved))
+        found.sort(key=lambda item: item[:2], reverse=True)
+        return [moved for _, _, moved in found]
+
+
+def _nearest(widths: tuple[Counts, ...], counts: Counts) -> Counts:
+    """The candidates nearest to present widths."""
+    return np.array(
+        [
+            own[int(np.argmin(np.abs(own - count)))]
+            for own, count in zip(widths, counts, strict=True)
+        ]
+    )
