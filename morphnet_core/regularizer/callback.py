@@ -110,7 +110,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
             ModelFormatError: if the model has no graph of layers.
         """
         super().__init__()
-        chosen = choose(signal, threshold)
+        self._signal = chosen = choose(signal, threshold)
         self._schedule = Schedule(
             strength=strength, warmup_steps=warmup_steps, refresh_every=refresh_every
         )
@@ -213,11 +213,19 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         alive = self._alive(reading)
         prices = self.pricer.prices(alive)
         step = self.state.step
-        self.state.set_prices(prices.values / self._divisor, self._schedule.at(step))
+        self.state.set_prices(*self._charges(alive, prices))
         quiet = step - self._schedule.warmup_steps
         self._watch.look(scores=reading.scores, above=reading.above, quiet=quiet)
         if self._log.wanted:
             self._log.write(self._report(alive, prices), event="refresh")
+
+    def _charges(
+        self,
+        alive: NDArray[np.bool_],  # noqa: ARG002 - what a subclass may steer by
+        prices: GroupPrices,
+    ) -> tuple[NDArray[np.float64], float]:
+        """``(groups,)`` what a unit is charged from now on, and the strength."""
+        return prices.values / self._divisor, self._schedule.at(self.state.step)
 
     def begin_step(self, steps: int = 1) -> None:
         """Refresh if it is time, and count steps; call it before each step of a loop of one's own.

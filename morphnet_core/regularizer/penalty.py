@@ -37,6 +37,7 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         strength: scalar.
         step: training steps begun.
         refreshed: value of ``step`` when prices were last set.
+        memory: numbers of whoever steers the strength, saved and restored with the rest.
     """
 
     def __init__(self, signal: UnitSignal, group_of: Units, groups: int) -> None:
@@ -52,6 +53,7 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         self.strength = self._number("strength", ())
         self.step = 0
         self.refreshed = -1
+        self.memory: NDArray[np.float64] = np.zeros(0)
         #: Whether the term comes from elsewhere in the model, with each draw of its gates.
         self.on_draws = False
         self._signal = signal
@@ -105,6 +107,7 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         store["prices"] = as_numpy(self.prices)
         store["strength"] = as_numpy(self.strength)
         store["step"] = np.array([self.step, self.refreshed], dtype=np.int64)
+        store["memory"] = self.memory
 
     def load_own_variables(self, store: Any) -> None:
         """Take back what ``save_own_variables`` wrote; weights saved without it leave it alone."""
@@ -127,6 +130,8 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         self.prices.assign(prices)
         self.strength.assign(np.asarray(store["strength"]))
         self.step, self.refreshed = (int(item) for item in np.asarray(store["step"]))
+        if "memory" in names:
+            self.memory = np.asarray(store["memory"], dtype=np.float64)
 
 
 def distribution_scope(model: Any) -> Any:

@@ -1,0 +1,309 @@
+"""LatencyBudget: trains a model towards so many milliseconds, without a strength to choose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import InvalidInputError
+from morphnet_core.budget.controller import Controller, Path
+from morphnet_core.prices import Count, GroupPrices, Pricer
+from morphnet_core.projection import Projection, project
+from morphnet_core.regularizer import CostRegularizer
+from morphnet_core.signals.choose import Gates
+from morphnet_core.signals.source import as_numpy
+
+if TYPE_CHECKING:
+    from costmodel.protocols import CostModel
+
+#: Share of the steps after which the cost should be where it is wanted; the rest settles it.
+SETTLED = 0.7
+#: Strength that a controller begins with.
+FIRST_STRENGTH = 0.1
+#: How far beyond the steepest charge a strength may rise before it would only wind up.
+_BEYOND = 10.0
+#: A group that has shrunk below this share is pressed on no further before the path has ended.
+SPARED = 0.1
+#: Accuracy has collapsed when the task's loss has lost this share of what training had gained;
+#: that must have been the second share of the loss at first to tell anything.
+COLLAPSED, GAINED = 0.7, 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A further budget beside the first one.
+
+    Attributes:
+        cost: ``flops``, ``params``, ``bytes``, a datasheet's name or a cost model.
+        target: in the cost's unit, or a share of the seed's such as ``"50%"``.
+    """
+
+    cost: str | Count | CostModel
+    target: float | str
+
+
+class LatencyBudget(CostRegularizer):
+    """A ``CostRegularizer`` whose strength follows from a target.
+
+    ::
+
+        budget = LatencyBudget(model, cost, target_ms=5.0, steps=steps_per_epoch * epochs)
+        budget.model.compile("adam", loss)
+        budget.model.fit(x, y, epochs=epochs, callbacks=[budget])
+        structure = budget.project()  # exactly within 5 ms, by the prices
+
+    The priced latency, of the channels alive or of what is left of their signals, whichever is less,
+    follows an exponential path from the seed's to the target (see ``Path``); at every refresh the
+    strength moves so that it keeps to the path (see ``Controller``). A group that
+    is nearly gone early is spared, and when the loss collapses in an epoch, the weights of the last
+    good epoch come back and the path waits. State is saved and restored with the model.
+
+    Attributes:
+        controllers: one per budget, the first one's first.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        cost: str | Count | CostModel,
+        *,
+        steps: int,
+        target_ms: float | None = None,
+        target: float | str | None = None,
+        also: Sequence[Limit] = (),
+        refresh_every: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Put a budget on a model.
+
+        Args:
+            model: a functional or sequential Keras model.
+            cost: what the budget is counted in, as for ``CostRegularizer``.
+            steps: training steps that there will be in all.
+            target_ms: milliseconds, for costs in milliseconds.
+            target: in the cost's own unit, or a share such as ``"50%"`` of the seed's cost.
+            also: further budgets; all are kept.
+            refresh_every: steps between two updates; by default a hundredth of ``steps``.
+            **options: of ``CostRegularizer``, but for ``strength`` and ``warmup_steps``.
+
+        Raises:
+            InvalidInputError: for no target or two, one that is not below the seed's cost, an
+                option that the budget decides, and as ``CostRegularizer``.
+        """
+        for name in ("strength", "warmup_steps", "normalise"):
+            if name in options:
+                message = f"A budget decides the {name} by itself. Leave it out."
+                raise InvalidInputError(message)
+        if steps < 1:
+            message = f"steps must be the training steps in all, at least 1. Received: {steps}."
+            raise InvalidInputError(message)
+        self.controllers: tuple[Controller, ...] = ()
+        self._pricers: tuple[Pricer, ...] = ()
+        self._updated = -1
+        every = refresh_every if refresh_every is not None else max(1, steps // 100)
+        super().__init__(model, cost, refresh_every=every, strength=0.0, **options)
+        limits = [(self.pricer, _one_target(self.pricer, target_ms, target))]
+        limits += [(Pricer(self.grouping, item.cost), item.target) for item in also]
+        self._pricers = tuple(pricer for pricer, _ in limits)
+        self.targets = tuple(in_unit(pricer, wanted) for pricer, wanted in limits)
+        end = max(1, round(SETTLED * steps))
+        self.controllers = tuple(
+            Controller(path=Path(target=wanted / pricer.seed, steps=end), strength=FIRST_STRENGTH)
+            for pricer, wanted in zip(self._pricers, self.targets, strict=True)
+        )
+        self._first = self.scores()
+        self._first_loss: float | None = None
+        self._best_loss = math.inf
+        self._good: list[NDArray[Any]] | None = None
+        self.recoveries = 0
+        self._store()
+        self.refresh()
+
+    def _charges(
+        self, alive: NDArray[np.bool_], prices: GroupPrices
+    ) -> tuple[NDArray[np.float64], float]:
+        if not self.controllers:
+            return super()._charges(alive, prices)
+        self._restore()
+        step = self.state.step
+        found = [prices, *(pricer.prices(alive) for pricer in self._pricers[1:])]
+        values = np.zeros(len(self.grouping.groups))
+        steepest = self._steepest()
+        for one, pricer, controller in zip(found, self._pricers, self.controllers, strict=True):
+            if step > self._updated:
+                cost = min(one.snapped, pricer.snapped(self._soft_counts()))
+                controller.update(cost / pricer.seed, step)
+            values += controller.strength * one.values / pricer.seed
+            controller.most = (
+                _BEYOND * steepest / max(float(one.values.max()) / pricer.seed, 1e-300)
+            )
+        self._updated = step
+        self._store()
+        values[self._spared(alive, step)] = 0.0
+        return np.minimum(values, steepest), 1.0
+
+    def _steepest(self) -> float:
+        """Greatest charge of a unit that brings its scale to zero without stepping over it.
+
+        The penalty of a scale is its size, whose slope does not fade towards zero: a step longer
+        than twice the threshold would leave a dead channel above it, on the other side.
+        """
+        optimizer = getattr(self._model, "optimizer", None)
+        if optimizer is None or isinstance(self._signal, Gates):
+            return math.inf
+        rate = float(as_numpy(keras.ops.convert_to_tensor(optimizer.learning_rate)))
+        momentum = float(getattr(optimizer, "momentum", 0.0) or 0.0)
+        if not isinstance(optimizer, keras.optimizers.SGD):
+            return math.inf  # steps of the others do not grow with the slope
+        return self._signal.threshold * (1.0 - momentum) / max(rate, 1e-12)
+
+    def _soft_counts(self) -> NDArray[np.float64]:
+        """``(groups,)`` units by what is left of their signals, each at most 1.
+
+        Scales shrink for a hundred steps and then pass the threshold nearly at once: who waits for
+        that presses too hard for too long. So a group whose scales are halved counts half.
+        """
+        scores = self.scores()
+        left = np.ones(len(scores))
+        known = np.isfinite(scores) & np.isfinite(self._first) & (self._first > 0)
+        left[known] = np.clip(scores[known] / self._first[known], 0.0, 1.0)
+        return np.array([max(left[group.units].sum(), 1.0) for group in self.grouping.groups])
+
+    def _spared(self, alive: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+        """Groups that are nearly gone while the path still goes down."""
+        sizes = np.array([group.size for group in self.grouping.groups])
+        nearly = self.grouping.counts(alive) < SPARED * sizes
+        early = any(c.goal(step) > c.path.target for c in self.controllers)
+        return np.asarray(nearly & early)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Report, and recover if accuracy collapsed."""
+        super().on_epoch_end(epoch, logs)
+        loss = None if logs is None else logs.get("loss")
+        if loss is not None:
+            self._look_at_loss(float(loss) - float(as_numpy(self.state.term())))
+        if logs is not None:
+            step = self.state.step
+            logs["budget_goal"] = self.controllers[0].goal(step)
+            logs["budget_error"] = self.controllers[0].error
+            logs["budget_strength"] = self.controllers[0].strength
+
+    def _look_at_loss(self, loss: float) -> None:
+        """Keep the weights of good epochs; bring them back after a collapse."""
+        if self._first_loss is None:
+            self._first_loss = loss
+        gained = self._first_loss - self._best_loss
+        collapsed = not math.isfinite(loss) or (
+            gained > GAINED * abs(self._first_loss) and loss - self._best_loss > COLLAPSED * gained
+        )
+        if collapsed and self._good is not None:
+            self.recoveries += 1
+            step = self.state.step
+            self._trained.set_weights(self._good)
+            for controller in self.controllers:
+                controller.recover(max(1, controller.path.steps // 10))
+            self.state.step = step
+            self._store()
+            return
+        if loss <= self._best_loss or self._good is None:
+            self._best_loss = min(loss, self._best_loss)
+            self._good = self._trained.get_weights()
+
+    def project(
+        self,
+        importance: NDArray[np.floating] | None = None,
+        *,
+        grow: float = 1.0,
+        scale: float = 1.0,
+        offset: float = 0.0,
+    ) -> Projection:
+        """The widths of most importance within the (first) budget.
+
+        Args:
+            importance: ``(units,)``; by default the signal's own scores.
+            grow: how many times its size in the seed a group may reach.
+            scale: measured over priced latency, where a device told (see ``project``).
+            offset: what it costs on top.
+        """
+        scores = self.scores() if importance is None else importance
+        starved = ~self.alive()
+        start = self.grouping.full()
+        for group in self.grouping.groups:
+            if starved[group.units].all():
+                start[group.units] = False
+        return project(
+            self.pricer,
+            np.maximum(scores, 0.0),
+            self.targets[0],
+            start=start,
+            grow=grow,
+            scale=scale,
+            offset=offset,
+        )
+
+    def _store(self) -> None:
+        self.state.memory = np.array([c.state() for c in self.controllers]).ravel()
+
+    def _restore(self) -> None:
+        memory = self.state.memory
+        if memory.shape == (3 * len(self.controllers),):
+            for controller, own in zip(self.controllers, memory.reshape(-1, 3), strict=True):
+                controller.restore((own[0], own[1], own[2]))
+
+
+def _one_target(pricer: Pricer, target_ms: float | None, target: float | str | None) -> float | str:
+    if (target_ms is None) == (target is None):
+        message = (
+            "Give the budget either as target_ms (milliseconds) or as target (in the cost's unit, "
+            f"or a share such as '50%'). Received: target_ms={target_ms}, target={target}."
+        )
+        raise InvalidInputError(message)
+    if target is not None:
+        return target
+    if pricer.unit != "ms":
+        message = (
+            f"target_ms={target_ms} is in milliseconds, but this cost counts {pricer.unit}. Give "
+            "target in that unit, or take a cost model in milliseconds."
+        )
+        raise InvalidInputError(message)
+    assert target_ms is not None
+    return target_ms
+
+
+def in_unit(pricer: Pricer, target: float | str) -> float:
+    """A target in the pricer's unit.
+
+    Args:
+        pricer: of the network.
+        target: a number in its unit, or a share of the seed's cost such as ``"50%"``.
+
+    Raises:
+        InvalidInputError: if it is no such thing, or not above 0 and at most the seed's cost.
+    """
+    seed = pricer.seed
+    wanted: float
+    if isinstance(target, str):
+        try:
+            share = float(target.strip().removesuffix("%")) / 100.0
+        except ValueError:
+            share = math.nan
+        if not target.strip().endswith("%") or math.isnan(share):
+            message = f"The target {target!r} is neither a number nor a share such as '50%'."
+            raise InvalidInputError(message)
+        wanted = share * seed
+    else:
+        wanted = float(target)
+    if not 0.0 < wanted <= seed:
+        message = (
+            f"The target is {wanted:.6g} {pricer.unit}, but the seed network costs {seed:.6g} "
+            f"{pricer.unit}: a budget is above 0 and at most that. To grow a network, use "
+            "morphnet_core.projection.project with grow, or expand_to."
+        )
+        raise InvalidInputError(message)
+    return wanted
