@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tarfile
 import uuid
 from collections.abc import Sequence
@@ -28,8 +29,9 @@ from costmodel.remote.transport import Finished, Transport
 FORMAT = 1
 #: First member of the archive.
 MANIFEST = "manifest.json"
-#: Stands for the bundle's folder on the device in the words that start its Python.
-ROOT = "{root}"
+#: Stand for the bundle's folder and that of temporary files in the words that start its Python.
+ROOT, TEMPORARY = "{root}", "{tmp}"
+_MARKED = re.compile("|".join(map(re.escape, (ROOT, TEMPORARY))))
 #: Longest time that unpacking or checking takes; a first-generation board needs a minute.
 _SLOW_S = 900.0
 #: Space that must be free beside the files: the archive lies there too while it is unpacked.
@@ -53,6 +55,15 @@ for name, (digest, size) in json.loads(data)["files"].items():
         wrong.append("%s: %d bytes, not the %d that were sent" % (name, len(content), size))
 print(json.dumps([hashlib.sha256(data).hexdigest(), len(wrong), wrong[:3]]))
 """
+#: Makes the folder of all bundles and tells where it is, and which folder for temporary files all
+#: users share: locks lie there. Android has no /tmp, and not every Android says what it has instead.
+_PREPARE = """
+mkdir -p "$1" && cd "$1" || exit 1
+for d in "$TMPDIR" /tmp /data/local/tmp "$PWD"; do
+  if [ -d "$d" ] && [ -w "$d" ]; then echo "$d"; break; fi
+done
+pwd -P
+"""
 #: Moves a folder to where a damaged one, or by now a whole one, may lie; ``mv`` would go inside.
 _MOVE = 'rm -rf "$2" && mv "$1" "$2" && rm -rf "$2/${1##*/}"'
 #: What a link that broke left behind more than an hour ago.
@@ -71,7 +82,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         format: ``FORMAT``.
         machine: processor that its programs are for, such as ``aarch64``.
         emulator: words of the program that runs it on another processor; empty for none.
-        start: words that start its Python, ``{root}`` standing for its folder.
+        start: words that start its Python, ``{root}`` standing for its folder, ``{tmp}`` for that
+            of temporary files.
         packages: version of every package in it.
         files: SHA-256 and size in bytes of every file but the manifest, by path.
     """
@@ -105,9 +117,17 @@ class Bundle:
     manifest: Manifest
     manifest_digest: str
 
-    def command(self, root: str) -> tuple[str, ...]:
-        """Words that start its Python where it lies unpacked in ``root`` on the device."""
-        return tuple(word.replace(ROOT, root) for word in self.manifest.start)
+    def command(self, root: str, temporary: str) -> tuple[str, ...]:
+        """Words that start its Python.
+
+        Args:
+            root: where it lies unpacked on the device.
+            temporary: the device's folder for temporary files.
+        """
+        values = {ROOT: root, TEMPORARY: temporary}
+        return tuple(
+            _MARKED.sub(lambda mark: values[mark[0]], word) for word in self.manifest.start
+        )
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -169,14 +189,15 @@ class _Deployment:
         self._transport = transport
         self._bundle = bundle
         self._name = f"{transport.address}: the bundle {bundle.path.name}"
+        self._temporary = ""
 
     def deploy(self, folder: str) -> tuple[str, ...]:
-        home = self._require("sh", "-c", 'mkdir -p "$1" && cd "$1" && pwd -P', "sh", folder)
-        home = home.removesuffix("\n")
+        told = self._require("sh", "-c", _PREPARE, "sh", folder)
+        self._temporary, _, home = told.removesuffix("\n").partition("\n")
         root = f"{home}/bundle-{self._bundle.digest[:16]}"
         if not self._is_whole(root):
             self._deploy_into(home, root)
-        return self._bundle.command(root)
+        return self._command(root)
 
     def _deploy_into(self, home: str, root: str) -> None:
         self._require_machine()
@@ -190,7 +211,7 @@ class _Deployment:
             if wrong := self._wrong(f"{part}.d"):
                 message = f"{self._name} did not arrive as it was sent: {wrong}. Try again."
                 raise RemoteError(message)
-            self._try(self._bundle.command(f"{part}.d"))
+            self._try(self._command(f"{part}.d"))
             if not self._is_whole(root):  # else another user was quicker, and may be running it
                 self._require("sh", "-c", _MOVE, "sh", f"{part}.d", root, timeout_s=_SLOW_S)
         finally:
@@ -198,6 +219,9 @@ class _Deployment:
 
     def _is_whole(self, root: str) -> bool:
         return self._run("test", "-e", f"{root}/{MANIFEST}").status == 0 and not self._wrong(root)
+
+    def _command(self, root: str) -> tuple[str, ...]:
+        return self._bundle.command(root, self._temporary)
 
     def _run(self, *command: str, timeout_s: float = 60.0) -> Finished:
         return self._transport.run(command, timeout_s=timeout_s)
@@ -259,7 +283,7 @@ class _Deployment:
 
     def _wrong(self, root: str) -> str:
         """What is wrong with the files in ``root``; empty if nothing is."""
-        command = [*self._bundle.command(root), "-c", _CHECK, root]
+        command = [*self._command(root), "-c", _CHECK, root]
         done = self._run(*command, timeout_s=_SLOW_S)
         if done.status:
             return f"its Python does not start ({_words(done)})"

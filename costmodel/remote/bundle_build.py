@@ -98,8 +98,6 @@ def write_bundle(
         packages: versions, for the manifest.
         emulator: words of the program to start everything under; ``{root}`` is the folder there.
     """
-    # Python may write its compiled modules and temporary files there; those are in no manifest.
-    (folder / "tmp").mkdir(exist_ok=True)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): _fingerprint(path) for path in paths}
     manifest = Manifest(
@@ -127,7 +125,6 @@ def _pack(file: IO[bytes], manifest: bytes, paths: Mapping[str, Path]) -> None:
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
         archive.addfile(_entry(MANIFEST, len(manifest)), io.BytesIO(manifest))
-        archive.addfile(_entry("tmp"))
         for name, path in paths.items():
             runs = path.parent.name == "bin" or path.name.startswith("ld-linux")
             entry = _entry(name, path.stat().st_size, mode=0o755 if runs else 0o644)
@@ -135,13 +132,12 @@ def _pack(file: IO[bytes], manifest: bytes, paths: Mapping[str, Path]) -> None:
                 archive.addfile(entry, content)
 
 
-def _entry(name: str, size: int | None = None, *, mode: int = 0o644) -> tarfile.TarInfo:
-    """A member without owner or date; a folder if it has no size."""
+def _entry(name: str, size: int, *, mode: int = 0o644) -> tarfile.TarInfo:
+    """A file without owner or date."""
     entry = tarfile.TarInfo(name)
     entry.mtime = _DATE
-    entry.mode = 0o755 if size is None else mode
-    entry.size = size or 0
-    entry.type = tarfile.DIRTYPE if size is None else tarfile.REGTYPE
+    entry.mode = mode
+    entry.size = size
     return entry
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 
-from costmodel.remote.bundle import ROOT
+from costmodel.remote.bundle import ROOT, TEMPORARY
 
 #: Shared libraries that Python, its kept modules, numpy and ONNX Runtime ask for.
 LIBRARIES = (
@@ -29,7 +29,7 @@ START = (
     "LD_PRELOAD=",
     "LC_ALL=C.UTF-8",
     "OPENBLAS_NUM_THREADS=1",
-    f"TMPDIR={ROOT}/tmp",
+    f"TMPDIR={TEMPORARY}",
 )
 #: The loader takes every library from the bundle, Python nothing from the environment or a home.
 LOADER = (

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ from costmodel.remote.transport import Finished
 _LOADER = f"""#!/bin/sh
 shift 4
 case "$4" in "import numpy, onnxruntime;"*) exit 0;; esac
-exec "{sys.executable}" "$@"
+exec "{sys.executable}" -S "$@"
 """
 Answer = Callable[[Sequence[str]], Finished | None]
 
@@ -107,8 +108,7 @@ def test_a_deployed_bundle_runs(archive: Path, device: LocalDevice, tmp_path: Pa
     done = device.run(
         [*command, "-c", "import os, sys; print(sys.argv[1], os.environ['TMPDIR'])", "x"]
     )
-    assert done.out.decode() == f"x {root_of(home)}/tmp\n"
-    assert (root_of(home) / "tmp").is_dir()
+    assert done.out.decode() == f"x {tempfile.gettempdir()}\n"
     assert os.access(root_of(home) / "bin" / "python3", os.X_OK)
     assert [path.name for path in home.iterdir()] == [root_of(home).name]
 
@@ -124,6 +124,20 @@ def test_a_relative_folder_gives_words_that_work_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert str(tmp_path / "home") in " ".join(deploy(device, archive, "home"))
+
+
+@pytest.mark.parametrize("known", ["", "/not/there"])
+def test_locks_lie_where_every_user_finds_them(
+    archive: Path,
+    device: LocalDevice,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: str,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert f"TMPDIR={tmp_path}" in deploy(device, archive, str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", known)
+    assert "TMPDIR=/tmp" in deploy(device, archive, str(tmp_path / "home"))
 
 
 @pytest.mark.parametrize("name", ["bin/python3", "lib/python3.11/it's a module.py", MANIFEST])
