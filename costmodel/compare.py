@@ -214,19 +214,69 @@ def compare(
     predictions = [
         predict(network, cost, calibration, device=_device_of(cost)) for network in networks
     ]
+    rows = _time(models, networks, runner, options or {}, bound, plan, progress)
+    return tuple(
+        Comparison(prediction=prediction, measurement=row, device=chosen.device)
+        for prediction, row in zip(predictions, rows, strict=True)
+    )
+
+
+def measure(
+    models: Sequence[Path],
+    *,
+    runner: str,
+    options: Mapping[str, Option] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    plan: Plan = DEFAULT_PLAN,
+    progress: Progress | None = None,
+) -> tuple[Measurement, ...]:
+    """Time whole networks as ``compare`` does, their rounds interleaved, without a prediction.
+
+    Args:
+        models: as for ``compare``.
+        runner: as for ``compare``.
+        options: as for ``compare``.
+        sizes: as for ``compare``.
+        plan: as for ``compare``.
+        progress: as for ``compare``.
+
+    Returns:
+        One per model, in order; one that could not be timed says why.
+
+    Raises:
+        InvalidInputError: for no models.
+        ModelFormatError: as for ``compare``.
+        LockedError: as for ``compare``.
+        KeyboardInterrupt: as for ``compare``.
+    """
+    if not models:
+        message = "There is nothing to measure. Give at least one model."
+        raise InvalidInputError(message)
+    chosen = load_runner(runner, options)
+    bound = dict(sizes or {})
+    networks = [chosen.lower(path, bound) for path in models]
+    return tuple(_time(models, networks, runner, options or {}, bound, plan, progress))
+
+
+def _time(
+    models: Sequence[Path],
+    networks: Sequence[Network],
+    runner: str,
+    options: Mapping[str, Option],
+    sizes: Mapping[str, int],
+    plan: Plan,
+    progress: Progress | None,
+) -> list[Measurement]:
     jobs = [
         Job(
-            op=model_op(network.name, model_digest(path, bound), network.ops),
+            op=model_op(network.name, model_digest(path, sizes), network.ops),
             model=path.resolve(),
-            sizes=tuple(sorted(bound.items())),
+            sizes=tuple(sorted(sizes.items())),
         )
         for path, network in zip(models, networks, strict=True)
     ]
-    rows = _measure(jobs, runner, options or {}, _with_anchor(plan, networks), progress)
-    return tuple(
-        Comparison(prediction=prediction, measurement=rows[job.op], device=chosen.device)
-        for prediction, job in zip(predictions, jobs, strict=True)
-    )
+    rows = _measure(jobs, runner, options, _with_anchor(plan, networks), progress)
+    return [rows[job.op] for job in jobs]
 
 
 def _device_of(cost: CostModel) -> Device | None:

@@ -46,6 +46,8 @@ _GRACE_SHARE, _GRACE_MS = 0.05, 2_000.0
 #: A second look at visits spoiled by drift must not shorten the others below this share.
 _REVISIT_SHARE = 0.9
 _ELEMENT_BYTES = 4
+#: Longer than any profile.
+_NEVER_MS = 1e15
 
 
 class Session:
@@ -239,7 +241,8 @@ class Session:
             care=Care(
                 visit_ms=visit_ms,
                 block_ms=self._plan.block_ms,
-                anchor_every_ms=self._plan.anchor_every_ms,
+                # JSON knows no infinity, which is how a plan does without probes.
+                anchor_every_ms=min(self._plan.anchor_every_ms, _NEVER_MS),
             ),
             anchor_best_ms=min(self._account.anchor_ms, default=None),
             patience_ms=max(0.0, patience_ms),

@@ -58,7 +58,7 @@ class LatencyBudget(CostRegularizer):
         budget.model.fit(x, y, epochs=epochs, callbacks=[budget])
         structure = budget.project()  # exactly within 5 ms, by the prices
 
-    The priced latency, of the channels alive or of what is left of their signals, whichever is less,
+    The priced latency, of the channels alive or of what is left of their signals if that is less,
     follows an exponential path from the seed's to the target (see ``Path``); at every refresh the
     strength moves so that it keeps to the path (see ``Controller``). A group that
     is nearly gone early is spared, and when the loss collapses in an epoch, the weights of the last

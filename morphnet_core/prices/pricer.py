@@ -191,12 +191,12 @@ class Pricer:
         network = resize(self.grouping, alive)
         return self._sum([layer.op for layer in executed(network, self.device).layers])
 
-    def snapped(self, alive: Alive | Units) -> float:
+    def snapped(self, alive: Alive | Units | Floats) -> float:
         """Cost by the tables: every width rounded up to where that costs nothing.
 
         Args:
             alive: as for ``prices``; counts may be more than the seed has, where the last priced
-                widths are drawn out in a straight line.
+                widths are drawn out in a straight line, and need not be whole.
         """
         widths = self._widths(alive)
         if self._form is not None:
@@ -258,7 +258,7 @@ class Pricer:
             constant=self._session,
         )
 
-    def _widths(self, alive: Alive | Units) -> Widths:
+    def _widths(self, alive: Alive | Units | Floats) -> Widths:
         counted = alive.dtype != np.bool_ and alive.shape == self.wiring.full.counts.shape
         return self.wiring.at(alive) if counted else self.wiring.widths(alive)
 
