@@ -30,19 +30,6 @@ _MOVE_STATUS = f"s=$?; case $s in 0|1) s=$((s+{_MOVED}));; 25[01]) s=252;; esac;
 _ASK_S, _CONNECT_S, _BYTES_PER_S = 2.0, 20.0, 500_000.0
 _TCP = re.compile(r".+:\d{1,5}")
 
-#: What the client says when another try may help.
-_AWAY = (
-    "offline",
-    "authorizing",
-    "connecting",
-    "closed",
-    "reset",
-    "protocol fault",
-    "failed to read",
-    "broken pipe",
-    "eof",
-)
-
 
 class AdbTransport:
     """One Android device behind ``adb``; a ``Transport``.
@@ -108,9 +95,7 @@ class AdbTransport:
         done = self._call([*self._device, "push", str(source), target], timeout_s=timeout_s)
         if done.returncode == 0:
             return
-        # Some versions complain on standard output.
-        said = (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace")
-        words = _last_words(said, "adb: error")
+        words = _complaint(done)
         if "couldn't" in words or "secure_mkdirs" in words:
             message = f"{self.address}: {words}. {_storage_hint(words)}"
             raise RemoteError(message)
@@ -135,7 +120,7 @@ class AdbTransport:
             return LinkLostError(f"{self.address}: the adb client was ended by signal {-status}.")
         if status > 1:
             return None
-        words = _last_words(err, "error:", "adb:", "* ")
+        words = _words(err)
         if status == 0 or not words:
             return LinkLostError(f"{self.address}: the link broke in the middle of a command.")
         return self._trouble(words)
@@ -177,14 +162,12 @@ class AdbTransport:
             return
         if not self._serial:
             self._serial = self._only_one()
-        done = self._call([*self._device, "features"])
-        words = _last_words(done.stderr.decode("utf-8", "replace"), "error:", "adb:", "* ")
-        if done.returncode and _TCP.fullmatch(self._serial) and _is_unknown(words):
+        done = self._features()
+        if done.returncode and _TCP.fullmatch(self._serial) and _is_unknown(_complaint(done)):
             self._connect()
-            done = self._call([*self._device, "features"])
-            words = _last_words(done.stderr.decode("utf-8", "replace"), "error:", "adb:", "* ")
+            done = self._features()
         if done.returncode:
-            raise self._trouble(words)
+            raise self._trouble(_complaint(done))
         if b"shell_v2" not in done.stdout.split():
             message = (
                 f"{self.address}: its adb daemon tells no exit status of commands. "
@@ -192,6 +175,9 @@ class AdbTransport:
             )
             raise RemoteError(message)
         self._reached = True
+
+    def _features(self) -> subprocess.CompletedProcess[bytes]:
+        return self._call([*self._device, "features"])
 
     def _only_one(self) -> str:
         found = parse_devices(self._listing())
@@ -206,7 +192,7 @@ class AdbTransport:
     def _listing(self) -> str:
         done = self._call(["devices"])
         if done.returncode:
-            raise self._trouble(_last_words(done.stderr.decode("utf-8", "replace")))
+            raise self._trouble(_complaint(done))
         return done.stdout.decode("utf-8", "replace")
 
     def _connect(self) -> None:
@@ -214,9 +200,8 @@ class AdbTransport:
         done = self._call(["connect", self._serial])
         words = done.stdout.decode("utf-8", "replace").strip()
         if not words.startswith(("connected", "already", "failed to authenticate")):
-            error = LinkLostError if self._reached else RemoteError
             message = f"{self.address}: {words or 'adb connect failed'}. Is it on and listening?"
-            raise error(message)
+            raise LinkLostError(message)
 
     def _trouble(self, words: str) -> RemoteError:
         """What the client's words mean."""
@@ -226,23 +211,19 @@ class AdbTransport:
         for sign, advice in _ADVICE.items():
             if sign in text:
                 return RemoteError(f"{self.address}: {words}. {advice}")
-        if any(sign in text for sign in _AWAY) or self._reached:
-            return LinkLostError(f"{self.address}: {words}.")
-        return RemoteError(f"{self.address}: adb says: {words}.")
+        return LinkLostError(f"{self.address}: adb says: {words or 'nothing'}.")
 
     def _absent(self) -> RemoteError:
-        """The server does not know the device: away if it was there before, else never there."""
+        """The server does not know the device, so it is away, or was never there."""
         try:
-            if self._reached and _TCP.fullmatch(self._serial):
+            if _TCP.fullmatch(self._serial):
                 self._connect()
-            listing = self._listing()
+                return LinkLostError(f"{self.address}: the link had to be opened anew.")
+            found = parse_devices(self._listing())
         except RemoteError as error:
             return error
-        if self._reached:
-            return LinkLostError(f"{self.address}: the device is away.")
-        found = parse_devices(listing)
         there = f"Attached: {_named(found)}." if found else "None is attached."
-        return RemoteError(f"{self.address}: there is no such device. {there} {_ATTACH}")
+        return LinkLostError(f"{self.address}: there is no such device. {there} {_ATTACH}")
 
 
 _ATTACH = (
@@ -303,12 +284,17 @@ def _named(found: Mapping[str, str]) -> str:
     return ", ".join(f"{serial} ({state})" for serial, state in found.items())
 
 
-def _last_words(err: str, *starts: str) -> str:
-    """The client's own complaint in what it wrote: from the first line with one of these starts."""
+def _complaint(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What the client complains of; some versions do so on standard output."""
+    return _words((done.stdout + b"\n" + done.stderr).decode("utf-8", "replace"))
+
+
+def _words(err: str) -> str:
+    """The client's own complaint in what it wrote: its first line that begins like one."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("* daemon")]
-    first = next((i for i, line in enumerate(lines) if line.startswith(starts)), 0) if starts else 0
-    words = " ".join(lines[first : first + 1])
+    own = [line for line in lines if line.startswith(("error:", "adb:", "* "))]
+    words = (own or lines or [""])[0]
     for start in ("adb: ", "error: "):
         words = words.removeprefix(start)
     return words.rstrip(".")

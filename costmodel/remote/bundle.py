@@ -56,7 +56,7 @@ for name, (digest, size) in json.loads(data)["files"].items():
 print(json.dumps([hashlib.sha256(data).hexdigest(), len(wrong), wrong[:3]]))
 """
 #: Makes the folder of all bundles and tells where it is, and which folder for temporary files all
-#: users share: locks lie there. Android has no /tmp, and not every Android says what it has instead.
+#: users share: locks lie there. Android has no /tmp, and not every Android names another one.
 _PREPARE = """
 mkdir -p "$1" && cd "$1" || exit 1
 for d in "$TMPDIR" /tmp /data/local/tmp "$PWD"; do

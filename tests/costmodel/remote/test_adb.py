@@ -213,14 +213,14 @@ def test_a_device_that_is_offline_may_come_back(server: AdbServer, device: AdbDa
 def test_a_serial_that_is_not_there_names_those_that_are(
     server: AdbServer, device: AdbDaemon
 ) -> None:
-    with pytest.raises(RemoteError, match=rf"0123.*Attached: {device.serial} \(device\)"):
+    with pytest.raises(LinkLostError, match=rf"0123.*Attached: {device.serial} \(device\)"):
         reach(server, "0123").run(["true"])
 
 
 def test_nobody_listening_is_named(server: AdbServer) -> None:
     with AdbDaemon(os.environ) as device:
         serial = device.serial
-    with pytest.raises(RemoteError, match=f"{serial}.*Is it on and listening"):
+    with pytest.raises(LinkLostError, match=f"{serial}.*Is it on and listening"):
         reach(server, serial).run(["true"])
 
 
