@@ -24,6 +24,8 @@ from typing import Any
 import ledger
 import place
 
+from costmodel.audit import audit
+from costmodel.audit import repeatability as halves
 from costmodel.calibration import fit_calibration
 from costmodel.compare import Comparison, compare
 from costmodel.costs.regression import fit_regression
@@ -249,16 +251,21 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
 
 
 def ship(name: str, *_: object) -> None:
-    """Copy the table into profiles/, with its card."""
-    table = LatencyTable.load(table_path(name))
+    """Copy the rows that pass ``costmodel check`` into profiles/, with a card."""
+    measured = LatencyTable.load(table_path(name))
+    faults = {
+        item.op for item in audit(measured) if item.op is not None and not item.is_information
+    }
+    kept = [row for op, row in measured.items() if op not in faults]
+    table = LatencyTable(measured.device, kept)
     target = ledger.ROOT / "profiles" / f"{table.device.slug}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     table.save(target)
-    target.with_suffix(".md").write_text(card(table), encoding="utf-8")
+    target.with_suffix(".md").write_text(card(table, len(faults)), encoding="utf-8")
     print(f"{target.relative_to(ledger.ROOT)}: {len(table)} rows, {target.stat().st_size:,} bytes")
 
 
-def card(table: LatencyTable) -> str:
+def card(table: LatencyTable, left_out: int) -> str:
     """How, when and where a profile was made."""
     device = table.device
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
@@ -271,6 +278,7 @@ def card(table: LatencyTable) -> str:
         ("settings", ", ".join(f"{key}={value}" for key, value in device.options)),
         ("provenance", device.provenance),
         ("rows", f"{len(table)}, of which {len(table.models())} whole networks"),
+        ("left out", f"{left_out} rows that were noisy, failed or otherwise did not pass a check"),
         ("repeatability", repeatability(table)),
         ("made", f"{today}, `scripts/bench/runtimes.py`, on a shared virtual machine of 2 cores"),
         ("licence", LICENCE),
@@ -283,9 +291,7 @@ def card(table: LatencyTable) -> str:
 
 def repeatability(table: LatencyTable) -> str:
     """The two halves of the rounds held against each other."""
-    from costmodel.audit import repeatability as measured_repeatability
-
-    found = measured_repeatability(table)
+    found = halves(table)
     return (
         f"{found.within_5:.0%} of rows within 5 %, {found.within_10:.0%} within 10 % "
         "(two halves of the rounds)"
