@@ -6,6 +6,8 @@ command line turns any of them into one message and exit code 2, without a trace
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class CostModelError(Exception):
     """Base of all errors raised on purpose; its text says what happened and how to mend it."""
@@ -57,4 +59,21 @@ class MissingDependencyError(CostModelError, ImportError):
         super().__init__(
             f"{what} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'costmodel[{extra}]'"
+        )
+
+
+class MissingProviderError(MissingDependencyError):
+    """The installed ONNX Runtime lacks an execution provider; the text says which wheel has it."""
+
+    def __init__(self, provider: str, wheel: str, available: Sequence[str]) -> None:
+        """Say how to get ``provider``.
+
+        Args:
+            provider: the runtime's name of it.
+            wheel: what to install.
+            available: providers that the installed runtime has.
+        """
+        super(MissingDependencyError, self).__init__(
+            f"The installed ONNX Runtime has no {provider}. Get it with: {wheel}. "
+            f"Present: {', '.join(available)}."
         )

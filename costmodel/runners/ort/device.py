@@ -10,32 +10,49 @@ from pathlib import Path
 import psutil
 
 from costmodel.device import Device
+from costmodel.runners.ort.nvidia import find_gpu
+from costmodel.runners.ort.providers import CPU, Setup
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CPU0 = Path("/sys/devices/system/cpu/cpu0")
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 
 
-def this_device(threads: int, version: str, options: Mapping[str, str]) -> Device:
-    """The machine this process runs on, as ONNX Runtime's CPU provider sees it.
+def this_device(
+    threads: int,
+    version: str,
+    options: Mapping[str, str],
+    setup: Setup = CPU,
+    dtype: str = "float32",
+) -> Device:
+    """The machine this process runs on, as one of ONNX Runtime's providers sees it.
 
     Args:
         threads: intra-op threads.
         version: of ONNX Runtime.
         options: settings that change what is executed.
+        setup: the provider; for one on an NVIDIA GPU that is the device, else the processor.
+        dtype: element type that networks are converted to.
     """
     info = _cpuinfo()
+    gpu = find_gpu(setup.device_id) if setup.provider.memory == "cuda" else None
     return Device(
-        name=processor_name(info),
+        name=gpu.name if gpu else processor_name(info),
         runtime="onnxruntime",
         runtime_version=version,
-        provider="CPUExecutionProvider",
-        isa=instruction_set(info),
+        provider=setup.provider.name,
+        isa=gpu.generation if gpu else instruction_set(info),
         threads=threads,
-        caches=cache_sizes(),
+        dtype=dtype,
+        caches=() if gpu else cache_sizes(),
         options=tuple(sorted(options.items())),
-        state=machine_state(info),
+        state={**machine_state(info), **(gpu.state if gpu else {})},
     )
+
+
+def own_instruction_set() -> str:
+    """The vector instructions of this machine's processor, whatever provider is used."""
+    return instruction_set(_cpuinfo())
 
 
 def _cpuinfo() -> dict[str, str]:

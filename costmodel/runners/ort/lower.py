@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
+import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from costmodel.errors import CostModelError, ModelFormatError
@@ -18,13 +21,15 @@ from costmodel.network import Layer, Network
 from costmodel.onnx_model.nodes import SMALL, Tensor
 from costmodel.op import SESSION, Op, Shape
 from costmodel.runners.ort.covers import find_covers, in_written_order, name_nodes
-from costmodel.runners.ort.operands import executed_op
+from costmodel.runners.ort.operands import executed_op, with_provider
+from costmodel.runners.ort.providers import CPU, CPU_NAME, Setup
 from costmodel.runners.ort.session import (
     DTYPES,
     is_from_runtime,
     make_session,
     random_feed,
     session_options,
+    write_basic,
 )
 
 #: Runs made to learn each kernel's share of time; the least time of each counts.
@@ -51,41 +56,84 @@ class LocalExecutor:
 
     Args:
         threads: intra-op threads of the sessions.
+        setup: the provider.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, setup: Setup = CPU) -> None:
         self._threads = threads
+        self._setup = setup
 
     def optimise(self, source: Path, target: Path) -> Collection[str]:
         """Write the optimised graph of ``source``; returns the names of the inputs it is fed."""
         options = session_options(self._threads, optimise=True)
+        if self._setup.provider.whole_graph:
+            # What it compiles cannot be written down: the graph that it is given takes its place.
+            return write_basic(source, target)
         options.optimized_model_filepath = str(target)
-        return {item.name for item in make_session(str(source), options).get_inputs()}
+        session = make_session(str(source), options, self._setup)
+        return {item.name for item in session.get_inputs()}
 
     def profile(self, path: Path, runs: int) -> tuple[Sequence[Any], Mapping[str, Tensor]]:
         """Run an optimised graph as it is; returns the runtime's trace events and the inputs."""
+        whole = self._setup.provider.whole_graph
+        events, feed = self._profile(path, runs, CPU if whole else self._setup)
+        if whole:
+            ran, _ = self._profile(path, runs, self._setup)
+            events = _without_times(events, ran, self._setup.provider.name)
+        return events, {k: Tensor(shape=v.shape, dtype=str(v.dtype)) for k, v in feed.items()}
+
+    def _profile(
+        self, path: Path, runs: int, setup: Setup
+    ) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.generic]]]:
         options = session_options(self._threads, optimise=False)
         options.enable_profiling = True
         options.profile_file_prefix = str(path.with_name("profile"))
-        session = make_session(str(path), options)
+        session = make_session(str(path), options, setup)
         feed = random_feed(session)
         for _ in range(runs):
             session.run(None, feed)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        return events, {k: Tensor(shape=v.shape, dtype=str(v.dtype)) for k, v in feed.items()}
+        return json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")), feed
+
+
+def _without_times(
+    sizes: list[dict[str, Any]], ran: list[dict[str, Any]], provider: str
+) -> list[dict[str, Any]]:
+    """Trace of a graph that a provider compiles: sizes from the CPU, none of its times.
+
+    Args:
+        sizes: events of the CPU, which runs every node by itself.
+        ran: events of the provider; a node that it did not take has one of its own.
+        provider: its name.
+    """
+    left = {item["name"] for item in ran if item.get("args", {}).get("provider") == CPU_NAME}
+    return [
+        {**item, "dur": 0, "args": {**item["args"], "provider": provider}}
+        if item.get("cat") == "Node" and "args" in item and item["name"] not in left
+        else {**item, "dur": 0}
+        for item in sizes
+    ]
 
 
 def lower(
-    model: onnx.ModelProto, name: str, threads: int, block: int, executor: Executor | None = None
+    model: onnx.ModelProto,
+    name: str,
+    threads: int,
+    block: int,
+    executor: Executor | None = None,
+    *,
+    written: onnx.ModelProto | None = None,
+    provider: str = CPU_NAME,
 ) -> Network:
     """The executed Ops of a model whose input sizes are all bound.
 
     Args:
-        model: as the user wrote it; nameless nodes get names.
+        model: what is to be run; nameless nodes get names.
         name: the network's name.
         threads: intra-op threads of the sessions.
         block: channel block of the NCHWc layout on the device.
         executor: who loads and runs it; None for the runtime in this process.
+        written: as the user wrote it, where ``model`` is a conversion of that.
+        provider: who is expected to run every kernel; one that another runs is marked with it.
 
     Raises:
         ModelFormatError: if the runtime cannot load or run the model.
@@ -94,9 +142,9 @@ def lower(
     executor = executor or LocalExecutor(threads)
     with TemporaryDirectory(prefix="costmodel-") as folder:
         executed = _optimised(model, name, executor, Path(folder))
-        covers = _in_order(model.graph, executed.graph)
-        tensors, times = _run_profiled(executed, name, executor, Path(folder))
-    return _network(executed, covers, tensors, times, name=name, block=block)
+        covers = _in_order((written or model).graph, executed.graph)
+        seen = _run_profiled(executed, name, executor, Path(folder))
+    return _network(executed, covers, seen, name=name, block=block, provider=provider)
 
 
 def _optimised(
@@ -138,10 +186,23 @@ def _in_order(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, 
     return {f"n{index}": covers[i] for index, i in enumerate(order) if i in covers}
 
 
-def _run_profiled(
-    executed: onnx.ModelProto, name: str, executor: Executor, folder: Path
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Shape of every tensor and time of every node, from a few profiled runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What profiled runs show.
+
+    Attributes:
+        tensors: shape and type of every tensor.
+        times: least milliseconds of every node.
+        homes: provider of every node.
+    """
+
+    tensors: Mapping[str, Tensor]
+    times: Mapping[str, float]
+    homes: Mapping[str, str]
+
+
+def _run_profiled(executed: onnx.ModelProto, name: str, executor: Executor, folder: Path) -> _Seen:
+    """What a few profiled runs show."""
     path = folder / "executed.onnx"
     onnx.save(executed, str(path))
     try:
@@ -156,32 +217,40 @@ def _run_profiled(
         dtype = onnx.helper.tensor_dtype_to_np_dtype(constant.data_type)
         tensors[constant.name] = Tensor(shape=tuple(constant.dims), dtype=str(dtype))
     outputs = {node.name: [o for o in node.output if o] for node in executed.graph.node}
+    # A graph that a provider compiles has its sizes from the CPU, which computes them in float32.
+    halves = {
+        item.name
+        for item in (*executed.graph.value_info, *executed.graph.output)
+        if item.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    }
     times: dict[str, float] = {}
+    homes: dict[str, str] = {}
     for event in events:
         node = event["name"].removesuffix(_SUFFIX)
         if event.get("cat") != "Node" or node == event["name"] or node not in outputs:
             continue
         times[node] = min(times.get(node, float("inf")), event["dur"] * 1e-3)
+        homes[node] = event["args"].get("provider", "")
         for output, entry in zip(outputs[node], event["args"]["output_type_shape"], strict=False):
-            tensors[output] = _tensor(entry)
-    return tensors, times
+            tensors[output] = _tensor(entry, half=output in halves)
+    return _Seen(tensors=tensors, times=times, homes=homes)
 
 
-def _tensor(entry: Mapping[str, list[int]]) -> Tensor:
+def _tensor(entry: Mapping[str, list[int]], *, half: bool) -> Tensor:
     ((dtype, shape),) = entry.items()
-    return Tensor(shape=tuple(shape), dtype=DTYPES.get(dtype, dtype))
+    return Tensor(shape=tuple(shape), dtype="float16" if half else DTYPES.get(dtype, dtype))
 
 
 def _network(
     executed: onnx.ModelProto,
     covers: Mapping[str, tuple[str, ...]],
-    tensors: Mapping[str, Tensor],
-    times: Mapping[str, float],
+    seen: _Seen,
     *,
     name: str,
     block: int,
+    provider: str,
 ) -> Network:
-    graph = executed.graph
+    graph, tensors = executed.graph, seen.tensors
     constants = {
         item.name: numpy_helper.to_array(item) if prod(item.dims) <= SMALL else None
         for item in graph.initializer
@@ -189,20 +258,22 @@ def _network(
     opset = max(
         (o.version for o in executed.opset_import if o.domain in {"", "ai.onnx"}), default=1
     )
-    total = sum(times.values()) or 1.0
+    # A provider that compiles whole graphs shows no times of nodes.
+    total = sum(seen.times.values()) or float("nan")
     layers: list[Layer] = []
     unread: dict[str, str] = {}
     shares: dict[str, float] = {}
     for node in graph.node:
         title = covers.get(node.name, (f"{node.op_type}_{node.name[1:]}",))[-1]
         title = title if title not in unread else f"{title}_{node.name[1:]}"
-        share = times.get(node.name, 0.0) / total
+        share = seen.times.get(node.name, 0.0) / total
         reason = _unreadable(node, tensors)
         if reason:
             unread[title] = reason
             shares[title] = share
             continue
         op = executed_op(node, tensors, constants, opset=opset, block=block)
+        op = with_provider(op, seen.homes.get(node.name, ""), provider)
         layers.append(
             Layer(
                 name=f"{title}/{node.name}",

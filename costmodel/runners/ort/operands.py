@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from costmodel.onnx_model import nodes
 from costmodel.onnx_model.nodes import Tensor
 from costmodel.op import CONV_KINDS, POOL_KINDS, Attribute, Op
+from costmodel.runners.ort.integer import has_parameters, integer_op, is_integer
+from costmodel.runners.ort.weights import WEIGHT_DTYPES, weight_dtypes
 
 NCHWC = "com.microsoft.nchwc"
+#: Attribute of Ops that another provider than the runner's own executed: its name.
+PROVIDER = "provider"
 
 
 def executed_op(
@@ -33,9 +37,12 @@ def executed_op(
         opset: of the default domain.
         block: channel block of the NCHWc layout on this machine.
     """
-    work = nodes.op_from_node(node, tensors, constants, opset)
     attributes = nodes.attributes_of(node)
-    letters = work.operands or "d" * len(work.inputs)
+    if is_integer(node):
+        work = integer_op(node, tensors, constants, opset)
+    else:
+        work = _with_stored(nodes.op_from_node(node, tensors, constants, opset), node, tensors)
+    letters = "" if has_parameters(work) else work.operands or "d" * len(work.inputs)
     if work.kind in CONV_KINDS | POOL_KINDS:  # the numbers it comes to are all that matters
         rest = tuple(item for item in work.attributes if item[0] != "auto_pad")
         work = replace(work, attributes=rest)
@@ -45,6 +52,28 @@ def executed_op(
         layout=_layout(node, attributes, block),
         epilogue=_epilogue(work.kind, letters, attributes),
     )
+
+
+def with_provider(op: Op, home: str, expected: str) -> Op:
+    """``op`` marked with the provider that executed it where that is not the expected one."""
+    if home in {"", expected}:
+        return op
+    return replace(op, attributes=tuple(sorted((*op.attributes, (PROVIDER, home)))))
+
+
+def _with_stored(op: Op, node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> Op:
+    """``op`` with the element types of its weights where they are not what they would be taken for.
+
+    A normalisation in float16 may have float32 statistics.
+    """
+    order = "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
+    letters = op.operands or order
+    names = [name for name, letter in zip(node.input, letters, strict=False) if letter == "w"]
+    found = tuple(tensors[name].dtype for name in names)
+    if found == weight_dtypes(op):
+        return op
+    stated = (WEIGHT_DTYPES, " ".join(found))
+    return replace(op, attributes=tuple(sorted((*op.attributes, stated))))
 
 
 def _layout(node: onnx.NodeProto, attributes: Mapping[str, Attribute], block: int) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -16,7 +16,17 @@ from onnx import TensorProto, helper
 from costmodel.errors import UnsupportedOpError
 from costmodel.onnx_model.nodes import OPSET, Tensor
 from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
+from costmodel.runners.ort.integer import has_parameters, parameters
+from costmodel.runners.ort.operands import PROVIDER
 from costmodel.runners.ort.session import MAX_BYTES, random_input
+from costmodel.runners.ort.weights import (
+    OUTPUT_DTYPE,
+    POOL_SIZE,
+    WEIGHT_DTYPES,
+    element_of,
+    weight_dtypes,
+    weight_view,
+)
 
 _IR = 8
 #: Activations that the replicas of one run move through together. In a network a kernel's input was
@@ -30,43 +40,6 @@ _MAX_TURNS = 32
 RELABEL = frozenset({"reshape", "flatten", "squeeze", "unsqueeze"})
 #: Elementwise kernels work in place in a network, so their replicas form a chain.
 _NO_CHAIN = frozenset({"gather", "slice", "pad", "concat", "transpose", "resize"})
-
-_ELEMENT = {
-    "float32": TensorProto.FLOAT,
-    "float64": TensorProto.DOUBLE,
-    "float16": TensorProto.FLOAT16,
-    "bfloat16": TensorProto.BFLOAT16,
-    "int64": TensorProto.INT64,
-    "int32": TensorProto.INT32,
-    "int16": TensorProto.INT16,
-    "int8": TensorProto.INT8,
-    "uint8": TensorProto.UINT8,
-    "uint16": TensorProto.UINT16,
-    "uint32": TensorProto.UINT32,
-    "uint64": TensorProto.UINT64,
-    "bool": TensorProto.BOOL,
-}
-
-
-#: Floats in the pool that weights are cut from; larger than any last-level cache we know.
-_POOL_SIZE = 24 << 20
-#: Spread of the weights: He-normal (He et al. 2015) for 800 inputs, the middle of real layers. One
-#: spread for all lets every weight be a view; times depend on it only where denormals would arise.
-_WEIGHT_SCALE = 0.05
-
-
-@cache
-def _pool() -> NDArray[np.float32]:
-    """Numbers that every weight is cut from: drawing or copying them would outlast the timing."""
-    pool = np.random.default_rng(7).standard_normal(_POOL_SIZE, dtype=np.float32)
-    pool *= _WEIGHT_SCALE
-    return pool
-
-
-@cache
-def _positive_pool() -> NDArray[np.float32]:
-    """Values for vectors: biases, scales and variances are positive, so that each is valid."""
-    return np.abs(_pool()[: 1 << 20]) + np.float32(0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +57,7 @@ class Rebuilt:
 
     model: bytes
     feed: dict[str, NDArray[np.generic]]
-    weights: dict[str, NDArray[np.float32]]
+    weights: dict[str, NDArray[np.generic]]
     inline: bool
     readers: int = 0
 
@@ -122,7 +95,7 @@ def rebuild(op: Op, replicas: int) -> Rebuilt:
         message = f"{op.label} is as written; only executed Ops, from `lower`, can be timed."
         raise UnsupportedOpError(message)
     # Views of the pool cost nothing to keep; larger weights are copies of hundreds of megabytes.
-    build = _build_cached if op.num_weights <= _POOL_SIZE else _build
+    build = _build_cached if op.num_weights <= POOL_SIZE else _build
     try:
         return build(op, replicas)
     except UnsupportedOpError:
@@ -184,15 +157,16 @@ class _Graph:
         self.op = op
         self.feed: dict[str, NDArray[np.generic]] = {}
         self.inits: list[onnx.TensorProto] = []
-        self.weights: dict[str, NDArray[np.float32]] = {}
+        self.weights: dict[str, NDArray[np.generic]] = {}
         self.offset = 0
         # Shape inference of standard operators refuses placeholders of another shape.
         self.inline = op.implementation.startswith("com.microsoft.nchwc:")
         since = dict(op.attributes).get("since", OPSET)
         self.opset = since if isinstance(since, int) else OPSET
         dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
-        for dtype in dtypes:
-            _element(dtype)
+        self.weight_dtypes = weight_dtypes(op)
+        for dtype in (*dtypes, *self.weight_dtypes):
+            element_of(dtype)
         self.data = [Tensor(shape=s, dtype=d) for s, d in zip(op.inputs, dtypes, strict=True)]
         letters = op.operands or (
             "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
@@ -200,10 +174,15 @@ class _Graph:
         counts = {"d": 0, "w": 0, "c": 0}
         self.slots: list[str] = []
         self.readers = 0
+        kinds: dict[int, str] = {}
         for position, letter in enumerate(letters):
             index = counts.get(letter, 0)
             counts[letter] = index + 1
             self.slots.append(self._operand(letter, index, position))
+            if letter in "dw":
+                kinds[position] = dtypes[index] if letter == "d" else self.weight_dtypes[index]
+        if has_parameters(op):
+            self._add_parameters(kinds)
 
     def _operand(self, letter: str, index: int, position: int) -> str:
         """Create one operand and return its tensor name."""
@@ -218,10 +197,20 @@ class _Graph:
             dtype = op.constant_dtypes[index] if op.constant_dtypes else "int64"
             values = op.constants[index]
             shape = () if self._is_scalar(position, values) else (len(values),)
-            self.inits.append(helper.make_tensor(name, _element(dtype), shape, list(values)))
+            self.inits.append(helper.make_tensor(name, element_of(dtype), shape, list(values)))
         else:
             return ""
         return name
+
+    def _add_parameters(self, dtypes: Mapping[int, str]) -> None:
+        """Scales and zero points of an integer kernel; they are the same for all replicas."""
+        for position, tensor in parameters(self.op, dtypes).items():
+            self.inits.append(tensor)
+            self.slots[position] = tensor.name
+        for position, letter in enumerate(self.op.operands):
+            if letter == "=":  # a Concat's own scale and zero point come first
+                is_scale = self.op.operands[position - 1] in "dw"
+                self.slots[position] = self.slots[0 if is_scale else 1]
 
     def _is_scalar(self, position: int, values: Constant) -> bool:
         """Whether a one-element constant is written as a scalar by its operator's definition."""
@@ -238,29 +227,27 @@ class _Graph:
         for position, slot in enumerate(slots):
             if slot.startswith("w"):
                 name = f"{slot}_{replica}"
-                self._weight(name, self.op.weights[int(slot[1:])])
+                index = int(slot[1:])
+                self._weight(name, self.op.weights[index], self.weight_dtypes[index])
                 names[position] = name
         return names
 
-    def _weight(self, name: str, shape: Shape) -> None:
+    def _weight(self, name: str, shape: Shape, dtype: str) -> None:
         """Add a view of the pool and a placeholder for it."""
-        count = prod(shape)
-        pool = _pool() if len(shape) > 1 else _positive_pool()
-        if count > len(pool):
-            values = np.resize(pool, count)
-        else:
-            start = self.offset % (len(pool) - count + 1) // 16 * 16
-            values = pool[start : start + count]
-            self.offset += count + 16
-        self.weights[name] = values.reshape(shape)
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT)
+        values, self.offset = weight_view(shape, dtype, self.offset)
+        self.weights[name] = values
+        tensor = TensorProto(name=name, data_type=element_of(dtype))
         if self.inline:
             tensor.dims.append(1)
             tensor.raw_data = bytes(4)
         else:
             tensor.dims.extend(shape)
             tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", "pool"), ("offset", "0"), ("length", str(4 * count))):
+            for key, value in (
+                ("location", "pool"),
+                ("offset", "0"),
+                ("length", str(values.nbytes)),
+            ):
                 tensor.external_data.add(key=key, value=value)
         self.inits.append(tensor)
 
@@ -298,7 +285,7 @@ class _Graph:
         graph = helper.make_graph(
             nodes,
             "op",
-            [make(n, _element(str(v.dtype)), v.shape) for n, v in self.feed.items()],
+            [make(n, element_of(str(v.dtype)), v.shape) for n, v in self.feed.items()],
             [self._result(name, shape) for name, shape in zip(outs, self.op.outputs, strict=True)],
             self.inits,
         )
@@ -329,7 +316,7 @@ class _Graph:
     def _result(self, name: str, shape: Shape) -> onnx.ValueInfoProto:
         """Declare an output; its type is left to the runtime, as the Op holds one for all."""
         if self.inline:  # the runtime would take the sizes from the placeholders
-            return helper.make_tensor_value_info(name, _element(self.op.dtype), shape)
+            return helper.make_tensor_value_info(name, element_of(self.op.dtype), shape)
         return onnx.ValueInfoProto(name=name)
 
     def _chain_operand(self) -> int | None:
@@ -342,6 +329,7 @@ class _Graph:
             and len(op.outputs) == 1
             and op.layout == "nchw"
             and not op.kind.startswith("reorder")
+            and not has_parameters(op)
         )
         for position, name in enumerate(self.slots):
             if name.startswith("x") and elementwise and self._fits(position, int(name[1:])):
@@ -372,7 +360,7 @@ class _Graph:
 
     def _attributes(self) -> dict[str, object]:
         op = self.op
-        found: dict[str, object] = {k: v for k, v in op.attributes if k != "since"}
+        found: dict[str, object] = {k: v for k, v in op.attributes if k not in _NO_ATTRIBUTES}
         if op.kind in CONV_KINDS or (op.kind in POOL_KINDS and op.stride):
             found |= {"strides": op.stride, "pads": op.pads}
             if op.dilation and set(op.dilation) != {1}:
@@ -388,11 +376,6 @@ class _Graph:
         return helper.make_node("Reshape", [source, "back"], [target], name=f"back{index}")
 
 
+#: Attributes of an Op that say something about it, not to the kernel.
+_NO_ATTRIBUTES = frozenset({"since", OUTPUT_DTYPE, PROVIDER, WEIGHT_DTYPES})
 _ACTIVATIONS = {"hardsigmoid": "HardSigmoid", "leakyrelu": "LeakyRelu"}
-
-
-def _element(dtype: str) -> int:
-    if dtype not in _ELEMENT:
-        message = f"Element type {dtype!r} cannot be rebuilt. Known: {', '.join(sorted(_ELEMENT))}."
-        raise UnsupportedOpError(message)
-    return int(_ELEMENT[dtype])

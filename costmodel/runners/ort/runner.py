@@ -1,4 +1,4 @@
-"""OrtRunner: ONNX Runtime on this machine's CPU."""
+"""OrtRunner: ONNX Runtime on this machine, by any of its providers and element types."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+import onnx
 import onnxruntime
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
-from costmodel.network import Network
+from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op, Shape
-from costmodel.runners.ort.device import this_device
-from costmodel.runners.ort.lower import lower, runtime_version, session_op
+from costmodel.runners.ort.convert import DTYPES, RECIPES, convert
+from costmodel.runners.ort.covers import name_nodes
+from costmodel.runners.ort.device import own_instruction_set, this_device
+from costmodel.runners.ort.integer import has_parameters
+from costmodel.runners.ort.lower import LocalExecutor, lower, runtime_version, session_op
+from costmodel.runners.ort.operands import PROVIDER
+from costmodel.runners.ort.providers import CPU, CPU_NAME, PROVIDERS, Setup, Value, find_setup
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
 from costmodel.runners.ort.session import (
     SETTINGS,
@@ -33,6 +39,10 @@ REPLICATE_BELOW_MS = 0.05
 _REPLICATED_RUN_MS = 0.4
 _COLD_RUN_MS = 4.0
 _MAX_REPLICAS = 128
+#: How much dearer a run is where an accelerator has to be woken and waited for.
+_DEVICE_SLOWNESS = 20.0
+#: What the options of a provider are called among a runner's.
+_OPTION = "option."
 #: Weights that the replicas of one run read together, so that none stays in a near cache.
 COLD_BYTES = 8 << 20
 #: Bandwidth that decides whether cold data can matter at all, and the share that matters.
@@ -40,63 +50,143 @@ _COLD_BYTES_PER_MS = 20e6
 _COLD_SHARE = 0.005
 
 
-def num_replicas(op: Op, latency_ms: float) -> int:
+def num_replicas(op: Op, latency_ms: float, slowness: float = 1.0) -> int:
     """Copies of the kernel in one graph: enough to drown the overhead and to keep its data cold.
 
     In a network every kernel's weights were evicted from the near caches by the rest of the
     network; a kernel alone would find them there. Trial on 7x7 layers with 2 MB of weights: 0.31 ms
-    alone and warm, 0.41 ms in the network. The same holds for activations, see ``TURN_BYTES``.
+    alone and warm, 0.41 ms in the network. The same holds for activations, see ``TURN_BYTES``. Both
+    are counted as float32 whatever the type is: a network of narrower types is smaller by as much,
+    and so is what lies between two runs of a kernel.
 
     Args:
         op: the kernel.
         latency_ms: its time alone with warm weights.
+        slowness: fixed cost of a run, in those of the CPU: what must drown.
     """
     latency_ms = max(latency_ms, 1e-4)
     replicas = 1
-    if latency_ms < REPLICATE_BELOW_MS:
-        replicas = max(4, int(_REPLICATED_RUN_MS / latency_ms))
-    weight_bytes = 4 * op.num_weights
-    if weight_bytes / _COLD_BYTES_PER_MS > _COLD_SHARE * latency_ms:
-        wanted = -(-COLD_BYTES // weight_bytes)
+    if latency_ms < REPLICATE_BELOW_MS * slowness:
+        replicas = max(4, int(_REPLICATED_RUN_MS * slowness / latency_ms))
+    read_bytes = 4 * op.num_weights
+    if read_bytes / _COLD_BYTES_PER_MS > _COLD_SHARE * latency_ms:
+        wanted = -(-COLD_BYTES // read_bytes)
         replicas = max(replicas, min(wanted, int(_COLD_RUN_MS / latency_ms)))
-    moved_bytes = 4 * (op.num_input_elements + op.num_output_elements)
     turns = num_turns(op, _MAX_REPLICAS)
+    moved_bytes = 4 * (op.num_input_elements + op.num_output_elements)
     if turns > 1 and moved_bytes / _COLD_BYTES_PER_MS > _COLD_SHARE * latency_ms:
-        replicas = max(replicas, min(2 * turns, int(_COLD_RUN_MS / latency_ms)))
+        wanted = 2 * turns
+        if has_parameters(op) and op.weights:
+            # Every copy of an integer kernel packs weights of its own. A trial with no bound on
+            # them made 3x3 maps of MobileNetV2 take 53 us instead of 32: out of the last cache.
+            wanted = min(wanted, max(1, COLD_BYTES // op.num_weights))
+        replicas = max(replicas, min(wanted, int(_COLD_RUN_MS / latency_ms)))
     return min(replicas, _MAX_REPLICAS)
 
 
 class OrtRunner:
-    """ONNX Runtime's CPU provider on this machine; a ``Runner``.
+    """One of ONNX Runtime's providers on this machine; a ``Runner``.
+
+    Networks of another element type than float32 are converted first, the same for lowering and
+    for timing. On the command line: ``--runner-option provider=cuda --runner-option dtype=int8
+    --runner-option option.device_id=1``.
 
     Args:
         threads: intra-op threads of each kernel.
+        provider: ``cpu``, ``cuda``, ``tensorrt``, ``openvino``, ``coreml``, ``directml``,
+            ``xnnpack``, ``nnapi``, ``qnn`` or ``webgpu``.
+        dtype: ``float32``; ``float16``; or ``int8``, quantised as ``quantise`` says.
+        provider_options: the provider's own options by name, beside those chosen for it.
+        more: the same as ``option.NAME``, which a command line can spell.
 
     Raises:
-        InvalidInputError: if ``threads`` is not between 1 and 1024.
+        InvalidInputError: if ``threads`` is not between 1 and 1024, or an option is unknown.
+        MissingProviderError: if the installed runtime lacks the provider.
     """
 
-    def __init__(self, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        provider: str = "cpu",
+        dtype: str = "float32",
+        provider_options: Mapping[str, Value] | None = None,
+        **more: Value,
+    ) -> None:
         if not 1 <= int(threads) <= 1024:
             message = f"threads must be between 1 and 1024. Received: {threads}."
             raise InvalidInputError(message)
+        if dtype not in DTYPES:
+            message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
+            raise InvalidInputError(message)
+        unknown = [name for name in more if not name.startswith(_OPTION) or name == _OPTION]
+        if unknown:
+            message = (
+                f"This runner has no option {unknown[0]!r}. It takes threads, provider, dtype, and "
+                f"the provider's own options as {_OPTION}NAME."
+            )
+            raise InvalidInputError(message)
+        options = {name.removeprefix(_OPTION): value for name, value in more.items()}
         self._threads = int(threads)
+        self._dtype = dtype
+        self._setup = find_setup(
+            str(provider), {**(provider_options or {}), **options}, dtype, self._threads
+        )
+        self._symmetric = self._setup.provider is PROVIDERS["tensorrt"]
         self._replicas: dict[Op, int] = {}
+        self._converted: dict[tuple[object, ...], tuple[onnx.ModelProto, onnx.ModelProto]] = {}
 
     @cached_property
     def device(self) -> Device:
-        """This machine's processor under the installed ONNX Runtime."""
+        """This machine under the installed ONNX Runtime, its provider and element type."""
         options = {"optimisation": "all", **SETTINGS}
-        return this_device(self._threads, runtime_version(), options)
+        options |= {f"{_OPTION}{name}": value for name, value in self._setup.options}
+        if not self._setup.is_cpu:
+            options["io_memory"] = self._setup.provider.memory
+        if self._dtype != "float32":
+            recipe = "int8 symmetric" if self._symmetric and self._dtype == "int8" else self._dtype
+            options["conversion"] = RECIPES[recipe]
+        return this_device(self._threads, runtime_version(), options, self._setup, self._dtype)
 
     @property
     def block(self) -> int:
         """Channels per block of the NCHWc layout here; 1 where there is none."""
-        return BLOCKS.get(self.device.isa, 1)
+        return BLOCKS.get(own_instruction_set(), 1)
+
+    def _models(
+        self, model: Path, sizes: Mapping[str, int]
+    ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+        """A network as written and as it is run; the last conversion is kept."""
+        if self._dtype == "float32":
+            written = bound_model(model, sizes)
+            return written, written
+        key = (model_digest(model, sizes), model.stem)
+        if key not in self._converted:
+            written = bound_model(model, sizes)
+            name_nodes(written.graph)
+            run = convert(written, self._dtype, model.stem, symmetric=self._symmetric)
+            self._converted = {key: (written, run)}
+        return self._converted[key]
 
     def lower(self, model: Path, sizes: Mapping[str, int]) -> Network:
-        """The Ops that the runtime executes for ``model``, from its own optimised graph."""
-        return lower(bound_model(model, sizes), model.stem, self._threads, self.block)
+        """The Ops that the runtime executes for ``model``, from its own optimised graph.
+
+        A kernel that another provider than this runner's took, such as one that only the CPU has,
+        carries that provider as an attribute and is timed there; copies between the two are Ops.
+        Of a provider that compiles whole parts of a graph nobody knows the kernels: its Ops are
+        those of the graph it is given, timed one by one, and their shares of time are unknown.
+        """
+        written, run = self._models(model, sizes)
+        executor = LocalExecutor(self._threads, self._setup)
+        return lower(
+            run,
+            model.stem,
+            self._threads,
+            self.block,
+            executor,
+            written=written,
+            provider=self._setup.provider.name,
+        )
 
     @cached_property
     def _overheads_ms(self) -> tuple[float, float, float]:
@@ -129,7 +219,7 @@ class OrtRunner:
             single.block(0.0)
             _require_outputs(op, single.output_shapes())
             latency_ms = min(single.block(0.1).latency_ms for _ in range(2))
-            replicas = self._replicas[op] = num_replicas(op, latency_ms)
+            replicas = self._replicas[op] = self._num_replicas(op, latency_ms)
             if replicas == 1:
                 return single
             single.close()
@@ -142,6 +232,12 @@ class OrtRunner:
             message = f"ONNX Runtime rejects {op.label} ({op.implementation}): {error}"
             raise UnsupportedOpError(message) from error
 
+    def _num_replicas(self, op: Op, latency_ms: float) -> int:
+        if self._setup.provider.whole_graph:
+            return 1  # copies would be compiled into one kernel, or away
+        device = self._setup.provider.memory != "cpu"
+        return num_replicas(op, latency_ms, _DEVICE_SLOWNESS if device else 1.0)
+
     def _workload(self, op: Op, replicas: int) -> SessionWorkload:
         rebuilt = rebuild(op, replicas)
         overhead_ms = 0.0
@@ -149,10 +245,31 @@ class OrtRunner:
             run, feed, read = self._overheads_ms
             overhead_ms = run + feed * (len(rebuilt.feed) - 1) + read * rebuilt.readers
         kernels = 2 * replicas - 1 if op.kind in RELABEL else replicas
-        return self._session(rebuilt, kernels, overhead_ms)
+        setup = self._setup
+        home = dict(op.attributes).get(PROVIDER, setup.provider.name)
+        if home == CPU_NAME:
+            setup = CPU
+        elif home != setup.provider.name:
+            message = f"{op.label} is a kernel of {home}; this runner has {setup.provider.name}."
+            raise UnsupportedOpError(message)
+        return self._session(
+            rebuilt, kernels, overhead_ms, setup, alone=op.kind != SESSION and replicas == 1
+        )
 
-    def _session(self, rebuilt: Rebuilt, kernels: int, overhead_ms: float) -> SessionWorkload:
+    def _session(
+        self,
+        rebuilt: Rebuilt,
+        kernels: int,
+        overhead_ms: float,
+        setup: Setup | None = None,
+        *,
+        alone: bool = False,
+    ) -> SessionWorkload:
+        setup = setup or self._setup
         options = session_options(self._threads, optimise=False)
+        if alone and not setup.is_cpu:
+            # Never a number of the CPU's for a kernel that the provider does not have.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in rebuilt.weights.values()]
         if rebuilt.inline:
             for name, value in zip(rebuilt.weights, values, strict=True):
@@ -160,12 +277,13 @@ class OrtRunner:
         elif values:
             options.add_external_initializers(list(rebuilt.weights), values)
         return SessionWorkload(
-            make_session(rebuilt.model, options),
+            make_session(rebuilt.model, options, setup),
             rebuilt.feed,
             replicas=kernels,
             overhead_ms=overhead_ms,
             keep=values,
             threads=self._threads,
+            setup=setup,
         )
 
     def load_model(self, model: Path, sizes: Mapping[str, int]) -> SessionWorkload:
@@ -174,10 +292,13 @@ class OrtRunner:
         Raises:
             ModelFormatError: if the file cannot be read, or the runtime cannot load or run it.
         """
-        source = bound_model(model, sizes).SerializeToString()
+        source = self._models(model, sizes)[1].SerializeToString()
         try:
-            session = make_session(source, session_options(self._threads, optimise=True))
-            workload = SessionWorkload(session, random_feed(session), threads=self._threads)
+            options = session_options(self._threads, optimise=True)
+            session = make_session(source, options, self._setup)
+            workload = SessionWorkload(
+                session, random_feed(session), threads=self._threads, setup=self._setup
+            )
             workload.block(0.0)
         except Exception as error:
             if not is_from_runtime(error):

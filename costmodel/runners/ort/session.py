@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from math import prod
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.protocols import Block
+from costmodel.runners.ort.providers import CPU, Setup
 
 #: Settings that change what is executed or how fast; part of the device's identity.
 SETTINGS = {
@@ -76,10 +78,46 @@ def own_cores(threads: int) -> list[int]:
 
 
 def make_session(
-    model: bytes | str, options: onnxruntime.SessionOptions
+    model: bytes | str, options: onnxruntime.SessionOptions, setup: Setup = CPU
 ) -> onnxruntime.InferenceSession:
-    """A session on the CPU provider."""
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    """A session on one provider; nodes that it does not take run on the CPU.
+
+    Raises:
+        InvalidInputError: if the provider could not be started, for which the runtime would only
+            warn and run everything on the CPU.
+    """
+    if setup.provider.memory == "dml":
+        options.enable_mem_pattern = False
+    session = onnxruntime.InferenceSession(
+        model, options, providers=setup.listing, enable_fallback=0
+    )
+    started = session.get_providers()
+    if setup.provider.name not in started:
+        message = (
+            f"{setup.provider.name} is installed but could not be started, so the runtime would "
+            f"use {', '.join(started)}. Its libraries or driver are missing, or its options "
+            f"{dict(setup.options)} are wrong; the runtime prints why when a session is made with "
+            "log_severity_level 0."
+        )
+        raise InvalidInputError(message)
+    return session
+
+
+def write_basic(source: Path, target: Path) -> set[str]:
+    """Write the graph after the rewriting that is the same for every provider.
+
+    Args:
+        source: model file.
+        target: where the rewritten graph goes.
+
+    Returns:
+        Names of the inputs that it is fed.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    return {item.name for item in make_session(str(source), options).get_inputs()}
 
 
 @cache
@@ -135,6 +173,8 @@ class SessionWorkload:
         keep: values that the session reads without owning them.
         threads: of the session. With several, the calling thread stays on a processor of its own
             while it is timed: beside a spinning pool thread it would get half of one.
+        setup: its provider; with one that has memory of its own, inputs and outputs lie there, and
+            a block ends when the device has done all of it.
     """
 
     def __init__(
@@ -146,16 +186,23 @@ class SessionWorkload:
         overhead_ms: float = 0.0,
         keep: Sequence[object] = (),
         threads: int = 1,
+        setup: Setup = CPU,
     ) -> None:
         # The runtime's Python API has no types.
         self._session: Any = session
         self._feed = feed
-        self._keep = keep
+        self._keep: tuple[object, ...] = tuple(keep)
         self._binding: Any = session.io_binding()
+        self._memory = setup.provider.memory
         for name, value in feed.items():
-            self._binding.bind_cpu_input(name, value)
+            if self._memory == "cpu":
+                self._binding.bind_cpu_input(name, value)
+                continue
+            there = onnxruntime.OrtValue.ortvalue_from_numpy(value, self._memory, setup.device_id)
+            self._binding.bind_ortvalue_input(name, there)
+            self._keep = (*self._keep, there)
         for output in session.get_outputs():
-            self._binding.bind_output(output.name, "cpu")
+            self._binding.bind_output(output.name, self._memory, setup.device_id)
         self._replicas = replicas
         self._overhead_ms = overhead_ms
         self._run_ms = 0.0
@@ -192,9 +239,13 @@ class SessionWorkload:
         former = os.sched_getaffinity(0) if self._core else set()
         if self._core:
             os.sched_setaffinity(0, self._core)
+        if self._memory != "cpu":
+            self._binding.synchronize_inputs()
         start = perf_counter()
         for _ in range(count):
             run(binding, None)
+        if self._memory != "cpu":
+            self._binding.synchronize_outputs()
         wall_ms = (perf_counter() - start) * 1e3
         if former:
             os.sched_setaffinity(0, former)

@@ -125,11 +125,14 @@ def test_a_computed_filter_is_no_sum(lower: Lower) -> None:
 def test_integer_kernels_are_labelled_so(lower: Lower) -> None:
     network = lower("qdq")
     assert network.unread == {}
-    conv = only(network, "qlinear_conv")
-    assert conv.dtype == "uint8"
-    assert conv.input_dtypes == ("uint8", "int8")
-    assert not [op for op in network.ops if op.kind == "conv"]
-    assert only(network, "quantize_linear").constant_dtypes == ("uint8",)
+    conv = only(network, "conv")
+    assert conv.implementation == "com.microsoft:QLinearConv"
+    assert (conv.dtype, conv.layout) == ("uint8", "nhwc")
+    assert conv.inputs == ((1, 8, 8, 16),)
+    assert conv.weights == ((32, 16, 3, 3),)
+    assert conv.macs == 8 * 8 * 32 * 16 * 9
+    assert dict(conv.attributes)["weight_dtypes"] == "int8"
+    assert dict(only(network, "quantize_linear").attributes) == {"output_dtype": "uint8"}
 
 
 def test_half_precision_is_labelled_as_what_really_runs(lower: Lower) -> None:

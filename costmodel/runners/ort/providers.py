@@ -1,0 +1,209 @@
+"""ONNX Runtime's execution providers by short name: where each comes from and how it is set up.
+
+A provider's options are chosen here, never left to a default that could change with a version, and
+all of them stand in the device's identity. CUDA's search for a convolution algorithm is
+``HEURISTIC``: unlike ``EXHAUSTIVE`` it picks the same algorithm for a kernel alone, in a network
+and in every process, which is what makes a sum of kernels a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import onnxruntime
+
+from costmodel.errors import InvalidInputError, MissingProviderError
+
+CPU_NAME = "CPUExecutionProvider"
+Value = str | int | float | bool
+_Defaults = Callable[[str, int], Mapping[str, str]]
+
+
+def _none(_dtype: str, _threads: int) -> Mapping[str, str]:
+    return {}
+
+
+def _cuda(_dtype: str, _threads: int) -> Mapping[str, str]:
+    return {
+        "device_id": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "cudnn_conv_use_max_workspace": "1",
+        "use_tf32": "1",
+    }
+
+
+def _tensorrt(dtype: str, _threads: int) -> Mapping[str, str]:
+    return {
+        "device_id": "0",
+        "trt_fp16_enable": str(dtype == "float16"),
+        "trt_int8_enable": str(dtype == "int8"),
+        "trt_engine_cache_enable": "False",
+    }
+
+
+def _openvino(_dtype: str, threads: int) -> Mapping[str, str]:
+    return {"device_type": "CPU", "num_of_threads": str(threads)}
+
+
+def _coreml(_dtype: str, _threads: int) -> Mapping[str, str]:
+    return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"}
+
+
+def _directml(_dtype: str, _threads: int) -> Mapping[str, str]:
+    return {"device_id": "0"}
+
+
+def _xnnpack(_dtype: str, threads: int) -> Mapping[str, str]:
+    return {"intra_op_num_threads": str(threads)}
+
+
+def _qnn(_dtype: str, _threads: int) -> Mapping[str, str]:
+    return {"backend_type": "htp", "htp_performance_mode": "burst"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One execution provider.
+
+    Attributes:
+        name: ONNX Runtime's own name.
+        wheel: how to get a runtime that has it.
+        memory: where its tensors lie between runs, as IO binding names it; ``cpu`` where the
+            runtime's Python API knows no other, so that copies are part of its time.
+        whole_graph: whether it compiles parts of a graph into kernels of its own, so that nobody
+            outside knows what is executed.
+        defaults: options by element type and threads.
+    """
+
+    name: str
+    wheel: str
+    memory: str = "cpu"
+    whole_graph: bool = False
+    defaults: _Defaults = _none
+
+
+_PIP = "pip install {}, in place of onnxruntime"
+_BUILD = "a runtime built with {}; no wheel has it"
+#: By the short name that a user types.
+PROVIDERS: Mapping[str, Provider] = {
+    "cpu": Provider(name=CPU_NAME, wheel="pip install onnxruntime"),
+    "cuda": Provider(
+        name="CUDAExecutionProvider",
+        wheel=_PIP.format("onnxruntime-gpu"),
+        memory="cuda",
+        defaults=_cuda,
+    ),
+    "tensorrt": Provider(
+        name="TensorrtExecutionProvider",
+        wheel=_PIP.format("onnxruntime-gpu tensorrt"),
+        memory="cuda",
+        whole_graph=True,
+        defaults=_tensorrt,
+    ),
+    "openvino": Provider(
+        name="OpenVINOExecutionProvider",
+        wheel=_PIP.format("onnxruntime-openvino"),
+        whole_graph=True,
+        defaults=_openvino,
+    ),
+    "coreml": Provider(
+        name="CoreMLExecutionProvider",
+        wheel="pip install onnxruntime, on macOS",
+        whole_graph=True,
+        defaults=_coreml,
+    ),
+    "directml": Provider(
+        name="DmlExecutionProvider",
+        wheel=_PIP.format("onnxruntime-directml") + ", on Windows",
+        memory="dml",
+        defaults=_directml,
+    ),
+    "xnnpack": Provider(
+        name="XnnpackExecutionProvider",
+        wheel=_BUILD.format("--use_xnnpack"),
+        defaults=_xnnpack,
+    ),
+    "nnapi": Provider(
+        name="NnapiExecutionProvider",
+        wheel=_BUILD.format("--use_nnapi, for Android"),
+        whole_graph=True,
+    ),
+    "qnn": Provider(
+        name="QNNExecutionProvider",
+        wheel=_PIP.format("onnxruntime-qnn"),
+        whole_graph=True,
+        defaults=_qnn,
+    ),
+    "webgpu": Provider(name="WebGpuExecutionProvider", wheel=_PIP.format("onnxruntime-webgpu")),
+}
+#: Providers that compute nothing on this machine.
+_REMOTE = {"azure": "AzureExecutionProvider"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """A provider with its options.
+
+    Attributes:
+        provider: which.
+        options: name and value of each, sorted.
+    """
+
+    provider: Provider
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it is the runtime's own CPU provider."""
+        return self.provider.name == CPU_NAME
+
+    @property
+    def device_id(self) -> int:
+        """Number of the accelerator."""
+        found = dict(self.options).get("device_id", "0")
+        return int(found) if found.isdecimal() else 0
+
+    @property
+    def listing(self) -> list[str | tuple[str, dict[str, str]]]:
+        """What a session is given; the CPU takes what the provider does not."""
+        if self.is_cpu:
+            return [CPU_NAME]
+        return [(self.provider.name, dict(self.options)), CPU_NAME]
+
+
+CPU = Setup(provider=PROVIDERS["cpu"])
+
+
+def find_setup(name: str, options: Mapping[str, Value], dtype: str, threads: int) -> Setup:
+    """The provider of a short name, if the installed runtime has it.
+
+    Args:
+        name: one of ``PROVIDERS``, in any case.
+        options: replace or add to those chosen here.
+        dtype: element type of the runner; some providers must be told.
+        threads: of one kernel, for providers that run on processors.
+
+    Raises:
+        InvalidInputError: for an unknown name, or options for the CPU, which takes none.
+        MissingProviderError: if the installed runtime lacks it, naming what to install.
+    """
+    short = name.lower()
+    if short in _REMOTE:
+        message = (
+            f"The provider {name!r} calls a service over the network; it computes nothing on this "
+            f"machine. Choose one of {', '.join(PROVIDERS)}."
+        )
+        raise InvalidInputError(message)
+    if short not in PROVIDERS:
+        message = f"There is no provider {name!r}. Known: {', '.join(PROVIDERS)}."
+        raise InvalidInputError(message)
+    found = PROVIDERS[short]
+    if found.name == CPU_NAME and options:
+        message = f"The CPU provider takes no options. Received: {', '.join(sorted(options))}."
+        raise InvalidInputError(message)
+    available = onnxruntime.get_available_providers()
+    if found.name not in available:
+        raise MissingProviderError(found.name, found.wheel, available)
+    chosen = {**found.defaults(dtype, threads), **{k: str(v) for k, v in options.items()}}
+    return Setup(provider=found, options=tuple(sorted(chosen.items())))
