@@ -39,6 +39,15 @@ _SCOPE = re.compile(r"(?:^|/)L(\d+):")
 _TRANSPARENT = frozenset({"add", "cast", "clip", "div", "identity", "mul", "relu", "sub"})
 
 
+class UnbuildableLayerError(UnsupportedOpError):
+    """A layer that has no form as a JAX program; ``layer`` is its name."""
+
+    def __init__(self, layer: str, reason: str) -> None:
+        """Keep the layer's name beside the message."""
+        super().__init__(reason)
+        self.layer = layer
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
     """A weight that the program takes as an argument.
@@ -155,7 +164,7 @@ def build_program(network: Network, *, dtype: str = "float32", layout: str = "nh
 
     Raises:
         InvalidInputError: for another dtype or layout.
-        UnsupportedOpError: naming the layer that cannot be built, and why.
+        UnbuildableLayerError: naming the layer that cannot be built, and why.
     """
     if dtype not in DTYPES or layout not in LAYOUTS:
         message = (
@@ -285,7 +294,7 @@ class _Builder:
         builder = BUILDERS.get(op.kind)
         if builder is None:
             message = f"Layer {layer.name!r} is a {op.kind!r}, which is not built for XLA."
-            raise UnsupportedOpError(message)
+            raise UnbuildableLayerError(layer.name, message)
         taken: list[int] = []
 
         def taker(index: int, shape: Shape) -> Callable[[Arrange], Any]:
@@ -311,11 +320,11 @@ class _Builder:
                 message = f"Layer {layer.name!r} cannot be built for XLA: {error}"
             else:
                 message = f"Layer {layer.name!r} ({op.label}) cannot be built for XLA: {error}"
-            raise UnsupportedOpError(message) from error
+            raise UnbuildableLayerError(layer.name, message) from error
         for result, shape in zip(results, op.outputs, strict=False):
             if result.shape != shape:
                 message = f"Layer {layer.name!r} ({op.label}) gives {result.shape}, not {shape}."
-                raise UnsupportedOpError(message)
+                raise UnbuildableLayerError(layer.name, message)
         return results
 
     def _parameter(

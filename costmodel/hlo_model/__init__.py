@@ -1,0 +1,1 @@
+"""What XLA compiled: its text read, and groups of its instructions as short canonical texts."""

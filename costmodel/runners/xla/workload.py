@@ -1,0 +1,147 @@
+"""Times a compiled program: argument sets taking turns, overhead subtracted, devices waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+from time import perf_counter
+from typing import Any, Self
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import InvalidInputError
+from costmodel.protocols import Block
+
+#: Largest single argument that is made.
+MAX_BYTES = 1 << 31
+#: Rounds of the empty program beside one block, at most.
+_MOST_EMPTY = 50
+
+
+class XlaWorkload:
+    """A compiled program with its arguments on the device; a ``Workload``.
+
+    Calls are queued and waited for once per block, as far as the platform is asynchronous; no copy
+    to or from the device lies inside a block.
+
+    Args:
+        executable: compiled function of one argument each.
+        turns: argument lists that calls take in turn, so that none finds its data in near caches.
+        replicas: executions of the Op in one call.
+        reference: an empty program of the same arguments; its least time is subtracted.
+        extra_ms: added to each execution: what a network's call pays to pass on its weights.
+    """
+
+    def __init__(
+        self,
+        executable: Any,
+        turns: Sequence[Sequence[Any]],
+        *,
+        replicas: int = 1,
+        reference: Any = None,
+        extra_ms: float = 0.0,
+    ) -> None:
+        self._call = executable
+        self._turns = [list(turn) for turn in turns]
+        self._replicas = replicas
+        self._reference = reference
+        self._extra_ms = extra_ms
+        self._run_ms = 0.0
+        self._empty_ms = 0.0
+
+    def block(self, min_ms: float) -> Block:
+        """Run until ``min_ms`` have passed, by a count set before: no clock is read inside.
+
+        Raises:
+            InvalidInputError: if the workload is closed.
+        """
+        if self._call is None:
+            message = "This workload is closed. Load the Op or model again to time it."
+            raise InvalidInputError(message)
+        if self._run_ms <= 0:
+            self._time(self._call, len(self._turns))  # the first call also sets things up
+            self._run_ms = self._time(self._call, len(self._turns)) / len(self._turns)
+        count = self._whole(min_ms / max(self._run_ms, 1e-6))
+        wall_ms = self._time(self._call, count)
+        while wall_ms < min_ms:
+            count = max(count + 1, self._whole(count * 1.2 * min_ms / wall_ms))
+            wall_ms = self._time(self._call, count)
+        self._run_ms = min(self._run_ms, wall_ms / count)
+        per_call = wall_ms / count
+        net_ms = max(per_call - self._time_empty(count), 0.02 * per_call)
+        return Block(
+            latency_ms=net_ms / self._replicas + self._extra_ms,
+            wall_ms=wall_ms,
+            runs=count * self._replicas,
+        )
+
+    def _time_empty(self, count: int) -> float:
+        """Least time of one call that does nothing, seen so far: it is a constant, its noise not.
+
+        It is timed beside every block with the same arguments, because what a call costs depends on
+        how many there are and on how long ago they were last touched.
+        """
+        if self._reference is None:
+            return 0.0
+        if not self._empty_ms:
+            self._time(self._reference, len(self._turns))
+        empty_ms = self._time(self._reference, min(count, _MOST_EMPTY * len(self._turns)))
+        empty_ms /= min(count, _MOST_EMPTY * len(self._turns))
+        self._empty_ms = min(self._empty_ms or empty_ms, empty_ms)
+        return self._empty_ms
+
+    def _whole(self, count: float) -> int:
+        """At least ``count`` calls, every turn as often as any other."""
+        turns = len(self._turns)
+        return max(1, -(-int(count + 1) // turns)) * turns
+
+    def _time(self, call: Any, count: int) -> float:
+        """Wall milliseconds of ``count`` calls, waited for at the end."""
+        turns = self._turns
+        rounds = max(1, count // len(turns))
+        result: Any = None
+        start = perf_counter()
+        for _ in range(rounds):
+            for turn in turns:
+                result = call(*turn)
+        jax.block_until_ready(result)
+        return (perf_counter() - start) * 1e3 * count / (rounds * len(turns))
+
+    def close(self) -> None:
+        """Drop the executable and its arguments; closing again does nothing."""
+        self._call = self._reference = None
+        self._turns = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@cache
+def _pool() -> NDArray[np.float32]:
+    """Numbers that arguments are cut from: positive, so that each is a valid variance."""
+    rng = np.random.default_rng(7)
+    values = np.abs(rng.standard_normal(1 << 22, dtype=np.float32))
+    return np.asarray((values + np.float32(0.05)) * np.float32(0.1))
+
+
+def random_argument(shape: Sequence[int], dtype: Any, device: Any) -> Any:
+    """An array on the device: small positive floats, zeros for whole numbers (valid indices).
+
+    Raises:
+        InvalidInputError: if it would be larger than ``MAX_BYTES``.
+    """
+    kind = np.dtype(dtype)
+    count = prod(shape)
+    if count * kind.itemsize > MAX_BYTES:
+        message = f"An argument of size {tuple(shape)} is over {MAX_BYTES >> 30} GiB."
+        raise InvalidInputError(message)
+    if not jax.numpy.issubdtype(kind, np.floating):
+        return jax.device_put(np.zeros(shape, kind), device)
+    values = _pool()[:count] if count <= _pool().size else np.resize(_pool(), count)
+    return jax.device_put(values.reshape(shape).astype(kind), device)
