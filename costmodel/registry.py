@@ -19,8 +19,11 @@ def runner_names() -> tuple[str, ...]:
 def load_runner(name: str, options: Mapping[str, str | int | float | bool] | None = None) -> Runner:
     """Make the runner registered under ``name``.
 
+    A name such as ``ssh://board`` is an address: the runner registered under its scheme gets it
+    as the option ``address``.
+
     Args:
-        name: entry-point name, such as ``ort`` or ``fake``.
+        name: entry-point name, such as ``ort`` or ``fake``, or an address.
         options: keyword arguments of the runner, e.g. ``{"threads": 2}``.
 
     Raises:
@@ -29,6 +32,10 @@ def load_runner(name: str, options: Mapping[str, str | int | float | bool] | Non
         MissingDependencyError: if the runner's package is not installed.
     """
     found: dict[str, EntryPoint] = {item.name: item for item in entry_points(group=RUNNERS)}
+    scheme, is_address, _ = name.partition("://")
+    if is_address:
+        options = {**(options or {}), "address": name}
+        name = scheme
     if name not in found:
         message = f"There is no runner named {name!r}. Registered here: {', '.join(sorted(found))}."
         raise InvalidInputError(message)

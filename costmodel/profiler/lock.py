@@ -25,8 +25,13 @@ def table_lock(table: Path) -> Path:
 
 
 def device_lock(device: Device) -> Path:
-    """The lock file of a device, by hardware name: two runtimes on it exclude each other."""
-    name = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-") or "device"
+    """The lock file of a device, by hardware name: two runtimes on it exclude each other.
+
+    A remote device goes by its address, as there may be several of a kind; the lock by its hardware
+    name is held on the device itself.
+    """
+    known_as = device.state.get("address") or device.name
+    name = re.sub(r"[^a-z0-9]+", "-", known_as.lower()).strip("-") or "device"
     return Path(tempfile.gettempdir()) / f"costmodel-{name}.lock"
 
 

@@ -33,6 +33,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     cores: tuple[int, ...]
     jobs: tuple[JobSpec, ...]
     anchor: Op | None = None
+    timeout_ms: float = 60_000.0
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -98,12 +99,22 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     waited_ms: float
 
 
+class Noted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """From the worker: a sign of life of one that is busy with its device's troubles.
+
+    ``text`` is for people, empty for none; ``state`` is what the device's state is now.
+    """
+
+    text: str = ""
+    state: dict[str, str] = {}
+
+
 class Done(msgspec.Struct, frozen=True, tag=True):
     """From the worker: the segment is over."""
 
 
 Order = Setup | Segment | Stop
-Event = Ready | Refused | Started | Visited | Failed | Probed | Done
+Event = Ready | Refused | Started | Visited | Failed | Probed | Noted | Done
 
 _ENCODER = msgspec.json.Encoder()
 _ORDERS: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)

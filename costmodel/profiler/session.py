@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -20,6 +21,7 @@ from costmodel.profiler.messages import (
     Event,
     Failed,
     JobSpec,
+    Noted,
     Probed,
     Segment,
     Setup,
@@ -91,6 +93,7 @@ class Session:
                 for job in jobs
             ),
             anchor=pick_anchor(jobs, plan),
+            timeout_ms=plan.timeout_ms,
         )
         self._usable = usable_cores()
         self._worker: Supervisor | None = None
@@ -225,6 +228,8 @@ class Session:
                         current = None
                     case Probed():
                         self._schedule.spoil(self._account.probed(event))
+                    case Noted():
+                        self._note(event)
         except WorkerDiedError as death:
             self.close()
             if current is None:
@@ -281,6 +286,14 @@ class Session:
             self._table.append(failure)
         self._idle_deaths = 0
         self._advance(f"{self._jobs[failed.job].op.label}: {failed.status}")
+
+    def _note(self, noted: Noted) -> None:
+        """Pass on what the worker has to say; the device's last state goes into the table."""
+        if noted.text:
+            self._advance(noted.text)
+        if noted.state:
+            state = {**self._table.device.state, **noted.state}
+            self._table.device = replace(self._table.device, state=state)
 
     def _note_idle_death(self, death: WorkerDiedError) -> None:
         """A worker died while at no job: the anchor is suspected first.

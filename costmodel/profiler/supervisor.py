@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import IO
 
 import msgspec
@@ -21,6 +22,7 @@ from costmodel.errors import CostModelError
 from costmodel.measurement import Status
 from costmodel.profiler.messages import (
     Event,
+    Noted,
     Order,
     Ready,
     Refused,
@@ -111,8 +113,8 @@ class Supervisor:
             match event:
                 case Ready(device=device):
                     return device
-                case Refused(error=error, message=message):
-                    raise _refusal(error, message)
+                case Noted():  # a device far away may need long, but says so
+                    deadline = time.perf_counter() + self._start_timeout_s
             if time.perf_counter() > deadline:
                 death = self._killed("timeout", "the worker did not come up")
                 raise death
@@ -134,6 +136,7 @@ class Supervisor:
 
         Raises:
             WorkerDiedError: if the process has died, or had to be killed for its silence or memory.
+            CostModelError: the one that the runner raised, if it can do nothing more.
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         until = time.perf_counter() + within_s
@@ -149,11 +152,14 @@ class Supervisor:
                 raise self._obituary()
             self._heard = time.perf_counter()
             try:
-                return decode_event(line)
+                event = decode_event(line)
             except msgspec.MsgspecError as error:
                 reason = f"the worker's words made no sense: {error}"
                 death = self._killed("crashed", reason)
                 raise death from error
+            if isinstance(event, Refused):
+                raise _refusal(event.error, event.message)
+            return event
 
     def close(self) -> None:
         """End the process and whatever it started; never fails."""
@@ -237,8 +243,14 @@ def _ending(status: int) -> str:
 
 def _refusal(name: str, message: str) -> CostModelError:
     """The error that the runner raised in the worker, rebuilt here from its class's name."""
-    kinds = {kind.__name__: kind for kind in CostModelError.__subclasses__()}
-    kind = kinds.get(name, CostModelError)
+    kind = next((kind for kind in _kinds(CostModelError) if kind.__name__ == name), CostModelError)
     error = kind.__new__(kind)  # some classes build their text from parts
     error.args = (message,)
     return error
+
+
+def _kinds(base: type[CostModelError]) -> Iterator[type[CostModelError]]:
+    """All classes below ``base``."""
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)

@@ -14,8 +14,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from costmodel.errors import CostModelError
 from costmodel.measurement import Status
@@ -47,6 +48,23 @@ _MEMORY_WORDS = ("bad_alloc", "out of memory", "failed to allocate", "cannot all
 _LONGEST_REASON = 400
 
 
+class Visitor(Protocol):
+    """Visits the jobs of segments and tells what happened."""
+
+    def run(self, segment: Segment, stopping: threading.Event) -> None:
+        """Visit the jobs of a segment, say so, and then that it is done."""
+        ...
+
+
+@runtime_checkable
+class Delegate(Protocol):
+    """A runner that has visits made elsewhere, such as on a device far away."""
+
+    def delegate(self, setup: Setup, say: Callable[[Event], None]) -> Visitor:
+        """Who visits the jobs of ``setup`` and tells by ``say``; called before anything else."""
+        ...
+
+
 class Worker:
     """One runner, its jobs, and the conversation about them."""
 
@@ -70,7 +88,7 @@ class Worker:
 
     def say(self, event: Event) -> None:
         """Tell the parent."""
-        self._events.write(encode(event))
+        _say(self._events, event)
 
     def run(self, segment: Segment, stopping: threading.Event) -> None:
         """Visit the jobs of a segment.
@@ -188,18 +206,36 @@ def main() -> int:
         return 1
     _pin(setup.cores)
     try:
-        runner = load_runner(setup.runner, setup.options)
-        device = runner.device
+        _serve(setup, orders, events)
     except CostModelError as error:
         events.write(encode(Refused(error=type(error).__name__, message=str(error))))
-        return 0
-    worker = Worker(setup, runner, events)
+    return 0
+
+
+def _serve(setup: Setup, orders: BinaryIO, events: BinaryIO) -> None:
+    """Visit what the parent wants, for as long as it is there.
+
+    Raises:
+        CostModelError: if the runner refuses to start, or can do nothing more.
+    """
+    runner = load_runner(setup.runner, setup.options)
+    visitor: Visitor
+    if isinstance(runner, Delegate):
+        visitor = runner.delegate(setup, lambda event: _say(events, event))
+        device = runner.device
+    else:
+        device = runner.device
+        visitor = Worker(setup, runner, events)
     segments: queue.SimpleQueue[Segment] = queue.SimpleQueue()
     stopping = threading.Event()
     threading.Thread(target=_listen, args=(orders, segments, stopping), daemon=True).start()
-    worker.say(Ready(device=device))
+    _say(events, Ready(device=device))
     while True:
-        worker.run(segments.get(), stopping)
+        visitor.run(segments.get(), stopping)
+
+
+def _say(events: BinaryIO, event: Event) -> None:
+    events.write(encode(event))
 
 
 if __name__ == "__main__":
