@@ -1,0 +1,28 @@
+"""align: pads channels of any ONNX network with zeros up to widths that a device runs faster.
+
+``align(model, cost)`` finds the widths and checks that the function stays the same;
+``measured(alignment, runner=...)`` adds what the clock says.
+"""
+
+from __future__ import annotations
+
+from morphnet_core.align.alignment import Alignment, GroupWidth, align, pad
+from morphnet_core.align.freeze import paddable
+from morphnet_core.align.measure import measured
+from morphnet_core.align.search import Limits
+from morphnet_core.align.source import Source, read_source
+from morphnet_core.align.verify import TOLERANCE, largest_difference
+
+__all__ = [
+    "TOLERANCE",
+    "Alignment",
+    "GroupWidth",
+    "Limits",
+    "Source",
+    "align",
+    "largest_difference",
+    "measured",
+    "pad",
+    "paddable",
+    "read_source",
+]

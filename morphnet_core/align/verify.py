@@ -1,0 +1,129 @@
+"""Runs two networks side by side and says how far their results are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from costmodel.errors import ModelFormatError
+from costmodel.onnx_model.inputs import bind_inputs
+
+Array = NDArray[np.generic]
+#: Largest difference of two results of one function, relative to the result's largest value: sums
+#: of float32 taken in another order differ by less.
+TOLERANCE = 1e-5
+#: The same for the narrower element types.
+TOLERANCES: Mapping[str, float] = {"float16": 1e-2, "bfloat16": 5e-2}
+#: Random inputs that are tried.
+DRAWS = 2
+
+
+def largest_difference(
+    path: Path,
+    before: onnx.ModelProto,
+    after: onnx.ModelProto,
+    sizes: Mapping[str, int],
+    *,
+    seed: int = 0,
+) -> float:
+    """Run both by ONNX Runtime on the same random inputs and compare all that they return.
+
+    Args:
+        path: whose they are, for messages.
+        before: the first; open dimensions allowed.
+        after: the second.
+        sizes: of open dimensions.
+        seed: of the inputs.
+
+    Returns:
+        The largest difference relative to the largest value of the same result, as a multiple of
+        what the element type allows, times ``TOLERANCE``; infinite where sizes, whole numbers or
+        values that are not finite differ.
+
+    Raises:
+        ModelFormatError: if one cannot be run, or the first returns nothing finite to compare.
+    """
+    sessions = [_session(path, item, sizes) for item in (before, after)]
+    rng = np.random.default_rng(seed)
+    worst = 0.0
+    for _ in range(DRAWS):
+        feed = _feed(sessions[0], rng)
+        first, second = (_run(path, session, feed) for session in sessions)
+        worst = max(worst, *(_difference(path, a, b) for a, b in zip(first, second, strict=True)))
+    return worst
+
+
+def _session(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> Any:
+    from costmodel.runners.ort.session import is_from_runtime, make_session, session_options
+
+    bound = onnx.ModelProto()
+    bound.CopyFrom(model)
+    bind_inputs(path, bound.graph, sizes)
+    try:
+        return make_session(bound.SerializeToString(), session_options(1, optimise=True))
+    except ValueError as error:
+        message = f"{path} is too large to be run from one file ({error})."
+        raise ModelFormatError(message) from error
+    except Exception as error:
+        if not is_from_runtime(error):
+            raise
+        message = f"{path}: ONNX Runtime cannot load this network: {error}"
+        raise ModelFormatError(message) from error
+
+
+def _feed(session: Any, rng: np.random.Generator) -> dict[str, Array]:
+    """Normal numbers for every float input; what else is fed stays a valid index."""
+    from costmodel.runners.ort.session import random_feed
+
+    feed: dict[str, Array] = {}
+    for name, value in random_feed(session).items():
+        is_float = np.issubdtype(value.dtype, np.floating)
+        drawn = rng.standard_normal(value.shape, dtype=np.float32) if is_float else value
+        feed[name] = drawn.astype(value.dtype, copy=False)
+    return feed
+
+
+def _run(path: Path, session: Any, feed: Mapping[str, Array]) -> Sequence[Array]:
+    from costmodel.runners.ort.session import is_from_runtime
+
+    try:
+        results: Sequence[Array] = session.run(None, dict(feed))
+    except Exception as error:
+        if not is_from_runtime(error):
+            raise
+        message = f"{path}: ONNX Runtime cannot run this network: {error}"
+        raise ModelFormatError(message) from error
+    if not all(isinstance(item, np.ndarray) for item in results):
+        message = f"{path} returns something else than tensors, which cannot be compared here."
+        raise ModelFormatError(message)
+    return results
+
+
+def _difference(path: Path, a: Array, b: Array) -> float:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return float("inf")
+    if not np.issubdtype(a.dtype, np.floating):
+        return 0.0 if np.array_equal(a, b) else float("inf")
+    first, second = a.astype(np.float64), b.astype(np.float64)
+    finite = np.isfinite(first)
+    if a.size and not finite.any():
+        message = (
+            f"{path} returns no finite number for normal random inputs, so nothing can be "
+            "compared. Give its weights real values."
+        )
+        raise ModelFormatError(message)
+    if not np.array_equal(first[~finite], second[~finite], equal_nan=True):
+        return float("inf")
+    if not np.isfinite(second[finite]).all():
+        return float("inf")
+    scale = float(np.abs(first[finite]).max(initial=0.0))
+    apart = float(np.abs(first[finite] - second[finite]).max(initial=0.0))
+    if apart == 0.0:
+        return 0.0
+    allowed = TOLERANCES.get(str(a.dtype), TOLERANCE)
+    return apart / scale * (TOLERANCE / allowed) if scale > 0 else float("inf")

@@ -1,0 +1,223 @@
+"""``morphnet align``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from costmodel.cli.app import FINDING, examples
+from costmodel.cli.inputs import (
+    as_onnx,
+    difference,
+    load_prices,
+    runner_of,
+    with_threads,
+)
+from costmodel.cli.options import (
+    Cost,
+    Json,
+    Markdown,
+    Model,
+    NoCalibration,
+    Option,
+    RunnerName,
+    RunnerOptions,
+    Sizes,
+    TableOption,
+    Threads,
+    parse_runner_options,
+    parse_sizes,
+)
+from costmodel.cli.output import emit, note, progress
+from costmodel.errors import DeviceMismatchError, InvalidInputError, MissingDependencyError
+from costmodel.registry import load_runner
+from morphnet_core.cli.app import app
+
+if TYPE_CHECKING:
+    from costmodel.device import Device
+    from costmodel.profiler import Plan
+    from costmodel.protocols import CostModel
+    from costmodel.report import Sheet
+    from morphnet_core.align import Alignment
+
+
+@app.command(
+    "align",
+    short_help="Pad channels to widths that run faster; the function stays the same.",
+    epilog=examples(
+        "morphnet align pruned.onnx --table cpu.jsonl --out fast.onnx",
+        "morphnet align pruned.onnx --table amd-epyc/onnxruntime-float32 --predict-only --json",
+        "morphnet align net.onnx --table cpu.jsonl --size height=320 --size width=240 --out f.onnx",
+    ),
+)
+def align_model(
+    model: Model,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FAST.onnx", help="Where to write the faster network."),
+    ] = None,
+    table: TableOption = None,
+    cost: Cost = "regression",
+    runner: RunnerName = None,
+    threads: Threads = None,
+    size: Sizes = None,
+    runner_option: RunnerOptions = None,
+    predict_only: Annotated[
+        bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the network even if timing shows no gain.")
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", min=2, max=1000, help="Most visits to a network; default: 12."),
+    ] = None,
+    max_growth: Annotated[
+        float,
+        typer.Option("--max-growth", min=1.0, max=16.0, help="Widest group, times its width."),
+    ] = 2.0,
+    fix_weights: Annotated[
+        bool, typer.Option("--fix-weights", help="Take weights off the list of inputs first.")
+    ] = False,
+    no_calibration: NoCalibration = False,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Pad groups of channels with zeros to the widths that a table prices lowest.
+
+    Both networks are run and compared before anything is written, and timed where the table's
+    device is at hand. Exit code 1 where nothing is gained; then nothing is written.
+    """
+    from costmodel.compare import DEFAULT_PLAN
+    from morphnet_core.align import Limits, align
+
+    sizes = parse_sizes(size)
+    options = parse_runner_options(runner_option, threads)
+    if out is not None and out.is_dir():
+        message = f"{out} is a folder. Give the file to write with --out."
+        raise InvalidInputError(message)
+    prices = load_prices(table, cost, calibrated=not no_calibration)
+    clock, reason = ("", "") if predict_only else _clock(runner, options, prices.device)
+    with as_onnx([model], sizes) as (path,):
+        found = align(
+            path,
+            prices.cost,
+            prices.device,
+            calibration=prices.calibration,
+            sizes=sizes,
+            limits=Limits(factor=max_growth, extra=64 if max_growth > 1 else 0),
+            fix_weights=fix_weights,
+        )
+    if clock and found.changed:
+        settings = with_threads(options, prices.device)
+        plan = DEFAULT_PLAN.with_rounds(rounds)
+        found = _timed(found, clock, settings, prices.cost, plan)
+    elif reason and found.changed:
+        found = replace(found, note=f"predicted only: {reason}")
+    emit(found.to_json, lambda: _sheets(found), as_json=json, markdown=markdown)
+    _finish(found, out, force=force)
+
+
+def _clock(
+    name: str | None, options: Mapping[str, Option], device: Device | None
+) -> tuple[str, str]:
+    """The runner to time with, or an empty name and why there is none.
+
+    Raises:
+        DeviceMismatchError: if the runner that was asked for is another device than the table's.
+        InvalidInputError: if it is not known.
+    """
+    if device is None:
+        return name or "", "" if name else "without a table there is no device to time"
+    chosen = name or runner_of(device)
+    if chosen is None:
+        return "", f"there is no runner for {device.runtime} here"
+    try:
+        differs = difference(load_runner(chosen, with_threads(options, device)).device, device)
+    except MissingDependencyError as error:
+        if name:
+            raise
+        return "", str(error)
+    if differs and name:
+        message = (
+            f"The runner {name!r} is another device than the table's: {differs}. Leave --runner "
+            "out to predict only, or give a table of this device."
+        )
+        raise DeviceMismatchError(message)
+    return ("", f"this is another device ({differs})") if differs else (chosen, "")
+
+
+def _timed(
+    found: Alignment, clock: str, options: Mapping[str, Option], cost: CostModel, plan: Plan
+) -> Alignment:
+    from morphnet_core.align import measured
+
+    return measured(
+        found, runner=clock, cost=cost, options=options, plan=plan, progress=progress("Timing")
+    )
+
+
+def _sheets(found: Alignment) -> tuple[Sheet, ...]:
+    from costmodel.report import Sheet
+    from costmodel.report.sheet import ms
+
+    rows = [("predicted", found.predicted_before_ms, found.predicted_after_ms)]
+    if found.measured_before_ms is not None and found.measured_after_ms is not None:
+        rows.append(("measured", found.measured_before_ms, found.measured_after_ms))
+    widths = [group for group in found.groups if group.after != group.before]
+    frozen = [group for group in found.groups if group.frozen]
+    return (
+        Sheet(
+            title=f"{found.name}, in ms",
+            columns=("", "before", "after", "times faster"),
+            rows=tuple((what, ms(a), ms(b), f"{a / b:.3f}") for what, a, b in rows),
+            align="lrrr",
+            notes=_notes(found),
+        ),
+        Sheet(
+            title=f"Channels of {len(widths)} of {len(found.groups)} groups",
+            columns=("group", "before", "after"),
+            rows=tuple((group.name, str(group.before), str(group.after)) for group in widths),
+            align="lrr",
+        ),
+        Sheet(
+            title="Groups that cannot change",
+            columns=("group", "channels", "why"),
+            rows=tuple((group.name, str(group.before), group.frozen) for group in frozen),
+            align="lrl",
+        ),
+    )
+
+
+def _notes(found: Alignment) -> tuple[str, ...]:
+    from costmodel.report.sheet import percent
+
+    notes = [f"{found.note}."] if found.note else []
+    if found.changed:
+        notes.append(
+            f"Results differ by {found.difference:.1g} of the largest value, which is rounding."
+        )
+    if found.after.num_extrapolated > found.before.num_extrapolated:
+        notes.append(
+            f"{found.after.num_extrapolated} kernels of the padded network are outside what the "
+            f"table has seen ({found.before.num_extrapolated} before)."
+        )
+    if found.measured_on:
+        spread = percent(found.repeatability)
+        notes.append(f"Measured on {found.measured_on}; repeats within {spread}.")
+    if found.changed and not found.worthwhile:
+        notes.append("Timed, the padded network is not faster: keep the one you have.")
+    return tuple(notes)
+
+
+def _finish(found: Alignment, out: Path | None, *, force: bool) -> None:
+    if not found.changed or (not found.worthwhile and not force):
+        why = "it is not faster when timed" if found.changed else "no padding is worth it"
+        note(f"Nothing was written: {why}.")
+        raise typer.Exit(FINDING)
+    if out is not None:
+        note(f"Wrote {found.save(out)}.")
