@@ -16,7 +16,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from costmodel.errors import LinkLostError, RemoteError
+from costmodel.errors import InvalidInputError, LinkLostError, RemoteError
+from costmodel.remote.runner import RemoteRunner
 from costmodel.remote.transport import Finished
 
 SCHEME = "adb://"
@@ -56,7 +57,7 @@ class AdbTransport:
         if program is None:
             message = (
                 f"The program {adb!r} was not found. Install Android's platform tools (Debian and "
-                "Ubuntu: apt install adb), or name the program: --runner-option adb=PATH."
+                "Ubuntu: apt install adb), or name the program: adb=PATH."
             )
             raise RemoteError(message)
         self._environ = dict(os.environ if environ is None else environ)
@@ -112,6 +113,7 @@ class AdbTransport:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self._environ,
+            start_new_session=True,  # the terminal's ctrl-C is for the parent alone
         )
 
     def explain(self, status: int, err: str) -> RemoteError | None:
@@ -147,6 +149,7 @@ class AdbTransport:
                 check=False,
                 env=self._environ,
                 timeout=timeout_s,
+                start_new_session=True,
             )
         except subprocess.TimeoutExpired as error:
             message = f"{self.address}: no answer from adb within {timeout_s:g} s."
@@ -240,7 +243,7 @@ _ADVICE = {
     ),
     "daemon": (
         "adb's server does not start on this machine. See what 'adb start-server' says; is its "
-        "port taken? Another one: --runner-option server_port=N."
+        "port taken? Another one: server_port=N."
     ),
     "smartsocket": "adb's server does not start on this machine: its port is taken.",
 }
@@ -260,13 +263,13 @@ def parse_devices(listing: str) -> dict[str, str]:
     return {serial: state.strip() for serial, tab, state in pairs if tab}
 
 
-def attached(server_port: int | None = None) -> dict[str, str] | None:
+def attached(server_port: int = 0) -> dict[str, str] | None:
     """Devices that a running adb server knows, by serial; None if there is no server.
 
     Starts none and waits two seconds at most, so that it can be asked in passing.
 
     Args:
-        server_port: of the server on this machine; None for the environment's or adb's own.
+        server_port: of the server on this machine; 0 for the environment's or adb's own.
     """
     port = server_port or int(os.environ.get("ANDROID_ADB_SERVER_PORT") or _SERVER_PORT)
     try:
@@ -304,3 +307,40 @@ def _storage_hint(words: str) -> str:
     if "No space" in words or "quota" in words.lower():
         return "Remove files there, or name another folder."
     return "Name a folder that the user of 'adb shell' may write to."
+
+
+class AdbRunner(RemoteRunner):
+    """ONNX Runtime's CPU provider on an Android device; a ``Runner``.
+
+    Args:
+        address: ``adb://SERIAL`` as ``adb devices`` shows it, ``adb://HOST:PORT``, or ``adb://``
+            for the only device that is attached; what ``--runner`` got.
+        adb: the client, a path or a name to find.
+        server_port: port of adb's server on this machine; 0 for the client's own choice.
+        options: as for ``RemoteRunner``; Android has no Python, so give a ``bundle``.
+
+    Raises:
+        InvalidInputError: if a value cannot be used.
+        RemoteError: if there is no such client.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str = "",
+        adb: str = "adb",
+        server_port: int = 0,
+        **options: str | int | float | bool,
+    ) -> None:
+        if not 0 <= server_port <= 65535:
+            message = f"server_port must be between 0 and 65535. Received: {server_port}."
+            raise InvalidInputError(message)
+        if not address.startswith(SCHEME):
+            found = attached(server_port)
+            there = f" Attached: {_named(found)}." if found else ""
+            message = f"This runner needs a device: --runner adb://SERIAL.{there}"
+            raise InvalidInputError(message)
+        transport = AdbTransport(
+            address.removeprefix(SCHEME), adb=adb, server_port=server_port or None
+        )
+        super().__init__(transport, **options)  # type: ignore[arg-type]

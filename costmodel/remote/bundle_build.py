@@ -88,7 +88,12 @@ def build_bundle(
 
 
 def write_bundle(
-    folder: Path, out: Path, *, packages: dict[str, str], emulator: Sequence[str] = ()
+    folder: Path,
+    out: Path,
+    *,
+    packages: dict[str, str],
+    emulator: Sequence[str] = (),
+    machine: str = _MACHINE,
 ) -> Manifest:
     """Pack a folder as it shall lie on the device.
 
@@ -97,12 +102,13 @@ def write_bundle(
         out: archive to write.
         packages: versions, for the manifest.
         emulator: words of the program to start everything under; ``{root}`` is the folder there.
+        machine: processor that its programs are for, as ``uname -m`` names it.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): _fingerprint(path) for path in paths}
     manifest = Manifest(
         format=FORMAT,
-        machine=_MACHINE,
+        machine=machine,
         emulator=tuple(word for word in emulator if ROOT not in word),
         start=(*START, *emulator, *LOADER),
         packages=dict(sorted(packages.items())),

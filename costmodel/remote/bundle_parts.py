@@ -45,6 +45,8 @@ LOADER = (
 #: libraries choose their kernels by what there is; and a folder to read before the machine's own.
 EMULATED = ("qemu-aarch64", "-cpu", "cortex-a76", "-L", f"{ROOT}/emulated")
 _EMULATED_CORES = 4
+#: Level, type and size of the caches of such a processor.
+_CACHES = (("1", "Data", "64K"), ("1", "Instruction", "64K"), ("2", "Unified", "512K"))
 
 #: Modules that need further libraries, tests, and the tools of packages: not needed to run a model.
 _LEFT_OUT = (
@@ -142,6 +144,11 @@ def arm_system() -> dict[str, str]:
                 ("topology/core_id", core),
                 ("regs/identification/midr_el1", "0x00000000414fd0b1"),
                 ("cpufreq/cpuinfo_max_freq", "2400000"),
+                *(
+                    (f"cache/index{index}/{field}", value)
+                    for index, cache in enumerate(_CACHES)
+                    for field, value in zip(("level", "type", "size"), cache, strict=True)
+                ),
             )
         }
     return files
