@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Runner of each runtime, where their names differ.
 RUNNERS = {"onnxruntime": "ort"}
+#: Runner of each runtime whose compiler's estimates are in a table.
+ESTIMATORS = {"xla": "tpu-aot"}
+#: Option that names the back end, for runtimes that have several.
+_BACKENDS = {"onnxruntime": "provider", "xla": "platform"}
 #: Model files of Keras, which are exported to ONNX on the fly.
 KERAS = (".keras", ".h5", ".hdf5")
 #: Identity fields in which a device may differ from a table's and still run the same kernels.
@@ -133,12 +137,25 @@ def make_calibration(
 def runner_of(device: Device) -> str | None:
     """Name of the runner that made a device's numbers; None when it is not registered here."""
     name = RUNNERS.get(device.runtime, device.runtime)
+    if device.provenance == "estimated":
+        name = ESTIMATORS.get(device.runtime, name)
     return name if name in runner_names() else None
 
 
 def with_threads(options: Mapping[str, Option], device: Device | None) -> dict[str, Option]:
-    """The options with the table's threads, unless they say something else."""
-    return ({"threads": device.threads} if device else {}) | dict(options)
+    """The options with the table's threads, element type and back end, unless they say else."""
+    if device is None:
+        return dict(options)
+    found: dict[str, Option] = {"threads": device.threads}
+    if device.provenance == "estimated" and device.runtime in ESTIMATORS:
+        found = {"generation": device.isa}
+    if device.dtype != "float32":
+        found["dtype"] = device.dtype
+    name = _BACKENDS.get(device.runtime)
+    provider = device.provider.removesuffix("ExecutionProvider").lower()
+    if name is not None and provider not in {"", "cpu"} and "generation" not in found:
+        found[name] = provider
+    return found | dict(options)
 
 
 def difference(ours: Device, theirs: Device) -> str:

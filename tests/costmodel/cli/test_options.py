@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costmodel.cli.inputs import runner_of, with_threads
 from costmodel.cli.options import parse_budget, parse_runner_options, parse_sizes
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 
 
@@ -53,3 +55,38 @@ def test_sizes_and_options() -> None:
         parse_sizes(["a=1", "a=2"])
     found = parse_runner_options(["seed=3", "speed=1.5", "realtime=False", "mode=a=b"], None)
     assert found == {"seed": 3, "speed": 1.5, "realtime": False, "mode": "a=b"}
+
+
+@pytest.mark.parametrize(
+    ("device", "runner", "options"),
+    [
+        (Device(name="a", runtime="onnxruntime", threads=2), "ort", {"threads": 2}),
+        (
+            Device(name="a", runtime="onnxruntime", dtype="int8", provider="CPUExecutionProvider"),
+            "ort",
+            {"threads": 1, "dtype": "int8"},
+        ),
+        (
+            Device(name="a", runtime="onnxruntime", provider="CUDAExecutionProvider"),
+            "ort",
+            {"threads": 1, "provider": "cuda"},
+        ),
+        (
+            Device(name="a", runtime="xla", provider="gpu", dtype="bfloat16"),
+            "xla",
+            {"threads": 1, "dtype": "bfloat16", "platform": "gpu"},
+        ),
+        (
+            Device(name="tpu-v5e", runtime="xla", isa="v5e", dtype="bfloat16", provenance="estimated"),
+            "tpu-aot",
+            {"generation": "v5e", "dtype": "bfloat16"},
+        ),
+        (Device(name="a", runtime="none"), None, {"threads": 1}),
+    ],
+)  # fmt: skip
+def test_a_table_knows_the_runner_that_made_it(
+    device: Device, runner: str | None, options: dict[str, object]
+) -> None:
+    assert runner_of(device) == runner
+    assert with_threads({}, device) == options
+    assert with_threads({"threads": 7}, device)["threads"] == 7
