@@ -77,7 +77,7 @@ def test_sizes_and_options() -> None:
             {"threads": 1, "dtype": "bfloat16", "platform": "gpu"},
         ),
         (
-            Device(name="tpu-v5e", runtime="xla", isa="v5e", dtype="bfloat16", provenance="estimated"),
+            Device(name="t", runtime="xla", isa="v5e", dtype="bfloat16", provenance="estimated"),
             "tpu-aot",
             {"generation": "v5e", "dtype": "bfloat16"},
         ),
