@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from morphnet_core.align.alignment import Alignment, GroupWidth, align, pad
+from morphnet_core.align.alignment import Alignment, GroupWidth, align
+from morphnet_core.align.edit import cut, pad
 from morphnet_core.align.freeze import paddable
 from morphnet_core.align.measure import measured
 from morphnet_core.align.search import Limits
@@ -20,6 +21,7 @@ __all__ = [
     "Limits",
     "Source",
     "align",
+    "cut",
     "largest_difference",
     "measured",
     "pad",

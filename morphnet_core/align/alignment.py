@@ -12,15 +12,14 @@ import onnx
 from costmodel.errors import ModelFormatError
 from costmodel.predict import Prediction, predict
 from costmodel.protocols import CostModel
+from morphnet_core.align.edit import pad
 from morphnet_core.align.evaluate import Evaluator, check_unit, present
-from morphnet_core.align.freeze import misfits, paddable
+from morphnet_core.align.freeze import paddable
 from morphnet_core.align.measure import write_model
-from morphnet_core.align.places import UnfitError, wider_places
-from morphnet_core.align.rewrite import all_changes, rewritten, sizes_of
 from morphnet_core.align.search import Limits, best_counts
 from morphnet_core.align.source import Source, read_source
 from morphnet_core.align.verify import TOLERANCE, largest_difference
-from morphnet_core.groups import Grouping, Units, resize
+from morphnet_core.groups import Units
 from morphnet_core.prices import Pricer
 
 if TYPE_CHECKING:
@@ -213,32 +212,6 @@ def align(
         difference=0.0 if same else _checked(source, padded, sizes),
         note="nothing is worth changing" if same else "predicted only",
     )
-
-
-def pad(source: Source, grouping: Grouping, counts: Units) -> onnx.ModelProto:
-    """The network with more units per group, all new ones silent; not yet run and compared.
-
-    Args:
-        source: the network as it is.
-        grouping: its groups, from ``paddable``.
-        counts: units per group, at least as many as now.
-
-    Raises:
-        ModelFormatError: naming the layer whose constants cannot follow.
-        InvalidInputError: if a group would shrink, or a frozen one change.
-    """
-    try:
-        wrong = misfits(source, grouping, counts)
-        if not wrong:
-            network = resize(grouping, counts)
-            places = wider_places(grouping, counts)
-            changes, _ = all_changes(source, grouping, network, places)
-            return rewritten(source, changes, sizes_of(grouping, network))
-    except UnfitError as error:
-        wrong = {grouping.network.name: str(error)}
-    name, reason = next(iter(wrong.items()))
-    message = f"{source.path} cannot be padded at {name}: {reason}."
-    raise ModelFormatError(message)
 
 
 def _checked(source: Source, padded: onnx.ModelProto, sizes: Mapping[str, int]) -> float:

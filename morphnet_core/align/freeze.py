@@ -14,10 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from costmodel.errors import CostModelError, ModelFormatError
-from costmodel.network import Layer
+from costmodel.network import Layer, Network
 from costmodel.readers.onnx import OVERRIDABLE
 from costmodel.readers.onnx_sizes import BoundModel, bind
-from morphnet_core.align.places import UnfitError, wider_places
+from morphnet_core.align.places import Places, UnfitError, wider_places
 from morphnet_core.align.rewrite import all_changes, rewritten, sizes_of
 from morphnet_core.align.source import Source
 from morphnet_core.groups import Grouping, Units, find_groups, resize
@@ -123,12 +123,13 @@ def _reasons_found(source: Source, grouping: Grouping) -> dict[str, str]:
         dtype=np.intp,
     )
     try:
-        return misfits(source, grouping, counts)
+        places = wider_places(grouping, counts)
     except UnfitError as error:
         # Which channels lie elsewhere is found by padding one group at a time.
         return _one_by_one(grouping, counts) or {
             layer.name: str(error) for layer in grouping.network.layers
         }
+    return misfits(source, grouping, resize(grouping, counts), places)
 
 
 def _one_by_one(grouping: Grouping, counts: Units) -> dict[str, str]:
@@ -145,16 +146,19 @@ def _one_by_one(grouping: Grouping, counts: Units) -> dict[str, str]:
     return {}
 
 
-def misfits(source: Source, grouping: Grouping, counts: Units) -> dict[str, str]:
-    """Layers at which a network padded to ``counts`` would not hold together, and why.
+def misfits(
+    source: Source, grouping: Grouping, network: Network, places: Mapping[str, Places]
+) -> dict[str, str]:
+    """Layers at which a network of other widths would not hold together, and why.
 
     Only sizes are looked at; no weight is read or written.
 
-    Raises:
-        UnfitError: if the wider network's channels do not lie as the network's do.
+    Args:
+        source: the network as it is.
+        grouping: its groups.
+        network: the same layers at their new sizes.
+        places: what becomes of every channel axis.
     """
-    network = resize(grouping, counts)
-    places = wider_places(grouping, counts)
     changes, unfit = all_changes(source, grouping, network, places)
     if unfit:
         return unfit

@@ -246,7 +246,9 @@ class Drawing(Graph):
         return self.node("Resize", name, "", self.constant([1.0, 1.0, 1.0, 1.0]))
 
     def head(self):
-        last = self.concat(*dict.fromkeys(self.open[-3:]))
+        read = {name for node in self.nodes for name in node.input}
+        loose = [name for name in dict.fromkeys(self.open) if name not in read]
+        last = self.concat(*loose)  # all of them: what nobody reads is not written again
         if self.draw(st.booleans()):
             last = self.node("GlobalAveragePool", last, size=(1, self.width(last), 1, 1))
         ways = ["Flatten", "fixed", "rest", "computed", "computed rest"]

@@ -6,12 +6,13 @@ import re
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.align import TOLERANCE, largest_difference, pad, paddable, read_source
+from morphnet_core.align import TOLERANCE, cut, largest_difference, pad, paddable, read_source
 from tests.morphnet_core.align.graphs import Graph, drawn_models
 
 
@@ -33,7 +34,7 @@ def difference(source, model):
 
 
 @settings(
-    max_examples=60,
+    max_examples=45,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -48,6 +49,26 @@ def test_any_padding_of_any_network_keeps_its_function(model, data):
     for group in grouping.groups:
         assert re.search("^$|the network's|other groups of channels", group.frozen), group
     onnx.checker.check_model(wider)
+    back = cut_back(wider, grouping)
+    for before, after in zip(results(model), results(back), strict=True):
+        assert np.array_equal(before, after)
+
+
+def cut_back(wider, grouping):
+    """The padded network without what was added: the first units of every group."""
+    source = read_source(wider, {})
+    now = paddable(source)
+    alive = now.full()
+    for group, was in zip(now.groups, grouping.groups, strict=True):
+        alive[group.start + was.size : group.start + group.size] = False
+    return cut(source, now, alive)
+
+
+def results(model):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    rng = np.random.default_rng(0)
+    feed = {item.name: rng.standard_normal(item.shape, np.float32) for item in session.get_inputs()}
+    return session.run(None, feed)
 
 
 def chain(**options):
@@ -216,3 +237,13 @@ def test_groups_never_shrink():
         pad(source, grouping, np.array([3, 12, 7]))
     with pytest.raises(InvalidInputError, match="the network's output"):
         pad(source, grouping, np.array([3, 13, 8]))
+
+
+def test_a_group_keeps_a_channel():
+    graph, last = chain()
+    source = read_source(graph.model(last), {})
+    grouping = paddable(source)
+    alive = grouping.full()
+    alive[grouping.groups[1].units] = False
+    with pytest.raises(InvalidInputError, match="lose all its channels"):
+        cut(source, grouping, alive)
