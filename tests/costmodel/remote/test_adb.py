@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 from adb_server import AdbServer, find_adb
 from adbd import AdbDaemon
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
-from costmodel.errors import InvalidInputError, LinkLostError, RemoteError
-from costmodel.registry import load_runner
+from costmodel.errors import LinkLostError, RemoteError
 from costmodel.remote.adb import AdbTransport, attached
-from costmodel.remote.bundle_build import write_bundle
-from costmodel.remote.runner import RemoteRunner
-from costmodel.runners.ort.runner import OrtRunner
-from costmodel.testing import RunnerContract
 
 ADB = find_adb()
 pytestmark = pytest.mark.skipif(
@@ -279,109 +270,3 @@ def test_a_port_that_never_answers_holds_nobody_up() -> None:
         begin = time.monotonic()
         assert attached(silent.getsockname()[1]) is None
         assert time.monotonic() - begin < 10
-
-
-def save_network(path: Path) -> Path:
-    """A network of a few kernels: two convolutions, an addition, a pool and a product."""
-    rng = np.random.default_rng(0)
-    weights = {"a": (16, 8, 3, 3), "b": (16, 16, 1, 1), "c": (16, 10)}
-    make = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["x", "a"], ["f"], name="first", pads=[1, 1, 1, 1]),
-            helper.make_node("Relu", ["f"], ["g"], name="relu"),
-            helper.make_node("Conv", ["g", "b"], ["h"], name="second"),
-            helper.make_node("Add", ["g", "h"], ["i"], name="join"),
-            helper.make_node("GlobalAveragePool", ["i"], ["j"], name="pool"),
-            helper.make_node("Flatten", ["j"], ["k"], name="flat"),
-            helper.make_node("MatMul", ["k", "c"], ["y"], name="classes"),
-        ],
-        "network",
-        [make("x", TensorProto.FLOAT, [1, 8, 14, 14])],
-        [make("y", TensorProto.FLOAT, [1, 10])],
-        [
-            numpy_helper.from_array(rng.standard_normal(shape, dtype=np.float32), name)
-            for name, shape in weights.items()
-        ],
-    )
-    imports = [helper.make_opsetid("", 13)]
-    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def phone(server: AdbServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbDaemon]:
-    """A device with this machine's Python, and a lock of its own: others may test here too."""
-    with AdbDaemon(os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("locks"))}) as started:
-        server.connect(started)
-        yield started
-        server.forget(started)
-
-
-@pytest.fixture(scope="module")
-def options(
-    server: AdbServer, phone: AdbDaemon, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str | int]:
-    return {
-        "adb": server.adb,
-        "server_port": server.port,
-        "python": sys.executable,
-        "folder": str(tmp_path_factory.mktemp("device") / "a folder"),
-    }
-
-
-@pytest.fixture(scope="module")
-def runner(phone: AdbDaemon, options: dict[str, str | int]) -> Iterator[RemoteRunner]:
-    made = load_runner(f"adb://{phone.serial}", options)
-    assert isinstance(made, RemoteRunner)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_network(tmp_path_factory.mktemp("model") / "net.onnx")
-
-
-class TestAdbRunner(RunnerContract):
-    def test_it_times_what_a_local_runner_would(self, runner: RemoteRunner, model: Path) -> None:
-        ours, local = runner.device, OrtRunner().device
-        assert ours.provenance == "measured"
-        assert (ours.name, ours.isa, ours.caches) == (local.name, local.isa, local.caches)
-        assert runner.lower(model, {}).ops == OrtRunner().lower(model, {}).ops
-
-    @pytest.mark.parametrize("fault", ["cut", "reboot"])
-    def test_a_workload_outlives_the_link(
-        self, runner: RemoteRunner, phone: AdbDaemon, model: Path, fault: str
-    ) -> None:
-        op = runner.lower(model, {}).ops[0]
-        with runner.load_op(op) as workload:
-            workload.block(1.0)
-            getattr(phone, fault)()
-            assert workload.block(1.0).latency_ms > 0
-
-
-def test_a_runner_without_an_address_names_what_is_attached(
-    server: AdbServer, device: AdbDaemon
-) -> None:
-    with pytest.raises(InvalidInputError, match=rf"adb://SERIAL\. Attached: .*{device.serial}"):
-        load_runner("adb", {"server_port": server.port})
-
-
-def test_a_device_without_python_is_told_of_bundles(
-    device: AdbDaemon, options: dict[str, str | int]
-) -> None:
-    runner = load_runner(f"adb://{device.serial}", options | {"python": "no-python-here"})
-    with pytest.raises(RemoteError, match=r"no Python .*no-python-here.*bundle="):
-        _ = runner.device
-
-
-def test_a_bundle_for_another_processor_is_refused(
-    device: AdbDaemon, options: dict[str, str | int], tmp_path: Path
-) -> None:
-    archive = tmp_path / "other.tgz"
-    (tmp_path / "in").mkdir()
-    write_bundle(tmp_path / "in", archive, packages={}, machine="riscv64")
-    runner = load_runner(f"adb://{device.serial}", options | {"bundle": str(archive)})
-    with pytest.raises(RemoteError, match="programs for riscv64, but the device's processor is"):
-        _ = runner.device
