@@ -1,4 +1,4 @@
-"""OpenVINO itself: imported without its telemetry, and the settings every model is compiled with."""
+"""OpenVINO itself: imported without its telemetry, and the settings models are compiled with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def _import() -> Any:
         import openvino
         import openvino._offline_transformations
     except ImportError as error:
-        raise MissingDependencyError("openvino", "openvino", "Timing with OpenVINO") from error
+        package = extra = "openvino"
+        raise MissingDependencyError(package, extra, "Timing with OpenVINO") from error
     return openvino
 
 

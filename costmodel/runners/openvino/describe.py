@@ -12,6 +12,7 @@ from costmodel.runners.openvino.executed import Node, is_known, physical
 from costmodel.runners.openvino.model import ModelNode, Operand
 from costmodel.runners.openvino.steps import (
     ELEMENTWISE,
+    PRODUCT,
     PROGRAMS,
     QUANTISE,
     Step,
@@ -120,10 +121,11 @@ def describe(node: Node, steps: Sequence[Step], reads: Sequence[Node], ports: Se
         fields = _kernel(node, steps)
     data: list[Operand] = fields.pop("data")  # type: ignore[assignment]
     if len(data) != len(reads):
-        message = f"{node.layer} reads {len(reads)} tensors, where the model's nodes read {len(data)}"
+        message = f"{node.layer} reads {len(reads)} tensors, its nodes in the model {len(data)}"
         raise NotDescribed(message)
     shapes = [item.shapes[port] for item, port in zip(reads, ports, strict=True)]
-    return _op(node, shapes, [i.dtypes[p] for i, p in zip(reads, ports, strict=True)], layouts, fields)
+    dtypes = [item.dtypes[port] for item, port in zip(reads, ports, strict=True)]
+    return _op(node, shapes, dtypes, layouts, fields)
 
 
 def _own_kernel(node: Node, reads: Sequence[Node], ports: Sequence[int]) -> Op:
@@ -168,14 +170,16 @@ def _program(steps: Sequence[Step]) -> dict[str, object]:
     """Elementwise operations: one by its name, several as a program."""
     operands = _Operands()
     names = {item.source: operands.add(item, stored=False) for item in externals(steps)}
-    wrong = [step.type for step in steps if step.type not in ELEMENTWISE]
+    types = {step.type for step in steps}
+    wrong = sorted(types - ELEMENTWISE - {PRODUCT})
     if wrong:
         message = f"{wrong[0]} inside a generated kernel is not known here"
         raise NotDescribed(message)
     attributes: dict[str, Attribute] = {}
-    if len(steps) > 1 or len(set(steps[0].operands)) < len(steps[0].operands):
+    single = len(steps) == 1 and PRODUCT not in types
+    if not single or len(set(steps[0].operands)) < len(steps[0].operands):
         attributes["program"] = program_text(steps, names)
-    kind = kind_of(steps[0].type) if len(steps) == 1 else "eltwise"
+    kind = kind_of(steps[0].type) if single else "mlp" if PRODUCT in types else "eltwise"
     return {
         "kind": kind,
         "data": operands.data,
@@ -195,7 +199,7 @@ def _kernel(node: Node, steps: Sequence[Step]) -> dict[str, object]:
     product = main.type in _CONVOLUTIONS | _TRANSPOSED | {"MatMul"}
     for item in main.operands:
         operands.add(item, stored=not product)
-    fields, attributes = _main(node, main, operands)
+    fields, attributes = _main(main, operands)
     epilogue: list[str] = []
     for index, step in enumerate(steps[1:], start=1):
         word = _folded(step, index, operands, bias=product and index == 1)
@@ -216,9 +220,7 @@ def _kernel(node: Node, steps: Sequence[Step]) -> dict[str, object]:
     }
 
 
-def _main(
-    node: Node, main: ModelNode, operands: _Operands
-) -> tuple[dict[str, object], dict[str, Attribute]]:
+def _main(main: ModelNode, operands: _Operands) -> tuple[dict[str, object], dict[str, Attribute]]:
     """Fields and attributes of the main operation."""
     settings = dict(main.attributes)
     rest = {k: v for k, v in settings.items() if k not in _IDLE}

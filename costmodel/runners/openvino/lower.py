@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx
 
@@ -44,11 +44,11 @@ def lower(model: onnx.ModelProto, name: str, threads: int, dtype: str) -> Networ
             request.infer()
         means = counters(request)
         times = {k: max(0.0, (v * (_RUNS + 1) - first[k]) / _RUNS) for k, v in means.items()}
-        nodes = executed_nodes(compiled, times)
+        lowering = _Lowering(written, executed_nodes(compiled, times))
     except RuntimeError as error:
         message = f"{name}: OpenVINO reads this model but cannot run it: {runtime_reason(error)}"
         raise ModelFormatError(message) from error
-    return _Lowering(written, nodes).network(name)
+    return lowering.network(name)
 
 
 class _Lowering:
@@ -115,7 +115,9 @@ class _Lowering:
         reads = [(s, port) for s, port in node.reads if not self.nodes[s].constant]
         return describe(node, steps, [self.nodes[s] for s, _ in reads], [port for _, port in reads])
 
-    def _layer(self, title: str, node: Node, op: Op, covers: tuple[str, ...], share: float) -> Layer:
+    def _layer(
+        self, title: str, node: Node, op: Op, covers: tuple[str, ...], share: float
+    ) -> Layer:
         sources = [item for item in node.reads if not self.nodes[item[0]].constant]
         return Layer(
             name=title,
@@ -151,20 +153,21 @@ def find_covers(written: Written, running: Sequence[Node]) -> dict[str, tuple[st
             position = written.position(original)
             if position is not None:
                 home.setdefault(position, node.name)
-    before: Mapping[int, list[int]] = defaultdict(list)
-    for position, readers in written.readers.items():
-        for reader in readers:
-            before[reader].append(position)
-    for position in reversed(range(len(written.names))):
-        heirs = [home[r] for r in written.readers.get(position, ()) if r in home]
-        if position not in home and heirs:
-            home[position] = heirs[0]
-    for position in range(len(written.names)):
-        homes = [home[p] for p in before[position] if p in home]
-        if position not in home and homes:
-            home[position] = homes[-1]
+    _settle_rest(home, written)
     found: dict[str, list[str]] = defaultdict(list)
     for position, name in enumerate(written.names):
         if position in home:
             found[home[position]].append(name)
     return {name: tuple(items) for name, items in found.items()}
+
+
+def _settle_rest(home: dict[int, str], written: Written) -> None:
+    """Give written nodes without a kernel of their own that of a reader, else of a source."""
+    for position in reversed(range(len(written.names))):
+        heirs = [home[r] for r in written.readers.get(position, ()) if r in home]
+        if position not in home and heirs:
+            home[position] = heirs[0]
+    for position in range(len(written.names)):  # sources come before their readers
+        for reader in written.readers.get(position, ()):
+            if position in home:
+                home.setdefault(reader, home[position])

@@ -200,9 +200,10 @@ def _operand(
 ) -> Operand:
     source = entry.get_source_output()
     name = source.get_node().get_friendly_name()
+    element = source.get_element_type().to_string()
     return Operand(
         source=(name, source.get_index()),
-        dtype=DTYPES.get(source.get_element_type().to_string(), source.get_element_type().to_string()),
+        dtype=DTYPES.get(element, element),
         shape=tuple(int(n) for n in source.get_shape()),
         constant=nodes[name].constant,
         values=stored.get(name),
@@ -220,5 +221,3 @@ def plain(items: Iterable[tuple[str, object]]) -> tuple[tuple[str, Attribute], .
         elif isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
             found[key] = tuple(int(v) if isinstance(v, bool) else v for v in value)
     return tuple(sorted(found.items()))
-
-

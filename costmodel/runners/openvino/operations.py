@@ -12,7 +12,7 @@ from costmodel.errors import UnsupportedOpError
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Attribute, Op
 from costmodel.runners.openvino.core import ov
 from costmodel.runners.openvino.describe import KINDS, kind_of
-from costmodel.runners.openvino.steps import BINARY, QUANTISE, UNARY, parse_program
+from costmodel.runners.openvino.steps import BINARY, PRODUCT, QUANTISE, UNARY, parse_program
 
 #: Settings that an activation must have, where they change no work.
 _SETTINGS: Mapping[str, dict[str, object]] = {
@@ -47,7 +47,9 @@ _FLAGS = frozenset(
 )
 
 
-def create(op_type: str, operands: Sequence[Any], settings: Mapping[str, object], opset: str) -> Any:
+def create(
+    op_type: str, operands: Sequence[Any], settings: Mapping[str, object], opset: str
+) -> Any:
     """One operation of an operation set."""
     factory = ov.utils.node_factory.NodeFactory(opset)
     return factory.create(op_type, [_output(item) for item in operands], dict(settings))
@@ -87,7 +89,9 @@ def dequantised(data: Any) -> Any:
     return ov.opset13.multiply(real, ov.opset13.constant(np.float32(_BOUND / (_LEVELS - 1))))
 
 
-def kernel(op: Op, data: Sequence[Any], weights: Sequence[Any], constants: Sequence[Any]) -> list[Any]:
+def kernel(
+    op: Op, data: Sequence[Any], weights: Sequence[Any], constants: Sequence[Any]
+) -> list[Any]:
     """The operations that one executed Op carries out.
 
     Args:
@@ -143,7 +147,13 @@ def _program(text: str, data: Sequence[Any], weights: Sequence[Any]) -> list[Any
     made: list[Any] = []
     known = {"d": data, "w": weights, "v": made}
     for name, words in parse_program(text):
-        made.append(elementwise(name, [known[word[0]][int(word[1:])] for word in words]))
+        operands = [known[word[0]][int(word[1:])] for word in words]
+        if name.startswith(PRODUCT):
+            turned = name.removeprefix(PRODUCT)
+            flags = {"transpose_a": "A" in turned, "transpose_b": "B" in turned}
+            made.append(create(PRODUCT, operands, flags, "opset1"))
+        else:
+            made.append(elementwise(name, operands))
     return made
 
 
@@ -151,7 +161,10 @@ def _main(op: Op, operands: Sequence[Any], settings: Mapping[str, Attribute]) ->
     if op.kind in CONV_KINDS:
         return _convolution(op, operands, settings)
     if op.kind in MATMUL_KINDS:
-        flags = {"transpose_a": bool(settings.get("transA")), "transpose_b": bool(settings.get("transB"))}
+        flags = {
+            "transpose_a": bool(settings.get("transA")),
+            "transpose_b": bool(settings.get("transB")),
+        }
         return create("MatMul", operands, flags, "opset1")
     given = {k: _flag(k, v) for k, v in settings.items() if k not in _OURS}
     opset = str(settings.get("opset", "opset1"))

@@ -1,8 +1,8 @@
 """Quantises a float network to int8 as post-training quantisers do, without looking at data.
 
 Weights get symmetric ranges per output channel; activations that convolutions and matrix products
-read get ranges of their sign, for whoever else reads them too. The ranges are guesses: what a kernel takes does not depend on them,
-and nobody uses the numbers that come out.
+read get ranges of their sign, for whoever else reads them too. The ranges are guesses: what a
+kernel takes does not depend on them, and nobody uses the numbers that come out.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _is_result(reader: Any) -> bool:
 
 def _is_stored(entry: Any) -> bool:
     node = entry.get_source_output().get_node()
-    return node.get_type_name() == "Constant" and node.get_element_type().to_string() == "f32"
+    kind, element = node.get_type_name(), node.get_element_type().to_string()
+    return bool(kind == "Constant" and element == "f32")
 
 
 def _channel_axes(node: Any) -> tuple[int, ...]:

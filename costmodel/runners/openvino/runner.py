@@ -33,8 +33,7 @@ _MAX_REPLICAS = 16
 #: Weights that the replicas of one run read together, so that none stays in a near cache.
 _COLD_BYTES = 8 << 20
 #: Activations that replicas move through together.
-import os
-_TURN_BYTES = int(os.environ.get('TURN', 1<<18))
+_TURN_BYTES = 512 << 10
 #: Rates of a first guess at a kernel's time: multiply-adds and bytes per millisecond.
 _MACS_PER_MS = 4e7
 _BYTES_PER_MS = 1e7

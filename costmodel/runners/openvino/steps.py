@@ -27,6 +27,7 @@ BINARY = frozenset(
 )
 QUANTISE = "FakeQuantize"
 ELEMENTWISE = UNARY | BINARY | {QUANTISE}
+PRODUCT = "MatMul"
 #: Node types of the plug-in that run elementwise programs.
 PROGRAMS = frozenset({"Eltwise", "Subgraph"})
 #: Names that OpenVINO makes up for nodes of its own.
@@ -59,7 +60,8 @@ def find_steps(node: Node, model: Mapping[str, ModelNode], claimed: Iterable[str
         model: the nodes of the compiled model, in running order.
         claimed: names that any executed node says it carries out.
     """
-    members = {name for name in node.originals if name in model and model[name].type not in _FAKED}
+    names = {_kept(name, model) for name in node.originals}
+    members = {name for name in names if name in model and model[name].type not in _FAKED}
     if not members:
         return []
     _close(members, node, model, frozenset(claimed))
@@ -74,6 +76,11 @@ def find_steps(node: Node, model: Mapping[str, ModelNode], claimed: Iterable[str
         for name in order
     ]
     return steps + _moved(node, model, len(steps))
+
+
+def _kept(name: str, model: Mapping[str, ModelNode]) -> str:
+    """The name that a node had before low-precision rewriting put another behind it."""
+    return name if name in model else name.removesuffix("_original")
 
 
 def _resolve(operand: Operand, place: Mapping[str, int]) -> int | Operand:
@@ -134,8 +141,14 @@ def program_text(steps: Sequence[Step], names: Mapping[tuple[str, int], str]) ->
     for step in steps:
         operands = step.operands[:1] if step.type == QUANTISE else step.operands
         words = [f"v{o}" if isinstance(o, int) else names[o.source] for o in operands]
-        lines.append(f"{step.type}({','.join(words)})")
+        lines.append(f"{step.type}{_turned(step)}({','.join(words)})")
     return ";".join(lines)
+
+
+def _turned(step: Step) -> str:
+    """Which operands of a product are transposed: nothing, ``A``, ``B`` or ``AB``."""
+    settings = dict(step.node.attributes) if step.node and step.type == PRODUCT else {}
+    return "A" * bool(settings.get("transpose_a")) + "B" * bool(settings.get("transpose_b"))
 
 
 def parse_program(text: str) -> list[tuple[str, list[str]]]:

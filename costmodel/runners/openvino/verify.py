@@ -30,7 +30,8 @@ def verify(op: Op, full: Sequence[Node], baseline: Sequence[Node], replicas: int
     found = _kernels(op, full)
     if len(found) != replicas:
         message = (
-            f"{op.label}: rebuilt alone, {replicas} copies become {len(found)} kernels of their own."
+            f"{op.label}: rebuilt alone, {replicas} copies become {len(found)} kernels of their "
+            "own, so they would run together with others."
         )
         raise UnsupportedOpError(message)
     by_name = {node.name: node for node in full}
@@ -58,7 +59,11 @@ def _kernels(op: Op, nodes: Sequence[Node]) -> list[Node]:
     if op.kind == "reorder":
         sources = {name for n in nodes if _is_ours(n) for name, _ in n.reads[:1]}
         return [n for n in nodes if n.name in sources and n.layer == "Reorder" and n.runs]
-    return [node for node in nodes if _is_ours(node) and node.layer != "Reorder"]
+    layer = op.implementation.partition(":")[0]
+    ours = [node for node in nodes if _is_ours(node) and node.layer == layer]
+    # What turns the one element that a reader takes into a float has a name like the kernel's.
+    single = max(map(_size, op.outputs)) == 1
+    return [n for n in ours if single or max(map(_size, n.shapes)) > 1]
 
 
 def _is_ours(node: Node) -> bool:

@@ -85,7 +85,8 @@ class Timed:
         return wall_ms / count, wall_ms, count
 
     def _time(self, count: int) -> float:
-        infer, request, nothing = self._infer, self.request, {}
+        infer, request = self._infer, self.request
+        nothing: dict[str, object] = {}
         start = perf_counter()
         for _ in range(count):
             infer(request, nothing, True, False)  # noqa: FBT003 - share outputs, decode no text
@@ -103,7 +104,12 @@ class InferWorkload:
     """
 
     def __init__(
-        self, full: Timed, *, replicas: int = 1, baseline: Timed | None = None, extra_ms: float = 0.0
+        self,
+        full: Timed,
+        *,
+        replicas: int = 1,
+        baseline: Timed | None = None,
+        extra_ms: float = 0.0,
     ) -> None:
         self._full: Timed | None = full
         self._replicas = replicas
