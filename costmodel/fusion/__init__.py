@@ -13,12 +13,16 @@ from dataclasses import replace
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.fusion.litert import execute_litert
 from costmodel.fusion.ort import execute_ort
 from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op
 
 #: Rules by ``Device.runtime``: layers as written and the device in, executed layers out.
-RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {"onnxruntime": execute_ort}
+RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
+    "litert": execute_litert,
+    "onnxruntime": execute_ort,
+}
 
 
 def anticipate(network: Network, device: Device) -> Network:

@@ -1,0 +1,1 @@
+"""LiteRT (TensorFlow Lite with the XNNPACK delegate): files, lowering, one kernel alone, timing."""

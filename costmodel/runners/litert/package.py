@@ -1,0 +1,44 @@
+"""The installed LiteRT: its interpreter and the schema of its files, where it is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from costmodel.errors import MissingDependencyError
+
+try:
+    from ai_edge_litert import __version__ as _version
+    from ai_edge_litert import interpreter as _interpreter
+    from ai_edge_litert import schema_py_generated as _schema
+except ImportError as error:
+    package = "ai_edge_litert"
+    raise MissingDependencyError(package, "litert", "The LiteRT runner") from error
+
+# Neither module has types.
+schema: Any = _schema
+interpreter: Any = _interpreter
+VERSION = str(_version)
+
+#: Numbers of operators and options types by the schema's names, and back.
+OPERATORS: dict[str, int] = {
+    name: value for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
+}
+OPERATOR_NAMES = {value: name for name, value in OPERATORS.items()}
+OPTIONS: dict[str, int] = {
+    name: value for name, value in vars(schema.BuiltinOptions).items() if isinstance(value, int)
+}
+OPTIONS_NAMES = {value: name for name, value in OPTIONS.items()}
+TYPES: dict[str, int] = {
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "int32": schema.TensorType.INT32,
+    "uint8": schema.TensorType.UINT8,
+    "int64": schema.TensorType.INT64,
+    "bool": schema.TensorType.BOOL,
+    "int16": schema.TensorType.INT16,
+    "int8": schema.TensorType.INT8,
+    "float64": schema.TensorType.FLOAT64,
+    "uint32": schema.TensorType.UINT32,
+    "uint64": schema.TensorType.UINT64,
+}
+TYPE_NAMES = {value: name for name, value in TYPES.items()}

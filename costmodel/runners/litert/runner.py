@@ -1,0 +1,192 @@
+"""LiteRtRunner: TensorFlow Lite models on this machine's CPU, through XNNPACK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.lite_model.convert import DTYPES
+from costmodel.lite_model.graph import LiteModel
+from costmodel.lite_model.kernels import DELEGATE
+from costmodel.network import Network
+from costmodel.op import SESSION, Op
+from costmodel.runners.litert.lower import lower, open_model
+from costmodel.runners.litert.package import VERSION
+from costmodel.runners.litert.rebuild import (
+    Rebuilt,
+    moved_bytes,
+    num_turns,
+    readers_model,
+    rebuild,
+    weight_bytes,
+)
+from costmodel.runners.litert.session import InvokeWorkload, make_interpreter, taken_over
+from costmodel.runners.litert.write import write_model
+from costmodel.runners.ort.device import this_device
+
+#: Kernels quicker than this are timed as replicas in one model, so that overhead drops out.
+REPLICATE_BELOW_MS = 0.05
+#: Time that one run of replicas should last, and may last to have cold data.
+_REPLICATED_RUN_MS = 0.4
+_COLD_RUN_MS = 4.0
+_MAX_REPLICAS = 128
+#: Weights that the replicas of one run read together, so that none stays in a near cache.
+COLD_BYTES = 8 << 20
+#: Bandwidth that decides whether cold data can matter at all, and the share that matters.
+_COLD_BYTES_PER_MS = 20e6
+_COLD_SHARE = 0.005
+
+
+def num_replicas(op: Op, latency_ms: float) -> int:
+    """Copies of the kernel in one model: enough to drown the overhead and keep its data cold.
+
+    Args:
+        op: the kernel.
+        latency_ms: its time alone with warm data.
+    """
+    latency_ms = max(latency_ms, 1e-4)
+    replicas = 1
+    if latency_ms < REPLICATE_BELOW_MS:
+        replicas = max(4, int(_REPLICATED_RUN_MS / latency_ms))
+    weights = weight_bytes(op)
+    if weights / _COLD_BYTES_PER_MS > _COLD_SHARE * latency_ms:
+        replicas = max(replicas, min(-(-COLD_BYTES // weights), int(_COLD_RUN_MS / latency_ms)))
+    turns = num_turns(op, _MAX_REPLICAS)
+    if turns > 1 and moved_bytes(op) / _COLD_BYTES_PER_MS > _COLD_SHARE * latency_ms:
+        replicas = max(replicas, min(2 * turns, int(_COLD_RUN_MS / latency_ms)))
+    return min(replicas, _MAX_REPLICAS)
+
+
+class LiteRtRunner:
+    """LiteRT with its XNNPACK delegate on this machine; a ``Runner``.
+
+    It takes ``.tflite`` files as they are, and ONNX files as TensorFlow's converter would deploy
+    them.
+
+    Args:
+        threads: of each kernel.
+        dtype: ``float32``, or ``int8`` for models quantised throughout: ONNX files are converted
+            so, with arbitrary scales; ``.tflite`` files must be so.
+
+    Raises:
+        InvalidInputError: if ``threads`` is not between 1 and 1024, or for another dtype.
+    """
+
+    def __init__(self, *, threads: int = 1, dtype: str = "float32") -> None:
+        if not 1 <= int(threads) <= 1024:
+            message = f"threads must be between 1 and 1024. Received: {threads}."
+            raise InvalidInputError(message)
+        if dtype not in DTYPES:
+            message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
+            raise InvalidInputError(message)
+        self._threads = int(threads)
+        self._dtype = dtype
+        self._replicas: dict[Op, int] = {}
+
+    @cached_property
+    def device(self) -> Device:
+        """This machine's processor under the installed LiteRT."""
+        found = this_device(self._threads, VERSION, {"delegate": "default"})
+        return replace(found, runtime="litert", provider=DELEGATE, dtype=self._dtype)
+
+    def lower(self, model: Path, sizes: Mapping[str, int]) -> Network:
+        """The operators that LiteRT executes for ``model``, and which of them XNNPACK runs.
+
+        Args:
+            model: ``.tflite`` or ONNX file.
+            sizes: values of open dimensions.
+
+        Raises:
+            ModelFormatError: if the file cannot be read, converted or loaded.
+        """
+        return lower(self._open(model, sizes), Path(model).stem)
+
+    def _open(self, model: Path, sizes: Mapping[str, int]) -> LiteModel:
+        return open_model(model, sizes, self._dtype)
+
+    @cached_property
+    def _overheads_ms(self) -> tuple[float, float, float]:
+        """Fixed cost of one run, of each further input, and of a reader of a result."""
+
+        def least(model: LiteModel) -> float:
+            made = make_interpreter(write_model(model), self._threads)
+            with InvokeWorkload(made) as empty:
+                return min(empty.block(0.5).latency_ms for _ in range(20))
+
+        def border(inputs: int) -> Op:
+            return Op(kind=SESSION, inputs=((1,),) * inputs, outputs=((1,),))
+
+        run = least(rebuild(border(1), 1).model)
+        feed = (least(rebuild(border(33), 1).model) - run) / 32
+        read = (least(readers_model(_MAX_REPLICAS)) - run) / _MAX_REPLICAS
+        return run, max(feed, 0.0), max(read, 0.0)
+
+    def load_op(self, op: Op) -> InvokeWorkload:
+        """Rebuild one executed Op, replicated when it is quick or its data must be cold.
+
+        Raises:
+            UnsupportedOpError: if the Op cannot be rebuilt, the runtime rejects it, or it would run
+                elsewhere than it says.
+        """
+        try:
+            if op.kind == SESSION:
+                return self._workload(op, 1)
+            if op in self._replicas:  # found on an earlier visit
+                return self._workload(op, self._replicas[op])
+            single = self._workload(op, 1)
+            single.block(0.0)
+            self._require_same_work(op, single)
+            latency_ms = min(single.block(0.1).latency_ms for _ in range(2))
+            replicas = self._replicas[op] = num_replicas(op, latency_ms)
+            if replicas == 1:
+                return single
+            single.close()
+            return self._workload(op, replicas)
+        except (ModelFormatError, RuntimeError, ValueError) as error:
+            if isinstance(error, UnsupportedOpError):
+                raise
+            message = f"LiteRT rejects {op.label} ({op.implementation}): {error}"
+            raise UnsupportedOpError(message) from error
+
+    def _workload(self, op: Op, replicas: int) -> InvokeWorkload:
+        rebuilt = rebuild(op, replicas)
+        overhead_ms = 0.0
+        if op.kind != SESSION:
+            run, feed, read = self._overheads_ms
+            extra = len(rebuilt.model.inputs) - 1
+            overhead_ms = run + feed * extra + read * rebuilt.readers
+        made = make_interpreter(write_model(rebuilt.model), self._threads)
+        return InvokeWorkload(made, kernels=rebuilt.kernels, overhead_ms=overhead_ms)
+
+    def _require_same_work(self, op: Op, single: InvokeWorkload) -> None:
+        """Refuse to time other work, or work done elsewhere, than the Op says."""
+        if single.output_shapes() != op.outputs:
+            message = f"{op.label} ({op.implementation}) writes {single.output_shapes()}, "
+            raise UnsupportedOpError(message + f"not {op.outputs} as it says.")
+        rebuilt: Rebuilt = rebuild(op, 1)
+        made = make_interpreter(write_model(rebuilt.model), 1, apart=True)
+        delegated = len(rebuilt.model.operators) - 1 in taken_over(made, rebuilt.model)
+        if delegated != op.implementation.startswith(f"{DELEGATE}:"):
+            where = "in XNNPACK" if delegated else "outside XNNPACK"
+            message = f"{op.label} says {op.implementation}, but alone it runs {where}."
+            raise UnsupportedOpError(message)
+
+    def load_model(self, model: Path, sizes: Mapping[str, int]) -> InvokeWorkload:
+        """Load a whole model, with random inputs.
+
+        Raises:
+            ModelFormatError: if the file cannot be read, converted, loaded or run.
+        """
+        opened = self._open(model, sizes)
+        try:
+            made = make_interpreter(write_model(opened), self._threads)
+            workload = InvokeWorkload(made)
+            workload.block(0.0)
+        except (ModelFormatError, RuntimeError, ValueError) as error:
+            message = f"{model}: LiteRT cannot run this model: {error}"
+            raise ModelFormatError(message) from error
+        return workload

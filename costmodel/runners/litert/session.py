@@ -1,0 +1,154 @@
+"""Interpreters and timing, the same for single Ops and whole models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Set
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+
+from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.lite_model.graph import LiteModel
+from costmodel.op import Shape
+from costmodel.protocols import Block
+from costmodel.runners.litert.package import interpreter
+from costmodel.runners.litert.write import write_model
+
+#: Inputs of a model that are filled with numbers at most, in bytes.
+MAX_INPUT_BYTES = 1 << 31
+_DELEGATE = "DELEGATE"
+
+
+def make_interpreter(content: bytes, threads: int, *, apart: bool = False) -> Any:
+    """An interpreter with XNNPACK, its memory planned and its weights packed.
+
+    Args:
+        content: of a ``.tflite`` file.
+        threads: of one kernel.
+        apart: whether the delegate takes every operator by itself, to see which it takes.
+
+    Raises:
+        ModelFormatError: with the runtime's own words, if it cannot run the model.
+    """
+    try:
+        made = interpreter.Interpreter(
+            model_content=content,
+            num_threads=threads,
+            experimental_disable_delegate_node_fusion=apart,
+        )
+        made.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        message = f"LiteRT cannot load this model: {error}"
+        raise ModelFormatError(message) from error
+    return made
+
+
+def taken_over(made: Any, model: LiteModel) -> frozenset[int]:
+    """Positions of the operators that XNNPACK runs, from an interpreter made with ``apart``."""
+    details = made._get_ops_details()
+    written = {
+        tuple(int(i) for i in item["outputs"]) for item in details if item["op_name"] == _DELEGATE
+    }
+    listed = [item["op_name"] for item in details if item["op_name"] != _DELEGATE]
+    expected = [operator.code for operator in model.operators]
+    if listed != expected:
+        message = f"LiteRT lists other operators than the model has: {listed} against {expected}."
+        raise ModelFormatError(message)
+    return frozenset(index for index, item in enumerate(model.operators) if item.outputs in written)
+
+
+def delegated_operators(model: LiteModel) -> frozenset[int]:
+    """Positions of the operators that the installed XNNPACK takes over.
+
+    Raises:
+        ModelFormatError: if LiteRT cannot load the model.
+    """
+    return taken_over(make_interpreter(write_model(model), 1, apart=True), model)
+
+
+def own_core(threads: int) -> Set[int]:
+    """The processor of the calling thread where several run; empty otherwise."""
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return set(usable[:1]) if 1 < threads <= len(usable) else set()
+
+
+def fill_inputs(made: Any) -> None:
+    """Give every input arbitrary values: normal numbers, or zeros where they may be positions."""
+    rng = np.random.default_rng(0)
+    for item in made.get_input_details():
+        dtype, shape = np.dtype(item["dtype"]), tuple(int(n) for n in item["shape"])
+        if int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > MAX_INPUT_BYTES:
+            message = f"Input {item['name']!r} of size {shape} is over {MAX_INPUT_BYTES >> 30} GiB."
+            raise ModelFormatError(message)
+        if dtype.kind == "f":
+            values = rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+        elif dtype in (np.int8, np.uint8):
+            values = rng.integers(0, 127, shape).astype(dtype)
+        else:
+            values = np.zeros(shape, dtype=dtype)
+        made.set_tensor(item["index"], values)
+
+
+class InvokeWorkload:
+    """One interpreter with resident inputs; a ``Workload``.
+
+    Args:
+        made: from ``make_interpreter``; its inputs are filled here.
+        kernels: executions of the Op in one run.
+        overhead_ms: fixed cost of one run, subtracted before dividing by ``kernels``.
+    """
+
+    def __init__(self, made: Any, *, kernels: float = 1, overhead_ms: float = 0.0) -> None:
+        fill_inputs(made)
+        self._made: Any = made
+        self._kernels = kernels
+        self._overhead_ms = overhead_ms
+        self._run_ms = 0.0
+
+    def block(self, min_ms: float) -> Block:
+        """Run until ``min_ms`` have passed, by a count set before: no clock is read inside.
+
+        Raises:
+            InvalidInputError: if the workload is closed.
+        """
+        if self._made is None:
+            message = "This workload is closed. Load the Op or model again to time it."
+            raise InvalidInputError(message)
+        if self._run_ms <= 0:
+            self._run_ms = self._time(1)
+        count = max(1, -(-int(min_ms * 1e6) // max(1, int(self._run_ms * 1e6))))
+        wall_ms = self._time(count)
+        while wall_ms < min_ms:  # the first estimate was slow: caches were cold
+            count = max(count + 1, int(count * 1.2 * min_ms / wall_ms))
+            wall_ms = self._time(count)
+        self._run_ms = min(self._run_ms, wall_ms / count)
+        net_ms = max(wall_ms / count - self._overhead_ms, 0.02 * wall_ms / count)
+        return Block(
+            latency_ms=net_ms / self._kernels,
+            wall_ms=wall_ms,
+            runs=max(1, round(count * self._kernels)),
+        )
+
+    def _time(self, count: int) -> float:
+        """Wall milliseconds of ``count`` runs; the wrapper of ``invoke`` costs 1 us of its own."""
+        run = self._made._interpreter.Invoke
+        start = perf_counter()
+        for _ in range(count):
+            run()
+        return (perf_counter() - start) * 1e3
+
+    def output_shapes(self) -> tuple[Shape, ...]:
+        """Sizes of what the last run wrote."""
+        return tuple(tuple(int(n) for n in i["shape"]) for i in self._made.get_output_details())
+
+    def close(self) -> None:
+        """Drop the interpreter and its threads; closing again does nothing."""
+        self._made = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
