@@ -152,7 +152,10 @@ class AdbTransport:
                 start_new_session=True,
             )
         except subprocess.TimeoutExpired as error:
-            message = f"{self.address}: no answer from adb within {timeout_s:g} s."
+            message = (
+                f"{self.address}: no answer from adb within {timeout_s:g} s. If 'adb devices' hangs "
+                "too, try 'adb kill-server'."
+            )
             raise LinkLostError(message) from error
 
     def _reach(self) -> None:
@@ -271,15 +274,15 @@ def attached(server_port: int = 0) -> dict[str, str] | None:
     Args:
         server_port: of the server on this machine; 0 for the environment's or adb's own.
     """
-    port = server_port or int(os.environ.get("ANDROID_ADB_SERVER_PORT") or _SERVER_PORT)
     try:
+        port = server_port or int(os.environ.get("ANDROID_ADB_SERVER_PORT") or _SERVER_PORT)
         with socket.create_connection(("127.0.0.1", port), timeout=_ASK_S) as sock:
             sock.sendall(b"000Chost:devices")
             with sock.makefile("rb") as answer:
                 if answer.read(4) != b"OKAY":
                     return None
                 return parse_devices(answer.read(int(answer.read(4), 16)).decode("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, OverflowError, ValueError):
         return None
 
 

@@ -81,6 +81,7 @@ class Board:
         self._make_setup = make_setup
         self._link: Link | None = None
         self._session = uuid.uuid4().hex
+        self._owner = os.environ.setdefault(_OWNER, uuid.uuid4().hex)
         self._seq = self._orders = 0
         self._replay: deque[Json] = deque()
         self._interrupted: str | None = None
@@ -311,7 +312,7 @@ class Board:
         entered = link.ask(
             "enter",
             session=self._session,
-            owner=os.environ.setdefault(_OWNER, uuid.uuid4().hex),
+            owner=self._owner,
             who=f"{getpass.getuser()} on {platform.node()}",
             name=hardware_name(facts),
             setup=setup,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import uuid
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+import msgspec
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
@@ -39,6 +44,38 @@ from costmodel.runners.ort.runner import num_replicas
 
 #: Longest that loading or running one thing may take outside a profile, in seconds.
 LIMIT_S = 600.0
+
+
+@dataclass(kw_only=True)
+class _Settings:
+    """What an agent is told before it times anything.
+
+    Attributes:
+        threads: of each kernel.
+        wanted: processors that the user wants.
+        address: of the device.
+        limits: times and temperatures.
+        chosen: processors that are meant, once the device is known.
+    """
+
+    threads: int
+    wanted: tuple[int, ...] | str
+    address: str
+    limits: dict[str, float]
+    chosen: tuple[int, ...] = ()
+
+    def make(self, facts: Json) -> Json:
+        """The setup of an agent, from what it says about its machine."""
+        self.chosen = choose_cores(self.wanted, facts, self.threads, self.address)
+        overheads = [spec.fields for spec in self.overheads]
+        # Without a choice of the user's, each agent takes other processors of the cluster.
+        own = {"cores": list(self.chosen), "pick": not self.wanted, "overheads": overheads}
+        return runtime_setup(self.threads) | self.limits | own
+
+    @cached_property
+    def overheads(self) -> tuple[Spec, Spec, Spec]:
+        """Graphs that tell what a run costs besides its kernels."""
+        return overhead_specs()
 
 
 class RemoteRunner:
@@ -83,31 +120,22 @@ class RemoteRunner:
                 message = f"{name} must be between 0 and 86400 seconds. Received: {value}."
                 raise InvalidInputError(message)
         self._threads = int(threads)
-        self._wanted = parse_cores(str(cores))
-        self._chosen: tuple[int, ...] = ()
         self._emulated = emulated
-        self._limits = {
-            "max_temperature": float(max_temperature),
-            "cool_s": float(cool_s),
-            "limit_s": LIMIT_S,
-        }
-        self._patience = Patience(reconnect_s=float(reconnect_s))
+        self._settings = _Settings(
+            threads=self._threads,
+            wanted=parse_cores(str(cores)),
+            address=transport.address,
+            limits={
+                "max_temperature": float(max_temperature),
+                "cool_s": float(cool_s),
+                "limit_s": LIMIT_S,
+            },
+        )
         place = Place(folder=str(folder), python=str(python), bundle=str(bundle))
-        self._board = Board(transport, place, self._make_setup, self._patience)
+        patience = Patience(reconnect_s=float(reconnect_s))
+        self._board = Board(transport, place, self._settings.make, patience)
         self._replicas: dict[Op, int] = {}
-
-    def _make_setup(self, facts: Json) -> Json:
-        """What the agent must know, from what it says about its machine."""
-        address = self._board.address
-        self._chosen = choose_cores(self._wanted, facts, self._threads, address)
-        overheads = [spec.fields for spec in self._overheads]
-        # Without a choice of the user's, each agent takes other processors of the cluster.
-        own = {"cores": list(self._chosen), "pick": not self._wanted, "overheads": overheads}
-        return runtime_setup(self._threads) | self._limits | own
-
-    @cached_property
-    def _overheads(self) -> tuple[Spec, Spec, Spec]:
-        return overhead_specs()
+        weakref.finalize(self, self._board.close)
 
     @cached_property
     def device(self) -> Device:
@@ -120,13 +148,14 @@ class RemoteRunner:
         """
         _ = self._board.link
         facts = self._board.facts
-        is_choice = bool(self._wanted) or len(facts["clusters"]) > 1
+        chosen = self._settings.chosen
+        is_choice = bool(self._settings.wanted) or len(facts["clusters"]) > 1
         return remote_device(
             facts,
             address=self._board.address,
             version=facts["versions"]["onnxruntime"],
             threads=self._threads,
-            cores=cores_text(self._chosen) if is_choice else "",
+            cores=cores_text(chosen) if is_choice else "",
             emulated=self._emulated,
             state=self._board.state,
         )
@@ -149,12 +178,12 @@ class RemoteRunner:
         spec = op_spec(op, replicas)
         try:
             if op.kind != SESSION and op not in self._replicas:
-                self._board.ship([spec, *self._overheads])
+                self._board.ship([spec, *self._settings.overheads])
                 found = self._board.ask("scout", spec=spec.fields, limit_s=LIMIT_S)
                 require_outputs(op, found["shapes"])
                 replicas = self._replicas[op] = num_replicas(op, found["latency_ms"])
                 spec = op_spec(op, replicas)
-            return RemoteWorkload(self._board, [spec, *self._overheads])
+            return RemoteWorkload(self._board, [spec, *self._settings.overheads])
         except AnswerError as error:
             message = (
                 f"ONNX Runtime on {self._board.address} rejects {op.label} ({op.implementation}): "
@@ -180,8 +209,8 @@ class RemoteRunner:
 
     def delegate(self, setup: Setup, say: Callable[[Event], None]) -> Visitor:
         """Have a profile's visits made on the device, without a host in between."""
-        self._limits["limit_s"] = 0.8 * setup.timeout_ms / 1000.0
-        return Conductor(self._board, setup, say, self._overheads)
+        self._settings.limits["limit_s"] = 0.8 * setup.timeout_ms / 1000.0
+        return Conductor(self._board, setup, say, self._settings.overheads)
 
     def close(self) -> None:
         """Let go of the device; the next use takes it again."""
@@ -279,11 +308,9 @@ class _RemoteExecutor:
             name: Tensor(shape=tuple(shape), dtype=dtype)
             for name, (shape, dtype) in found["feed"].items()
         }
-        return _decode(events), feed
+        return msgspec.json.decode(events, type=list[Any]), feed
 
     def _ship(self, path: Path) -> str:
-        import hashlib
-
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self._board.ship([Spec(fields={}, digest=digest, content=path.read_bytes)])
         return digest
@@ -305,10 +332,3 @@ class _RemoteExecutor:
             content += base64.b64decode(piece["data"])
             if len(content) >= piece["size"]:
                 return content
-
-
-def _decode(trace: bytes) -> Sequence[Any]:
-    import msgspec
-
-    events: list[Any] = msgspec.json.decode(trace, type=list[Any])
-    return events
