@@ -153,8 +153,8 @@ class AdbTransport:
             )
         except subprocess.TimeoutExpired as error:
             message = (
-                f"{self.address}: no answer from adb within {timeout_s:g} s. If 'adb devices' hangs "
-                "too, try 'adb kill-server'."
+                f"{self.address}: no answer from adb within {timeout_s:g} s. If 'adb devices' "
+                "hangs too, try 'adb kill-server'."
             )
             raise LinkLostError(message) from error
 

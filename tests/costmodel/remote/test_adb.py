@@ -270,3 +270,9 @@ def test_a_port_that_never_answers_holds_nobody_up() -> None:
         begin = time.monotonic()
         assert attached(silent.getsockname()[1]) is None
         assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("port", ["", "no port", "99999999"])
+def test_a_strange_environment_is_no_server(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port or "1")
+    assert attached() is None
