@@ -160,6 +160,17 @@ def compiler_options(platform: str, threads: int, fusions: str) -> dict[str, Any
     return options
 
 
+def plain_products(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options under which a product alone stays one.
+
+    A pointwise convolution becomes a product only after XLA has decided which products its library
+    gets; a product that is written as one would be given to the library.
+    """
+    if "xla_cpu_multi_thread_eigen" not in options:
+        return dict(options)
+    return {**options, _FUSION_FLAG: "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"}
+
+
 def settings(platform: str, fusions: str, layout: str) -> dict[str, str]:
     """What belongs to the device's identity."""
     if platform != "cpu":
