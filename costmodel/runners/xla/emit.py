@@ -13,16 +13,9 @@ from jax import lax
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.hlo_model.module import Array
-from costmodel.hlo_model.recipe import Node, Recipe
+from costmodel.hlo_model.recipe import DTYPES, Node, Recipe
 from costmodel.hlo_model.windows import numbers, window_of
 from costmodel.op import Shape
-
-#: numpy's names of XLA's element types.
-DTYPES: Mapping[str, str] = {
-    "bf16": "bfloat16", "f16": "float16", "f32": "float32", "f64": "float64", "pred": "bool",
-    "s8": "int8", "s16": "int16", "s32": "int32", "s64": "int64",
-    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
-}  # fmt: skip
 
 _UNARY: Mapping[str, Callable[[Any], Any]] = {
     "abs": lax.abs, "ceil": lax.ceil, "copy": lambda x: x, "cosine": lax.cos, "erf": lax.erf,

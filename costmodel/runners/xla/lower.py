@@ -9,11 +9,11 @@ from typing import Any
 import jax
 
 from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.hlo_model.describe import implementation_of, op_of
+from costmodel.hlo_model.draft import recipe_of
 from costmodel.hlo_model.module import Instruction, Module, parse
-from costmodel.hlo_model.recipe import recipe_of
 from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op, Shape
-from costmodel.runners.xla.describe import op_of
 from costmodel.runners.xla.program import Program, UnbuildableLayerError, build_program
 
 #: Instructions that only pass on what they read.
@@ -185,8 +185,8 @@ class _Walk:
             return
         names = {self._program.layer_of(origin) for origin in (*origins, item.op_name)} - {""}
         covers = tuple(sorted(names, key=self._place.__getitem__))
-        layers = [self._written[name] for name in covers]
-        op = op_of(recipe, item, layers, self._layout)
+        kinds = [self._written[name].op.kind for name in covers]
+        op = op_of(recipe, implementation_of(item), kinds, self._layout)
         several = len(item.arrays) > 1
         self._layers.append(
             Layer(

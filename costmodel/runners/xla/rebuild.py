@@ -11,12 +11,13 @@ import jax
 import numpy as np
 
 from costmodel.errors import InvalidInputError, UnsupportedOpError
+from costmodel.hlo_model.describe import implementation_of, recipe_text, weight_bytes
+from costmodel.hlo_model.draft import recipe_of
 from costmodel.hlo_model.module import Module
-from costmodel.hlo_model.recipe import Recipe, num_bytes, read_recipe, recipe_of
+from costmodel.hlo_model.recipe import DTYPES, Recipe, num_bytes, read_recipe
 from costmodel.op import MODEL, SESSION, Op
 from costmodel.runners.xla.backend import plain_products
-from costmodel.runners.xla.describe import implementation_of, recipe_text, weight_bytes
-from costmodel.runners.xla.emit import DTYPES, function_of, stored_shape
+from costmodel.runners.xla.emit import function_of, stored_shape
 from costmodel.runners.xla.lower import compile_function, module_of
 
 #: Time that one call should last, so that what is subtracted from it is small.
@@ -27,8 +28,8 @@ _MAX_ARGUMENTS = 96
 #: Rates that guess an Op's time before it is compiled; only the number of replicas depends on them.
 _MACS_PER_MS = 3e7
 _BYTES_PER_MS = 8e6
-#: What all calls in turn read together. Weights have left the near caches when a network comes back
-#: to them. Activations have not: XLA packs them all into one small block that is used over and over.
+#: What all calls in turn read together. Weights have left the near caches when a network comes
+#: back to them. Activations have not: XLA packs them all into one block that is used again and again.
 #: Sums over whole networks came out at 1.05, 1.01, 1.06, 1.00 and 1.00 with this much, at 1.24,
 #: 1.11, 1.04, 1.21 and 1.01 with the 4 MB that suit ONNX Runtime's allocator.
 COLD_BYTES = 8 << 20

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.hlo_model.describe import implementation_of, recipe_text
 from costmodel.hlo_model.module import Instruction
 from costmodel.hlo_model.recipe import read_recipe
 from costmodel.network import Network
 from costmodel.op import SESSION, Op
-from costmodel.runners.xla.describe import implementation_of, recipe_text
 from costmodel.runners.xla.runner import XlaRunner
 from costmodel.testing import RunnerContract
 

@@ -9,11 +9,9 @@ from math import prod
 from typing import Any
 
 from costmodel.hlo_model.module import Array, Instruction
-from costmodel.hlo_model.recipe import Node, Recipe
+from costmodel.hlo_model.recipe import DTYPES, Node, Recipe
 from costmodel.hlo_model.windows import numbers, window_of
-from costmodel.network import Layer
 from costmodel.op import POOL_KINDS, Attribute, Op, Shape
-from costmodel.runners.xla.emit import DTYPES
 
 #: Attribute that holds the group's recipe: all that is needed to rebuild it.
 RECIPE = "hlo"
@@ -43,13 +41,13 @@ def implementation_of(item: Instruction) -> str:
     return f"{library or kind}:fusion"
 
 
-def op_of(recipe: Recipe, item: Instruction, layers: Sequence[Layer], layout: str) -> Op:
+def op_of(recipe: Recipe, implementation: str, kinds: Sequence[str], layout: str) -> Op:
     """The executed Op of one group.
 
     Args:
         recipe: what it computes.
-        item: the executed instruction.
-        layers: neutral layers that its instructions come from, in the network's order.
+        implementation: the runtime's name of the kernel.
+        kinds: of the layers that its instructions come from, in the network's order.
         layout: of the program's images, ``nhwc`` or ``nchw``.
     """
     data = [node.array for node in recipe.operands if node.opcode == "d"]
@@ -66,11 +64,11 @@ def op_of(recipe: Recipe, item: Instruction, layers: Sequence[Layer], layout: st
         "layout": layout,
     }
     attributes: dict[str, Attribute] = {RECIPE: str(recipe)}
-    kind = _main(recipe, layers, fields, attributes)
+    kind = _main(recipe, kinds, fields, attributes)
     return Op(
         kind=kind,
-        implementation=implementation_of(item),
-        epilogue=_epilogue(kind, layers),
+        implementation=implementation,
+        epilogue=_epilogue(kind, kinds),
         attributes=tuple(sorted(attributes.items())),
         **fields,
     )
@@ -82,7 +80,7 @@ def _dtype(array: Array) -> str:
 
 def _main(
     recipe: Recipe,
-    layers: Sequence[Layer],
+    kinds: Sequence[str],
     fields: dict[str, Any],
     attributes: dict[str, Attribute],
 ) -> str:
@@ -95,21 +93,20 @@ def _main(
     if heavy:
         return _product(recipe, heavy[0], fields, attributes)
     windows = [node for node in recipe.nodes if node.opcode == "reduce-window"]
-    pools = [layer for layer in layers if layer.op.kind in POOL_KINDS]
-    pools = [layer for layer in pools if not layer.op.kind.startswith("global")]
+    pools = [kind for kind in kinds if kind in POOL_KINDS and not kind.startswith("global")]
     if windows and pools and len(windows[0].array.dims) > 2:
         _pool(windows[0], fields, attributes)
-        return pools[-1].op.kind
-    if layers:
-        return _last(layers).op.kind
+        return pools[-1]
+    if kinds:
+        return kinds[_last(kinds)]
     root = recipe.nodes[recipe.roots[0]].opcode
     return "copy" if root in {"d", "w"} else root.replace("-", "_")
 
 
-def _last(layers: Sequence[Layer]) -> Layer:
-    """The layer that names a group: its last one that computes by itself here."""
-    own = [layer for layer in layers if layer.op.kind not in {"conv", "conv_transpose", "gemm"}]
-    return (own or list(layers))[-1]
+def _last(kinds: Sequence[str]) -> int:
+    """Place of the layer that names a group: its last one that computes by itself here."""
+    own = [i for i, kind in enumerate(kinds) if kind not in {"conv", "conv_transpose", "gemm"}]
+    return (own or [len(kinds) - 1])[-1]
 
 
 def _convolution(recipe: Recipe, node: Node, fields: dict[str, Any]) -> str:
@@ -179,22 +176,21 @@ def _pool(node: Node, fields: dict[str, Any], attributes: dict[str, Attribute]) 
     fields["dilation"] = tuple(window.dilation[a] for a in space)
 
 
-def _epilogue(kind: str, layers: Sequence[Layer]) -> tuple[str, ...]:
+def _epilogue(kind: str, kinds: Sequence[str]) -> tuple[str, ...]:
     """Kinds of the other layers in the group; the bias of a product elsewhere is ``bias``."""
-    names = []
     heavy = {"conv", "conv_transpose", "gemm", "matmul", SUBGRAPH}
-    main = _last(layers) if layers and kind not in heavy else None
+    main = _last(kinds) if kinds and kind not in heavy else -1
     skipped = kind not in heavy
-    for layer in layers:
-        if layer is main:
+    names = []
+    for place, layer in enumerate(kinds):
+        if place == main:
             continue
-        if layer.op.kind in heavy:
-            if not skipped and layer.op.kind != "matmul":
-                skipped = True
-                continue
+        if layer not in heavy:
+            names.append(layer)
+        elif skipped or layer == "matmul":
             names.append("bias")
-            continue
-        names.append(layer.op.kind)
+        else:
+            skipped = True
     return tuple(names)
 
 
