@@ -13,16 +13,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from costmodel.device import Device
+from costmodel.errors import InvalidInputError
 from costmodel.fusion.graph import Graph, Node, graph_from, layers_from
 from costmodel.fusion.ort_activation import fuse_activations, fuse_sums
 from costmodel.fusion.ort_blocked import block_layout
 from costmodel.fusion.ort_fold import fold
+from costmodel.fusion.ort_int8 import quantise
+from costmodel.fusion.ort_nhwc import move_channels
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 
 #: Channel block of the NCHWc layout per instruction set. On others MLAS has no such kernels (on
 #: ARM64 only where it was built with them, which the released wheels are not).
 BLOCKS = {"avx512": 16, "avx2": 8}
+#: Element types and providers that there are rules for; a device need not name its provider.
+DTYPES = frozenset({"float32", "int8"})
+PROVIDERS = frozenset({"", "CPUExecutionProvider"})
 #: Kinds whose ONNX name is not the kind in capitals.
 _OP_TYPES = {
     "batch_norm": "BatchNormalization",
@@ -48,20 +54,37 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
     Args:
         network: from a reader.
         device: its ``isa`` decides the channel block; one without blocked kernels runs plain ones.
+            Its ``dtype`` may be ``int8``: the network is then quantised as the runner does it.
+
+    Raises:
+        InvalidInputError: for another element type or provider.
     """
+    if device.dtype not in DTYPES or device.provider not in PROVIDERS:
+        message = (
+            f"There are no rules for {device.dtype} networks on ONNX Runtime's {device.provider}, "
+            f"only for {' and '.join(sorted(DTYPES))} on the CPU provider. Use the runner's "
+            "lower()."
+        )
+        raise InvalidInputError(message)
     graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
     for node in graph.nodes.values():
         settings = dict(node.op.attributes)
         marks = _MARKS if node.op.stride else _MARKS[:2]
         node.marks = {name: settings.pop(name) for name in marks if name in settings}
+        if device.dtype == "int8":  # all weights are stored anew
+            node.marks.pop("overridable", None)
         if len(settings) < len(node.op.attributes):
             node.op = replace(node.op, attributes=tuple(settings.items()))
-    fold(graph)
+    fold(graph, gates=device.dtype == "float32")
+    if device.dtype == "int8":
+        quantise(graph)
     fuse_activations(graph)
     block = BLOCKS.get(device.isa)
     if block is not None:
         block_layout(graph, block)
     fuse_sums(graph)
+    if device.dtype == "int8":
+        move_channels(graph)
     _name_kernels(graph, block)
     return layers_from(graph)
 

@@ -18,8 +18,14 @@ _FLOAT32 = ("float32", 1)
 _NOT_SHARED = frozenset({"Dropout", "Identity"})
 
 
-def fold(graph: Graph) -> None:
-    """Apply every rule until none applies."""
+def fold(graph: Graph, *, gates: bool = True) -> None:
+    """Apply every rule until none applies.
+
+    Args:
+        graph: changed in place.
+        gates: whether gated activations become one kernel, which they do after conversions.
+    """
+    late = _LATE if gates else {name: _LATE[name] for name in _LATE if name != "Sigmoid"}
     for node in list(graph.nodes.values()):
         _expand(graph, node)
     # Weights that nodes make (the only ones known to be equal) are constants to the runtime from
@@ -28,7 +34,7 @@ def fold(graph: Graph) -> None:
         _share_equal(graph)
     changed = True
     while changed:
-        changed = _rewrite(graph, _EARLY) or _share_equal(graph) or _rewrite(graph, _LATE)
+        changed = _rewrite(graph, _EARLY) or _share_equal(graph) or _rewrite(graph, late)
 
 
 def _rewrite(graph: Graph, rules: Mapping[str, _Rule]) -> bool:

@@ -10,7 +10,8 @@ import onnx
 from onnx import version_converter
 
 from costmodel.errors import ModelFormatError
-from costmodel.runners.ort.quantise import MIN_OPSET, is_quantised, quantise
+from costmodel.onnx_model.inputs import real_inputs
+from costmodel.runners.ort.quantise import is_quantised, quantise
 from costmodel.runners.ort.session import is_from_runtime, write_basic
 
 #: Element types that a float network can be run in.
@@ -21,7 +22,8 @@ RECIPES = {
     "int8": "QDQ, uint8 activations, int8 weights per channel",
     "int8 symmetric": "QDQ, int8 activations without zero points, int8 weights per channel",
 }
-#: Operator set that older networks are brought to; every integer kernel is known by then.
+#: Operator set that older networks are brought to, so that one network has one form. Integer
+#: kernels need 10, scales per channel 13.
 _OPSET = 17
 
 
@@ -65,23 +67,31 @@ _CONVERSION = (
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Constants and normalisations folded, as anyone does before a conversion."""
+    """Constants and normalisations folded, as anyone does before a conversion.
+
+    Weights that the file lets its user replace become constants.
+    """
     with TemporaryDirectory(prefix="costmodel-") as folder:
         source, target = Path(folder) / "model.onnx", Path(folder) / "folded.onnx"
-        source.write_bytes(model.SerializeToString())
+        fixed = onnx.ModelProto()
+        fixed.CopyFrom(model)
+        fed_by_user = real_inputs(model.graph)
+        del fixed.graph.input[:]
+        fixed.graph.input.extend(fed_by_user)
+        fixed.ir_version = max(fixed.ir_version, 8)  # older ones list weights among the inputs
+        source.write_bytes(fixed.SerializeToString())
         fed = write_basic(source, target)
         folded = onnx.load(str(target))
     kept = [item for item in folded.graph.input if item.name in fed]
     del folded.graph.input[:]
     folded.graph.input.extend(kept)
-    folded.ir_version = max(folded.ir_version, 8)
     return folded
 
 
 def _renewed(folded: onnx.ModelProto) -> onnx.ModelProto:
     """The network in an operator set with scales per channel, and the types of its tensors."""
     versions = [o.version for o in folded.opset_import if o.domain in {"", "ai.onnx"}]
-    if max(versions, default=_OPSET) < MIN_OPSET:
+    if max(versions, default=_OPSET) < _OPSET:
         folded = version_converter.convert_version(folded, _OPSET)
     return onnx.shape_inference.infer_shapes(folded)
 

@@ -17,6 +17,9 @@ _LAYOUT = frozenset({"Cast", "ReorderInput", "ReorderOutput", "Transpose"})
 _CAST = "InsertedPrecisionFreeCast_"
 _TOKEN = re.compile(r"_token_\d+$")
 _BLOCKED = ("", "_nchwc", "_bn_nchwc", "_mul_nchwc")
+#: Activations that quantised networks need no kernel for, and the kernels that apply them.
+_RANGES = frozenset({"Clip", "Relu"})
+_INTEGER = ("QLinear", "QGemm", "QuantizeLinear")
 _SUMS = frozenset({"add", "sum"})
 
 
@@ -58,6 +61,7 @@ def find_covers(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[int
             home = before
         walk.settle(anchor, home)
         walk.settle_epilogue(anchor, home, executed.node[home])
+        walk.settle_range(anchor, home, executed.node[home])
     walk.settle_rest()
     found: dict[int, list[str]] = defaultdict(list)
     for position, node in enumerate(written.node):
@@ -128,6 +132,7 @@ class _Walk:
     def __init__(self, written: onnx.GraphProto) -> None:
         self.nodes = written.node
         self.home: dict[int, int] = {}
+        self.ranges: dict[int, int] = {}
         self._by_name = {node.name: i for i, node in enumerate(written.node)}
         self._writer = {o: i for i, node in enumerate(written.node) for o in node.output if o}
         self._readers: Mapping[str, list[int]] = defaultdict(list)
@@ -162,6 +167,18 @@ class _Walk:
             if activation and self.nodes[anchor].op_type.lower() != activation:
                 self._follow(anchor, frozenset({activation}), home)
 
+    def settle_range(self, anchor: int, home: int, kernel: onnx.NodeProto) -> None:
+        """Settle an activation that the range of an integer kernel's result applies.
+
+        Only once every kernel is known: one with a kernel of its own belongs to that.
+        """
+        if not kernel.op_type.startswith(_INTEGER):
+            return
+        for output in self.nodes[anchor].output:
+            readers = self._readers[output]
+            if len(readers) == 1 and self.nodes[readers[0]].op_type in _RANGES:
+                self.ranges.setdefault(readers[0], home)
+
     def _follow(self, start: int, kinds: frozenset[str], home: int) -> int:
         """Settle the next node of one of ``kinds`` and return it; ``start`` where there is none."""
         for position in self._after(start):
@@ -180,6 +197,8 @@ class _Walk:
 
     def settle_rest(self) -> None:
         """Settle what has no kernel of its own: with the next kernel, else with the last."""
+        for position, home in self.ranges.items():
+            self.settle(position, home)
         for position, node in reversed(list(enumerate(self.nodes))):
             heirs = [r for o in node.output for r in self._readers[o] if r in self.home]
             if position not in self.home and heirs:

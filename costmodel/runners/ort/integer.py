@@ -91,6 +91,8 @@ def integer_op(
     written = tensors[node.output[0]].dtype
     found = {k: v for k, v in work.attributes if k not in _SETTLED}
     found |= {WEIGHT_DTYPES: " ".join(tensors[n].dtype for n in stored)} if stored else {}
+    if not found.get("channels_last", 1):
+        del found["channels_last"]
     found |= {OUTPUT_DTYPE: written} if written != read else {}
     marks = _marks(node, letters, tensors, constants)
     if not set(marks) & {"S", "Z"} and plain.endswith("tizeLinear"):
@@ -152,14 +154,21 @@ def _marks(
     constants: Mapping[str, NDArray[np.generic] | None],
 ) -> str:
     """Letters of the operands in their order."""
-    own = set(node.input[:2]) if node.op_type == "QLinearConcat" else set()
+    own = list(node.input[:2])
+    # A Concat copies the operands that have its own scale and zero point, both of them.
+    shared = {
+        place
+        for position in range(2, len(node.input), 3)
+        if node.op_type == "QLinearConcat" and list(node.input[position + 1 : position + 3]) == own
+        for place in (position + 1, position + 2)
+    }
     found = []
     for position, (name, letter) in enumerate(zip(node.input, letters, strict=False)):
         if not name:
             found.append("-")
         elif letter == "v":
             found.append("w" if name in constants else "d")
-        elif position > 1 and name in own:
+        elif position in shared:
             found.append("=")
         else:
             found.append(letter.upper() if prod(tensors[name].shape) > 1 else letter)

@@ -11,14 +11,15 @@ Activation scales are numbers made up here, all different: no kernel's time depe
 but two tensors of equal scale can save a kernel its rescaling, which real networks seldom have.
 
 Unlike ``onnxruntime.quantization.quantize_static``, normalisations that could not be folded into a
-convolution stay float, as do Gather, Where, ArgMax and TopK.
+convolution stay float, as do Gather, Where, ArgMax and TopK; what pads is a setting; and a kernel
+that passes values on is quantised wherever any reader of its operand is, however the nodes are
+ordered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,6 @@ INTEGER = frozenset({"ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinea
     "QLinearMatMul",
     "QuantizeLinear",
 }
-#: Oldest operator set that has scales per channel.
-MIN_OPSET = 13
 #: Scales, all so small that no quantised result exceeds the bounds of a ReLU6 before it.
 _STEP, _STEP_GROWTH, _STEPS = 0.015, 0.003, 100
 _INT32_MOST = 2**31 - 1
@@ -87,7 +86,12 @@ def quantise(model: onnx.ModelProto, *, symmetric: bool = False) -> None:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Wanted:
-    """What is to be quantised: activations by the tensor whose scale they have, and weights."""
+    """What is to be quantised.
+
+    Attributes:
+        activations: tensors, each with the one whose scale it has; itself if that is its own.
+        weights: stored tensors, each with the axis of its output channels.
+    """
 
     activations: dict[str, str] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
@@ -103,6 +107,7 @@ class _Quantiser:
         self.outputs = {item.name for item in graph.output}
         self.inputs = {item.name for item in graph.input} - set(self.stored)
         self.floats = self._floats()
+        self.readers = self._count_readers()
         self.wanted = _Wanted()
         self.positive: set[str] = set()
         self.made: list[onnx.NodeProto] = []
@@ -112,8 +117,11 @@ class _Quantiser:
 
     def run(self) -> None:
         """Quantise the graph."""
-        for node in list(self.graph.node):
-            self._plan(node)
+        known = -1
+        while known != len(self.wanted.activations):  # a later reader may have wanted a tensor
+            known = len(self.wanted.activations)
+            for node in list(self.graph.node):
+                self._plan(node)
         nodes = list(self.graph.node)
         for index, node in enumerate(nodes):
             self._rewire(index, node)
@@ -131,8 +139,7 @@ class _Quantiser:
                     self.graph.node.extend(self._pair(name, source=written))
         self._drop_unread()
 
-    @cached_property
-    def _readers(self) -> dict[str, int]:
+    def _count_readers(self) -> dict[str, int]:
         count: dict[str, int] = dict.fromkeys(self.outputs, 1)
         for node in self.graph.node:
             for name in node.input:
@@ -162,10 +169,10 @@ class _Quantiser:
                 self._want_operand(node, index, name)
         same = node.op_type in _SAME_SCALE and not self._pads_otherwise(node)
         for name in filter(None, node.output):
-            owner = self.wanted.activations[first] if same else name
-            self.wanted.activations.setdefault(name, owner)
-            if same and first in self.positive:
-                self.positive.add(name)
+            if same:
+                self.wanted.activations[name] = first
+            else:
+                self.wanted.activations.setdefault(name, name)
 
     def _want_operand(self, node: onnx.NodeProto, index: int, name: str) -> None:
         if name not in self.stored:
@@ -179,7 +186,7 @@ class _Quantiser:
 
     @staticmethod
     def _is_setting(node: onnx.NodeProto, index: int) -> bool:
-        return index > 0 and node.op_type in {"Clip", "Resize"}
+        return index > 0 and node.op_type in {"Clip", "Pad", "Resize"}
 
     def _pads_otherwise(self, node: onnx.NodeProto) -> bool:
         """Whether a Pad writes a constant that its operand's scale may not hold."""
@@ -194,8 +201,9 @@ class _Quantiser:
     def _replace(self, node: onnx.NodeProto) -> bool:
         """Let the kernel before a Relu or Clip write its result, if nothing else reads it."""
         source, target = node.input[0], node.output[0]
-        if self._readers.get(source) != 1 or source in self.inputs:
-            return False
+        alone = self.readers.get(source) == 1 and source not in self.inputs
+        if not alone or self.wanted.activations[source] != source:
+            return False  # read elsewhere too, or in the scale of what it was made from
         for other in self.graph.node:
             if source in other.output:
                 other.output[list(other.output).index(source)] = target
@@ -230,22 +238,28 @@ class _Quantiser:
                 if read == f"{name}_dequantized":
                     node.input[position] = name
 
-    def _pair(self, name: str, source: str = "") -> tuple[onnx.NodeProto, onnx.NodeProto]:
+    def _pair(self, name: str, source: str = "") -> list[onnx.NodeProto]:
         scale = self._scale(name)
         inner = f"{name}_quantized"
         restored = name if name in self.outputs else f"{name}_dequantized"
         constants = [scale.scale, scale.zero]
-        return (
+        pair = [
             helper.make_node(
                 "QuantizeLinear", [source or name, *constants], [inner], name=f"{name}_to_int8"
-            ),
-            helper.make_node(
-                "DequantizeLinear", [inner, *constants], [restored], name=f"{name}_to_float"
-            ),
-        )
+            )
+        ]
+        if name in self.outputs or self.readers.get(name):
+            pair.append(
+                helper.make_node(
+                    "DequantizeLinear", [inner, *constants], [restored], name=f"{name}_to_float"
+                )
+            )
+        return pair
 
     def _scale(self, name: str) -> _Scale:
-        owner = self.wanted.activations[name]
+        owner = name
+        while self.wanted.activations[owner] != owner:
+            owner = self.wanted.activations[owner]
         if owner not in self.scales:
             step = _STEP * (1 + _STEP_GROWTH * (len(self.scales) % _STEPS))
             offset = 0 if owner in self.positive or self.symmetric else 128
