@@ -25,7 +25,7 @@ TRACES = re.compile(
     r"""(?<![\w.$}-])/(?:work|tmp|root|home)/\w  # folders of one machine
     |[.]library/
     |py[p]i[.]|pythonhosted[.]|index[-_]url|trusted[-_]host|find[-_]links
-    |://[^/\s]+@""",
+    |(?<!ssh)://[^/\s]+@  # a board's address has a user, and never a password""",
     re.VERBOSE | re.IGNORECASE,
 )
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from costmodel.cli.app import app, examples
-from costmodel.cli.options import Json, Markdown
+from costmodel.cli.options import (
+    Json,
+    Markdown,
+    Option,
+    RunnerOptions,
+    Threads,
+    parse_runner_options,
+)
 from costmodel.cli.output import emit
 from costmodel.device import Device
-from costmodel.errors import CostModelError
+from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.registry import load_runner, runner_names
 
 
@@ -31,9 +42,9 @@ class _Found:
         return found | ({"rows": self.rows} if self.rows else {})
 
 
-def _runner(name: str) -> _Found:
+def _runner(name: str, options: Mapping[str, Option] | None = None) -> _Found:
     try:
-        return _Found(name=name, device=load_runner(name).device)
+        return _Found(name=name, device=load_runner(name, options).device)
     except Exception as error:  # somebody else's plug-in may fail in any way
         return _Found(name=name, reason=str(error) or type(error).__name__)
 
@@ -50,14 +61,30 @@ def _profile(name: str) -> _Found:
 
 @app.command(
     short_help="List usable runners and shipped profiles.",
-    epilog=examples("costmodel devices", "costmodel devices --json"),
+    epilog=examples(
+        "costmodel devices",
+        "costmodel devices --json",
+        "costmodel devices --runner ssh://board --runner-option cores=big",
+    ),
 )
-def devices(json: Json = False, markdown: Markdown = False) -> None:
+def devices(
+    runner: Annotated[
+        str | None, typer.Option("--runner", metavar="R", help="Only this one; may be an address.")
+    ] = None,
+    threads: Threads = None,
+    runner_option: RunnerOptions = None,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
     """List the runners that work here, why others do not, and the shipped profiles."""
     from costmodel.report import Sheet
     from costmodel.table import shipped_profiles
 
-    runners = [_runner(name) for name in runner_names()]
+    options = parse_runner_options(runner_option, threads)
+    if options and runner is None:
+        message = "Options are for one runner. Name it with --runner."
+        raise InvalidInputError(message)
+    runners = [_runner(name, options) for name in ([runner] if runner else runner_names())]
     profiles = [_profile(name) for name in shipped_profiles()]
 
     def sheets() -> tuple[Sheet, ...]:

@@ -80,6 +80,7 @@ class Board:
         self._place = place
         self._make_setup = make_setup
         self._link: Link | None = None
+        self._given_up: RemoteError | None = None
         self._session = uuid.uuid4().hex
         self._owner = os.environ.setdefault(_OWNER, uuid.uuid4().hex)
         self._seq = self._orders = 0
@@ -104,6 +105,8 @@ class Board:
             RemoteError: if it cannot be used, or stayed away too long.
             LockedError: if somebody else measures there.
         """
+        if self._given_up is not None:
+            raise self._given_up
         if self._link is None:
             if self.facts or os.environ.get(_REACHED) == self.address:
                 self._reconnect(LinkLostError(f"{self.address}: there is no link."))
@@ -261,7 +264,8 @@ class Board:
                     f"{loss} {tries} tries in {away_s:.0f} s did not bring the link back. What is "
                     "finished is kept: run the same command to go on."
                 )
-                raise RemoteError(message) from loss
+                self._given_up = RemoteError(message)
+                raise self._given_up from loss
             patience.note(f"{loss} Connecting again.")
             if patience.stopping.wait(wait_s if tries else 0.0):
                 raise StoppedError(str(loss))

@@ -237,7 +237,7 @@ class _Visits:
         elif kind == "probed":
             self._say(probed(event))
         elif kind != "started":
-            self._say(Noted(text=_words(event), state=event.get("state", {})))
+            self._say(Noted(text=_words(event)))
 
     def _announce(self, step: str) -> None:
         """Say once that a job begins, after those before it that cannot be timed."""

@@ -12,6 +12,8 @@ from costmodel.remote.bundle import deploy
 from costmodel.remote.pack import agent_digest, packed_agent
 from costmodel.remote.transport import Finished, Transport
 
+#: Comes before what our commands print: a login shell may greet first.
+_TAG = "=costmodel="
 #: Makes the folder; tells where it is, what agent lies there, and which Python there is.
 _LOOK = (
     'mkdir -p "$1" && cd "$1" && pwd -P && { sha256sum "$2" 2>/dev/null || echo -; } && '
@@ -50,8 +52,8 @@ def deploy_agent(transport: Transport, place: Place) -> tuple[str, ...]:
     folder = place.folder or transport.folder
     name = f"agent-{agent_digest()[:16]}.pyz"
     wanted = (place.python, place.python) if place.python else ("python3", "python")
-    done = transport.run(["sh", "-c", _LOOK, "sh", folder, name, *wanted])
-    lines = done.out.decode("utf-8", "replace").splitlines()
+    done = transport.run(["sh", "-c", f"echo {_TAG}; {_LOOK}", "sh", folder, name, *wanted])
+    lines = _after_tag(done)
     if done.status or len(lines) < 3:
         message = (
             f"{transport.address}: the folder {folder!r} cannot be made there{complaint(done)} "
@@ -83,8 +85,8 @@ def _send(transport: Transport, home: str, name: str) -> None:
             source = Path(folder) / name
             source.write_bytes(packed_agent())
             transport.put(source, part)
-        done = transport.run(["sh", "-c", _MOVE, "sh", part, f"{home}/{name}"])
-        arrived = done.out.decode("utf-8", "replace").lstrip("\\").split()[:1]
+        done = transport.run(["sh", "-c", f"echo {_TAG}; {_MOVE}", "sh", part, f"{home}/{name}"])
+        arrived = " ".join(_after_tag(done)).lstrip("\\").split()[:1]
         # Where nothing can hash it the agent does so itself, and says so when it starts.
         if done.status == 0 and arrived in ([agent_digest()], ["-"]):
             return
@@ -93,6 +95,11 @@ def _send(transport: Transport, home: str, name: str) -> None:
         f"{complaint(done)} Is the disk there full or damaged?"
     )
     raise RemoteError(message)
+
+
+def _after_tag(done: Finished) -> list[str]:
+    """Lines that our own commands printed."""
+    return done.out.decode("utf-8", "replace").rpartition(f"{_TAG}\n")[2].splitlines()
 
 
 def complaint(done: Finished) -> str:

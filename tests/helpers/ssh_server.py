@@ -19,22 +19,17 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
-UNPACKED = ROOT / "build" / "tools" / "root"
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+TOOLS = ROOT / "build" / "tools"
+_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(TOOLS / "bin")])
 
 
-def require_ssh() -> tuple[str, str]:
-    """Paths of ``sshd`` and ``ssh-keygen``: installed ones, else those that scripts/tools got."""
-    found = []
-    for name in ("sbin/sshd", "bin/ssh-keygen"):
-        unpacked = UNPACKED / "usr" / name
-        path = shutil.which(Path(name).name, path=_PATH)
-        path = path or (str(unpacked) if unpacked.is_file() else None)
-        if path is None:
-            message = f"needs {Path(name).name}: run scripts/tools, or install openssh-server"
-            (pytest.fail if shutil.which("apt-get") else pytest.skip)(message)
-        found.append(path)
-    return found[0], found[1]
+def require_program(name: str) -> str:
+    """Path of a program of OpenSSH: the installed one, else the one that scripts/tools got."""
+    path = shutil.which(name, path=_PATH)
+    if path is None:
+        message = f"needs {name}: run scripts/tools, or install OpenSSH's server and client"
+        (pytest.fail if shutil.which("apt-get") else pytest.skip)(message)
+    return path
 
 
 class SshServer:
@@ -46,7 +41,7 @@ class SshServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._sshd, self._keygen = require_ssh()
+        self._sshd, self._keygen, self.ssh = map(require_program, ("sshd", "ssh-keygen", "ssh"))
         self._process: subprocess.Popen[bytes] | None = None
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
@@ -83,6 +78,7 @@ class SshServer:
             "identity": str(self.user_key),
             "known_hosts": str(self.known),
             "ssh_config": str(self.folder / "ssh_config"),
+            "ssh": self.ssh,
         }
 
     @property
@@ -113,8 +109,8 @@ class SshServer:
             "MaxStartups": "100",
             "SetEnv": f"TMPDIR={self.temporary} OPENBLAS_NUM_THREADS=1",
         }
-        session = UNPACKED / "usr" / "lib" / "openssh" / "sshd-session"
-        if session.is_file() and self._sshd.startswith(str(UNPACKED)):
+        session = TOOLS / "root" / "usr" / "lib" / "openssh" / "sshd-session"
+        if session.is_file() and self._sshd.startswith(str(TOOLS)):
             settings["SshdSessionPath"] = session
         text = "".join(f"{name} {value}\n" for name, value in settings.items())
         (self.folder / "sshd_config").write_text(text)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from ssh_server import SshServer
 
 from costmodel.errors import LinkLostError, RemoteError
 from costmodel.op import Op
 from costmodel.profiler import Job, Plan, ProfileReport, profile
+from costmodel.remote.runner import RemoteRunner
 from costmodel.remote.ssh import SshTransport
 from costmodel.table import LatencyTable
 
@@ -167,6 +169,46 @@ def test_a_kernel_that_hangs_is_given_up_on_the_board(board: SshServer, tmp_path
     assert report.table[OPS[2]].status == "timeout"
     assert report.table[OPS[2]].reason == "no answer within 1.2 s, so it was killed"
     assert len(report.table[OPS[1]].rounds) == 3
+
+
+def test_a_worker_that_is_killed_here_leaves_the_board_to_the_next_one(
+    board: SshServer, tmp_path: Path
+) -> None:
+    def kill() -> None:
+        (worker,) = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if "costmodel.profiler.worker" in child.cmdline()
+        ]
+        worker.terminate()  # signal 9 would be taken for the end of memory
+
+    trouble = Trouble((9, kill))
+    report = run(board, tmp_path / "t.jsonl", trouble)
+    assert report.restarts == 1
+    require_every_round_once(report.table, OPS)
+
+
+def test_a_board_that_was_never_reached_is_not_waited_for(board: SshServer, tmp_path: Path) -> None:
+    with pytest.raises(LinkLostError, match=r"ssh://127.*Connection refused"):
+        profile(
+            [Job(op=OPS[0])],
+            runner="ssh://127.0.0.1:1",
+            options=board.options,
+            out=tmp_path / "t.jsonl",
+        )
+
+
+def test_a_shell_that_greets_does_not_disturb(board: SshServer, tmp_path: Path) -> None:
+    class Greeting(SshTransport):
+        def arguments(self, command: Sequence[str]) -> list[str]:
+            *most, words = super().arguments(command)
+            return [*most, f"echo Welcome; echo {{}}; {words}"]
+
+    runner = RemoteRunner(
+        Greeting(board.address, **board.reach), python=sys.executable, folder=str(board.device)
+    )
+    assert runner.device.threads == 1
+    runner.close()
 
 
 def test_a_transport_tells_a_cut_link_from_a_command_that_ended(board: SshServer) -> None:
