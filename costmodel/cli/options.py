@@ -37,7 +37,10 @@ RunnerName = Annotated[
 RunnerOptions = Annotated[
     list[str] | None,
     typer.Option(
-        "--runner-option", metavar="NAME=VALUE", help="Further option of the runner; repeatable."
+        "--runner-option",
+        metavar="NAME=VALUE",
+        help="Further option of the runner; repeatable. For ort: provider=cuda, dtype=int8, "
+        "option.NAME=VALUE for the provider's own.",
     ),
 ]
 Threads = Annotated[
