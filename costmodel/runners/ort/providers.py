@@ -82,6 +82,11 @@ class Provider:
     whole_graph: bool = False
     defaults: _Defaults = _none
 
+    @property
+    def stem(self) -> str:
+        """The runtime's name without what all of them end with, in small letters."""
+        return self.name.removesuffix("ExecutionProvider").lower()
+
 
 _PIP = "pip install {}, in place of onnxruntime"
 _BUILD = "a runtime built with {}; no wheel has it"
@@ -138,7 +143,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "webgpu": Provider(name="WebGpuExecutionProvider", wheel=_PIP.format("onnxruntime-webgpu")),
 }
 #: Providers that compute nothing on this machine.
-_REMOTE = {"azure": "AzureExecutionProvider"}
+_REMOTE = frozenset({"azure"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +184,7 @@ def find_setup(name: str, options: Mapping[str, Value], dtype: str, threads: int
     """The provider of a short name, if the installed runtime has it.
 
     Args:
-        name: one of ``PROVIDERS``, in any case.
+        name: one of ``PROVIDERS`` or the runtime's own name, in any case.
         options: replace or add to those chosen here.
         dtype: element type of the runner; some providers must be told.
         threads: of one kernel, for providers that run on processors.
@@ -188,7 +193,8 @@ def find_setup(name: str, options: Mapping[str, Value], dtype: str, threads: int
         InvalidInputError: for an unknown name, or options for the CPU, which takes none.
         MissingProviderError: if the installed runtime lacks it, naming what to install.
     """
-    short = name.lower()
+    short = name.lower().removesuffix("executionprovider")
+    short = next((key for key, item in PROVIDERS.items() if item.stem == short), short)
     if short in _REMOTE:
         message = (
             f"The provider {name!r} calls a service over the network; it computes nothing on this "

@@ -92,6 +92,13 @@ def test_every_option_is_part_of_the_identity(name: str) -> None:
 
 
 @pytest.mark.usefixtures("all_present")
+@pytest.mark.parametrize("name", ["DmlExecutionProvider", "dml", "DirectML"])
+def test_the_runtimes_own_names_do_too(name: str) -> None:
+    """A table stores the runtime's name; a runner is made again from it."""
+    assert find_setup(name, {}, "float32", 1).provider is PROVIDERS["directml"]
+
+
+@pytest.mark.usefixtures("all_present")
 def test_what_is_chosen_for_providers() -> None:
     cuda = dict(find_setup("cuda", {}, "float32", 1).options)
     assert cuda["cudnn_conv_algo_search"] == "HEURISTIC"
