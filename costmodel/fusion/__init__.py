@@ -15,6 +15,7 @@ from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.fusion.litert import execute_litert
 from costmodel.fusion.ort import execute_ort
+from costmodel.fusion.xla import execute_xla
 from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op
 
@@ -22,6 +23,7 @@ from costmodel.op import SESSION, Op
 RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
     "litert": execute_litert,
     "onnxruntime": execute_ort,
+    "xla": execute_xla,
 }
 
 

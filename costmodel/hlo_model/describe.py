@@ -187,7 +187,7 @@ def _epilogue(kind: str, kinds: Sequence[str]) -> tuple[str, ...]:
             continue
         if layer not in heavy:
             names.append(layer)
-        elif skipped or layer == "matmul":
+        elif skipped:
             names.append("bias")
         else:
             skipped = True

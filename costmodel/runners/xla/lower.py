@@ -12,6 +12,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.hlo_model.describe import implementation_of, op_of
 from costmodel.hlo_model.draft import recipe_of
 from costmodel.hlo_model.module import Instruction, Module, parse
+from costmodel.hlo_model.recipe import Recipe
 from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op, Shape
 from costmodel.runners.xla.program import Program, UnbuildableLayerError, build_program
@@ -134,7 +135,6 @@ class _Walk:
         fed = sorted(compiled.program.inputs)
         self._fed = dict(enumerate(fed))
         self._letters = {name: "w" for name in self._entry if self._is_weight(name)}
-        self._layers: list[Layer] = []
 
     def _is_weight(self, name: str) -> bool:
         """Whether a value is there before the program runs."""
@@ -146,22 +146,38 @@ class _Walk:
         return item.opcode in _PASSING and all(self._is_weight(o) for o in item.operands)
 
     def network(self) -> Network:
-        for item in self._module.executed():
-            self._add(item)
+        kernels = [kernel for item in self._module.executed() if (kernel := self._kernel(item))]
+        self._inherit(kernels)
+        layers = [self._layer(kernel) for kernel in kernels]
         outputs = self._sources(self._entry[self._module.entry.root].name)
         inputs: dict[str, Shape] = {
             name: tuple(spec.shape) for name, spec in self._program.inputs.items()
         }
         count = len(self._network.inputs), len(self._network.outputs)
-        self._layers.append(Layer(name=SESSION, op=session_op(*count), share=0.0))
+        layers.append(Layer(name=SESSION, op=session_op(*count), share=0.0))
         return Network(
             name=self._network.name,
-            layers=tuple(self._layers),
+            layers=tuple(layers),
             inputs=inputs,
             outputs=tuple(outputs),
             unread=self._unread,
             source="lowered",
         )
+
+    def _inherit(self, kernels: list[_Kernel]) -> None:
+        """Give kernels that XLA made without saying what for the layer that reads them first."""
+        for index in reversed(range(len(kernels))):
+            kernel = kernels[index]
+            if kernel.covers:
+                continue
+            wanted = set(kernel.writes)
+            found = [
+                name
+                for later in kernels[index + 1 :]
+                if wanted & set(later.reads)
+                for name in later.covers
+            ]
+            kernel.covers = (min(found, key=self._place.__getitem__),) if found else ()
 
     def _sources(self, name: str) -> list[str]:
         """Tensors behind a value: names of executed instructions and of what is fed."""
@@ -177,28 +193,43 @@ class _Walk:
             return [found for o in item.operands for found in self._sources(o)]
         return [] if item.opcode == "constant" else [item.name]
 
-    def _add(self, item: Instruction) -> None:
+    def _kernel(self, item: Instruction) -> _Kernel | None:
         try:
             recipe, operands, origins = recipe_of(self._module, item, self._letters)
         except InvalidInputError as error:
             self._unread[item.name] = str(error)
-            return
+            return None
         names = {self._program.layer_of(origin) for origin in (*origins, item.op_name)} - {""}
-        covers = tuple(sorted(names, key=self._place.__getitem__))
-        kinds = [self._written[name].op.kind for name in covers]
-        op = op_of(recipe, implementation_of(item), kinds, self._layout)
-        several = len(item.arrays) > 1
-        self._layers.append(
-            Layer(
-                name=f"{covers[-1] if covers else item.opcode}/{item.name}",
-                op=op,
-                inputs=tuple(found for name in operands for found in self._sources(name)),
-                outputs=tuple(f"{item.name}:{i}" for i in range(len(item.arrays)))
-                if several
-                else (item.name,),
-                covers=covers,
-            )
+        count = len(item.arrays)
+        return _Kernel(
+            item=item,
+            recipe=recipe,
+            covers=tuple(sorted(names, key=self._place.__getitem__)),
+            reads=tuple(found for name in operands for found in self._sources(name)),
+            writes=tuple(f"{item.name}:{i}" for i in range(count)) if count > 1 else (item.name,),
         )
+
+    def _layer(self, kernel: _Kernel) -> Layer:
+        item, covers = kernel.item, kernel.covers
+        kinds = [self._written[name].op.kind for name in covers]
+        return Layer(
+            name=f"{covers[-1] if covers else item.opcode}/{item.name}",
+            op=op_of(kernel.recipe, implementation_of(item), kinds, self._layout),
+            inputs=kernel.reads,
+            outputs=kernel.writes,
+            covers=covers,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Kernel:
+    """One executed instruction: what it computes, for which layers, and its wiring."""
+
+    item: Instruction
+    recipe: Recipe
+    covers: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
 
 
 def session_op(num_inputs: int, num_outputs: int) -> Op:

@@ -29,7 +29,7 @@ _MAX_ARGUMENTS = 96
 _MACS_PER_MS = 3e7
 _BYTES_PER_MS = 8e6
 #: What all calls in turn read together. Weights have left the near caches when a network comes
-#: back to them. Activations have not: XLA packs them all into one block that is used again and again.
+#: back to them. Activations have not: XLA packs them into one block that is used again and again.
 #: Sums over whole networks came out at 1.05, 1.01, 1.06, 1.00 and 1.00 with this much, at 1.24,
 #: 1.11, 1.04, 1.21 and 1.01 with the 4 MB that suit ONNX Runtime's allocator.
 COLD_BYTES = 8 << 20
