@@ -7,7 +7,7 @@ that each implementation passes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
@@ -84,6 +84,22 @@ class Runner(Protocol):
 
     def load_model(self, model: Path, sizes: Mapping[str, int]) -> Workload:
         """Load a whole ONNX file, ready to be timed."""
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What a ``Runner`` may be besides: one that computes its numbers and can do many at once."""
+
+    def estimate_all(
+        self, ops: Sequence[Op], done: Callable[[int, Op], object]
+    ) -> Mapping[Op, object]:
+        """Compute and keep what ``load_op`` of each Op would, so that visits need not wait.
+
+        Args:
+            ops: what will be visited.
+            done: told how many are finished, and which was the last; from any thread.
+        """
         ...
 
 

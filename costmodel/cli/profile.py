@@ -22,9 +22,13 @@ from costmodel.cli.options import (
 )
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
+from costmodel.protocols import Estimator
 from costmodel.registry import load_runner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from costmodel.op import Op
     from costmodel.profiler import ProfileReport
     from costmodel.report import Sheet
 
@@ -88,6 +92,7 @@ def profile_device(
         raise InvalidInputError(message)
     _check_out(out)
     chosen = load_runner(runner, options)
+    _ = chosen.device  # what cannot be reached is told before Ops are chosen
     with as_onnx(networks, sizes) as files:
         sample = sample_ops(chosen, samples, seed, files, sizes, thinned=thinned)
         for name, reason in list(sample.skipped.items())[:5]:
@@ -102,6 +107,8 @@ def profile_device(
             budget_ms = max(_LEAST_BUDGET_MS, budget_ms - spent_ms)
         plan = Plan(budget_ms=budget_ms, seed=seed).with_rounds(rounds)
         _tell_start(out, len(jobs), chosen.device.label)
+        if isinstance(chosen, Estimator):
+            _estimate(chosen, [job.op for job in jobs if job.model is None])
         report = profile(
             jobs,
             runner=runner,
@@ -112,6 +119,22 @@ def profile_device(
         )
     emit(lambda: _data(report, out), lambda: _sheets(report, out), as_json=json, markdown=markdown)
     _finish(report)
+
+
+def _estimate(runner: Estimator, ops: Sequence[Op]) -> None:
+    """Compute on all processors what the visits will then find ready."""
+    bar = progress("Estimating")
+    started = time.perf_counter()
+
+    def told(finished: int, op: Op) -> None:
+        each_s = (time.perf_counter() - started) / finished
+        bar.advance(finished, len(ops), each_s * (len(ops) - finished), op.label)
+
+    bar.start(len(ops))
+    try:
+        runner.estimate_all(ops, told)
+    finally:
+        bar.stop()
 
 
 def _check_out(out: Path) -> None:

@@ -11,6 +11,9 @@ from typing import Protocol
 from costmodel.errors import InvalidInputError
 from costmodel.op import MODEL, Op
 
+#: Timed wall time that an estimate is asked for, and longest time that computing one may take.
+_ESTIMATE_VISIT_MS, _ESTIMATE_TIMEOUT_MS = 1e-3, 1_800_000.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -124,6 +127,23 @@ class Plan:
         if rounds is None:
             return self
         return replace(self, rounds=rounds, min_rounds=min(self.min_rounds, rounds))
+
+    def for_estimates(self) -> Plan:
+        """This plan for a device whose numbers are computed: one visit each, nothing to wait for.
+
+        A computed number is the same every time, so rounds, warm-up and an anchor tell nothing;
+        but computing it may take minutes.
+        """
+        return replace(
+            self,
+            rounds=1,
+            min_rounds=1,
+            visit_ms=_ESTIMATE_VISIT_MS,
+            block_ms=_ESTIMATE_VISIT_MS,
+            timeout_ms=max(self.timeout_ms, _ESTIMATE_TIMEOUT_MS),
+            anchor=None,
+            anchor_every_ms=math.inf,
+        )
 
 
 def _require_positive(name: str, value: float) -> None:

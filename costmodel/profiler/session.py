@@ -117,7 +117,13 @@ class Session:
             self._account.counts["starts"] += 1
             try:
                 device = self._worker.setup(self._setup)
-                break
+                if device.provenance != "estimated" or self._plan == self._plan.for_estimates():
+                    break
+                # No anchor is needed, but more patience: start again with both.
+                self._plan = self._plan.for_estimates()
+                self._budget = Budget(self._plan)
+                self._setup = msgspec.structs.replace(self._setup, anchor=None)
+                self.close()
             except WorkerDiedError as death:
                 self._note_idle_death(death)
         self._account.spent_ms["start"] += (time.perf_counter() - begin) * 1000.0
