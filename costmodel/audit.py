@@ -38,6 +38,13 @@ STAIR_FACTOR = 1.5
 #: A stored summary is the text of the same double, so any real difference was put there by hand.
 SUMMARY_TOLERANCE = 1e-6
 
+#: Element types of kernels that a device of an element type may run: what it cannot do in its own,
+#: a runtime does in float32.
+_BESIDE = {
+    "int8": {"int8", "uint8", "float32"},
+    "float16": {"float16", "float32"},
+    "bfloat16": {"bfloat16", "float32"},
+}
 _FLOAT_KINDS = CONV_KINDS | MATMUL_KINDS | POOL_KINDS
 
 Problem = Literal[
@@ -156,7 +163,9 @@ def _about_row(row: Measurement, device: Device, fastest: float) -> Iterator[Fin
             advice="Run the profile again with a larger budget; it resumes.",
         )
     yield from _inconsistent(row)
-    if row.op.kind in _FLOAT_KINDS and row.op.dtype != device.dtype:
+    if row.op.kind in _FLOAT_KINDS and row.op.dtype not in _BESIDE.get(
+        device.dtype, {device.dtype}
+    ):
         yield Finding(
             op=row.op,
             problem="dtype",

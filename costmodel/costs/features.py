@@ -70,11 +70,9 @@ def _conv_shape(op: Op) -> str:
     weights = op.weights[0] if op.weights else op.inputs[1]
     if op.groups > 1:
         return "depthwise" if weights[1] == 1 else "grouped"
-    if op.layout != "nchw":
-        channels = op.inputs[0][1]
-        if channels % 4 or channels < _block(op.layout):
-            return "stem"
-    if prod(op.outputs[0][2:]) == 1:
+    if _block(op.layout) > 1 and (op.in_channels % 4 or op.in_channels < _block(op.layout)):
+        return "stem"
+    if prod(op.spatial_out) == 1:
         return "vector"
     direct = set(op.stride) <= {1} or op.layout != "nchw"
     return "pointwise" if prod(weights[2:]) == 1 and direct else "dense"
