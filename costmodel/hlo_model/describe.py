@@ -98,7 +98,9 @@ def _main(
         _pool(windows[0], fields, attributes)
         return pools[-1]
     if kinds:
-        return kinds[_last(kinds)]
+        name = kinds[_last(kinds)]
+        # What is left of a layer whose product runs in another kernel.
+        return "bias" if name in {"conv", "conv_transpose", "gemm", "matmul"} else name
     root = recipe.nodes[recipe.roots[0]].opcode
     return "copy" if root in {"d", "w"} else root.replace("-", "_")
 
