@@ -49,6 +49,10 @@ FEATURES = (
 HULL = ("work", "input", "output", "weight", "kernel", "groups")
 
 
+#: Runtimes that name the kernel they chose for a convolution: OpenVINO's primitives.
+_NAMED = ("Convolution:", "GroupConvolution:")
+
+
 def path_of(op: Op) -> str:
     """The execution path: kernels of one path share one law of time.
 
@@ -59,6 +63,9 @@ def path_of(op: Op) -> str:
     kind, layout = op.kind, op.layout
     if kind in CONV_KINDS:
         prefix = kind if layout == "nchw" else f"{kind}@{layout}"
+        if layout == "nhwc" or op.implementation.startswith(_NAMED):
+            # Here one layout has kernels of several libraries, each with a law of its own.
+            prefix = f"{prefix}:{op.implementation}"
         return f"{prefix}/{_conv_shape(op)}"
     if kind in POOL_KINDS:
         return kind if layout == "nchw" else f"{kind}@{layout}"
