@@ -262,11 +262,11 @@ def ship(name: str, *_: object) -> None:
     target = ledger.ROOT / "profiles" / f"{table.device.slug}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     table.save(target)
-    target.with_suffix(".md").write_text(card(table, len(faults)), encoding="utf-8")
+    target.with_suffix(".md").write_text(card(table, measured), encoding="utf-8")
     print(f"{target.relative_to(ledger.ROOT)}: {len(table)} rows, {target.stat().st_size:,} bytes")
 
 
-def card(table: LatencyTable, left_out: int) -> str:
+def card(table: LatencyTable, measured: LatencyTable) -> str:
     """How, when and where a profile was made."""
     device = table.device
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
@@ -279,8 +279,8 @@ def card(table: LatencyTable, left_out: int) -> str:
         ("settings", ", ".join(f"{key}={value}" for key, value in device.options)),
         ("provenance", device.provenance),
         ("rows", f"{len(table)}, of which {len(table.models())} whole networks"),
-        ("left out", f"{left_out} rows that were noisy, failed or otherwise did not pass a check"),
-        ("repeatability", repeatability(table)),
+        ("left out", f"{len(measured) - len(table)} rows that were noisy, failed or did not pass"),
+        ("repeatability", f"{repeatability(measured)}, before they were left out"),
         ("made", f"{today}, `scripts/bench/runtimes.py`, on a shared virtual machine of 2 cores"),
         ("licence", LICENCE),
     ]
