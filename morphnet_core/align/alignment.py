@@ -18,7 +18,7 @@ from morphnet_core.align.freeze import paddable
 from morphnet_core.align.measure import write_model
 from morphnet_core.align.search import Limits, best_counts
 from morphnet_core.align.source import Source, read_source
-from morphnet_core.align.verify import TOLERANCE, largest_difference
+from morphnet_core.align.verify import TOLERANCE, Agreement, agreement, allowed_difference
 from morphnet_core.groups import Units
 from morphnet_core.prices import Pricer
 
@@ -60,6 +60,7 @@ class Alignment:
         before: prediction for the original.
         after: prediction for ``model``.
         difference: largest difference of their results, relative to the largest value.
+        telling: whether the results depend on the inputs enough for ``difference`` to say much.
         measured_before_ms: time of the original; None where it was not measured.
         measured_after_ms: time of ``model``.
         repeatability: how well two halves of the measuring rounds agree, the worse of both.
@@ -75,6 +76,7 @@ class Alignment:
     before: Prediction
     after: Prediction
     difference: float = 0.0
+    telling: bool = True
     measured_before_ms: float | None = None
     measured_after_ms: float | None = None
     repeatability: float | None = None
@@ -139,6 +141,7 @@ class Alignment:
             "measured_on": self.measured_on or None,
             "note": self.note or None,
             "difference": self.difference,
+            "telling": self.telling,
             "extrapolated_before": self.before.num_extrapolated,
             "extrapolated_after": self.after.num_extrapolated,
             "groups": [
@@ -198,6 +201,7 @@ def align(
         counts, after = now, before
     same = bool((counts == now).all())
     padded = source.model if same else pad(source, grouping, counts)
+    checked = Agreement(difference=0.0, variation=1.0) if same else _checked(source, padded, sizes)
     return Alignment(
         name=source.path.stem,
         original=source.model,
@@ -209,23 +213,27 @@ def align(
         ),
         before=before,
         after=after,
-        difference=0.0 if same else _checked(source, padded, sizes),
+        difference=checked.difference,
+        telling=checked.telling,
         note="nothing is worth changing" if same else "predicted only",
     )
 
 
-def _checked(source: Source, padded: onnx.ModelProto, sizes: Mapping[str, int]) -> float:
+def _checked(source: Source, padded: onnx.ModelProto, sizes: Mapping[str, int]) -> Agreement:
     """How far the results are apart.
 
     Raises:
         ModelFormatError: if they are further apart than rounding explains.
     """
-    found = largest_difference(source.path, source.model, padded, sizes)
-    if found > TOLERANCE:
+    found = agreement(source.path, source.model, padded, sizes)
+    if found.difference <= TOLERANCE:
+        return found
+    allowed = allowed_difference(source.path, source.model, sizes)
+    if found.difference > allowed:
         message = (
-            f"{source.path}: after padding its results differ by {found:.2g} of the largest value, "
-            f"more than the {TOLERANCE:g} that rounding explains. Nothing was changed; please "
-            "report this network."
+            f"{source.path}: after padding its results differ by {found.difference:.2g} of the "
+            f"largest value, more than the {allowed:.2g} that rounding explains. Nothing was "
+            "changed; please report this network."
         )
         raise ModelFormatError(message)
     return found

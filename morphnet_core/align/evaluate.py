@@ -166,7 +166,9 @@ class _Wiring:
             opaque={},
             unread={},
         )
-        return replace(self._grouping, network=part)
+        known = {*part.inputs, *written}
+        members = {name: self._grouping.members[name] for name in known}
+        return replace(self._grouping, network=part, members=members)
 
 
 def check_unit(cost: CostModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,32 @@ Array = NDArray[np.generic]
 TOLERANCE = 1e-5
 #: The same for the narrower element types.
 TOLERANCES: Mapping[str, float] = {"float16": 1e-2, "bfloat16": 5e-2}
+#: Differences are also accepted up to so many times what the runtime's own optimisation makes of
+#: the unchanged network, but never beyond ``MOST``: exponentials magnify rounding.
+OWN_ROUNDING, MOST = 4.0, 1e-3
 #: Random inputs that are tried.
 DRAWS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How far results are apart, relative to the largest value of the same result.
+
+    Attributes:
+        difference: of two networks on the same inputs; a multiple of what the element type allows,
+            times ``TOLERANCE``; infinite where sizes, whole numbers or values that are not finite
+            differ.
+        variation: of the first network on different inputs; where it is not far above the
+            tolerance, a small difference says little.
+    """
+
+    difference: float
+    variation: float
+
+    @property
+    def telling(self) -> bool:
+        """Whether the network's results depend on its inputs enough to be compared."""
+        return self.variation > 100 * TOLERANCE
 
 
 def largest_difference(
@@ -31,6 +56,18 @@ def largest_difference(
     *,
     seed: int = 0,
 ) -> float:
+    """The difference that ``agreement`` finds."""
+    return agreement(path, before, after, sizes, seed=seed).difference
+
+
+def agreement(
+    path: Path,
+    before: onnx.ModelProto,
+    after: onnx.ModelProto,
+    sizes: Mapping[str, int],
+    *,
+    seed: int = 0,
+) -> Agreement:
     """Run both by ONNX Runtime on the same random inputs and compare all that they return.
 
     Args:
@@ -40,32 +77,48 @@ def largest_difference(
         sizes: of open dimensions.
         seed: of the inputs.
 
-    Returns:
-        The largest difference relative to the largest value of the same result, as a multiple of
-        what the element type allows, times ``TOLERANCE``; infinite where sizes, whole numbers or
-        values that are not finite differ.
-
     Raises:
         ModelFormatError: if one cannot be run, or the first returns nothing finite to compare.
     """
     sessions = [_session(path, item, sizes) for item in (before, after)]
     rng = np.random.default_rng(seed)
-    worst = 0.0
+    worst, drawn = 0.0, []
     for _ in range(DRAWS):
         feed = _feed(sessions[0], rng)
         first, second = (_run(path, session, feed) for session in sessions)
-        worst = max(worst, *(_difference(path, a, b) for a, b in zip(first, second, strict=True)))
-    return worst
+        worst = max(worst, _apart(path, first, second))
+        drawn.append(first)
+    return Agreement(difference=worst, variation=_apart(path, *drawn[:2]))
 
 
-def _session(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> Any:
+def allowed_difference(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> float:
+    """The difference up to which results are those of one function, rounded differently.
+
+    Args:
+        path: whose it is, for messages.
+        model: the unchanged network, run with and without optimisation to see how it rounds.
+        sizes: of open dimensions.
+    """
+    sessions = [_session(path, model, sizes, optimise=on) for on in (True, False)]
+    feed = _feed(sessions[0], np.random.default_rng(0))
+    own = _apart(path, *(_run(path, session, feed) for session in sessions))
+    return min(MOST, max(TOLERANCE, OWN_ROUNDING * own))
+
+
+def _apart(path: Path, first: Sequence[Array], second: Sequence[Array]) -> float:
+    return max(_difference(path, a, b) for a, b in zip(first, second, strict=True))
+
+
+def _session(
+    path: Path, model: onnx.ModelProto, sizes: Mapping[str, int], *, optimise: bool = True
+) -> Any:
     from costmodel.runners.ort.session import is_from_runtime, make_session, session_options
 
     bound = onnx.ModelProto()
     bound.CopyFrom(model)
     bind_inputs(path, bound.graph, sizes)
     try:
-        return make_session(bound.SerializeToString(), session_options(1, optimise=True))
+        return make_session(bound.SerializeToString(), session_options(1, optimise=optimise))
     except ValueError as error:
         message = f"{path} is too large to be run from one file ({error})."
         raise ModelFormatError(message) from error

@@ -201,6 +201,11 @@ def _notes(found: Alignment) -> tuple[str, ...]:
         notes.append(
             f"Results differ by {found.difference:.1g} of the largest value, which is rounding."
         )
+    if not found.telling:
+        notes.append(
+            "Its results hardly depend on random inputs, so that comparing them says little: are "
+            "its weights those of a trained network?"
+        )
     if found.after.num_extrapolated > found.before.num_extrapolated:
         notes.append(
             f"{found.after.num_extrapolated} kernels of the padded network are outside what the "

@@ -190,7 +190,9 @@ class Drawing(Graph):
     def draw_constant(self):
         name = self.pick()
         kind = self.draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max"]))
-        shape = self.draw(st.sampled_from([(), (1,), (SIDE,), (self.width(name), 1, 1)]))
+        width = self.width(name)
+        shapes = [(), (1, 1, 1), (SIDE,), (width, 1, 1), (1, width, 1, SIDE)]
+        shape = self.draw(st.sampled_from(shapes))
         return self.node(kind, name, self.positive(*shape))
 
     def draw_join(self):

@@ -17,6 +17,7 @@ from morphnet_core.align import TOLERANCE, Limits, align, alignment, largest_dif
 from morphnet_core.align import read_source as opened
 from morphnet_core.align.evaluate import Evaluator, present
 from morphnet_core.align.search import best_counts
+from morphnet_core.align.verify import Agreement, allowed_difference
 from tests.morphnet_core.align.graphs import DEVICE, Blocks, Graph, drawn_models
 
 
@@ -88,7 +89,7 @@ def test_groups_that_only_pay_together_are_found():
 
 
 @settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -149,9 +150,31 @@ def test_counts_are_refused():
 
 
 def test_a_difference_is_an_error(monkeypatch):
-    monkeypatch.setattr(alignment, "largest_difference", lambda *_: 2 * TOLERANCE)
+    far = Agreement(difference=2 * TOLERANCE, variation=1.0)
+    monkeypatch.setattr(alignment, "agreement", lambda *_: far)
     with pytest.raises(ModelFormatError, match="its results differ by 2e-05"):
         align(bottleneck(), Blocks())
+
+
+def test_a_network_that_magnifies_rounding_may_round_differently(monkeypatch):
+    source = opened(bottleneck(), {})
+    assert TOLERANCE <= allowed_difference(source.path, source.model, {}) < 1e-4
+    far = Agreement(difference=2 * TOLERANCE, variation=1.0)
+    monkeypatch.setattr(alignment, "agreement", lambda *_: far)
+    monkeypatch.setattr(alignment, "allowed_difference", lambda *_: 3 * TOLERANCE)
+    assert align(bottleneck(), Blocks()).difference == far.difference
+
+
+def test_results_that_do_not_depend_on_the_input_are_pointed_out():
+    assert align(bottleneck(), Blocks()).telling
+    model = bottleneck()
+    last = model.graph.node[-1].input[1]
+    weight = next(item for item in model.graph.initializer if item.name == last)
+    nothing = np.zeros(tuple(weight.dims), dtype=np.float32)
+    weight.CopyFrom(onnx.numpy_helper.from_array(nothing, last))
+    found = align(model, Blocks())
+    assert found.changed
+    assert not found.telling
 
 
 def test_differences_are_seen():
