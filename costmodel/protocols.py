@@ -89,7 +89,11 @@ class Runner(Protocol):
 
 @runtime_checkable
 class Estimator(Protocol):
-    """What a ``Runner`` may be besides: one that computes its numbers and can do many at once."""
+    """What a ``Runner`` may be besides: one that computes its numbers and can do many at once.
+
+    Its device is ``estimated`` and says ``numbers: computed`` in its state: each Op is then visited
+    once.
+    """
 
     def estimate_all(
         self, ops: Sequence[Op], done: Callable[[int, Op], object]

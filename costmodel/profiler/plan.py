@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.op import MODEL, Op
 
@@ -150,6 +151,14 @@ def _require_positive(name: str, value: float) -> None:
     if not value > 0:
         message = f"Plan.{name} must be above 0. Received: {value}."
         raise InvalidInputError(message)
+
+
+def is_computed(device: Device) -> bool:
+    """Whether a device's numbers are computed, and so the same every time.
+
+    An emulated processor's are ``estimated`` too, but they are timed like any other's.
+    """
+    return device.provenance == "estimated" and device.state.get("numbers") == "computed"
 
 
 def unique_jobs(jobs: Sequence[Job]) -> tuple[Job, ...]:

@@ -30,7 +30,7 @@ from costmodel.profiler.messages import (
     Visited,
 )
 from costmodel.profiler.outcome import ProfileReport, make_report
-from costmodel.profiler.plan import Job, Plan, Progress, pick_anchor
+from costmodel.profiler.plan import Job, Plan, Progress, is_computed, pick_anchor
 from costmodel.profiler.schedule import Schedule
 from costmodel.profiler.supervisor import Supervisor, WorkerDiedError, default_memory_limit
 from costmodel.table import LatencyTable
@@ -117,12 +117,14 @@ class Session:
             self._account.counts["starts"] += 1
             try:
                 device = self._worker.setup(self._setup)
-                if device.provenance != "estimated" or self._plan == self._plan.for_estimates():
+                if not is_computed(device) or self._plan == self._plan.for_estimates():
                     break
                 # No anchor is needed, but more patience: start again with both.
                 self._plan = self._plan.for_estimates()
                 self._budget = Budget(self._plan)
-                self._setup = msgspec.structs.replace(self._setup, anchor=None)
+                self._setup = msgspec.structs.replace(
+                    self._setup, anchor=None, timeout_ms=self._plan.timeout_ms
+                )
                 self.close()
             except WorkerDiedError as death:
                 self._note_idle_death(death)

@@ -31,6 +31,7 @@ from costmodel.network import Network, model_digest
 from costmodel.op import MODEL, SESSION, Op
 from costmodel.protocols import Block
 from costmodel.runners.tpu_aot.cache import Cache, default_folder, op_key
+from costmodel.runners.tpu_aot.calibrate import EstimateCalibration, load_calibration
 from costmodel.runners.tpu_aot.generations import generation_of
 from costmodel.runners.tpu_aot.messages import Estimate, Request
 from costmodel.runners.tpu_aot.pool import Pool
@@ -91,10 +92,12 @@ class TpuAotRunner:
         dtype: element type of floats.
         jobs: compiling processes at once, 1 to 4 GB each; 0 for one per processor.
         cache: folder of estimates; empty for the user's cache folder.
+        calibration: JSON file of ``EstimateCalibration`` that every estimate goes through; it
+            becomes part of the device's identity.
         threads: there is one program on one device, so only 1.
 
     Raises:
-        InvalidInputError: for an unknown value.
+        InvalidInputError: for an unknown value, or a calibration that cannot be read.
         MissingDependencyError: without jax and libtpu, or where libtpu does not run.
     """
 
@@ -105,6 +108,7 @@ class TpuAotRunner:
         dtype: str = "bfloat16",
         jobs: int = 0,
         cache: str = "",
+        calibration: str = "",
         threads: int = 1,
     ) -> None:
         self.generation = generation_of(str(generation))
@@ -119,6 +123,10 @@ class TpuAotRunner:
             raise InvalidInputError(message)
         _require_compiler()
         self.dtype = dtype
+        self.calibration = (
+            load_calibration(Path(calibration)) if calibration else EstimateCalibration()
+        )
+        self._is_calibrated = bool(calibration)
         self.jobs = int(jobs) or min(_MOST_JOBS, os.cpu_count() or 1)
         folder = Path(cache).expanduser() if cache else default_folder()
         self._cache = Cache(folder, compiler_version(), self.generation.name, dtype)
@@ -129,6 +137,7 @@ class TpuAotRunner:
     def device(self) -> Device:
         """One TPU as a program sees it, under the installed compiler."""
         chip = self.generation
+        law = (("calibration", self.calibration.label),) if self._is_calibrated else ()
         return Device(
             name=f"TPU {chip.name}",
             runtime="xla",
@@ -136,9 +145,10 @@ class TpuAotRunner:
             provider="libtpu-aot",
             isa=chip.name,
             dtype=self.dtype,
-            options=(("clock_mhz", f"{chip.clock_mhz:g}"), ("layout", "nhwc")),
+            options=(*law, ("clock_mhz", f"{chip.clock_mhz:g}"), ("layout", "nhwc")),
             provenance="estimated",
             state={
+                "numbers": "computed",
                 "clock": chip.clock_source,
                 "meaning": "relative static estimate: the compiler's cycles over the clock",
             },
@@ -245,6 +255,9 @@ class TpuAotRunner:
         Raises:
             UnsupportedOpError: if it cannot be built or the compiler rejects it.
         """
+        if op.kind == SESSION:
+            least_ms = self.milliseconds(_SESSION_CYCLES)
+            return EstimatedWorkload(max(self.calibration.offset_ms, least_ms))
         found = self.estimate(op)
         if found.cycles < 1:
             message = (
@@ -252,7 +265,7 @@ class TpuAotRunner:
                 "there is no estimate to keep."
             )
             raise UnsupportedOpError(message)
-        return EstimatedWorkload(self.milliseconds(found.cycles))
+        return EstimatedWorkload(self.calibration.apply(self.milliseconds(found.cycles), runs=0))
 
     def load_model(self, model: Path, sizes: Mapping[str, int]) -> EstimatedWorkload:
         """The estimate of a whole ONNX file.
@@ -264,7 +277,10 @@ class TpuAotRunner:
         if found.cycles < 1:
             message = f"{model}: the compiler gives no cycles for this network."
             raise ModelFormatError(message)
-        return EstimatedWorkload(self.milliseconds(found.cycles))
+        assert found.network is not None
+        kernels = sum(op.kind != SESSION for op in found.network.ops)
+        law = self.calibration
+        return EstimatedWorkload(law.apply(self.milliseconds(found.cycles), kernels=kernels))
 
     def close(self) -> None:
         """End the compiling processes; they start again when needed."""
@@ -277,12 +293,12 @@ def compiler_version() -> str:
 
 
 def _require_compiler() -> None:
-    what = "Estimating TPU kernels without a TPU"
+    compiler, what = "libtpu", "Estimating TPU kernels without a TPU"
     system = f"{platform.system()} {platform.machine()}"
     if system not in {"Linux x86_64", "Linux AMD64"}:
         what += f" works on Linux on x86-64 only (this is {system}); it"
-        raise MissingDependencyError("libtpu", EXTRA, what)
-    for package in ("jax", "libtpu"):
+        raise MissingDependencyError(compiler, EXTRA, what)
+    for package in ("jax", compiler):
         try:
             version(package)
         except PackageNotFoundError:

@@ -19,6 +19,7 @@ from costmodel.op import SESSION, Op, conv_op, decode_op, encode_op
 from costmodel.protocols import Estimator
 from costmodel.registry import load_runner
 from costmodel.runners.tpu_aot import pool, runner
+from costmodel.runners.tpu_aot.calibrate import EstimateCalibration
 from costmodel.runners.tpu_aot.messages import Request
 from costmodel.runners.tpu_aot.ops import kernel_op
 from costmodel.runners.tpu_aot.runner import TpuAotRunner
@@ -135,6 +136,23 @@ def test_the_rooflines_stand_beside(tpu: TpuAotRunner, tiny: Path) -> None:
     alone = tpu.estimate(conv(128), alone=True)
     assert alone.optimal_ms is not None
     assert alone.cycles >= tpu.estimate(conv(128)).cycles
+
+
+def test_a_calibration_stretches_every_number(
+    tpu: TpuAotRunner, tiny: Path, cache: Path, tmp_path: Path
+) -> None:
+    law = EstimateCalibration(scale=2.0, per_op_ms=0.01, offset_ms=0.5)
+    law.save(tmp_path / "law.json")
+    found = TpuAotRunner(cache=str(cache), calibration=str(tmp_path / "law.json"))
+    assert found.device.fingerprint != tpu.device.fingerprint
+    plain, session = tpu.load_op(conv(128)), Op(kind=SESSION)
+    estimate_ms = plain.block(1.0).latency_ms
+    assert found.load_op(conv(128)).block(1.0).latency_ms == pytest.approx(2 * estimate_ms + 0.01)
+    assert found.load_op(session).block(1.0).latency_ms == 0.5
+    kernels = len(tpu.lower(tiny, {}).ops) - 1
+    whole_ms = tpu.load_model(tiny, {}).block(1.0).latency_ms
+    expected = pytest.approx(2 * whole_ms + 0.01 * kernels + 0.5)
+    assert found.load_model(tiny, {}).block(1.0).latency_ms == expected
 
 
 def test_the_environment_stays_as_it_is(tpu: TpuAotRunner) -> None:
