@@ -183,12 +183,12 @@ class Board:
                     steps = list(todo.values())
                     self.link.ask("order", order=self._orders, steps=steps, **shared)
                     is_ordered = True
-                event = self._event()
-                if self.patience.stopping.is_set() and not is_told:
+                if is_ordered and self.patience.stopping.is_set() and not is_told:
                     self.link.ask("stop")
                     is_told = True
+                event = self._event()  # last: an event in hand must not be lost to a broken link
             except LinkLostError as loss:
-                is_ordered = False
+                is_ordered = is_told = False
                 self._reconnect(loss)
                 yield from self._struck(todo, strikes)
                 continue
@@ -232,7 +232,7 @@ class Board:
         """Next event that was not seen before; those of a cut link first."""
         event = self._replay.popleft() if self._replay else self.link.event(_LOOK_S)
         if event is None or event["event"] == "tick":
-            return event and {"event": "tick"}
+            return event
         if event["event"] == "trouble":
             self._require_well(AnswerError(event["error"], event["text"]))
         seq = event.get("seq", 0)
@@ -324,6 +324,8 @@ class Board:
         )
         self.state = entered["state"]
         self._replay = deque(entered["events"])
+        # Shorter than what we have seen if the device lost its files: it counts on from there.
+        self._seq = min(self._seq, entered["seq"])
         self._interrupted = None if entered["displaced"] else entered["interrupted"]
 
     def _compare(self, facts: Json) -> None:

@@ -194,6 +194,7 @@ class Front:
             self._journal.add({"event": "left", "step": interrupted})
         return {
             "events": list(self._journal.since(request["since"])),
+            "seq": len(self._journal.entries),
             "interrupted": interrupted,
             "displaced": lock.displaced,
             "state": self._health().state(),

@@ -22,6 +22,7 @@ Spec = Dict[str, Any]
 MAX_BYTES = 1 << 31
 _FLOATS = ("float", "bfloat")
 _MOST_INTEGER = 127
+_DRAWN = 1 << 20
 
 
 class RejectedError(Exception):
@@ -35,13 +36,19 @@ class MissingFileError(Exception):
 @lru_cache(maxsize=None)
 def _values() -> Array:
     """Standard normal numbers that inputs are cut from."""
-    return np.random.default_rng(0).standard_normal(1 << 22, dtype=np.float32)
+    return _normal(0, 1 << 22)
+
+
+def _normal(seed: int, size: int) -> Array:
+    """Normal numbers that repeat: drawing 24 million would take a small board seconds."""
+    drawn = np.random.default_rng(seed).standard_normal(_DRAWN, dtype=np.float32)
+    return np.resize(drawn, size)
 
 
 @lru_cache(maxsize=None)
 def _pool(size: int, scale: float) -> Array:
     """Numbers that weights are cut from."""
-    pool = np.random.default_rng(7).standard_normal(size, dtype=np.float32)
+    pool = _normal(7, size)
     pool *= scale
     return pool
 
@@ -60,8 +67,8 @@ def _source(size: int, scale: float, dtype: str, rank: int) -> Array:
     if dtype.startswith(_FLOATS):
         return values[: size // 2].astype(dtype)
     low = 0 if np.dtype(dtype).kind == "u" else -_MOST_INTEGER
-    drawn = np.random.default_rng(7).integers(low, _MOST_INTEGER, size // 4, dtype=np.int8)
-    return drawn.astype(dtype)
+    drawn = np.random.default_rng(7).integers(low, _MOST_INTEGER, _DRAWN, dtype=np.int8)
+    return np.resize(drawn, size // 4).astype(dtype)
 
 
 def make_input(shape: tuple[int, ...], dtype: str) -> Array:

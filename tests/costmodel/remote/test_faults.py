@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +27,16 @@ KINDS = ("Relu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg", "Sqrt", "Floor")
 OPS = tuple(
     Op(kind=kind.lower(), implementation=kind, inputs=(SHAPE,), outputs=(SHAPE,)) for kind in KINDS
 )
-PLAN = Plan(rounds=3, min_rounds=3, settled=1e-9, visit_ms=4.0, block_ms=0.5, restart_every=100)
+# No drift watch: it would add visits when the machine is busy.
+PLAN = Plan(
+    rounds=3,
+    min_rounds=3,
+    settled=1e-9,
+    visit_ms=4.0,
+    block_ms=0.5,
+    restart_every=100,
+    anchor_every_ms=math.inf,
+)
 
 
 class Trouble:
@@ -86,6 +99,7 @@ def test_a_board_that_is_off_for_a_while_is_waited_for(board: SshServer, tmp_pat
     def off() -> None:
         board.stop()
         board.kill_agent()
+        shutil.rmtree(board.device)  # its files lay in memory
 
     def on() -> None:
         board.start()
@@ -160,6 +174,31 @@ def test_kernels_that_crash_or_are_rejected_are_rows_and_the_others_go_on(
     for op in (OPS[0], OPS[1], OPS[3]):
         assert len(rows[op].rounds) == 3
     assert report.restarts == 0
+
+
+def test_a_row_at_which_the_agent_dies_again_and_again_has_crashed(
+    board: SshServer, tmp_path: Path
+) -> None:
+    python = crashing(tmp_path, "Tanh", "os.kill(os.getppid(), signal.SIGKILL); time.sleep(9)")
+    report = run(board, tmp_path / "t.jsonl", Trouble(), ops=OPS[1:3], python=python)
+    assert report.table[OPS[2]].status == "crashed"
+    assert "died 2 times at this row" in report.table[OPS[2]].reason
+    assert len(report.table[OPS[1]].rounds) == 3
+    assert report.restarts == 0
+
+
+def test_an_interrupted_profile_ends_soon_and_the_next_one_goes_on(
+    board: SshServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "t.jsonl"
+    interrupt = Trouble((5, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    plan = replace(PLAN, visit_ms=300.0)
+    report = run(board, out, interrupt, plan=plan)
+    assert report.interrupted
+    assert 5 <= report.visits < 3 * len(OPS)
+    more = run(board, out, Trouble(), plan=PLAN)
+    assert more.visits == 3 * len(OPS) - report.visits
+    require_every_round_once(more.table, OPS)
 
 
 def test_a_kernel_that_hangs_is_given_up_on_the_board(board: SshServer, tmp_path: Path) -> None:
