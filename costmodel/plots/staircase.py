@@ -224,12 +224,19 @@ def _widened(base: Op, axis: str, width: int) -> Op:
     return replace(
         base,
         inputs=tuple(
-            (base.batch, into if i == 0 else out, *shape[2:]) for i, shape in enumerate(base.inputs)
+            _with_channels(base, shape, into if i == 0 else out)
+            for i, shape in enumerate(base.inputs)
         ),
-        outputs=((base.batch, out, *base.spatial_out),),
+        outputs=(_with_channels(base, base.outputs[0], out),),
         weights=tuple(shapes),
         groups=groups,
     )
+
+
+def _with_channels(op: Op, shape: Shape, channels: int) -> Shape:
+    if op.layout == "nhwc":
+        return (*shape[:-1], channels)
+    return (shape[0], channels, *shape[2:])
 
 
 def _kernel(op: Op) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 
@@ -155,6 +156,20 @@ def test_prediction_meets_the_law_at_every_stored_width(tmp_path: Path) -> None:
         dict(found.measured)
     )
     assert plot_staircase(found, tmp_path / "s.png").stat().st_size > 0
+
+
+def test_kernels_with_channels_last_are_widened_there() -> None:
+    def last(width: int) -> Op:
+        op = conv(width)
+        inputs, outputs = ((1, 14, 14, 64),), ((1, 14, 14, width),)
+        return replace(op, layout="nhwc", inputs=inputs, outputs=outputs)
+
+    found = staircase_of_table(table(*(last(width) for width in (16, 33, 40))), LawCost())
+    assert found is not None
+    (line,) = found.predicted.values()
+    for width, stored_ms in found.measured:
+        assert dict(line)[width] == pytest.approx(stored_ms)
+        assert stored_ms == pytest.approx(law_ms(last(width)))
 
 
 def test_staircase_of_a_cost_model_has_the_devices_steps() -> None:
