@@ -14,6 +14,7 @@ from dataclasses import replace
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.fusion.litert import execute_litert
+from costmodel.fusion.openvino import execute_openvino
 from costmodel.fusion.ort import execute_ort
 from costmodel.fusion.xla import execute_xla
 from costmodel.network import Layer, Network
@@ -23,6 +24,7 @@ from costmodel.op import SESSION, Op
 RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
     "litert": execute_litert,
     "onnxruntime": execute_ort,
+    "openvino": execute_openvino,
     "xla": execute_xla,
 }
 

@@ -125,16 +125,56 @@ def describe(node: Node, steps: Sequence[Step], reads: Sequence[Node], ports: Se
         raise NotDescribed(message)
     shapes = [item.shapes[port] for item, port in zip(reads, ports, strict=True)]
     dtypes = [item.dtypes[port] for item, port in zip(reads, ports, strict=True)]
+    if fields["kind"] == "conv":
+        fields["stride"] = _executed_stride(fields, shapes[0][2:], node.shapes[0][2:])
     return _op(node, shapes, dtypes, layouts, fields)
 
 
 def _own_kernel(node: Node, reads: Sequence[Node], ports: Sequence[int]) -> Op:
-    if node.layer != "Reorder":
+    """A reordering, or the pooling of single pixels that stands in for a stride."""
+    if node.layer not in {"Pooling", "Reorder"} or len(reads) != 1:
         message = f"{node.layer} of the plug-in's own, which stands for no node of the model"
         raise NotDescribed(message)
     source, port = reads[0], ports[0]
+    fields: dict[str, object] = {"kind": "reorder"}
+    if node.layer == "Pooling":
+        size, smaller = source.shapes[port][2:], node.shapes[0][2:]
+        ones = (1,) * len(size)
+        window = {"stride": ones, "pads": (0,) * (2 * len(size)), "dilation": ones}
+        names = {"kernel_shape": ones, "opset": "opset8", "rounding_type": "floor"}
+        stride = _stride_between(ones, size, smaller)
+        fields = {"kind": "max_pool", **window, "stride": stride, "attributes": names}
     layouts = [source.layouts[port]]
-    return _op(node, [source.shapes[port]], [source.dtypes[port]], layouts, {"kind": "reorder"})
+    return _op(node, [source.shapes[port]], [source.dtypes[port]], layouts, fields)
+
+
+def _executed_stride(fields: Mapping[str, object], size: Shape, smaller: Shape) -> Shape:
+    """Stride that leads from the sizes read to the sizes written.
+
+    The plug-in moves the stride of a 1x1 convolution to kernels before it: then the model says
+    another than what is executed.
+    """
+    stride, pads, dilation = (fields[name] for name in ("stride", "pads", "dilation"))
+    kernel = fields["weights"][0][2:] if fields["weights"] else (1,) * len(size)  # type: ignore[index]
+    half = len(size)
+    padded = tuple(
+        n + pads[i] + pads[i + half] - (kernel[i] - 1) * dilation[i]  # type: ignore[index]
+        for i, n in enumerate(size)
+    )
+    return _stride_between(stride, padded, smaller)  # type: ignore[arg-type]
+
+
+def _stride_between(stride: Shape, size: Shape, smaller: Shape) -> Shape:
+    """``stride`` per axis where it fits, else the least that does."""
+    found = []
+    for wanted, n, few in zip(stride, size, smaller, strict=True):
+        steps = [wanted, *range(1, n + 1)]
+        fitting = [step for step in steps if step >= 1 and (n - 1) // step + 1 == few]
+        if not fitting:
+            message = f"a window over {n} positions cannot give {few}"
+            raise NotDescribed(message)
+        found.append(fitting[0])
+    return tuple(found)
 
 
 def _op(

@@ -116,10 +116,10 @@ class Draft:
         for item in self.read:
             key = (len(item.get_output_shape(0)), item.get_output_element_type(0).to_string())
             groups.setdefault(key, []).append(item)
-        results = [
-            ov.opset13.result(ov.opset13.concat(items, 0) if len(items) > 1 else items[0])
-            for items in groups.values()
-        ]
+        joined = [ov.opset13.concat(i, 0) if len(i) > 1 else i[0] for i in groups.values()]
+        if "bfloat16" in str(dict(self.op.attributes).get("output_dtypes", self.op.dtype)):
+            joined = [_product_of(item) for item in joined]
+        results = [ov.opset13.result(item) for item in joined]
         return ov.Model(results, self.parameters, "op")
 
 
@@ -146,8 +146,8 @@ def _computed(draft: Draft, shape: Shape, layout: str) -> Any:
     if layout != "nhwc":
         one = _one_channel_made_many(draft, shape, ones)
         return ov.opset13.multiply(one, draft.parameter((1, 1, *shape[2:]), "float32"))
-    if draft.op.implementation.startswith(f"{QUANTISE}:"):
-        # Only behind a convolution and a pooling is a quantisation left to itself.
+    if draft.op.implementation.startswith((f"{QUANTISE}:", "Eltwise:")):
+        # Only behind a convolution and a pooling are such kernels left to themselves.
         one = _one_channel_made_many(draft, shape, (shape[2] + 1, *shape[3:]))
         zeros = (0,) * len(ones)
         return ov.opset13.max_pool(one, ones, ones, zeros, zeros, (2, *ones[1:])).output(0)
@@ -160,6 +160,8 @@ def _computed(draft: Draft, shape: Shape, layout: str) -> Any:
 
 
 def _real(made: Any, dtype: str) -> Any:
+    if dtype == "bfloat16":
+        return ov.opset13.convert(made, "f32")
     return dequantised(made) if dtype in EIGHT_BITS else made
 
 
@@ -191,6 +193,15 @@ def weights_for(values: NDArray[np.float32], dtype: str, *, channel_axes: int = 
     top = np.full((*values.shape[:channel_axes], *ones), 0.3, dtype=np.float32)
     bounds = [constant(bound) for bound in (-top, top, -top, top)]
     return ov.opset13.fake_quantize(constant(np.ascontiguousarray(values)), *bounds, 255)
+
+
+def _product_of(item: Any) -> Any:
+    """A product of what was read: only what leads to one is computed in bfloat16."""
+    real = ov.opset13.convert(item, "f32")
+    flat = ov.opset13.reshape(real, np.array([1, -1]), special_zero=False)
+    count = int(np.prod(item.get_output_shape(0)))
+    weight = np.full((count, 1), 0.5, dtype=np.float32)
+    return ov.opset13.matmul(flat, constant(weight), transpose_a=False, transpose_b=False)
 
 
 def asking(draft: Draft, value: Any, layout: str) -> Any:

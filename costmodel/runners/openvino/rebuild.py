@@ -211,7 +211,8 @@ def _reorder_pair(draft: Draft, index: int, *, direct: bool, bare: bool) -> None
     have, want = input_layouts(op)[0], op.layout
     shape = logical(op.inputs[0], op.layout)
     source = make_source(draft, shape, have, op.dtype, fed=False)
-    other = make_source(draft, shape, want, op.dtype, fed=direct)
+    written = str(dict(op.attributes).get("output_dtypes", op.dtype))
+    other = make_source(draft, shape, want, written, fed=direct)
     if have.startswith("nchw") and have != "nchw":  # a Multiply would follow its reader's layout
         source.value = source.plain = normalised(source.value)
     wrong, right = (other, source) if bare else (source, other)

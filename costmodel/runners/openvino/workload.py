@@ -125,18 +125,27 @@ class InferWorkload:
         if self._full is None:
             message = "This workload is closed. Load the Op or model again to time it."
             raise InvalidInputError(message)
-        overhead_ms = self._extra_ms
         spent_ms = 0.0
         if self._baseline is not None:
             spent_ms = self._baseline.stretch(_BASELINE_SHARE * min_ms)[1]
-            overhead_ms += self._baseline.least_ms
         run_ms, wall_ms, count = self._full.stretch(max(min_ms - spent_ms, 0.5 * min_ms))
-        net_ms = max(run_ms - overhead_ms, _LEAST_SHARE * run_ms)
+        net_ms = run_ms * self._share()
         return Block(
             latency_ms=net_ms / self._replicas,
             wall_ms=wall_ms + spent_ms,
             runs=count * self._replicas,
         )
+
+    def _share(self) -> float:
+        """The kernels' share of a run, from the least times so far.
+
+        What slows a machine down slows kernels and neighbours alike: their difference, taken block
+        by block, would swing by several times as much.
+        """
+        if self._full is None or self._baseline is None:
+            return 1.0
+        least_ms = self._full.least_ms
+        return max(1.0 - (self._baseline.least_ms + self._extra_ms) / least_ms, _LEAST_SHARE)
 
     def close(self) -> None:
         """Drop the compiled models; closing again does nothing."""

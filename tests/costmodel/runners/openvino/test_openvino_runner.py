@@ -150,7 +150,7 @@ def first_conv(small: Path) -> Op:
         ({"epilogue": ("relu", "no_such")}, "cannot be rebuilt"),
         ({"outputs": ((1, 16, 16, 24),)}, "its size written is"),
         ({"weights": ((16, 3, 3, 3), (7,))}, "make no kernel"),
-        ({"dtype": "complex64"}, "Element type"),
+        ({"dtype": "complex64"}, "type written is"),
         ({"implementation": ""}, "as written"),
         ({"inputs": ((1, 1 << 20, 1 << 10, 3),)}, "larger than 2 GiB"),
     ],
