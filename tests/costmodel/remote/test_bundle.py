@@ -369,6 +369,7 @@ def _tar(name: str, data: bytes) -> bytes:
         _tar(MANIFEST, b'{"format": 1}'),
         _tar(MANIFEST, b'{"format": 9, "machine": "", "start": [], "packages": {}, "files": {}}'),
     ],
+    ids=["empty", "text", "no tar", "no manifest", "a list", "too little", "another format"],
 )
 def test_what_is_no_bundle_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.tgz"
