@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from costmodel.errors import InvalidInputError, MissingDependencyError
+from costmodel.runners.arithmetic import own_arithmetic
 
 #: Its import reports to the maker's servers ("general_import"); nothing here needs what it holds.
 _TELLS = "openvino.tools.ovc"
@@ -105,9 +106,10 @@ def compile_model(model: Any, threads: int, dtype: str, *, counters: bool = Fals
     Raises:
         InvalidInputError: if the plug-in does not take this many threads here.
     """
-    compiled = core().compile_model(
-        model, "CPU", {**settings(threads, dtype), "PERF_COUNT": counters}
-    )
+    with own_arithmetic():
+        compiled = core().compile_model(
+            model, "CPU", {**settings(threads, dtype), "PERF_COUNT": counters}
+        )
     used = compiled.get_property("INFERENCE_NUM_THREADS")
     if used != threads:
         message = (
