@@ -68,7 +68,7 @@ def test_devices_lists_the_fake_runner(run: Run) -> None:
 
 
 def test_devices_says_why_a_runner_is_not_usable(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> None:
+    def fail(name: str, options: object = None) -> None:
         reason = "no such library: libfoo"
         raise RuntimeError(reason)
 
