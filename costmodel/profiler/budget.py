@@ -38,6 +38,10 @@ class Budget:
         self._overheads: deque[float] = deque(maxlen=_MEMORY)
         self._floors: deque[float] = deque(maxlen=_MEMORY)
 
+    def follow(self, plan: Plan) -> None:
+        """Go on under another plan; the clock runs on."""
+        self._plan = plan
+
     @property
     def elapsed_ms(self) -> float:
         """Wall time since the start."""

@@ -121,7 +121,7 @@ class Session:
                     break
                 # No anchor is needed, but more patience: start again with both.
                 self._plan = self._plan.for_estimates()
-                self._budget = Budget(self._plan)
+                self._budget.follow(self._plan)
                 self._setup = msgspec.structs.replace(
                     self._setup, anchor=None, timeout_ms=self._plan.timeout_ms
                 )
