@@ -286,8 +286,9 @@ class Blocks:
     name = "blocks"
     device = DEVICE
 
-    def __init__(self, *, block=16, unknown=lambda _: False):
+    def __init__(self, *, block=16, slow=2.0, unknown=lambda _: False):
         self.block = block
+        self.slow = slow
         self.unknown = unknown
 
     def price(self, ops):
@@ -303,7 +304,7 @@ class Blocks:
         if op.kind in CONV_KINDS or op.kind in MATMUL_KINDS:
             read, written = op.in_channels, op.out_channels
             whole = up(written, self.block) * (1 if op.is_depthwise else up(read, self.block))
-            slow = 2.0 if written % 4 else 1.0
+            slow = self.slow if written % 4 else 1.0
             return 1e-6 * slow * whole * prod(op.spatial_out) * prod(op.kernel)
         return 1e-7 * sum(prod(size) for size in op.outputs)
 

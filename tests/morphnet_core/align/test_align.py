@@ -85,7 +85,7 @@ def test_groups_that_only_pay_together_are_found():
     graph = Graph()
     wide = graph.conv(graph.conv("image", 15), 31, kernel=1)
     model = graph.model(graph.conv(graph.node("Relu", wide), 16, kernel=3))
-    assert changes(align(model, Pairs())) == {"conv0": (15, 16), "conv1": (31, 32)}
+    assert changes(align(model, Pairs(slow=1.0))) == {"conv0": (15, 16), "conv1": (31, 32)}
 
 
 @settings(
@@ -95,28 +95,31 @@ def test_groups_that_only_pay_together_are_found():
 )
 @given(model=drawn_models())
 def test_any_network_is_aligned_for_a_gain_or_left_alone(model):
-    found = align(model, Blocks())
+    found = align(model, Blocks(), limits=Limits(seconds=1.0))
     assert found.changed == (found.predicted_after_ms < found.predicted_before_ms)
     assert found.difference <= TOLERANCE
     assert all(group.after >= group.before for group in found.groups)
     assert not any(group.frozen and group.after != group.before for group in found.groups)
 
 
-def evaluator(model, cost, calibration=None):
-    return Evaluator(paddable(opened(model, {})), cost, DEVICE, calibration)
+def evaluator(model, cost, isa=""):
+    device = replace(DEVICE, isa=isa)
+    return Evaluator(paddable(opened(model, {})), cost, device, None)
 
 
-def test_the_kernels_around_a_group_differ_as_the_whole_network_does():
-    found = evaluator(bottleneck(), Blocks())
+@pytest.mark.parametrize("isa", ["", "avx512"])
+def test_the_kernels_around_a_group_differ_as_the_whole_network_does(isa):
+    found = evaluator(bottleneck(19), Blocks(), isa)
     now = present(found.grouping)
     for group, item in enumerate(found.grouping.groups):
         if item.frozen:
             continue
         wider = now.copy()
-        wider[group] += 3
+        wider[group] += 1
         whole = [total.value for total in found.totals([now, wider])]
         part = [total.value for total in found.part_totals(group, [now, wider])]
-        assert part[1] - part[0] == pytest.approx(whole[1] - whole[0], rel=1e-9)
+        # What a layout conversion further away adds is seen by the whole network only.
+        assert part[1] - part[0] == pytest.approx(whole[1] - whole[0], abs=0.002 * whole[0])
 
 
 def test_a_width_without_a_price_is_not_a_cheap_one():
@@ -197,6 +200,7 @@ def test_values_that_are_not_finite_must_agree():
     second.graph.output[0].name = root
     assert largest_difference(path, first, first, {}) == 0.0
     assert largest_difference(path, first, second, {}) == float("inf")
+    assert largest_difference(path, second, first, {}) == float("inf")
     nothing = Graph()
     lost = nothing.node("Log", nothing.node("Neg", nothing.node("Exp", nothing.conv("image", 3))))
     model = nothing.model(lost)
