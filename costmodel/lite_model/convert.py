@@ -9,8 +9,7 @@ becomes a PAD. Weights have no values: none changes a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import replace
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.lite_model.graph import ACTIVATION_NUMBERS, LiteBuilder, LiteModel, LiteTensor, Scale
@@ -21,10 +20,20 @@ from costmodel.lite_model.scales import (
     output_scale,
     weight_scale,
 )
+from costmodel.lite_model.share import share_equal, split_pads
+from costmodel.lite_model.stored import (
+    Axes,
+    Tail,
+    Value,
+    channels_last,
+    clamp_of,
+    permutation,
+    permuted,
+    plain,
+)
 from costmodel.network import Layer, Network
-from costmodel.op import Attribute, Op, Shape
+from costmodel.op import Attribute, Shape
 
-Axes = tuple[int, ...]
 DTYPES = ("float32", "int8")
 #: Operators without an 8-bit kernel: a quantised model computes them in floating point.
 _FLOAT_ONLY = frozenset(
@@ -37,38 +46,6 @@ _SPATIAL = frozenset(
 )
 #: Kinds that say that the model keeps another order than channels first.
 _ORDERED = frozenset({"transpose", "matmul", "reshape", "layer_norm", "gather"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
-    """A tensor of the network as written, as it is stored.
-
-    Attributes:
-        index: position in the TensorFlow Lite model.
-        axes: per stored axis, the axis of the network as written.
-    """
-
-    index: int
-    axes: Axes
-
-
-def plain(rank: int) -> Axes:
-    """The order of axes as written."""
-    return tuple(range(rank))
-
-
-def channels_last(rank: int) -> Axes:
-    """The order of axes in a deployed model.
-
-    >>> channels_last(4), channels_last(2)
-    ((0, 2, 3, 1), (0, 1))
-    """
-    return (0, *range(2, rank), 1) if rank > 2 else plain(rank)
-
-
-def permuted(shape: Shape, axes: Axes) -> Shape:
-    """Sizes as stored."""
-    return tuple(shape[axis] for axis in axes)
 
 
 class Converter:
@@ -86,7 +63,8 @@ class Converter:
         if dtype not in DTYPES:
             message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
             raise InvalidInputError(message)
-        self.network = network
+        network, self._stands_for = share_equal(network)
+        self.network = network = split_pads(network)
         self.quantised = dtype == "int8"
         self.rules = rules
         self.builder = LiteBuilder()
@@ -261,8 +239,22 @@ class Converter:
         dtype = self.builder.tensors[reads[0]].dtype
         kept = dtype if dtype not in {"float32", "int8"} else ""
         target = self.activation(name, shape, scale=output_scale(code, scales), dtype=kept)
-        self.builder.operator(code, reads, [target], covers=covers, **options)
+        self.operator(code, reads, [target], covers=covers, **options)
         return target
+
+    def operator(
+        self,
+        code: str,
+        reads: Iterable[int],
+        writes: Iterable[int],
+        *,
+        covers: Iterable[str] = (),
+        **options: Attribute,
+    ) -> None:
+        """Add an operator as it is."""
+        covers = list(covers)
+        covers += [twin for name in covers for twin in self._stands_for.get(name, ())]
+        self.builder.operator(code, reads, writes, covers=covers, **options)
 
     def _in_float(
         self,
@@ -288,7 +280,7 @@ class Converter:
                 self.builder.operator("DEQUANTIZE", [index], [made])
                 inner.append(made)
         written = self.activation(f"{name}/float", shape, dtype="float32")
-        self.builder.operator(code, inner, [written], covers=covers, **options)
+        self.operator(code, inner, [written], covers=covers, **options)
         target = self.activation(name, shape)
         self.builder.operator("QUANTIZE", [written], [target])
         return target
@@ -310,58 +302,44 @@ class Converter:
         """Mark a layer as carried out by an earlier operator."""
         self.done.add(layer.name)
 
-    def fused(self, layer: Layer, covers: list[str]) -> tuple[int, Layer]:
-        """Number of the activation that alone reads ``layer``, and the layer that now writes.
+    def reader_of(self, tail: Tail) -> tuple[Layer | None, list[Layer], Axes]:
+        """The one layer that reads what an operator writes, past Transposes that only relabel it.
 
-        Args:
-            layer: what an operator carries out so far.
-            covers: names of what it carries out; the activation's is appended.
+        Returns:
+            The reader, the Transposes before it, and the order of axes in which it reads.
         """
-        later = self.sole_reader(layer)
+        passed: list[Layer] = []
+        order = tail.order
+        later = self.sole_reader(tail.layer)
+        while later is not None and later.op.kind == "transpose":
+            passed.append(later)
+            order = tuple(order[axis] for axis in permutation(later.op))
+            later = self.sole_reader(later)
+        return later, passed, order
+
+    def extend(self, tail: Tail, taken: Iterable[Layer], order: Axes) -> None:
+        """Let the operator carry out further layers."""
+        for layer in taken:
+            self.absorb(layer)
+            tail.covers.append(layer.name)
+            tail.layer = layer
+        tail.order = order
+
+    def fused(self, tail: Tail) -> int:
+        """Number of the activation that alone reads what an operator writes, taken into it."""
+        later, passed, order = self.reader_of(tail)
         kind = clamp_of(later.op) if later is not None else ""
         if later is None or not kind:
-            return 0, layer
-        self.absorb(later)
-        covers.append(later.name)
-        return ACTIVATION_NUMBERS[kind], later
+            return 0
+        self.extend(tail, [*passed, later], order)
+        return ACTIVATION_NUMBERS[kind]
 
+    def finish(self, tail: Tail, index: int, axes: Axes) -> None:
+        """Note what an operator wrote.
 
-def clamp_of(op: Op) -> str:
-    """The bounded activation that a layer is, of those that kernels can fuse; empty for others."""
-    if op.kind == "relu":
-        return "relu"
-    if op.kind != "clip" or len(op.inputs) != 1:
-        return ""
-    low, high = bounds(op)
-    known = {(0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1", (0.0, float("inf")): "relu"}
-    # An exporter may write the largest float for no bound.
-    return known.get((low, high if high < 3e38 else float("inf")), "")
-
-
-def bounds(op: Op) -> tuple[float, float]:
-    """Lower and upper bound of a clip, from its operands or its attributes.
-
-    >>> bounds(Op(kind="clip", inputs=((1, 4),), constants=((0.0,), (6.0,))))
-    (0.0, 6.0)
-    """
-    letters = op.operands or "d" + "c" * len(op.constants)
-    given = iter(op.constants)
-    found = [next(given)[0] if letter == "c" else None for letter in letters[1:]]
-    attributes = dict(op.attributes)
-    named = (attributes.get("min"), attributes.get("max"))
-    pair = [a if a is not None else b for a, b in zip((*found, None, None), named, strict=False)]
-    low, high = (float(v) if isinstance(v, int | float) else None for v in pair)
-    infinite = float("inf")
-    return -infinite if low is None else low, infinite if high is None else high
-
-
-def stored_constant(op: Op, axes: Axes, position: int) -> Shape:
-    """Sizes of a constant that is broadcast, in the order of axes of the data."""
-    shape = op.weights[position] if op.weights else ()
-    padded = (1,) * (len(axes) - len(shape)) + shape
-    return tuple(padded[axis] for axis in axes)
-
-
-def elements(shape: Shape) -> int:
-    """Number of elements."""
-    return prod(shape)
+        Args:
+            tail: what it carries out.
+            index: position of the tensor.
+            axes: per stored axis, the axis of what the operator's first layer writes.
+        """
+        self.put(tail.name, index, tuple(tail.order.index(axis) for axis in axes))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from costmodel.lite_model.convert import (
+from costmodel.lite_model.convert import Converter
+from costmodel.lite_model.convert_gates import hard_swish
+from costmodel.lite_model.convert_windows import fold_scales
+from costmodel.lite_model.stored import (
     Axes,
-    Converter,
+    Tail,
     Value,
     bounds,
     clamp_of,
@@ -15,7 +18,6 @@ from costmodel.lite_model.convert import (
     plain,
     stored_constant,
 )
-from costmodel.lite_model.convert_windows import fold_scales
 from costmodel.network import Layer
 
 _Rule = Callable[[Converter, Layer], None]
@@ -96,6 +98,8 @@ def _clip(convert: Converter, layer: Layer) -> None:
 
 def _hard_sigmoid(convert: Converter, layer: Layer) -> None:
     """``relu6(x + 3) / 6``, as Keras writes it."""
+    if hard_swish(convert, layer):
+        return
     data = convert.value(layer)
     shape, name = convert.shape_of(data.index), layer.outputs[0]
     three = convert.weight(f"{layer.name}/offset", ())
@@ -130,6 +134,8 @@ def _prelu(convert: Converter, layer: Layer) -> None:
 
 def _binary(convert: Converter, layer: Layer) -> None:
     op = layer.op
+    if hard_swish(convert, layer):
+        return
     code = _BINARY[op.kind]
     rank = len(op.outputs[0])
     values = [convert.values[name] for name in layer.inputs]
@@ -144,11 +150,10 @@ def _binary(convert: Converter, layer: Layer) -> None:
         reads.reverse()
     if op.constants and not op.weights:
         raise convert.refusal(layer, "works on whole numbers")
-    covers, number, last = [layer.name], 0, layer
+    tail = Tail(layer)
     options: dict[str, Any] = {}
     if code in _WITH_ACTIVATION:
-        number, last = convert.fused(layer, covers)
-        options["fused_activation_function"] = number
+        options["fused_activation_function"] = convert.fused(tail)
     shape = tuple(op.outputs[0][axis] for axis in axes)
     index = reads[0]
     for position, other in enumerate(reads[1:], 1):
@@ -157,12 +162,12 @@ def _binary(convert: Converter, layer: Layer) -> None:
             code,
             [index, other],
             shape,
-            name=last.outputs[0] if final else f"{layer.name}/part{position}",
-            covers=covers if final else [],
+            name=tail.name if final else f"{layer.name}/part{position}",
+            covers=tail.covers if final else [],
             scaled=2,
             **(options if final else {}),
         )
-    convert.put(last.outputs[0], index, axes)
+    convert.finish(tail, index, axes)
 
 
 def _broadcast(convert: Converter, value: Value, axes: Axes) -> int:
@@ -193,29 +198,28 @@ def _fully_connected(
     convert: Converter, layer: Layer, taken: int, given: int, *, biased: bool
 ) -> None:
     rank = len(layer.op.outputs[0])
-    covers, last = [layer.name], layer
+    tail = Tail(layer)
     data = convert.arranged(convert.value(layer), plain(len(layer.op.inputs[0])))
     weight = convert.weight(f"{layer.name}/weight", (given, taken), "FULLY_CONNECTED")
     later = convert.sole_reader(layer)
     if rank == 2:
-        last = fold_scales(convert, layer, given, covers)
-        biased = biased or last is not layer
+        fold_scales(convert, tail, given)
+        biased = biased or tail.layer is not layer
     elif later is not None and later.op.kind == "add" and later.op.weights == ((given,),):
-        convert.absorb(later)
-        covers.append(later.name)
-        last, biased = later, True
-    number, last = convert.fused(last, covers)
+        convert.extend(tail, [later], tail.order)
+        biased = True
+    number = convert.fused(tail)
     bias = convert.bias(f"{layer.name}/bias", data, weight, given) if biased else -1
     index = convert.emit(
         "FULLY_CONNECTED",
         [data, weight, *([bias] if biased else [])],
         layer.op.outputs[0],
-        name=last.outputs[0],
-        covers=covers,
+        name=tail.name,
+        covers=tail.covers,
         keep_num_dims=int(rank > 2),
         fused_activation_function=number,
     )
-    convert.put(last.outputs[0], index, plain(rank))
+    convert.finish(tail, index, plain(rank))
 
 
 def _matmul(convert: Converter, layer: Layer) -> None:

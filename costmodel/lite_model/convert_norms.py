@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from costmodel.lite_model.convert import Axes, Converter, stored_constant
+from costmodel.lite_model.convert import Converter
+from costmodel.lite_model.stored import Axes, Tail, stored_constant
 from costmodel.network import Layer
 from costmodel.op import Op, Shape
 
@@ -15,8 +16,8 @@ def _batch_norm(convert: Converter, layer: Layer) -> None:
     data = convert.value(layer)
     shape = convert.shape_of(data.index)
     channels = op.inputs[0][1]
-    covers, name = [layer.name], layer.outputs[0]
-    number, last = convert.fused(layer, covers)
+    tail, name = Tail(layer), layer.outputs[0]
+    number = convert.fused(tail)
     size = tuple(channels if axis == 1 else 1 for axis in data.axes)
     while size and size[0] == 1:
         size = size[1:]
@@ -27,12 +28,12 @@ def _batch_norm(convert: Converter, layer: Layer) -> None:
         "ADD",
         [product, shift],
         shape,
-        name=last.outputs[0],
-        covers=covers,
+        name=tail.name,
+        covers=tail.covers,
         scaled=2,
         fused_activation_function=number,
     )
-    convert.put(last.outputs[0], index, data.axes)
+    convert.finish(tail, index, data.axes)
 
 
 def _normalisation(convert: Converter, layer: Layer) -> None:

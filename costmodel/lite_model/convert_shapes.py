@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from costmodel.lite_model.convert import (
-    Axes,
-    Converter,
-    channels_last,
-    permuted,
-    plain,
-)
+from costmodel.lite_model.convert import Converter
+from costmodel.lite_model.stored import Axes, channels_last, permutation, permuted, plain
 from costmodel.network import Layer
 from costmodel.op import Attribute, Shape
 
@@ -34,9 +29,7 @@ def _cast(convert: Converter, layer: Layer) -> None:
 def _transpose(convert: Converter, layer: Layer) -> None:
     """Only the names of the axes change; who needs another order asks for it."""
     data = convert.value(layer)
-    rank = len(data.axes)
-    given = dict(layer.op.attributes).get("perm")
-    order = tuple(int(a) for a in given) if isinstance(given, tuple) else tuple(range(rank))[::-1]
+    order = permutation(layer.op)
     convert.put(layer.outputs[0], data.index, tuple(order.index(axis) for axis in data.axes))
 
 
@@ -166,7 +159,7 @@ def _split(convert: Converter, layer: Layer) -> None:
     else:
         sizes = [shape[axis] for shape in stored]
         reads, code = [data.index, constant(sizes), constant(axis)], "SPLIT_V"
-    convert.builder.operator(code, reads, outs, covers=[layer.name], num_splits=len(outs))
+    convert.operator(code, reads, outs, covers=[layer.name], num_splits=len(outs))
     for name, index in zip(layer.outputs, outs, strict=True):
         convert.put(name, index, data.axes)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from costmodel.lite_model.convert import Converter, channels_last
+from costmodel.lite_model.convert import Converter
 from costmodel.lite_model.graph import SAME, VALID
 from costmodel.lite_model.kernels import same_pads
+from costmodel.lite_model.stored import Tail, channels_last
 from costmodel.network import Layer
 from costmodel.op import Op, Shape
 
@@ -25,26 +26,25 @@ def _convolution(convert: Converter, layer: Layer) -> None:
     options = {"dilation_h_factor": dilation[0], "dilation_w_factor": dilation[1]}
     if depthwise:
         options["depth_multiplier"] = out // op.groups
-    covers = [layer.name]
+    tail = Tail(layer)
     data = _padded(convert, layer, tuple(kernel))
     weight = convert.weight(f"{layer.name}/filter", size, code)
     bias = convert.bias(f"{layer.name}/bias", data.index, weight, out)
-    last = fold_scales(convert, layer, out, covers)
-    number, last = convert.fused(last, covers)
-    written = _stored_output(op)
+    fold_scales(convert, tail, out)
+    number = convert.fused(tail)
     result = convert.emit(
         code,
         [data.index, weight, bias],
-        written,
-        name=last.outputs[0],
-        covers=covers,
+        _stored_output(op),
+        name=tail.name,
+        covers=tail.covers,
         padding=data.padding,
         stride_h=_plane(op.stride)[0],
         stride_w=_plane(op.stride)[1],
         fused_activation_function=number,
         **options,
     )
-    _put(convert, last, result, op.outputs[0])
+    _put(convert, tail, result, op.outputs[0])
 
 
 def _require_weights(convert: Converter, layer: Layer) -> None:
@@ -121,40 +121,34 @@ def _stored_output(op: Op) -> Shape:
     return (batch, *_plane(size), channels)
 
 
-def _put(convert: Converter, layer: Layer, index: int, shape: Shape) -> None:
+def _put(convert: Converter, tail: Tail, index: int, shape: Shape) -> None:
     """Name the result, with one spatial axis again where the layer has one."""
     if len(shape) == 3:
         stored = (shape[0], shape[2], shape[1])
         target = convert.builder.constant(stored)
-        index = convert.emit("RESHAPE", [index, target], stored, name=f"{layer.name}/line")
-    convert.put(layer.outputs[0], index, channels_last(len(shape)))
+        index = convert.emit("RESHAPE", [index, target], stored, name=f"{tail.name}/line")
+    convert.finish(tail, index, channels_last(len(shape)))
 
 
-def fold_scales(convert: Converter, layer: Layer, channels: int, covers: list[str]) -> Layer:
-    """Layers that only scale and shift channels go into the weights before them.
-
-    Returns:
-        The last layer that is carried out.
-    """
+def fold_scales(convert: Converter, tail: Tail, channels: int) -> None:
+    """Layers that only scale and shift channels go into the weights before them."""
     while True:
-        later = convert.sole_reader(layer)
-        if later is None or not _is_channel_scale(later.op, channels):
-            return layer
-        convert.absorb(later)
-        covers.append(later.name)
-        layer = later
+        later, passed, order = convert.reader_of(tail)
+        if later is None or not _is_channel_scale(later.op, channels, order.index(1)):
+            return
+        convert.extend(tail, [*passed, later], order)
 
 
-def _is_channel_scale(op: Op, channels: int) -> bool:
+def _is_channel_scale(op: Op, channels: int, axis: int) -> bool:
     if op.kind == "batch_norm":
-        return len(op.inputs) == 1 and len(op.weights) == 4
+        return len(op.inputs) == 1 and len(op.weights) == 4 and axis == 1
     if op.kind not in {"add", "mul", "sub", "div"} or len(op.inputs) != 1 or len(op.weights) != 1:
         return False
     if op.operands.startswith("w") and op.kind in {"sub", "div"}:
         return False
     rank = len(op.inputs[0])
     shape = (1,) * (rank - len(op.weights[0])) + op.weights[0]
-    return shape in {(1,) * rank, (1, channels, *(1,) * (rank - 2))}
+    return shape in {(1,) * rank, tuple(channels if i == axis else 1 for i in range(rank))}
 
 
 def _transposed(convert: Converter, layer: Layer) -> None:
@@ -170,25 +164,25 @@ def _transposed(convert: Converter, layer: Layer) -> None:
     padding = VALID if written == whole else SAME
     if not same and padding == SAME:
         raise convert.refusal(layer, f"pads {op.pads}: TensorFlow knows only SAME and VALID here")
-    covers = [layer.name]
+    tail = Tail(layer)
     weight = convert.weight(f"{layer.name}/filter", (out, *kernel, taken), "TRANSPOSE_CONV")
     bias = convert.bias(f"{layer.name}/bias", data, weight, out)
-    last = fold_scales(convert, layer, out, covers)
-    number, last = convert.fused(last, covers)
+    fold_scales(convert, tail, out)
+    number = convert.fused(tail)
     target = convert.builder.constant(_stored_output(op))
     reads = [target, weight, data, bias]
-    result = convert.activation(last.outputs[0], _stored_output(op))
-    convert.builder.operator(
+    result = convert.activation(tail.name, _stored_output(op))
+    convert.operator(
         "TRANSPOSE_CONV",
         reads,
         [result],
-        covers=covers,
+        covers=tail.covers,
         padding=padding,
         stride_h=op.stride[0],
         stride_w=op.stride[1],
         fused_activation_function=number,
     )
-    _put(convert, last, result, op.outputs[0])
+    _put(convert, tail, result, op.outputs[0])
 
 
 def _max_pool(convert: Converter, layer: Layer) -> None:
@@ -207,16 +201,16 @@ def _pool(convert: Converter, layer: Layer, code: str, value: float) -> None:
         raise convert.refusal(layer, "needs one or two spatial axes and no dilation")
     counted = bool(dict(op.attributes).get("count_include_pad"))
     data = _padded(convert, layer, window, value=value)
-    covers = [layer.name]
+    tail = Tail(layer)
     if counted and data.padding == SAME:
         data = _pad_same(convert, layer, data, window)
-    number, last = convert.fused(layer, covers)
+    number = convert.fused(tail)
     result = convert.emit(
         code,
         [data.index],
         _stored_output(op),
-        name=last.outputs[0],
-        covers=covers,
+        name=tail.name,
+        covers=tail.covers,
         padding=data.padding,
         stride_h=_plane(op.stride)[0],
         stride_w=_plane(op.stride)[1],
@@ -224,7 +218,7 @@ def _pool(convert: Converter, layer: Layer, code: str, value: float) -> None:
         filter_width=_plane(window)[1],
         fused_activation_function=number,
     )
-    _put(convert, last, result, op.outputs[0])
+    _put(convert, tail, result, op.outputs[0])
 
 
 def _pad_same(convert: Converter, layer: Layer, data: _Data, window: Shape) -> _Data:

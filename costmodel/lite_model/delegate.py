@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from costmodel.lite_model.graph import LiteModel, LiteOperator
+from costmodel.lite_model.kernels import POOLS
 
 #: Taken over whether numbers are float32 or int8.
 _BOTH = frozenset(
@@ -40,9 +41,14 @@ def _taken(model: LiteModel, operator: LiteOperator) -> bool:
         return False
     if operator.code == "CONCATENATION":
         return len(operator.inputs) <= _MOST_JOINED
+    if operator.code in POOLS:
+        options = dict(operator.options)
+        window = [options.get(name) for name in ("filter_height", "filter_width")]
+        steps = [options.get(name) for name in ("stride_h", "stride_w")]
+        return all(int(str(s)) <= int(str(w)) for s, w in zip(steps, window, strict=True))
     if operator.code == "SPLIT":
         return len(operator.outputs) <= _MOST_SPLIT
     if operator.code == "STRIDED_SLICE":
-        steps = tensors[operator.inputs[3]].values
-        return steps is not None and bool(np.all(np.asarray(steps) == 1))
+        stride = tensors[operator.inputs[3]].values
+        return stride is not None and bool(np.all(np.asarray(stride) == 1))
     return operator.activation not in {"tanh", "sign_bit"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.lite_model.canonical import broadcast_shape, spelled
 from costmodel.lite_model.graph import (
     ACTIVATION_NUMBERS,
     QUANTISED,
@@ -100,17 +101,10 @@ def kernel_op(model: LiteModel, operator: LiteOperator, *, pads: Shape = (), del
     small_types = tuple(tensor.dtype for tensor in small)
     joined = "".join(letters)
     shapes = [*(t.shape for t in tensors if t), *outputs]
-    rank = len(outputs[0]) if outputs else 0
     fields = _window(operator, data, weights, outputs, pads)
-    fields["attributes"] = tuple(
-        sorted(
-            {
-                **_options(operator, rank),
-                **_weights(operator.code, dtype, weights),
-                **fields["attributes"],
-            }.items()
-        )
-    )
+    options, constants = spelled(model, operator, _options(operator), list(map(_constant, small)))
+    options |= {**_weights(operator.code, dtype, weights), **fields["attributes"]}
+    fields["attributes"] = tuple(sorted(options.items()))
     return Op(
         kind=_kind(operator, data, small),
         implementation=f"{DELEGATE if delegated else BUILTIN}:{operator.code}",
@@ -121,7 +115,7 @@ def kernel_op(model: LiteModel, operator: LiteOperator, *, pads: Shape = (), del
         layout="nhwc" if max(map(len, shapes), default=0) > 2 else "nchw",
         epilogue=(operator.activation,) if operator.activation else (),
         operands="" if joined == "".join(sorted(joined, key="dwc-".index)) else joined,
-        constants=tuple(_constant(tensor) for tensor in small),
+        constants=constants,
         input_dtypes=types if set(types) - {dtype} else (),
         constant_dtypes=small_types if set(small_types) - {"int64"} else (),
         **fields,
@@ -150,14 +144,12 @@ def _kind(operator: LiteOperator, data: Sequence[LiteTensor], small: Sequence[Li
     return _GLOBAL[operator.code] if spatial else kind
 
 
-def _options(operator: LiteOperator, rank: int) -> dict[str, Attribute]:
+def _options(operator: LiteOperator) -> dict[str, Attribute]:
     """Options that have no field of their own; those at zero are the schema's defaults."""
     found: dict[str, Attribute] = {}
     for name, value in operator.options:
         if name not in FOLDED_OPTIONS and value not in (0, "", ()):
             found[name] = int(value) if isinstance(value, bool) else value
-    if operator.code == "CONCATENATION" and isinstance(axis := found.get("axis"), int) and axis < 0:
-        found["axis"] = axis + rank  # counted from the end
     return found
 
 
@@ -184,7 +176,7 @@ def _weights(code: str, dtype: str, weights: Sequence[LiteTensor]) -> dict[str, 
 def _logical(operator: LiteOperator, shape: Shape) -> Shape:
     """A convolution's filter as (out, in/groups, height, width)."""
     if len(shape) != 4 or operator.code not in CONVOLUTIONS:
-        return shape
+        return broadcast_shape(operator.code, shape)
     out, height, width, channels = shape
     if operator.code == "DEPTHWISE_CONV_2D":
         return (channels, out, height, width)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Set
 from time import perf_counter
 from typing import Any, Self
 
@@ -66,12 +64,6 @@ def delegated_operators(model: LiteModel) -> frozenset[int]:
         ModelFormatError: if LiteRT cannot load the model.
     """
     return taken_over(make_interpreter(write_model(model), 1, apart=True), model)
-
-
-def own_core(threads: int) -> Set[int]:
-    """The processor of the calling thread where several run; empty otherwise."""
-    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    return set(usable[:1]) if 1 < threads <= len(usable) else set()
 
 
 def fill_inputs(made: Any) -> None:
