@@ -42,8 +42,9 @@ from costmodel.protocols import Block, CostModel, Runner, Unit
 
 #: Shortest block that the runner contract asks for, in ms.
 BLOCK_MS = 2.0
-#: Factor within which the least of three blocks repeats, whatever else the machine is doing.
-REPEATS_WITHIN = 10.0
+#: Factor within which the least of three blocks repeats, whatever else the machine is doing; times
+#: below the floor, in ms, are as good as equal: a busy machine's overhead is subtracted from them.
+REPEATS_WITHIN, FLOOR_MS = 10.0, 0.02
 #: A kind that no runtime has.
 UNKNOWN_OP = Op(
     kind="no_such_kernel", implementation="NoSuchKernel", inputs=((1, 8),), outputs=((1, 8),)
@@ -136,7 +137,8 @@ class RunnerContract:
                 first, second = (
                     min(workload.block(BLOCK_MS).latency_ms for _ in range(3)) for _ in range(2)
                 )
-            assert max(first, second) <= REPEATS_WITHIN * min(first, second), op.label
+            least = max(min(first, second), FLOOR_MS)
+            assert max(first, second) <= REPEATS_WITHIN * least, op.label
 
     def test_workloads_close_more_than_once(self, runner: Runner, some_ops: Sequence[Op]) -> None:
         workload = runner.load_op(some_ops[0])

@@ -51,13 +51,16 @@ def lower(model: LiteModel, name: str) -> Network:
         ModelFormatError: if the runtime cannot load it.
     """
     try:
-        delegated = delegated_operators(model)
+        layers = execute(model, delegated_operators(model))
     except (ModelFormatError, UnsupportedOpError) as error:
         message = f"{name}: {error}"
         raise ModelFormatError(message) from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        message = f"{name}: an operator's options do not fit its tensors ({error})."
+        raise ModelFormatError(message) from error
     return Network(
         name=name,
-        layers=(*execute(model, delegated), session_layer(model)),
+        layers=(*layers, session_layer(model)),
         inputs={model.tensors[i].name: model.tensors[i].shape for i in model.inputs},
         outputs=tuple(model.tensors[i].name for i in model.outputs),
         source="lowered",

@@ -9,10 +9,12 @@ import pytest
 
 from costmodel.errors import ModelFormatError
 from costmodel.fusion import anticipate
+from costmodel.lite_model.graph import LiteBuilder, LiteTensor
 from costmodel.network import Network
 from costmodel.op import Op
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.litert.runner import LiteRtRunner
+from costmodel.runners.litert.write import write_model
 
 Lower = Callable[..., Network]
 Files = Callable[..., Path]
@@ -112,3 +114,17 @@ def test_every_layer_is_carried_out_once(lower: Lower, model_file: Files) -> Non
 def test_a_layer_without_counterpart_is_named(lower: Lower, name: str, layer: str) -> None:
     with pytest.raises(ModelFormatError, match=layer):
         lower(name)
+
+
+def test_options_that_do_not_fit_their_tensors_are_refused(
+    lite_runner: Callable[[str], LiteRtRunner], tmp_path: Path
+) -> None:
+    builder = LiteBuilder()
+    x = builder.tensor(LiteTensor(name="x", shape=(1, 4)))
+    y = builder.tensor(LiteTensor(name="y", shape=(1, 4)))
+    builder.operator("MAX_POOL_2D", [x], [y], stride_h=1, stride_w=1, filter_height=1,
+                     filter_width=1)  # fmt: skip
+    path = tmp_path / "flat.tflite"
+    path.write_bytes(write_model(builder.model("flat", [x], [y])))
+    with pytest.raises(ModelFormatError, match="flat"):
+        lite_runner("float32").lower(path, {})
