@@ -42,8 +42,7 @@ from costmodel.protocols import Block, CostModel, Runner, Unit
 
 #: Shortest block that the runner contract asks for, in ms.
 BLOCK_MS = 2.0
-#: Factor within which the least of three blocks repeats on any machine, and time below which it
-#: need not, in ms: overhead is subtracted from it.
+#: Factor within which the least of three blocks repeats on any machine, and ms below which not.
 REPEATS_WITHIN, FLOOR_MS = 10.0, 0.02
 #: A kind that no runtime has.
 UNKNOWN_OP = Op(
@@ -137,9 +136,8 @@ class RunnerContract:
                 first, second = (
                     min(workload.block(BLOCK_MS).latency_ms for _ in range(3)) for _ in range(2)
                 )
-            assert max(first, second) <= REPEATS_WITHIN * max(min(first, second), FLOOR_MS), (
-                op.label
-            )
+            least, most = sorted((first, second))
+            assert most <= REPEATS_WITHIN * max(least, FLOOR_MS), op.label
 
     def test_workloads_close_more_than_once(self, runner: Runner, some_ops: Sequence[Op]) -> None:
         workload = runner.load_op(some_ops[0])
