@@ -58,3 +58,52 @@ def _convolution(
     )  # fmt: skip
     x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(conv(x))
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def small_mobilenet(
+    size: tuple[int, ...],
+    *,
+    classes: int = 10,
+    stages: tuple[tuple[int, int, int], ...] = ((24, 2, 1), (32, 2, 2), (64, 2, 2)),
+    expansion: int = 4,
+    stem: int = 16,
+    head: int = 160,
+    name: str = "small_mobilenet",
+) -> Any:
+    """Inverted residuals after Sandler et al. 2018 (MobileNetV2, section 3), for small images.
+
+    Args:
+        size: ``(height, width, channels)`` of an image.
+        classes: outputs.
+        stages: channels, blocks and first stride of each stage.
+        expansion: channels inside a block per channel that it reads.
+        stem: channels of the first convolution, which halves the image.
+        head: channels of the last convolution.
+        name: of the model.
+
+    Returns:
+        A functional model that returns logits.
+    """
+    inputs = keras.Input(size, name="image")
+    x = _convolution(inputs, stem, 3, 2, "stem")
+    for stage, (width, blocks, first) in enumerate(stages):
+        for block in range(blocks):
+            x = _inverted(x, width, 1 if block else first, expansion, f"s{stage}b{block}")
+    x = _convolution(x, head, 1, 1, "head")
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+
+
+def _inverted(x: Any, width: int, stride: int, expansion: int, name: str) -> Any:
+    layers = keras.layers
+    y = _convolution(x, expansion * x.shape[-1], 1, 1, f"{name}_wide")
+    conv = layers.DepthwiseConv2D(
+        3, stride, padding="same", use_bias=False,
+        depthwise_initializer="he_normal", name=f"{name}_each_conv",
+    )  # fmt: skip
+    y = layers.BatchNormalization(momentum=0.9, name=f"{name}_each_bn")(conv(y))
+    y = layers.ReLU(name=f"{name}_each_relu")(y)
+    y = _convolution(y, width, 1, 1, f"{name}_narrow", relu=False)
+    if stride > 1 or x.shape[-1] != width:
+        return y
+    return layers.Add(name=f"{name}_add")([x, y])

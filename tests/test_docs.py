@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import typer.main
 
-from costmodel.cli import app
+from costmodel.cli import app as costmodel_app
 from costmodel.registry import runner_names
 from costmodel.table import LatencyTable
+from morphnet_core.cli import app as morphnet_app
 from morphnet_core.structure import Structure
 
 ROOT = Path(__file__).parents[1]
@@ -37,24 +38,36 @@ ROWS = 240
 
 def command_lines(text: str) -> list[str]:
     """Lines of indented or fenced code that run the command line."""
-    return [line.strip() for line in text.splitlines() if re.match(r"\s*costmodel ", line)]
+    found: list[str] = []
+    for line in text.splitlines():
+        if found and found[-1].endswith("\\"):
+            found[-1] = f"{found[-1][:-1].rstrip()} {line.strip()}"
+        elif re.match(r"\s*(costmodel|morphnet) \S", line):
+            found.append(line.strip())
+    return found
 
 
-COMMANDS: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = {
+    "costmodel": typer.main.get_command(costmodel_app),
+    "morphnet": typer.main.get_command(morphnet_app),
+}
+MODULES = {"costmodel": "costmodel", "morphnet": "morphnet_core.cli"}
 
 
 def parse(line: str) -> Any:
     """The verb's values of a command line, which is parsed but not run."""
-    _, verb, *arguments = shlex.split(line, comments=True)
-    root = COMMANDS.make_context("costmodel", [verb, *arguments], resilient_parsing=True)
-    command = COMMANDS.get_command(root, verb)
+    program, verb, *arguments = shlex.split(line, comments=True)
+    group = COMMANDS[program]
+    root = group.make_context(program, [verb, *arguments], resilient_parsing=True)
+    command = group.get_command(root, verb)
     assert command is not None, f"there is no verb {verb}"
     return command.make_context(verb, arguments, parent=root).params
 
 
 @cache
-def help_text(*verb: str) -> str:
-    command = [sys.executable, "-m", "costmodel", *verb, "--help"]
+def help_text(program: str, *verb: str) -> str:
+    start = f"import sys; from {MODULES[program]} import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", start, *verb, "--help"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -62,7 +75,7 @@ def examples(text: str) -> list[str]:
     return command_lines(text.partition("Examples:")[2])
 
 
-VERBS = tuple(COMMANDS.commands)
+VERBS = [(program, verb) for program, group in COMMANDS.items() for verb in group.commands]
 
 
 @pytest.fixture(scope="session")
@@ -107,27 +120,29 @@ def test_the_readmes_expressions_have_values(
 @pytest.mark.parametrize("line", sorted(set(command_lines(README))))
 def test_the_readmes_commands_parse(line: str) -> None:
     parse(line)
-    verb = shlex.split(line)[1]
+    program, verb = shlex.split(line)[:2]
     for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", line.partition("#")[0]):
-        assert re.search(rf"(?<![\w-]){option}(?![\w-])", help_text(verb)), option
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", help_text(program, verb)), option
 
 
 def test_the_readme_shows_every_verb_that_measures_or_prices() -> None:
     shown = {shlex.split(line)[1] for line in command_lines(README)}
     assert {"profile", "show", "check", "score", "predict", "compare"} <= shown
+    assert {"train", "shrink", "expand", "align"} <= shown
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_examples_of_every_verb_parse(verb: str) -> None:
-    lines = examples(help_text(verb))
+@pytest.mark.parametrize(("program", "verb"), VERBS)
+def test_the_examples_of_every_verb_parse(program: str, verb: str) -> None:
+    lines = examples(help_text(program, verb))
     assert lines != []
     for line in lines:
-        assert line.startswith(f"costmodel {verb}")
+        assert line.startswith(f"{program} {verb}")
         parse(line)
 
 
-def test_the_examples_of_the_command_line_parse() -> None:
-    lines = examples(help_text())
+@pytest.mark.parametrize("program", COMMANDS)
+def test_the_examples_of_the_command_lines_parse(program: str) -> None:
+    lines = examples(help_text(program))
     assert len(lines) > 1
     for line in lines:
         parse(line)

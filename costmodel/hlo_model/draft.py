@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from costmodel.errors import InvalidInputError
+from costmodel.hlo_model.library import expand, is_known
 from costmodel.hlo_model.module import Array, Instruction, Module
 from costmodel.hlo_model.recipe import Node, Recipe
 
@@ -145,6 +146,10 @@ class _Walk:
         args = [number for name in item.operands for number in bound[name]]
         if item.opcode in {"fusion", "call"}:
             return self._inline(item.called[0], args)
+        if is_known(item):
+            if item.op_name:
+                self.origins.append(item.op_name)
+            return [expand(item, args, self._draft)]
         if item.opcode in {"while", "conditional", "sort", "scatter", "map", "rng"}:
             message = f"{item.opcode} {item.name!r} has no form of its own here."
             raise InvalidInputError(message)

@@ -14,12 +14,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from costmodel.errors import CostModelError
 from costmodel.measurement import Status
+from costmodel.profiler.affinity import usable_cores
 from costmodel.profiler.anchor import Anchor
 from costmodel.profiler.interference import Watch
 from costmodel.profiler.messages import (
@@ -188,7 +189,7 @@ def _die_with_parent() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _pin(cores: tuple[int, ...]) -> None:
+def _pin(cores: Collection[int]) -> None:
     if cores and hasattr(os, "sched_setaffinity"):
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, cores)
@@ -204,16 +205,23 @@ def main() -> int:
     setup = decode_order(line)
     if not isinstance(setup, Setup):
         return 1
+    others = usable_cores()
     _pin(setup.cores)
     try:
-        _serve(setup, orders, events)
+        _serve(setup, orders, events, others)
     except CostModelError as error:
         events.write(encode(Refused(error=type(error).__name__, message=str(error))))
     return 0
 
 
-def _serve(setup: Setup, orders: BinaryIO, events: BinaryIO) -> None:
+def _serve(setup: Setup, orders: BinaryIO, events: BinaryIO, others: tuple[int, ...]) -> None:
     """Visit what the parent wants, for as long as it is there.
+
+    Args:
+        setup: the jobs.
+        orders: from the parent.
+        events: to the parent.
+        others: processors that the worker left for those of ``setup``.
 
     Raises:
         CostModelError: if the runner refuses to start, or can do nothing more.
@@ -221,6 +229,7 @@ def _serve(setup: Setup, orders: BinaryIO, events: BinaryIO) -> None:
     runner = load_runner(setup.runner, setup.options)
     visitor: Visitor
     if isinstance(runner, Delegate):
+        _pin({*setup.cores, *others})  # somebody else does the timing, perhaps on this machine
         visitor = runner.delegate(setup, lambda event: _say(events, event))
         device = runner.device
     else:

@@ -54,7 +54,7 @@ def export_onnx(path: Path, out: Path, sizes: Mapping[str, int] | None = None) -
             "started with KERAS_BACKEND=tensorflow."
         )
         raise InvalidInputError(message)
-    model = _load(Path(path))
+    model = load_keras(Path(path))
     shapes = {item.name: _bound_shape(str(path), item, sizes or {}) for item in model.inputs}
     data = _convert(str(path), model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
@@ -87,7 +87,7 @@ def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
     if isinstance(model, str | Path):
-        model = _load(Path(model))
+        model = load_keras(Path(model))
     functional = _functional(model)
     if any(None in item.shape[1:] for item in functional.inputs):
         functional = _resized(functional, sizes or {})
@@ -129,7 +129,16 @@ def _silence() -> Iterator[None]:
             logging.disable(level)
 
 
-def _load(path: Path) -> Any:
+def load_keras(path: Path) -> Any:
+    """Load a whole model, without compiling it and without running code that its file holds.
+
+    Args:
+        path: a ``.keras`` or ``.h5`` file.
+
+    Raises:
+        MissingDependencyError: if Keras is not installed.
+        ModelFormatError: if the file cannot be loaded; says why.
+    """
     keras = _import()
     if not path.is_file():
         message = f"{path} is not a file. Give the path of a .keras or .h5 model."

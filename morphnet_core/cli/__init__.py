@@ -9,13 +9,13 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from morphnet_core.cli import align
+from morphnet_core.cli import align, resize, train
 from morphnet_core.cli.app import app
 
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (align,)
+VERBS = (train, resize, align)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from costmodel.cli.app import FINDING, examples
-from costmodel.cli.inputs import (
-    as_onnx,
-    difference,
-    load_prices,
-    runner_of,
-    with_threads,
-)
+from costmodel.cli.inputs import as_onnx, load_prices, with_threads
 from costmodel.cli.options import (
     Cost,
     Json,
@@ -33,12 +27,11 @@ from costmodel.cli.options import (
     parse_sizes,
 )
 from costmodel.cli.output import emit, note, progress
-from costmodel.errors import DeviceMismatchError, InvalidInputError, MissingDependencyError
-from costmodel.registry import load_runner
+from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
+from morphnet_core.cli.device import runner_for
 
 if TYPE_CHECKING:
-    from costmodel.device import Device
     from costmodel.profiler import Plan
     from costmodel.protocols import CostModel
     from costmodel.report import Sheet
@@ -101,7 +94,7 @@ def align_model(
         message = f"{out} is a folder. Give the file to write with --out."
         raise InvalidInputError(message)
     prices = load_prices(table, cost, calibrated=not no_calibration)
-    clock, reason = ("", "") if predict_only else _clock(runner, options, prices.device)
+    clock, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
     with as_onnx([model], sizes) as (path,):
         found = align(
             path,
@@ -120,35 +113,6 @@ def align_model(
         found = replace(found, note=f"predicted only: {reason}")
     emit(found.to_json, lambda: _sheets(found), as_json=json, markdown=markdown)
     _finish(found, out, force=force)
-
-
-def _clock(
-    name: str | None, options: Mapping[str, Option], device: Device | None
-) -> tuple[str, str]:
-    """The runner to time with, or an empty name and why there is none.
-
-    Raises:
-        DeviceMismatchError: if the runner that was asked for is another device than the table's.
-        InvalidInputError: if it is not known.
-    """
-    if device is None:
-        return name or "", "" if name else "without a table there is no device to time"
-    chosen = name or runner_of(device)
-    if chosen is None:
-        return "", f"there is no runner for {device.runtime} here"
-    try:
-        differs = difference(load_runner(chosen, with_threads(options, device)).device, device)
-    except MissingDependencyError as error:
-        if name:
-            raise
-        return "", str(error)
-    if differs and name:
-        message = (
-            f"The runner {name!r} is another device than the table's: {differs}. Leave --runner "
-            "out to predict only, or give a table of this device."
-        )
-        raise DeviceMismatchError(message)
-    return ("", f"this is another device ({differs})") if differs else (chosen, "")
 
 
 def _timed(

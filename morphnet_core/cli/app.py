@@ -34,7 +34,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=examples("morphnet align pruned.onnx --table cpu.jsonl --out fast.onnx"),
+    epilog=examples(
+        "morphnet train net.keras --data cifar.py --table cpu.jsonl --target-ms 5 --out fast",
+        "morphnet align pruned.onnx --table cpu.jsonl --out fast.onnx",
+    ),
 )
 
 

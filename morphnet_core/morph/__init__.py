@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from morphnet_core.morph.clock import Clock, DeviceClock
-from morphnet_core.morph.loop import LoopResult, LoopRound, fit_to_device
-from morphnet_core.morph.morph import Data, Morphed, morph
+from morphnet_core.morph.data import Data
+from morphnet_core.morph.loop import LoopResult, LoopRound, device_rounds, fit_to_device
+from morphnet_core.morph.morph import Morphed, morph
+from morphnet_core.morph.recipe import Recipe, load_recipe, standard
 
 __all__ = [
     "Clock",
@@ -13,6 +15,10 @@ __all__ = [
     "LoopResult",
     "LoopRound",
     "Morphed",
+    "Recipe",
+    "device_rounds",
     "fit_to_device",
+    "load_recipe",
     "morph",
+    "standard",
 ]

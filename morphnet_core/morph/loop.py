@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +112,9 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
         model: the seed network.
         pricer: of it, in milliseconds.
         importance: ``(units,)`` what each unit is worth.
-        target: milliseconds by the clock, or a share of the seed's such as ``"50%"``.
+        target: milliseconds by the clock, or a share of the seed's such as ``"50%"``; then the seed
+            is timed again beside every network, so that a machine that has become slower in the
+            meantime changes nothing.
         clock: times models; None to rely on the prices.
         start: units alive now.
         grow: how many times its size in the seed a group may reach.
@@ -123,32 +125,82 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
     Raises:
         InvalidInputError: if no widths are cheap enough.
     """
-    full = pricer.grouping.counts(pricer.grouping.full())
-    priced_seed = pricer.at_counts(full)
-    seed_ms = priced_seed if clock is None else clock([model])[0]
-    target_ms = (
-        seed_ms * float(target.removesuffix("%")) / 100.0 if isinstance(target, str) else target
-    )
-    scale = seed_ms / priced_seed
+
+    def projected(target_ms: float, scale: float) -> Projection:
+        return project(pricer, importance, target_ms, start=start, grow=grow, scale=scale)
+
+    if clock is None:
+        seed_ms = pricer.at_counts(pricer.grouping.counts(pricer.grouping.full()))
+        target_ms = _milliseconds(target, seed_ms)
+        found = projected(target_ms, 1.0)
+        only = LoopRound(projection=found, predicted_ms=found.cost, measured_ms=None, scale=1.0)
+        if tell is not None:
+            tell(_told(only, target_ms))
+        return LoopResult(rounds=(only,), best=only, target_ms=target_ms, seed_ms=seed_ms, hit=None)
+    loop = device_rounds(model, pricer, target, projected, seed=seed, rounds=rounds, tell=tell)
+    asked = next(loop)
+    while True:
+        try:
+            asked = loop.send(clock(asked))
+        except StopIteration as end:
+            result: LoopResult = end.value
+            return result
+
+
+def device_rounds(
+    model: Any,
+    pricer: Pricer,
+    target: float | str,
+    projected: Callable[[float, float], Projection],
+    *,
+    seed: int | None = 0,
+    rounds: int = ROUNDS,
+    tell: Callable[[str], None] | None = None,
+) -> Generator[Sequence[Any], Sequence[float], LoopResult]:
+    """The loop without its clock: yields models to be timed, and is sent their milliseconds.
+
+    So that somebody may time the networks of several loops side by side.
+
+    Args:
+        model: the seed network.
+        pricer: of it, in milliseconds.
+        target: as for ``fit_to_device``.
+        projected: gets milliseconds and the correction of prices, and chooses widths.
+        seed: of the fresh weights.
+        rounds: networks timed at most.
+        tell: who is told of each round.
+
+    Returns:
+        (by ``StopIteration.value``) what the loop ended with.
+    """
+    (seed_ms,) = yield [model]
+    target_ms = _milliseconds(target, seed_ms)
+    beside = [model] if isinstance(target, str) else []
+    scale = seed_ms / pricer.at_counts(pricer.grouping.counts(pricer.grouping.full()))
     done: list[LoopRound] = []
     tried: set[bytes] = set()
-    for _ in range(rounds if clock is not None else 1):
-        found = project(pricer, importance, target_ms, start=start, grow=grow, scale=scale)
+    for _ in range(rounds):
+        found = projected(target_ms, scale)
         if found.counts.tobytes() in tried:
             break  # no candidate is nearer
         tried.add(found.counts.tobytes())
-        measured = None if clock is None else clock([build(model, pricer, found, seed)])[0]
+        *again, measured = yield [*beside, build(model, pricer, found, seed)]
+        measured *= seed_ms / again[0] if again else 1.0
         done.append(
             LoopRound(projection=found, predicted_ms=found.cost, measured_ms=measured, scale=scale)
         )
         if tell is not None:
             tell(_told(done[-1], target_ms))
-        if measured is None or abs(measured / target_ms - 1.0) <= CLOSE:
+        if abs(measured / target_ms - 1.0) <= CLOSE:
             break
         scale = measured / pricer.at_counts(found.counts)
     best = min(done, key=lambda item: _distance(item, target_ms))
-    hit = None if best.measured_ms is None else abs(best.measured_ms / target_ms - 1.0) <= CLOSE
+    hit = best.measured_ms is not None and abs(best.measured_ms / target_ms - 1.0) <= CLOSE
     return LoopResult(rounds=tuple(done), best=best, target_ms=target_ms, seed_ms=seed_ms, hit=hit)
+
+
+def _milliseconds(target: float | str, seed_ms: float) -> float:
+    return seed_ms * float(target.removesuffix("%")) / 100.0 if isinstance(target, str) else target
 
 
 def _distance(item: LoopRound, target_ms: float) -> float:

@@ -12,51 +12,26 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import InvalidInputError, MissingDependencyError
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.groups.convert import structure_of
 from morphnet_core.morph.clock import Clock, as_onnx
+from morphnet_core.morph.data import Data
 from morphnet_core.morph.loop import LoopResult, build, fit_to_device
+from morphnet_core.morph.recipe import standard
 from morphnet_core.morph.verify import same_outputs, write_litert
+from morphnet_core.pictures import plot_breakdown, plot_widths
 from morphnet_core.signals.taylor import taylor_importance
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import shrink
 
 if TYPE_CHECKING:
     from costmodel.protocols import CostModel
+    from morphnet_core.groups import Grouping
     from morphnet_core.prices import Count
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
-    """What a network is trained on.
-
-    Attributes:
-        x: training inputs.
-        y: training targets.
-        x_val: inputs that the best epoch is chosen by; None to take the last epoch.
-        y_val: their targets.
-        batch_size: samples a step.
-    """
-
-    x: Any
-    y: Any
-    x_val: Any = None
-    y_val: Any = None
-    batch_size: int = 64
-
-    @property
-    def steps(self) -> int:
-        """Training steps of an epoch."""
-        return -(-len(self.x) // self.batch_size)
-
-    @property
-    def validation(self) -> tuple[Any, Any] | None:
-        """What Keras takes as ``validation_data``."""
-        return None if self.x_val is None else (self.x_val, self.y_val)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +42,18 @@ class Morphed:
         model: the trained network.
         structure: which channels of the seed it keeps; None where it grew beyond the seed.
         loop: how its widths were found: predicted and measured per round.
+        grouping: the seed's groups, in the order of the loop's counts.
         metrics: of the trained network on the validation data, by name.
         seconds: wall time by step.
-        files: what was written, by kind: ``keras``, ``onnx``, ``litert``, ``structure``.
+        files: what was written, by kind: ``keras``, ``onnx``, ``litert``, ``structure``, and the
+            pictures ``widths`` and ``layers``.
         difference: by exported kind, largest relative difference from the Keras model's outputs.
     """
 
     model: Any
     structure: Structure | None
     loop: LoopResult
+    grouping: Grouping
     metrics: dict[str, float]
     seconds: dict[str, float]
     files: dict[str, Path] = field(default_factory=dict)
@@ -94,7 +72,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     data: Data,
     cost: str | Count | CostModel,
     *,
-    compiled: Callable[[Any, int], Any],
+    compiled: Callable[[Any, int], Any] = standard,
     target_ms: float | None = None,
     target: float | str | None = None,
     clock: Clock | None = None,
@@ -128,7 +106,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         model: the seed network, functional or sequential; its weights are where the search begins.
         data: to train on.
         cost: prices in milliseconds, or another cost for budgets in another unit.
-        compiled: gets a model and the steps it will be trained for, and compiles it.
+        compiled: gets a model and the steps it will be trained for, and compiles it; by default
+            the ``standard`` recipe for classifiers.
         target_ms: milliseconds by the clock (by the prices without one).
         target: instead, a share of the seed's cost such as ``"50%"``, or in the cost's unit.
         clock: times networks on the device; None for ``predicted only``.
@@ -190,10 +169,12 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     difference: dict[str, float] = {}
     if out is not None:
         files, difference = _write(small, structure, Path(out), exports, data)
+        files |= _draw(budget, loop, Path(out), say)
     return Morphed(
         model=small,
         structure=structure,
         loop=loop,
+        grouping=budget.grouping,
         metrics=metrics,
         seconds=seconds,
         files=files,
@@ -324,6 +305,20 @@ def _write(
         if kind in files:
             difference[kind] = same_outputs(model, files[kind], np.asarray(data.x[:1]))
     return files, difference
+
+
+def _draw(
+    budget: LatencyBudget, loop: LoopResult, out: Path, say: Callable[[str], None]
+) -> dict[str, Path]:
+    """Pictures of widths and, for a cost model, of where the time goes."""
+    counts, files = loop.best.projection.counts, {}
+    try:
+        files["widths"] = plot_widths(budget.pricer, counts, out / "widths.svg")
+        if budget.pricer.unit == "ms":
+            files["layers"] = plot_breakdown(budget.pricer, counts, out / "layers.svg")
+    except MissingDependencyError as error:
+        say(f"no pictures: {error}")
+    return files
 
 
 class _timed:  # noqa: N801 - used as a statement

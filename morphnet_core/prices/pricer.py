@@ -27,7 +27,7 @@ from morphnet_core.prices.wiring import Floats, Kernels, Widths, Wiring
 
 if TYPE_CHECKING:
     from costmodel.device import Device
-    from costmodel.network import Network
+    from costmodel.network import Layer, Network
     from morphnet_core.groups import Alive, Grouping, Units
 
 #: Least saving that is worth a step, as a share of a group's cost; above what timing can tell.
@@ -218,6 +218,19 @@ class Pricer:
             )
             raise InvalidInputError(message)
         return self.total(found)
+
+    def layers(self, counts: Units) -> list[tuple[Layer, float]]:
+        """The kernels that would be executed with a number of units per group, each with its cost.
+
+        Args:
+            counts: ``(groups,)``.
+
+        Raises:
+            InvalidInputError: for a target in closed form, which does not go by kernels.
+        """
+        _ = self._model
+        found = executed(resize(self.grouping, counts), self.device).layers
+        return [(layer, self._sum([layer.op])) for layer in found]
 
     def candidate_widths(self, group: int, alive: Alive | Units | None = None) -> list[int]:
         """Widths of a group that are worth having: the widest of each plateau, ascending.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -27,6 +26,7 @@ from typing import Any
 import ledger
 import numpy as np
 import place
+import recipes
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,7 +36,7 @@ import images
 WORK = place.WORK / "morphnet"
 TARGETS = ("flops", "params", "latency")
 VARIANTS = ("seed", *TARGETS, "uniform-flops", "uniform-latency", "morph-flops")
-BATCH, RATE = 128, 0.1
+RATE = 0.1
 LEARN_EPOCHS, LEARN_RATE = 2, 0.05
 EPOCHS = 3
 #: Training images of each set; the same number for both.
@@ -57,56 +57,6 @@ def target(name: str) -> Any:
     if not prices.exists():
         shutil.copy(place.table_path("models", 1), prices)
     return fit_regression(LatencyTable.load(prices))
-
-
-def augmented(data: images.Images, seed: int) -> Any:
-    """Batches of shifted images, those of CIFAR-10 also mirrored, one epoch per iteration."""
-    import keras
-
-    class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self._random = np.random.default_rng(seed)
-            self.on_epoch_end()
-
-        def __len__(self) -> int:
-            return len(data.x_train) // BATCH
-
-        def __getitem__(self, index: int) -> tuple[Any, Any]:
-            chosen = self._order[index * BATCH : (index + 1) * BATCH]
-            x = data.x_train[chosen]
-            row, column = self._random.integers(-2, 3, 2)
-            x = np.roll(x, (row, column), axis=(1, 2))
-            if data.name == "cifar10":
-                mirrored = self._random.random(len(x)) < 0.5
-                x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-            return x, data.y_train[chosen]
-
-        def on_epoch_end(self) -> None:
-            self._order = self._random.permutation(len(data.x_train))
-
-    return Batches()
-
-
-def compiled(model: Any, rate: Any) -> Any:
-    import keras
-
-    model.compile(
-        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return model
-
-
-def train(model: Any, data: images.Images, seed: int) -> float:
-    """Test accuracy after the standard recipe, the same for every network."""
-    import keras
-
-    batches = augmented(data, seed)
-    schedule = keras.optimizers.schedules.CosineDecay(RATE, EPOCHS * len(batches))
-    compiled(model, schedule).fit(batches, epochs=EPOCHS, verbose=0)
-    return float(model.evaluate(data.x_test, data.y_test, batch_size=500, verbose=0)[1])
 
 
 def half_alive(regularizer: Any) -> NDArray[np.bool_]:
@@ -137,8 +87,8 @@ def learn(name: str, data: images.Images, seed: int) -> tuple[Any, Any]:
     keras.utils.set_random_seed(seed)
     model = networks.small_resnet(data.size)
     regularizer = CostRegularizer(model, target(name))
-    compiled(regularizer.model, LEARN_RATE).fit(
-        augmented(data, seed), epochs=LEARN_EPOCHS, callbacks=[regularizer], verbose=0
+    recipes.compiled(regularizer.model, LEARN_RATE).fit(
+        recipes.augmented(data, seed), epochs=LEARN_EPOCHS, callbacks=[regularizer], verbose=0
     )
     print(regularizer.report(), flush=True)
     return networks.small_resnet(data.size), structure_of(
@@ -204,7 +154,7 @@ def run(
         data = load(data_name)
         model = build(variant, data, seed)
         built = time.perf_counter()
-        accuracy = train(model, data, seed)
+        accuracy = recipes.train(model, data, seed, epochs=EPOCHS, rate=RATE)
         model.save(path.with_suffix(".keras"))
         row = {
             "data": data_name,
@@ -350,7 +300,6 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     WORK.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     load = cache(lambda name: images.load_images(name, limit=LIMIT))
     if not (options.measure or options.report):
         for seed in options.seeds:

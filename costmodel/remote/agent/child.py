@@ -91,13 +91,24 @@ class _Worker:
         setup = self._setup = order["setup"]
         cores: list[int] = setup["cores"]
         if setup["pick"]:
-            cores = pick_cores(self._root, cores, setup["threads"])
+            cores = pick_cores(self._root, cores, setup["threads"], self._turn())
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
         self._loader = Loader(setup, self._store.find)
         self._clock = Clock(Health(self._root, cores, setup["max_temperature"]))
         self._watch = Watch(cores, self._clock, setup["rules"])
         return {"cores": cores}
+
+    def _turn(self) -> int:
+        """How many children there were before on this device."""
+        path = self._folder / "turn"
+        try:
+            turn = int(path.read_text())
+        except (OSError, ValueError):
+            turn = 0
+        with contextlib.suppress(OSError):  # a full disk says so where it matters
+            path.write_text(str(turn + 1))
+        return turn
 
     def _scout(self, order: Spec) -> Spec:
         """Time of a kernel alone, and the sizes that it writes."""

@@ -169,17 +169,18 @@ def _parent(root: Path, pid: int) -> int:
     return int(rest[1]) if len(rest) > 1 and rest[1].isdigit() else 0
 
 
-def pick_cores(root: Path, among: list[int], threads: int) -> list[int]:
-    """As many processors as threads, another choice each time, those that are idle now first.
+def pick_cores(root: Path, among: list[int], threads: int, turn: int = 0) -> list[int]:
+    """As many processors as threads, another choice each turn, those that are idle now first.
 
     Args:
         root: where ``proc`` lies.
         among: processors to choose from; all are returned when they are too few.
         threads: how many are wanted.
+        turn: how many processes chose before.
     """
     if threads >= len(among):
         return among
-    start = os.getpid() % len(among)
+    start = turn % len(among)
     order = among[start:] + among[:start]
     before = _busy_ticks(root)
     time.sleep(_LOOK_S)

@@ -152,6 +152,9 @@ def _keep_memory() -> str:
 
 def compiler_options(platform: str, threads: int, fusions: str) -> dict[str, Any]:
     """Options of every compilation."""
+    if platform == "gpu":
+        # A recorded command buffer would be one instruction of many kernels.
+        return {"xla_gpu_enable_command_buffer": ""}
     if platform != "cpu":
         return {}
     options: dict[str, Any] = {"xla_cpu_multi_thread_eigen": threads > 1}
@@ -174,7 +177,8 @@ def plain_products(options: Mapping[str, Any]) -> dict[str, Any]:
 def settings(platform: str, fusions: str, layout: str) -> dict[str, str]:
     """What belongs to the device's identity."""
     if platform != "cpu":
-        return {"layout": layout}
+        apart = {"command_buffers": "off"} if platform == "gpu" else {}
+        return {**apart, "layout": layout}
     return {"fusions": fusions, "layout": layout, "malloc": _keep_memory()}
 
 

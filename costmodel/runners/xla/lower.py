@@ -200,13 +200,15 @@ class _Walk:
             self._unread[item.name] = str(error)
             return None
         names = {self._program.layer_of(origin) for origin in (*origins, item.op_name)} - {""}
-        count = len(item.arrays)
+        several = len(item.arrays) > 1
         return _Kernel(
             item=item,
             recipe=recipe,
             covers=tuple(sorted(names, key=self._place.__getitem__)),
             reads=tuple(found for name in operands for found in self._sources(name)),
-            writes=tuple(f"{item.name}:{i}" for i in range(count)) if count > 1 else (item.name,),
+            writes=tuple(f"{item.name}:{i}" for i in range(len(recipe.roots)))
+            if several
+            else (item.name,),
         )
 
     def _layer(self, kernel: _Kernel) -> Layer:

@@ -242,6 +242,8 @@ def test_as_many_processors_are_picked_as_there_are_threads(tmp_path: Path, thre
     found = facts.pick_cores(tmp_path, [0, 1, 4, 5], threads)
     assert len(found) == min(threads, 4)
     assert found == sorted(set(found) & {0, 1, 4, 5})
+    turns = {tuple(facts.pick_cores(tmp_path, [0, 1, 4, 5], 1, turn)) for turn in range(4)}
+    assert turns == {(0,), (1,), (4,), (5,)}, "each process works on another one"
 
 
 @given(st.sets(st.integers(0, 300), min_size=1))

@@ -12,8 +12,7 @@ from keras import layers
 
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.profiler import Plan
-from morphnet_core.morph import DeviceClock, morph
-from morphnet_core.morph.morph import Data
+from morphnet_core.morph import Data, DeviceClock, morph
 from morphnet_core.morph.verify import same_outputs
 from morphnet_core.structure import Structure
 
@@ -59,7 +58,7 @@ def test_everything_in_one_call(tmp_path: Path, finish: Any) -> None:
     assert done.loop.predicted_only
     assert done.model.count_params() < network().count_params()
     assert 0.0 <= done.metrics["accuracy"] <= 1.0
-    assert set(done.files) == {"keras", "structure", *exports}
+    assert set(done.files) == {"keras", "structure", "widths", *exports}
     assert set(done.difference) == set(exports)
     assert max(done.difference.values()) < 1e-4
     assert Structure.load(done.files["structure"]).costs["flops"] <= 0.5 * 1e9

@@ -1,0 +1,48 @@
+"""Which runner times networks for a verb, and why none does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from costmodel.cli.inputs import difference, runner_of, with_threads
+from costmodel.cli.options import Option
+from costmodel.errors import DeviceMismatchError, MissingDependencyError
+from costmodel.registry import load_runner
+
+if TYPE_CHECKING:
+    from costmodel.device import Device
+
+
+def runner_for(
+    name: str | None, options: Mapping[str, Option], device: Device | None
+) -> tuple[str, str]:
+    """The runner to time with, or an empty name and why there is none.
+
+    Args:
+        name: that was asked for; None for the one that a table came from.
+        options: of the runner.
+        device: of the table; None without one.
+
+    Raises:
+        DeviceMismatchError: if the runner that was asked for is another device than the table's.
+        InvalidInputError: if it is not known.
+    """
+    if device is None:
+        return name or "", "" if name else "without a table there is no device to time"
+    chosen = name or runner_of(device)
+    if chosen is None:
+        return "", f"there is no runner for {device.runtime} here"
+    try:
+        differs = difference(load_runner(chosen, with_threads(options, device)).device, device)
+    except MissingDependencyError as error:
+        if name:
+            raise
+        return "", str(error)
+    if differs and name:
+        message = (
+            f"The runner {name!r} is another device than the table's: {differs}. Leave --runner "
+            "out to predict only, or give a table of this device."
+        )
+        raise DeviceMismatchError(message)
+    return ("", f"this is another device ({differs})") if differs else (chosen, "")

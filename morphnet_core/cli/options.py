@@ -1,0 +1,129 @@
+"""Options that verbs on Keras models share, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from costmodel.cli.inputs import KERAS
+from costmodel.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from costmodel.report import Sheet
+    from morphnet_core.groups import Grouping
+
+KerasModel = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Keras model: a .keras or .h5 file.")
+]
+DataFile = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        "-d",
+        metavar="DATA.py",
+        help="Python file with load(), which returns (x, y) or (x, y, x_val, y_val), and, if "
+        "wanted, compiled(model, steps). It is run.",
+    ),
+]
+TargetMs = Annotated[
+    float | None,
+    typer.Option("--target-ms", min=0.0, metavar="MS", help="Milliseconds that it may take."),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target", metavar="T", help="Instead: a share such as 50%, or in the cost's unit."
+    ),
+]
+Grow = Annotated[
+    float,
+    typer.Option("--grow", min=1.0, max=16.0, help="Widest that a group may get, times its size."),
+]
+PredictOnly = Annotated[
+    bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of fresh weights and of shuffling.")]
+
+
+def open_model(path: Path) -> Any:
+    """Load a Keras model.
+
+    Raises:
+        InvalidInputError: for any other file; says which verb takes ONNX files.
+        ModelFormatError: if it cannot be loaded.
+    """
+    if path.suffix.lower() not in KERAS:
+        message = (
+            f"{path} is no Keras model: expected a name that ends in {', '.join(KERAS)}. Only "
+            "'morphnet align' works on ONNX files, which have no layers to train."
+        )
+        raise InvalidInputError(message)
+    from costmodel.readers.keras import load_keras
+
+    return load_keras(path)
+
+
+def one_target(target_ms: float | None, target: str | None) -> float | str:
+    """The budget: milliseconds, a share such as ``50%``, or a number in the cost's unit.
+
+    Raises:
+        InvalidInputError: unless there is exactly one, and it is a number above 0 or a share.
+    """
+    if (target_ms is None) == (target is None):
+        message = "Give either --target-ms MS or --target T, e.g. --target-ms 5 or --target 50%."
+        raise InvalidInputError(message)
+    text = target if target is not None else str(target_ms)
+    share = text.strip().endswith("%")
+    try:
+        number = float(text.strip().removesuffix("%"))
+    except ValueError:
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)):
+        message = f"The target {text!r} is neither a number above 0 nor a share such as 50%."
+        raise InvalidInputError(message)
+    return text.strip() if share else number
+
+
+def check_out(out: Path, suffix: str | None = None) -> None:
+    """Refuse what could not be written, before any work is done for it.
+
+    Args:
+        out: file or, without ``suffix``, folder to write.
+        suffix: that a file must have.
+
+    Raises:
+        InvalidInputError: says which.
+    """
+    if suffix is None:
+        if out.exists() and not out.is_dir():
+            message = f"--out {out} is a file. Give a folder; it is made if it is not there."
+            raise InvalidInputError(message)
+        return
+    if out.suffix.lower() != suffix or out.is_dir():
+        message = f"--out {out} must be a file whose name ends in {suffix}."
+        raise InvalidInputError(message)
+    if not out.parent.is_dir():
+        message = f"--out {out}: there is no folder {out.parent}."
+        raise InvalidInputError(message)
+
+
+def widths_sheet(grouping: Grouping, counts: Sequence[int]) -> Sheet:
+    """Channels before and after, of the groups that change."""
+    from costmodel.report import Sheet
+
+    rows = [
+        (group.name, str(group.size), str(int(count)))
+        for group, count in zip(grouping.groups, counts, strict=True)
+        if int(count) != group.size
+    ]
+    return Sheet(
+        title=f"Channels of {len(rows)} of {len(grouping.groups)} groups",
+        columns=("group", "before", "after"),
+        rows=tuple(rows),
+        align="lrr",
+    )

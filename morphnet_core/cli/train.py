@@ -1,0 +1,214 @@
+"""``morphnet train``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from costmodel.cli.app import examples
+from costmodel.cli.inputs import load_prices, with_threads
+from costmodel.cli.options import (
+    Cost,
+    Json,
+    Markdown,
+    RunnerName,
+    RunnerOptions,
+    TableOption,
+    Threads,
+    parse_runner_options,
+)
+from costmodel.cli.output import emit, note
+from costmodel.errors import InvalidInputError
+from morphnet_core.cli.app import app
+from morphnet_core.cli.device import runner_for
+from morphnet_core.cli.options import (
+    DataFile,
+    Grow,
+    KerasModel,
+    PredictOnly,
+    Seed,
+    Target,
+    TargetMs,
+    check_out,
+    one_target,
+    open_model,
+    widths_sheet,
+)
+
+if TYPE_CHECKING:
+    from costmodel.report import Sheet
+    from morphnet_core.morph import Morphed
+
+
+class FinishName(StrEnum):
+    """What becomes of the chosen network."""
+
+    retrain = "retrain"
+    finetune = "finetune"
+    none = "none"
+
+
+class ImportanceName(StrEnum):
+    """What the last step goes by."""
+
+    signal = "signal"
+    taylor = "taylor"
+
+
+class ExportName(StrEnum):
+    """Formats to deploy."""
+
+    onnx = "onnx"
+    litert = "litert"
+
+
+@app.command(
+    "train",
+    short_help="Train a network until it takes so many milliseconds.",
+    epilog=examples(
+        "morphnet train net.keras --data cifar.py --table cpu.jsonl --target-ms 5 --out fast",
+        "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half",
+        "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 40% --out fast "
+        "--finish finetune --export onnx --export litert",
+    ),
+)
+def train(
+    model: KerasModel,
+    data: DataFile,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where everything is written.")
+    ],
+    table: TableOption = None,
+    cost: Cost = "regression",
+    target_ms: TargetMs = None,
+    target: Target = None,
+    search_epochs: Annotated[
+        int, typer.Option("--search-epochs", min=0, help="Epochs under the budget.")
+    ] = 5,
+    finish: Annotated[
+        FinishName, typer.Option("--finish", help="Train the result anew, on, or not at all.")
+    ] = FinishName.retrain,
+    finish_epochs: Annotated[int, typer.Option("--finish-epochs", min=0)] = 10,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Samples a step; default: 64.")
+    ] = None,
+    importance: Annotated[
+        ImportanceName, typer.Option("--importance", help="Of channels, in the last step.")
+    ] = ImportanceName.signal,
+    signal: Annotated[
+        str,
+        typer.Option("--signal", help="gamma, group_lasso, logistic_sigmoid or hard_concrete."),
+    ] = "gamma",
+    export: Annotated[
+        list[ExportName] | None, typer.Option("--export", help="Repeatable; default: onnx.")
+    ] = None,
+    grow: Grow = 1.0,
+    seed: Seed = 0,
+    runner: RunnerName = None,
+    threads: Threads = None,
+    runner_option: RunnerOptions = None,
+    predict_only: PredictOnly = False,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Shrink a network while it trains, fit it to a budget, and train the result.
+
+    Searches under the budget, chooses the widths that it pays for, times them where the table's
+    device is at hand and corrects them, trains the result, and writes the model, its structure, the
+    exported files, each checked against it, and pictures.
+    """
+    wanted = one_target(target_ms, target)
+    check_out(out)
+    options = parse_runner_options(runner_option, threads)
+    prices = load_prices(table, cost, calibrated=False)
+    if target_ms is not None and prices.cost.unit != "ms":
+        message = (
+            f"--target-ms needs prices in milliseconds, but {cost} counts {prices.cost.unit}. Give "
+            "--table, or --target 50%."
+        )
+        raise InvalidInputError(message)
+    timer, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
+    seed_model = open_model(model)
+    from morphnet_core.morph import DeviceClock, load_recipe, morph
+
+    recipe = load_recipe(data, batch_size=batch_size)
+    clock = DeviceClock(runner=timer, options=with_threads(options, prices.device))
+    budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
+    if reason and prices.cost.unit == "ms":
+        note(f"Predicted only: {reason}.")
+    found = morph(
+        seed_model,
+        recipe.data,
+        prices.cost if prices.cost.unit == "ms" else cost,
+        compiled=recipe.compiled,
+        clock=clock if timer and prices.cost.unit == "ms" else None,
+        search_epochs=search_epochs,
+        finish=finish.value,
+        finish_epochs=finish_epochs,
+        importance=importance.value,
+        signal=signal,
+        grow=grow,
+        seed=seed,
+        out=out,
+        exports=tuple(item.value for item in export or (ExportName.onnx,)),
+        verbose=0 if json else 2,
+        tell=note,
+        **budget,
+    )
+    emit(lambda: record(found), lambda: _sheets(found), as_json=json, markdown=markdown)
+
+
+def record(found: Morphed) -> dict[str, Any]:
+    """The JSON form of a result."""
+    loop = found.loop
+    return {
+        "target": loop.target_ms,
+        "seed": loop.seed_ms,
+        "predicted": loop.best.predicted_ms,
+        "measured_ms": loop.best.measured_ms,
+        "hit": loop.hit,
+        "rounds": [
+            {"predicted": item.predicted_ms, "measured_ms": item.measured_ms}
+            for item in loop.rounds
+        ],
+        "groups": {
+            group.name: [group.size, int(count)]
+            for group, count in zip(found.grouping.groups, loop.best.projection.counts, strict=True)
+        },
+        "metrics": found.metrics,
+        "seconds": {name: round(seconds, 1) for name, seconds in found.seconds.items()},
+        "files": {kind: str(path) for kind, path in found.files.items()},
+        "difference": found.difference,
+    }
+
+
+def _sheets(found: Morphed) -> tuple[Sheet, ...]:
+    from costmodel.report import Sheet
+
+    loop = found.loop
+    rows = [("seed", "", f"{loop.seed_ms:.4g}", "")]
+    for number, item in enumerate(loop.rounds, 1):
+        timed = item.measured_ms
+        rows.append(
+            (
+                f"round {number}{' (taken)' if item is loop.best else ''}",
+                f"{item.predicted_ms:.4g}",
+                "predicted only" if timed is None else f"{timed:.4g}",
+                "" if timed is None else f"{timed / loop.target_ms - 1:+.1%}",
+            )
+        )
+    notes = [f"{name}: {value:.4g}." for name, value in found.metrics.items()]
+    notes += [f"Wrote {path}." for path in found.files.values()]
+    return (
+        Sheet(
+            title=f"Target {loop.target_ms:.4g}",
+            columns=("", "predicted", "measured ms", "off the target"),
+            rows=tuple(rows),
+            align="lrrr",
+            notes=tuple(notes),
+        ),
+        widths_sheet(found.grouping, loop.best.projection.counts.tolist()),
+    )

@@ -1,0 +1,112 @@
+"""Two further figures of the Pareto benchmark: what a search costs, and structures crossed over."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import recipes
+from pareto_grid import (
+    DEVICES,
+    SEARCH_EPOCHS,
+    SEARCH_RATE,
+    WORK,
+    Case,
+    images_of,
+    prices,
+    seed_network,
+)
+
+TURNS = 3
+
+
+def time_searches() -> None:
+    """A whole search and a plain training of the same steps, in turns, on each network."""
+    found = {}
+    for network in ("resnet", "mobilenet"):
+        case = Case(data="cifar10", network=network, budget=50, method="ours", seed=0)
+        pairs = [(_seconds(case, plain=True), _seconds(case, plain=False)) for _ in range(TURNS)]
+        ratios = [searched / plain for plain, searched in pairs]
+        found[network] = {"ratio": median(ratios), "ratios": ratios, "seconds": pairs}
+        print(network, found[network], flush=True)
+    (WORK / "overhead.json").write_text(json.dumps(found, indent=1))
+
+
+def _seconds(case: Case, *, plain: bool) -> float:
+    """Wall time of one training; a search's preparations are part of it."""
+    from morphnet_core.budget import LatencyBudget
+
+    data = images_of(case.data)
+    model = seed_network(case)
+    batches = recipes.augmented(data, case.seed)
+    cost = prices(case.device)
+    begin = time.perf_counter()
+    callbacks: list[Any] = []
+    if not plain:
+        steps = SEARCH_EPOCHS * len(batches)
+        callbacks = [LatencyBudget(model, cost, steps=steps, target=f"{case.budget}%")]
+        model = callbacks[0].model
+    recipes.compiled(model, SEARCH_RATE).fit(
+        batches, epochs=SEARCH_EPOCHS, callbacks=callbacks, verbose=0
+    )
+    return time.perf_counter() - begin
+
+
+def cross(devices: Sequence[str]) -> None:
+    """Time the structures made for two devices on both."""
+    from pareto import exported
+
+    from costmodel.compare import measure
+    from costmodel.profiler import Plan
+
+    cases = {
+        device: [
+            case
+            for seed in range(3)
+            if (
+                case := Case(
+                    data="cifar10", network="mobilenet", budget=50, method="ours", seed=seed,
+                    device=device,
+                )
+            ).read("trained")
+            is not None
+        ]
+        for device in devices
+    }  # fmt: skip
+    plan = Plan(rounds=16, min_rounds=10, visit_ms=30.0, restart_every=1)
+    cells, spreads = [], []
+    times: dict[tuple[str, str], float] = {}
+    for timed_on in devices:
+        runner, options, _ = DEVICES[timed_on]
+        paths: list[Path] = [
+            path
+            for device in devices
+            for case in cases[device]
+            if (path := exported(case, "counts")) is not None
+        ]
+        rows = iter(measure(paths, runner=runner, options=options, plan=plan))
+        for made_for in devices:
+            mine = [next(rows) for _ in cases[made_for]]
+            spreads += [row.spread or 0.0 for row in mine]
+            times[made_for, timed_on] = mean(row.latency_ms for row in mine)
+            trained = [case.read("trained") or {} for case in cases[made_for]]
+            cells.append(
+                {
+                    "made_for": made_for,
+                    "timed_on": timed_on,
+                    "ms": [row.latency_ms for row in mine],
+                    "accuracy": 100 * mean(record["accuracy"] for record in trained),
+                }
+            )
+    one, other = devices
+    ratios = {
+        one: times[one, one] / times[other, one],
+        other: times[other, other] / times[one, other],
+    }
+    record = {"cells": cells, "ratios": ratios, "spread": median(spreads)}
+    (WORK / "cross.json").write_text(json.dumps(record, indent=1))
+    print(json.dumps(record, indent=1), flush=True)

@@ -1,0 +1,177 @@
+"""What the Pareto benchmark compares: image sets, networks, budgets, methods and seeds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import place
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+WORK = place.WORK / "pareto"
+SEEDS = (0, 1, 2)
+BUDGETS = (50, 30)
+#: Every method that is retrained from scratch at the same milliseconds. ``flops`` and ``latency``
+#: are MorphNet with a fixed strength, scaled to the budget by one factor; all but ``ours`` have
+#: widths that are multiples of 8.
+METHODS = ("uniform", "random", "flops", "latency", "ours")
+#: ``ours`` without one of its parts, and with another importance in the last step.
+ABLATIONS = ("no-envelope", "no-secant", "no-projection", "no-controller", "no-device", "taylor")
+#: Retraining and searching, the same for everyone. One training of a seed network takes about
+#: three minutes on two cores.
+EPOCHS, RATE = 8, 0.1
+SEARCH_EPOCHS, SEARCH_RATE = 4, 0.05
+ROUND_TO = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One trained network of the comparison.
+
+    Attributes:
+        data: image set.
+        network: a name of ``NETWORKS``.
+        budget: percent of the seed network's measured latency; 100 for the seed network itself.
+        method: of ``METHODS``, ``ABLATIONS``, or ``seed``.
+        seed: of weights and shuffling.
+        device: whose milliseconds they are: a name of ``DEVICES``.
+    """
+
+    data: str
+    network: str
+    budget: int
+    method: str
+    seed: int
+    device: str = "ort"
+
+    @property
+    def key(self) -> str:
+        """Stem of its files."""
+        return f"{self.device}-{self.data}-{self.network}-{self.budget}-{self.method}-{self.seed}"
+
+    def path(self, suffix: str) -> Path:
+        """One of its files."""
+        return WORK / f"{self.key}.{suffix}"
+
+    def read(self, part: str) -> dict[str, Any] | None:
+        """A record of an earlier step: ``widths`` or ``trained``; None if there is none yet."""
+        path = self.path(f"{part}.json")
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write(self, part: str, record: dict[str, Any]) -> None:
+        """Keep a record, whole or not at all."""
+        path = self.path(f"{part}.json")
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(record, indent=1))
+        fresh.replace(path)
+
+    @property
+    def search(self) -> str | None:
+        """What is searched for it: networks of one search share its key; None for none."""
+        kinds = {
+            "flops": "flops",
+            "latency": "latency",
+            "no-controller": "latency",
+            "no-envelope": f"raw{self.budget}",
+            "no-secant": f"local{self.budget}",
+        }
+        if self.method in {"uniform", "random", "seed"}:
+            return None
+        kind = kinds.get(self.method, f"ours{self.budget}")
+        where = "any" if kind == "flops" else self.device
+        return f"{where}-{self.data}-{self.network}-{kind}-{self.seed}"
+
+
+def networks() -> dict[str, Any]:
+    """Builders of the seed networks, by name."""
+    import networks as built
+
+    return {"resnet": built.small_resnet, "mobilenet": built.small_mobilenet}
+
+
+#: Runner, options and table of each device.
+DEVICES: dict[str, tuple[str, dict[str, Any], Path]] = {
+    "ort": ("ort", {"threads": 1}, place.WORK / "models-t1.jsonl"),
+    "litert": ("litert", {"threads": 1}, place.WORK / "runtimes" / "litert-t1.jsonl"),
+    "openvino": ("openvino", {"threads": 1}, place.WORK / "runtimes" / "openvino.jsonl"),
+}
+
+
+@cache
+def prices(device: str) -> Any:
+    """The regression of a device's table; of a copy, so that prices stay between runs."""
+    import shutil
+
+    from costmodel.costs.regression import fit_regression
+    from costmodel.table import LatencyTable
+
+    kept = WORK / f"{device}.prices.jsonl"
+    if not kept.exists():
+        shutil.copy(DEVICES[device][2], kept)
+    return fit_regression(LatencyTable.load(kept))
+
+
+@cache
+def images_of(name: str) -> Any:
+    """An image set."""
+    import images
+
+    return images.load_images(name, limit=20_000)
+
+
+def seed_network(case: Case) -> Any:
+    """The network that everything begins with, with fresh weights of the case's seed."""
+    import keras
+
+    keras.utils.set_random_seed(case.seed)
+    return networks()[case.network](images_of(case.data).size)
+
+
+def core() -> Iterator[Case]:
+    """The core grid: CIFAR-10, two networks, two budgets, five methods, three seeds."""
+    for seed in SEEDS:
+        for network in ("resnet", "mobilenet"):
+            yield Case(data="cifar10", network=network, budget=100, method="seed", seed=seed)
+            for budget in BUDGETS:
+                for method in METHODS:
+                    yield Case(
+                        data="cifar10", network=network, budget=budget, method=method, seed=seed
+                    )
+
+
+def ablations() -> Iterator[Case]:
+    """What each idea is worth, on one network and budget."""
+    for seed in SEEDS:
+        for method in ABLATIONS:
+            yield Case(data="cifar10", network="mobilenet", budget=50, method=method, seed=seed)
+
+
+def fashion() -> Iterator[Case]:
+    """A second image set, for one network and budget."""
+    for seed in SEEDS:
+        yield Case(data="fashion_mnist", network="resnet", budget=100, method="seed", seed=seed)
+        for method in METHODS:
+            yield Case(data="fashion_mnist", network="resnet", budget=50, method=method, seed=seed)
+
+
+def elsewhere(device: str) -> Iterator[Case]:
+    """A second runtime, for the cross table of structures."""
+    for seed in SEEDS:
+        yield Case(
+            data="cifar10", network="mobilenet", budget=50, method="ours", seed=seed, device=device
+        )
+
+
+GRIDS = {
+    "core": core,
+    "ablations": ablations,
+    "fashion": fashion,
+    "litert": lambda: elsewhere("litert"),
+    "openvino": lambda: elsewhere("openvino"),
+}

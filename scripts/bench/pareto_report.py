@@ -1,0 +1,341 @@
+"""Figures of the Pareto benchmark, from what its steps left."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from statistics import mean, median, stdev
+from typing import Any
+
+import ledger
+from pareto_grid import ABLATIONS, BUDGETS, EPOCHS, GRIDS, METHODS, SEARCH_EPOCHS, WORK, Case
+
+#: Goals of the comparison, in points of accuracy by percent of the seed network's latency.
+GOALS = {50: 0.5, 30: 1.0}
+CLOSE, FAR, FASTER, DEARER = 0.02, 0.05, 1.3, 1.3
+NAMES = {
+    "uniform": "uniform width",
+    "random": "random widths",
+    "flops": "FLOPs-regularised",
+    "latency": "latency, fixed strength",
+    "ours": "budget",
+}
+
+
+class Results:
+    """What is known of every case.
+
+    Attributes:
+        rows: by case: ``accuracy`` (share), ``ms`` and ``share`` (of the seed network timed in the
+            same run), ``spread``, ``unrounded`` (share), ``widths`` (the record).
+    """
+
+    def __init__(self) -> None:
+        times: dict[str, list[float]] = {}
+        for path in sorted(WORK.glob("*.measured.json")):
+            times |= json.loads(path.read_text())
+        self.rows: dict[Case, dict[str, Any]] = {}
+        for case in dict.fromkeys(case for make in GRIDS.values() for case in make()):
+            trained, timed = case.read("trained"), times.get(f"{case.key}/counts")
+            if timed is None:
+                continue
+            base = self._seed_ms(case, times)
+            raw = times.get(f"{case.key}/unrounded")
+            self.rows[case] = {
+                "accuracy": trained["accuracy"] if trained else None,
+                "ms": timed[0],
+                "share": timed[0] / base,
+                "spread": timed[1],
+                "unrounded": raw[0] / base if raw else None,
+                "widths": case.read("widths"),
+            }
+
+    @staticmethod
+    def _seed_ms(case: Case, times: Mapping[str, Sequence[float]]) -> float:
+        """The seed network's time: of all seeds, whose weights do not matter for it."""
+        stem = f"{case.device}-{case.data}-{case.network}-100-seed-"
+        return median(ms for name, (ms, _) in times.items() if name.startswith(stem))
+
+    def of(self, data: str, network: str, budget: int, method: str) -> dict[int, dict[str, Any]]:
+        """Rows of one cell of the grid, by seed."""
+        return {
+            case.seed: row
+            for case, row in self.rows.items()
+            if (case.data, case.network, case.budget, case.method)
+            == (data, network, budget, method)
+            and case.device == "ort"
+            and row["accuracy"] is not None
+        }
+
+
+def interval(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and half of its 95 % confidence interval (Student's t)."""
+    from scipy.stats import t
+
+    found = list(values)
+    if len(found) < 2:
+        return mean(found), math.nan
+    half = float(t.ppf(0.975, len(found) - 1)) * stdev(found) / math.sqrt(len(found))
+    return mean(found), half
+
+
+def hits(results: Results) -> list[ledger.Figure]:
+    """Figure a: how near to the budget the networks are when all are timed in one run."""
+    ours = {case: row for case, row in results.rows.items() if case.method == "ours"}
+    if not ours:
+        return []
+    errors = [abs(row["share"] / (case.budget / 100) - 1) for case, row in ours.items()]
+    spread = round(median(row["spread"] or 0.0 for row in ours.values()), 4)
+    slower = sum(row["share"] > 1 for row in ours.values())
+    looped = [
+        abs(row["widths"]["measured_ms"] / row["widths"]["target_ms"] - 1) for row in ours.values()
+    ]
+    what = f"over {len(ours)} networks"
+    return [
+        _figure(
+            "a-median",
+            f"|measured - target| / target, median {what}",
+            f"<= {CLOSE}",
+            median(errors),
+            passed=median(errors) <= CLOSE,
+            repeat=spread,
+        ),
+        _figure(
+            "a-worst",
+            f"the worst {what}",
+            f"<= {FAR}",
+            max(errors),
+            passed=max(errors) <= FAR,
+            repeat=spread,
+        ),
+        _figure(
+            "a-loop",
+            f"the worst when the loop ended {what}",
+            "shown beside",
+            max(looped),
+            passed=None,
+            repeat=spread,
+        ),
+        _figure(
+            "a-slower",
+            "networks slower than the seed",
+            "0",
+            slower,
+            passed=slower == 0,
+            repeat=spread,
+        ),
+    ]
+
+
+def _figure(
+    name: str, what: str, target: str, reached: float, *, passed: bool | None, repeat: object
+) -> ledger.Figure:
+    return ledger.figure(
+        id=name, what=what, target=target, reached=round(reached, 4), unit="", passed=passed,
+        seed=0, repeatability=repeat,
+    )  # fmt: skip
+
+
+def wins(results: Results) -> list[ledger.Figure]:
+    """Figure b: ours against the best baseline of every cell, in points of accuracy."""
+    figures = []
+    cells = [("cifar10", n, b) for n in ("resnet", "mobilenet") for b in BUDGETS]
+    for data, network, budget in [*cells, ("fashion_mnist", "resnet", 50)]:
+        ours = results.of(data, network, budget, "ours")
+        others = {m: results.of(data, network, budget, m) for m in METHODS if m != "ours"}
+        known = {
+            m: mean(r["accuracy"] for r in rows.values()) for m, rows in others.items() if rows
+        }
+        if not ours or not known:
+            continue
+        best = max(known, key=lambda name: known[name])
+        both = sorted(set(ours) & set(others[best]))
+        gain, half = interval(
+            100 * (ours[s]["accuracy"] - others[best][s]["accuracy"]) for s in both
+        )
+        goal = GOALS[budget] if data == "cifar10" else 0.0
+        figures.append(
+            ledger.figure(
+                id=f"b-{data}-{network}-{budget}",
+                what=f"points ahead of the best baseline ({NAMES[best]}), {network}, {data}, "
+                f"{budget} % of the latency, mean over {len(both)} seeds",
+                target=f">= {goal}",
+                reached=round(gain, 2),
+                unit="points",
+                passed=gain >= goal and len(both) >= 3,
+                seed=0,
+                repeatability={"half of the 95 % interval": round(half, 2)},
+            )
+        )
+    return figures + [found for n in ("resnet", "mobilenet") for found in _faster(results, n)]
+
+
+def _faster(results: Results, network: str) -> list[ledger.Figure]:
+    """Speed of ours at the accuracy of the FLOPs-regularised network, along straight lines."""
+    curve = [
+        (mean(r["accuracy"] for r in rows.values()), mean(r["ms"] for r in rows.values()))
+        for budget, method in ((30, "ours"), (50, "ours"), (100, "seed"))
+        if (rows := results.of("cifar10", network, budget, method))
+    ]
+    figures = []
+    for budget in BUDGETS:
+        rows = results.of("cifar10", network, budget, "flops")
+        if not rows or len(curve) < 3:
+            continue
+        accuracy, ms = (mean(row[key] for row in rows.values()) for key in ("accuracy", "ms"))
+        own, bound = _ms_at(curve, accuracy)
+        figures.append(
+            ledger.figure(
+                id=f"b-faster-{network}-{budget}",
+                what=f"times faster than the FLOPs-regularised {network} of {budget} % at its "
+                f"accuracy{bound}",
+                target=f">= {FASTER}",
+                reached=round(ms / own, 3),
+                unit="x",
+                passed=ms / own >= FASTER,
+                seed=0,
+            )
+        )
+    return figures
+
+
+def _ms_at(curve: Sequence[tuple[float, float]], accuracy: float) -> tuple[float, str]:
+    """Milliseconds of a curve of rising accuracy at an accuracy; where it leaves it, its end."""
+    if accuracy <= curve[0][0]:
+        return curve[0][1], " (at least: ours was not trained smaller)"
+    for (low, fast), (high, slow) in pairwise(curve):
+        if low <= accuracy <= high:
+            return fast + (slow - fast) * (accuracy - low) / (high - low), ""
+    return curve[-1][1], " (ours does not reach it)"
+
+
+def worth(results: Results) -> list[ledger.Figure]:
+    """Figure c: what is lost without each part."""
+    figures = []
+    ours = results.of("cifar10", "mobilenet", 50, "ours")
+    for method in ABLATIONS:
+        rows = results.of("cifar10", "mobilenet", 50, method)
+        both = sorted(set(rows) & set(ours))
+        if not both:
+            continue
+        lost, half = interval(100 * (rows[s]["accuracy"] - ours[s]["accuracy"]) for s in both)
+        error = mean(rows[s]["share"] / 0.5 - 1 for s in both)
+        figures.append(
+            ledger.figure(
+                id=f"c-{method}",
+                what=f"{method}: points of accuracy against the whole method, mobilenet at 50 %, "
+                f"{len(both)} seeds; its latency is off the target by {error:+.1%}",
+                target="shown",
+                reached=round(lost, 2),
+                unit="points",
+                passed=None,
+                seed=0,
+                repeatability={"half of the 95 % interval": round(half, 2)},
+            )
+        )
+    return figures
+
+
+def table(results: Results) -> str:
+    """Every cell: accuracy, milliseconds, and what widths off the multiples of 8 would cost."""
+    lines = [
+        "| images | network | budget | method | accuracy %, mean ± half of the 95 % interval | "
+        "latency of the seed's | unrounded | repeats within |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    cells = dict.fromkeys(
+        (c.data, c.network, c.budget, c.method) for c in results.rows if c.device == "ort"
+    )
+    for cell in cells:
+        rows = list(results.of(*cell).values())
+        if not rows:
+            continue
+        middle, half = interval(100 * row["accuracy"] for row in rows)
+        raw = [row["unrounded"] for row in rows if row["unrounded"] is not None]
+        shares = ", ".join(f"{row['share']:.3f}" for row in rows)
+        budget = "" if cell[2] == 100 else f"{cell[2]} %"
+        unrounded = f"{mean(raw):.3f}" if raw else ""
+        spread = max(row["spread"] or 0.0 for row in rows)
+        lines.append(
+            f"| {cell[0]} | {cell[1]} | {budget} | {cell[3]} | {middle:.2f} ± {half:.2f} "
+            f"(n={len(rows)}) | {shares} | {unrounded} | {spread:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def crossed() -> tuple[list[ledger.Figure], str]:
+    """Figure f: structures of two devices, each timed on both."""
+    path = WORK / "cross.json"
+    if not path.exists():
+        return [], ""
+    record = json.loads(path.read_text())
+    figures, lines = (
+        [],
+        ["| structure for | timed on | ms, by seed | accuracy % |", "|---|---|---|---|"],
+    )
+    for row in record["cells"]:
+        times = ", ".join(f"{ms:.4f}" for ms in row["ms"])
+        lines.append(f"| {row['made_for']} | {row['timed_on']} | {times} | {row['accuracy']:.2f} |")
+    for device, ratio in record["ratios"].items():
+        figures.append(
+            _figure(
+                f"f-{device}",
+                f"time on {device} of the structure made for it, over the other's",
+                "< 1",
+                ratio,
+                passed=ratio < 1,
+                repeat=record["spread"],
+            )
+        )
+    return figures, "\n".join(lines)
+
+
+def overhead() -> list[ledger.Figure]:
+    """Figure d: what one search costs."""
+    path = WORK / "overhead.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    return [
+        _figure(
+            f"d-{name}",
+            f"time of a search over a plain training of the same steps, {name}",
+            f"<= {DEARER}",
+            row["ratio"],
+            passed=row["ratio"] <= DEARER,
+            repeat=row,
+        )
+        for name, row in found.items()
+    ]
+
+
+def report() -> None:
+    """Write the page."""
+    started = time.perf_counter()
+    results = Results()
+    cross, cross_table = crossed()
+    figures = [*hits(results), *wins(results), *worth(results), *overhead(), *cross]
+    notes = [
+        f"All networks are trained from scratch for {EPOCHS} epochs by one recipe, and searched, "
+        f"where a method searches, for {SEARCH_EPOCHS}. Accuracy is of the last epoch on the test "
+        "images, which nothing was chosen by. Latencies are shares of the seed network's, timed in "
+        "one run on ONNX Runtime, one thread; baselines have widths in multiples of 8 and are "
+        "scaled until they take the wanted milliseconds. `unrounded` are the same proportions "
+        "without rounding.",
+        table(results),
+        cross_table,
+    ]
+    detail = {case.key: {**row} for case, row in results.rows.items()}
+    ledger.write(
+        "pareto",
+        figures=figures,
+        started=started,
+        detail={"cases": detail},
+        notes=[note for note in notes if note],
+        issue="budget",
+    )
+    for item in figures:
+        print(item["id"], item["reached"], item["passed"])

@@ -1,0 +1,150 @@
+"""Searches of the Pareto benchmark: training under a cost, and what it says of every unit."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import recipes
+from numpy.typing import NDArray
+from pareto_grid import SEARCH_EPOCHS, SEARCH_RATE, WORK, Case, images_of, prices, seed_network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search left.
+
+    Attributes:
+        scores: ``(units,)`` signals at its end.
+        alive: ``(units,)`` those above the threshold.
+        taylor: ``(units,)`` Taylor importances of the trained network.
+    """
+
+    scores: NDArray[np.float64]
+    alive: NDArray[np.bool_]
+    taylor: NDArray[np.float64]
+
+
+def search(case: Case) -> Found:
+    """Train a case's network under its cost, or read what an earlier run left."""
+    assert case.search is not None
+    path = WORK / f"{case.search}.search.npz"
+    if not path.exists():
+        _run(case, path)
+    with np.load(path, allow_pickle=False) as file:
+        return Found(scores=file["scores"], alive=file["alive"], taylor=file["taylor"])
+
+
+def _run(case: Case, path: Any) -> None:
+    import keras
+
+    from morphnet_core.signals.taylor import taylor_importance
+
+    data = images_of(case.data)
+    model = seed_network(case)
+    batches = recipes.augmented(data, case.seed)
+    begin = time.perf_counter()
+    with _prices_of(case.method):
+        callback = _callback(case, model, SEARCH_EPOCHS * len(batches))
+        prepared = time.perf_counter()
+        schedule = keras.optimizers.schedules.CosineDecay(
+            SEARCH_RATE, SEARCH_EPOCHS * len(batches), alpha=0.2
+        )
+        history = recipes.compiled(callback.model, schedule).fit(
+            batches, epochs=SEARCH_EPOCHS, callbacks=[callback], verbose=0
+        )
+    end = time.perf_counter()
+    sample = slice(0, 2048)
+    taylor = taylor_importance(
+        callback.grouping,
+        callback.finished_model(),
+        data.x_train[sample],
+        data.y_train[sample],
+        loss=callback.model.loss,
+        batch=256,
+    )
+    np.savez(path, scores=callback.scores(), alive=callback.alive(), taylor=taylor)
+    record = {
+        "search": case.search,
+        "prepare_seconds": prepared - begin,
+        "train_seconds": end - prepared,
+        "accuracy": recipes.accuracy(callback.model, data),
+        "report": str(callback.report()),
+        "recoveries": getattr(callback, "recoveries", 0),
+        "history": {name: [float(v) for v in values] for name, values in history.history.items()},
+    }
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1))
+    print(case.search, f"{end - begin:.0f} s", callback.report(), flush=True)
+
+
+def _callback(case: Case, model: Any, steps: int) -> Any:
+    from morphnet_core.budget import LatencyBudget
+    from morphnet_core.regularizer import CostRegularizer
+
+    kind = case.search.split("-")[3] if case.search else ""
+    if kind in {"flops", "latency"}:
+        return CostRegularizer(model, "flops" if kind == "flops" else prices(case.device))
+    return LatencyBudget(model, prices(case.device), steps=steps, target=f"{case.budget}%")
+
+
+@contextmanager
+def _prices_of(method: str) -> Iterator[None]:
+    """Prices of channels without the envelope of costs, or without secants to the next step."""
+    from morphnet_core.regularizer import callback
+
+    whole = callback.Pricer
+    replaced = {"no-envelope": without_envelope, "no-secant": with_local_slopes}.get(method)
+    try:
+        if replaced is not None:
+            callback.Pricer = replaced()
+        yield
+    finally:
+        callback.Pricer = whole
+
+
+def without_envelope() -> Any:
+    """Prices from costs as the model has them: a wider kernel may be cheaper."""
+    from morphnet_core.prices import Pricer
+    from morphnet_core.prices.secant import Secants
+
+    class Raw(Secants):
+        def now(self, widths: Any, *, raw: bool = False) -> Any:
+            del raw
+            return super().now(widths, raw=True)
+
+        def _savings(self, widths: Any, now: Any, *, raw: bool = False) -> Any:
+            del raw
+            return super()._savings(widths, now, raw=True)
+
+        def edges(self, group: int, widths: Any) -> tuple[int, ...]:
+            del widths
+            return tuple(self._tables.grids[group])
+
+    return _with(Pricer, Raw, {})
+
+
+def with_local_slopes() -> Any:
+    """Prices from the next width that is priced, whether or not it saves time."""
+    from morphnet_core.prices import Pricer
+    from morphnet_core.prices.secant import Secants
+
+    return _with(Pricer, Secants, {"tolerance": -1e9})
+
+
+def _with(base: Any, secants: Any, options: dict[str, Any]) -> Any:
+    from functools import cached_property
+
+    class Changed(base):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more, **options)
+
+        @cached_property
+        def _secants(self) -> Any:
+            return secants(self.tables, self._options[0])
+
+    return Changed

@@ -1,0 +1,263 @@
+"""``morphnet train``, ``shrink`` and ``expand``: what is written, what is said, how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from costmodel.profiler import Job, Plan, profile
+from costmodel.readers.keras import export_onnx
+from costmodel.registry import load_runner
+from costmodel.sampling.select import sample_ops
+from morphnet_core.cli import main
+from morphnet_core.structure import Structure
+
+pytestmark = pytest.mark.keras
+
+RECIPE = """
+import numpy as np
+
+def load():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(64, 8, 8, 3)).astype("float32")
+    y = random.integers(3, size=64)
+    return x, y, x[:16], y[:16]
+"""
+QUICK = Plan(rounds=2, min_rounds=2, visit_ms=3.0, restart_every=10, anchor_every_ms=float("inf"))
+SHORT = ("--search-epochs", 1, "--finish-epochs", 1, "--batch-size", 16)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(item) for item in arguments])
+        written = capsys.readouterr()
+        assert "Traceback" not in written.err
+        return int(ended.value.code or 0), written.out, written.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((8, 8, 3))
+    for name in "ab":
+        x = layers.Conv2D(24, 3, padding="same", use_bias=False, name=name)(x)
+        x = layers.ReLU()(layers.BatchNormalization(name=f"norm_{name}")(x))
+    outputs = layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x))
+    path = tmp_path_factory.mktemp("net") / "net.keras"
+    keras.Model(inputs, outputs, name="net").save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recipe(net: Path) -> Path:
+    path = net.with_name("recipe.py")
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(net: Path) -> Path:
+    """Measured here, in seconds: its numbers are rough, but they are this device's."""
+    onnx = export_onnx(net, net.with_suffix(".onnx"))
+    out = net.with_name("cpu.jsonl")
+    sample = sample_ops(load_runner("ort", {"threads": 1}), 12, models=[onnx], sizes={}, thinned=0)
+    jobs = [Job(op=op) for op in sample.ops]
+    profile(jobs, runner="ort", options={"threads": 1}, out=out, plan=QUICK)
+    return out
+
+
+def test_a_budget_in_flops(run: Any, net: Path, recipe: Path, tmp_path: Path) -> None:
+    code, out, err = run(
+        "train", net, "--data", recipe, "--cost", "flops", "--target", "50%", *SHORT,
+        "--out", tmp_path / "half", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["predicted"] <= 0.5 * found["seed"]
+    assert found["measured_ms"] is None
+    assert {"accuracy", "loss"} <= set(found["metrics"])
+    for kind in ("keras", "onnx", "structure", "widths"):
+        assert Path(found["files"][kind]).exists(), kind
+    assert found["difference"]["onnx"] < 1e-4
+    small = keras.models.load_model(found["files"]["keras"])
+    kept = [small.get_layer(name).filters for name in "ab"]
+    assert kept == [now for size, now in found["groups"].values() if size == 24]
+    assert min(kept) < 24
+
+
+def test_milliseconds_are_timed_on_the_device(
+    run: Any, net: Path, recipe: Path, table: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(
+        "train", net, "-d", recipe, "-t", table, "--target", "80%", *SHORT, "--finish", "none",
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "(taken)" in out
+    assert "predicted only" not in out
+    assert (tmp_path / "layers.svg").exists()
+    alone = run(
+        "train", net, "-d", recipe, "-t", table, "--target", "80%", *SHORT, "--finish", "none",
+        "--out", tmp_path, "--predict-only", "--json",
+    )  # fmt: skip
+    assert json.loads(alone[1])["measured_ms"] is None
+
+
+def test_cutting_to_a_structure_and_to_a_budget(
+    run: Any, net: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "small.keras"
+    code, _, err = run(
+        "shrink", net, "--data", recipe, "--cost", "params", "--target", "40%", "-o", out
+    )
+    assert code == 0, err
+    seed, small = keras.models.load_model(net), keras.models.load_model(out)
+    assert small.count_params() <= 0.45 * seed.count_params()
+    kept = [int(small.get_layer(name).filters) for name in "ab"]
+    text = Structure.from_json(
+        json.dumps({f"{name}/Conv2D": width for name, width in zip("ab", kept, strict=True)})
+    )
+    text.save(tmp_path / "structure.json")
+    code, out_text, err = run(
+        "shrink", net, "-s", tmp_path / "structure.json", "-o", tmp_path / "same.keras", "--json"
+    )
+    assert code == 0, err
+    groups = json.loads(out_text)["groups"].values()
+    assert [now for size, now in groups if size == 24] == kept
+
+
+def test_widening_by_a_factor_and_up_to_a_cost(run: Any, net: Path, tmp_path: Path) -> None:
+    out = tmp_path / "wide.keras"
+    assert run("expand", net, "--by", 1.5, "-o", out)[0] == 0
+    assert keras.models.load_model(out).get_layer("a").filters == 36
+    code, text, err = run(
+        "expand", net, "--cost", "flops", "--target", "200%", "--multiple", 4, "-o", out, "--json"
+    )
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["seed"] < found["predicted"] <= 2 * found["seed"]
+    assert keras.models.load_model(out).get_layer("b").filters % 4 == 0
+
+
+def bad(folder: Path, text: str) -> Path:
+    path = folder / f"bad{abs(hash(text))}.py"
+    path.write_text(text)
+    return path
+
+
+MISTAKES = {
+    "no budget": (lambda net, data, to: ("train", net, "-d", data, "-o", to), "--target-ms"),
+    "two budgets": (
+        lambda net, data, to: (
+            "train", net, "-d", data, "-o", to, "--target", "5%", "--target-ms", 3,
+        ),
+        "either",
+    ),
+    "no number": (
+        lambda net, data, to: ("train", net, "-d", data, "-o", to, "--target", "fast"),
+        "'fast'",
+    ),
+    "nothing to price by": (
+        lambda net, data, to: ("train", net, "-d", data, "-o", to, "--target", "50%"),
+        "--table",
+    ),
+    "milliseconds of flops": (
+        lambda net, data, to: (
+            "train", net, "-d", data, "-o", to, "--cost", "flops", "--target-ms", 3,
+        ),
+        "milliseconds",
+    ),
+    "onnx": (
+        lambda net, data, to: (
+            "train", net.with_suffix(".onnx"), "-d", data, "-o", to, "--cost", "flops", "--target",
+            "50%",
+        ),
+        "morphnet align",
+    ),
+    "no recipe": (
+        lambda net, _, to: (
+            "train", net, "-d", to / "none.py", "-o", to, "--cost", "flops", "--target", "50%",
+        ),
+        "load()",
+    ),
+    "recipe without load": (
+        lambda net, _, to: (
+            "train", net, "-d", bad(to, "x = 1"), "-o", to, "--cost", "flops", "--target", "50%",
+        ),
+        "has no function load",
+    ),
+    "recipe that fails": (
+        lambda net, _, to: (
+            "train", net, "-d", bad(to, "def load():\n    raise OSError('gone')"), "-o", to,
+            "--cost", "flops", "--target", "50%",
+        ),
+        "gone",
+    ),
+    "recipe of something else": (
+        lambda net, _, to: (
+            "train", net, "-d", bad(to, "def load():\n    return 3"), "-o", to,
+            "--cost", "flops", "--target", "50%",
+        ),
+        "returned a int",
+    ),
+    "unequal data": (
+        lambda net, _, to: (
+            "train", net, "-d", bad(to, "def load():\n    return [1, 2], [1]"), "-o", to,
+            "--cost", "flops", "--target", "50%",
+        ),
+        "2 inputs with 1 targets",
+    ),
+    "above the seed": (
+        lambda net, data, to: (
+            "train", net, "-d", data, "-o", to, "--cost", "flops", "--target", "150%",
+        ),
+        "above 0 and at most",
+    ),
+    "shrink to nothing": (lambda net, _, to: ("shrink", net, "-o", to / "s.keras"), "--structure"),
+    "shrink without data": (
+        lambda net, _, to: (
+            "shrink", net, "-o", to / "s.keras", "--cost", "flops", "--target", "50%",
+        ),
+        "--data",
+    ),
+    "out that is no model": (
+        lambda net, _, to: ("expand", net, "--by", 2, "-o", to / "s.onnx"),
+        ".keras",
+    ),
+    "out nowhere": (
+        lambda net, _, to: ("expand", net, "--by", 2, "-o", to / "no" / "s.keras"),
+        "no folder",
+    ),
+    "expand by nothing": (lambda net, _, to: ("expand", net, "-o", to / "s.keras"), "--by"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_are_named(run: Any, net: Path, recipe: Path, tmp_path: Path, case: str) -> None:
+    arguments, words = MISTAKES[case]
+    code, _, err = run(*arguments(net, recipe, tmp_path))
+    assert code == 2
+    assert words in err
+
+
+def test_the_standard_recipe_knows_probabilities_from_logits() -> None:
+    from morphnet_core.morph import standard
+
+    for last, logits in (("softmax", False), (None, True)):
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=last)])
+        assert standard(model, 10).loss.get_config()["from_logits"] is logits
+    x = np.zeros((2, 4))
+    assert standard(model, 1).evaluate(x, np.zeros(2), verbose=0)[0] > 0
+    with pytest.raises(ValueError, match="standard recipe"):
+        standard(keras.Sequential([keras.Input((4,)), layers.Dense(1)]), 10)
