@@ -69,15 +69,15 @@ def plot_breakdown(
     full = pricer.grouping.counts(pricer.grouping.full())
     before, after = breakdown(pricer, full), breakdown(pricer, counts)
     names = _shown(before, after)
-    rows = [(name, *(_of(costs, name, names) for costs in (before, after))) for name in names]
-    figure = new_figure(9.0, max(2.6, 1.4 + 0.26 * len(rows)))
+    figure = new_figure(9.0, max(2.6, 1.4 + 0.26 * len(names)))
     axes = figure.subplots()
-    places = np.arange(len(rows))[::-1]
-    axes.barh(places, [row[1] for row in rows], height=0.72, color=PALE, label="seed")
-    axes.barh(places, [row[2] for row in rows], height=0.40, color=BLUE, label="now")
-    axes.set_yticks(places, [_short(row[0]) for row in rows], fontsize=7.5)
+    places = np.arange(len(names))[::-1]
+    for costs, height, colour, label in ((before, 0.72, PALE, "seed"), (after, 0.40, BLUE, "now")):
+        bars = [_of(costs, name, names) for name in names]
+        axes.barh(places, bars, height=height, color=colour, label=label)
+    axes.set_yticks(places, [_short(name) for name in names], fontsize=7.5)
     axes.set(xlabel=f"predicted {pricer.unit}")
-    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_ylim(-0.7, len(names) - 0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")

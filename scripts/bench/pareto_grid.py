@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -168,7 +168,7 @@ def elsewhere(device: str) -> Iterator[Case]:
         )
 
 
-GRIDS = {
+GRIDS: dict[str, Callable[[], Iterator[Case]]] = {
     "core": core,
     "ablations": ablations,
     "fashion": fashion,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -95,8 +96,9 @@ def _callback(case: Case, model: Any, steps: int) -> Any:
 @contextmanager
 def _prices_of(method: str) -> Iterator[None]:
     """Prices of channels without the envelope of costs, or without secants to the next step."""
-    from morphnet_core.regularizer import callback
+    from morphnet_core import regularizer
 
+    callback: Any = importlib.import_module(f"{regularizer.__name__}.callback")
     whole = callback.Pricer
     replaced = {"no-envelope": without_envelope, "no-secant": with_local_slopes}.get(method)
     try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pareto_grid import DEVICES, ROUND_TO, Case, prices, seed_network
 from pareto_search import search, with_local_slopes, without_envelope
+
+if TYPE_CHECKING:
+    from morphnet_core.groups import Grouping
 
 Counts = NDArray[np.intp]
 Loop = Generator[Sequence[Any], Sequence[float], dict[str, Any]]
@@ -78,7 +81,7 @@ def _projected_loop(case: Case, seed_model: Any, pricer: Any) -> Loop:
 
 def _proportions(case: Case, pricer: Any) -> Counts:
     """Widths that one factor then brings to the budget."""
-    grouping = pricer.grouping
+    grouping: Grouping = pricer.grouping
     full = grouping.counts(grouping.full())
     if case.method == "uniform":
         return full
