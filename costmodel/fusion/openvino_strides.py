@@ -4,7 +4,7 @@ A 1x1 convolution that skips pixels lets what it reads be computed for the other
 stride wanders up: through elementwise operations, into the convolution before, on through that one
 where it is 1x1 too. It stays where it came to when the readers of a tensor want different strides;
 an elementwise operation whose other operand cannot be had with that stride reads it through a
-pooling of single pixels.
+pooling of single pixels, and so does the bias of a convolution with groups.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ def move_strides(graph: Graph) -> None:
         edges = _edges(graph, node.out) if node.writes else []
         wanted = {wishes.get(edge, ()) for edge in edges}
         common = next(iter(wanted)) if len(wanted) == 1 and node.out not in graph.returned else ()
+        if common and node.op.kind == "conv" and node.op.groups > 1 and len(node.op.weights) > 1:
+            _part_from_bias(graph, node, edges, common, wishes)
+            continue
         if not (_is_plain(node.op) or _passes(node)):
             common = ()
         if not common:
@@ -89,6 +92,33 @@ def _give_back(graph: Graph, edges: list[_Edge], wishes: dict[_Edge, Shape]) -> 
             reader.op = replace(reader.op, stride=stride)
         else:
             _pool(graph, reader, place, stride)
+
+
+def _part_from_bias(
+    graph: Graph, node: Node, edges: list[_Edge], stride: Shape, wishes: dict[_Edge, Shape]
+) -> None:
+    """A convolution with groups takes no stride, but its bias, a sum of its own so far, does."""
+    op = node.op
+    node.op = replace(op, weights=op.weights[:1])
+    thinned = _thinned(op.outputs[0], stride)
+    out, inner = node.out, f"{node.out}/plain"
+    wide = (1, op.outputs[0][1], *(1 for _ in stride))
+    for name, place in edges:
+        wishes.pop((name, place), None)
+        _set_input(graph.nodes[name], place, thinned)
+    graph.rewire(node, reads=node.reads, writes=[inner])
+    bias = Node(
+        name=f"{node.name}/bias",
+        op_type="Add",
+        op=replace(
+            op, kind="add", inputs=(op.outputs[0],), outputs=(thinned,), weights=(wide,), stride=(),
+            pads=(), dilation=(), groups=1, attributes=(),
+        ),
+        reads=[inner],
+        writes=[out],
+    )  # fmt: skip
+    graph.add(bias)
+    _pool(graph, bias, 0, stride)
 
 
 def _pool(graph: Graph, reader: Node, place: int, stride: Shape) -> None:

@@ -176,7 +176,10 @@ class _Walk:
 
     def _reducer(self, item: Instruction) -> str:
         inner = self._module.computations[item.called[0]]
-        return inner.instructions[inner.root].opcode
+        # Narrow types are widened for the sum and narrowed again: that is not what is asked here.
+        around = {"convert", "parameter"}
+        joins = {i.opcode for i in inner.instructions.values()} - around
+        return joins.pop() if len(joins) == 1 else inner.instructions[inner.root].opcode
 
     def _inline(self, name: str, args: Sequence[int]) -> list[int]:
         inner = self._module.computations[name]

@@ -126,7 +126,8 @@ def describe(node: Node, steps: Sequence[Step], reads: Sequence[Node], ports: Se
     shapes = [item.shapes[port] for item, port in zip(reads, ports, strict=True)]
     dtypes = [item.dtypes[port] for item, port in zip(reads, ports, strict=True)]
     if fields["kind"] == "conv":
-        fields["stride"] = _executed_stride(fields, shapes[0][2:], node.shapes[0][2:])
+        weights: Sequence[Shape] = fields["weights"] or shapes[1:]  # type: ignore[assignment]
+        fields["stride"] = _executed_stride(fields, weights[0], shapes[0][2:], node.shapes[0][2:])
     return _op(node, shapes, dtypes, layouts, fields)
 
 
@@ -148,15 +149,17 @@ def _own_kernel(node: Node, reads: Sequence[Node], ports: Sequence[int]) -> Op:
     return _op(node, [source.shapes[port]], [source.dtypes[port]], layouts, fields)
 
 
-def _executed_stride(fields: Mapping[str, object], size: Shape, smaller: Shape) -> Shape:
+def _executed_stride(
+    fields: Mapping[str, object], weights: Shape, size: Shape, smaller: Shape
+) -> Shape:
     """Stride that leads from the sizes read to the sizes written.
 
     The plug-in moves the stride of a 1x1 convolution to kernels before it: then the model says
     another than what is executed.
     """
     stride, pads, dilation = (fields[name] for name in ("stride", "pads", "dilation"))
-    kernel = fields["weights"][0][2:] if fields["weights"] else (1,) * len(size)  # type: ignore[index]
     half = len(size)
+    kernel = weights[-half:]
     padded = tuple(
         n + pads[i] + pads[i + half] - (kernel[i] - 1) * dilation[i]  # type: ignore[index]
         for i, n in enumerate(size)

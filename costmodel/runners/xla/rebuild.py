@@ -166,6 +166,9 @@ def _work(recipe: Recipe) -> tuple[tuple[str, int], ...]:
     for node in recipe.nodes:
         if node.opcode not in _LIGHT:
             counts[node.opcode] += prod(node.array.dims)
+    if len(counts) > 1:
+        # Where narrow types are widened and narrowed again is decided anew in every program.
+        counts.pop("convert", None)
     return tuple(sorted(counts.items()))
 
 

@@ -93,3 +93,27 @@ def test_other_calls_stay_calls() -> None:
     text = CONVOLUTION.replace('"operation_queue_id":"0",', "")
     opcodes, _, _ = recipe(text, TARGET="my$kernel", OPERANDS="%x, %w", MODE="", SCALE="1")
     assert "custom-call" in opcodes
+
+
+def test_reducers_of_narrow_types_are_told_by_what_they_join() -> None:
+    text = """\
+HloModule m
+
+%join (a: bf16[], b: bf16[]) -> bf16[] {
+  %a = bf16[] parameter(0)
+  %b = bf16[] parameter(1)
+  %wide = f32[] convert(%a)
+  %wider = f32[] convert(%b)
+  %most = f32[] maximum(%wide, %wider)
+  ROOT %narrow = bf16[] convert(%most)
+}
+
+ENTRY %main (x: bf16[4,8]) -> bf16[4] {
+  %x = bf16[4,8]{1,0} parameter(0)
+  %zero = bf16[] constant(0)
+  ROOT %r = bf16[4]{0} reduce(%x, %zero), dimensions={1}, to_apply=%join
+}
+"""
+    module = parse(text)
+    found, _, _ = recipe_of(module, module.entry.instructions["r"], {})
+    assert "with=maximum" in str(found)

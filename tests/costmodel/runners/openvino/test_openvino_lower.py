@@ -23,8 +23,7 @@ RUNNER = OpenVinoRunner()
 #: Models of the shared fixture whose every kernel can be told and timed.
 WHOLE = (
     "bn_left_over", "branches", "chain", "classifier", "depthwise",
-    # Its window is sometimes read from sizes that a wandering stride has changed.
-    pytest.param("computed_weights", marks=pytest.mark.xfail(strict=False, reason="sizes wander")),
+    "computed_weights",
     "odd_channels", "pools", "rank_3_and_5", "residual", "shuffle", "slices", "transposed_conv",
 )  # fmt: skip
 #: Models with a kernel that is no Op, and what is said of it.
