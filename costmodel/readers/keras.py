@@ -130,10 +130,7 @@ def _silence() -> Iterator[None]:
 
 
 def load_keras(path: Path) -> Any:
-    """Load a whole model, without compiling it and without running code that its file holds.
-
-    Args:
-        path: a ``.keras`` or ``.h5`` file.
+    """Load a ``.keras`` or ``.h5`` file, without compiling it or running code that it holds.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
