@@ -13,6 +13,9 @@ from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
 
 #: Elements of float32 in the widest vector register that matters; padding below it is wasted work.
 _VECTOR = 16
+#: Channels that a matrix unit takes at once, by the start of a kernel's name. Padding is computed.
+#: 128 is the least of all TPU generations ("TPU architecture", Cloud TPU documentation).
+_LANES = {"xla:tpu": 128}
 #: Output columns and channel blocks that a blocked kernel of MLAS computes at once.
 _COLUMNS, _FILTERS = 6, 4
 #: Output channels that its matrix product computes at once.
@@ -92,6 +95,12 @@ def _block(layout: str) -> int:
     return int(digits) if digits else 1
 
 
+@cache
+def _lanes(implementation: str) -> int:
+    """Channels that a kernel's matrix unit takes at once; 1 where it has none."""
+    return next((n for name, n in _LANES.items() if implementation.startswith(name)), 1)
+
+
 def is_learnable(op: Op) -> bool:
     """Whether the Op does work that a shape can predict, unlike ``session`` and ``model``.
 
@@ -130,7 +139,7 @@ class Table:
 _RAW = (
     "batch", "cin", "cout", "hin", "win", "hout", "wout", "kh", "kw", "stride", "dilation",
     "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
-    "light", "heavy", "block", "window",
+    "light", "heavy", "block", "window", "lanes",
 )  # fmt: skip
 _SIZES = _RAW.index("stride")
 
@@ -171,7 +180,7 @@ def _numbers(op: Op) -> tuple[float, ...]:
         first[0] if first else 1, cin, cout, hin, win, hout, wout, kh, kw,
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
         num_in, num_out, num_weights, work, top, bottom, left, right, "sum" in op.epilogue,
-        light, heavy, _block(op.layout), kind in CONV_KINDS,
+        light, heavy, _block(op.layout), kind in CONV_KINDS, _lanes(op.implementation),
     )  # fmt: skip
 
 
@@ -190,7 +199,7 @@ def _chw(shape: tuple[int, ...], *, nhwc: bool) -> tuple[int, int, int]:
 Raw = dict[str, NDArray[np.float64]]
 
 
-def _padded(values: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+def _padded(values: NDArray[np.float64], step: int | NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ceil(values / step) * step
 
 
@@ -209,6 +218,7 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         raw["kh"] * raw["hout"], 1.0
     )
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
+    factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
     work = raw["work"] * np.maximum(factor, 0.1)
     strided = raw["stride"] > 1
     # Columns that padding touches are computed one by one.
@@ -243,12 +253,23 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         raw["light"] * raw["outputs"],
         raw["heavy"] * raw["outputs"],
         np.where(plain, raw["batch"] * raw["groups"], 0.0),
-        np.where(plain, work * (_padded(filters, _ROWS) / np.maximum(filters, 1.0) - 1.0), 0.0),
+        np.where(
+            plain & (raw["lanes"] == 1),
+            work * (_padded(filters, _ROWS) / np.maximum(filters, 1.0) - 1.0),
+            0.0,
+        ),
     )
     terms = np.stack(columns, axis=1) / 1e6
     # Of kernels without a window only the plain amounts mean anything.
     terms[raw["window"] == 0, len(_PLAIN_TERMS) :] = 0.0
     return np.asarray(terms)
+
+
+def _lane_share(raw: Raw) -> NDArray[np.float64]:
+    """Work of a matrix unit, which takes whole sets of output channels, over what is asked for."""
+    filters = raw["cout"] / raw["groups"]
+    dense = filters > 1
+    return np.where(dense, _padded(filters, raw["lanes"]) / np.maximum(filters, 1.0), 1.0)
 
 
 def _features(raw: Raw) -> NDArray[np.float64]:
@@ -259,6 +280,7 @@ def _features(raw: Raw) -> NDArray[np.float64]:
     taps = raw["kh"] * raw["kw"]
     moved = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0
     middle = np.maximum(raw["wout"] - raw["left"] - raw["right"], 0.0)
+    vector = np.maximum(raw["lanes"], _VECTOR)
     columns = (
         log(raw["hout"]),
         log(raw["wout"]),
@@ -271,7 +293,7 @@ def _features(raw: Raw) -> NDArray[np.float64]:
         (middle % _COLUMNS) / _COLUMNS,
         log(np.maximum(moved / _NEAR_BYTES, 1.0)),
         (per_group % 4) / 4,
-        (raw["cout"] % _VECTOR) / _VECTOR,
+        (raw["cout"] % vector) / vector,
     )
     return np.stack(columns, axis=1)
 

@@ -134,3 +134,18 @@ def test_a_computed_filter_counts_as_much_work_as_a_constant_one() -> None:
     column = TERMS.index("work")
     assert path_of(computed) == path_of(CONV)
     assert Table([computed]).terms[0, column] == Table([CONV]).terms[0, column]
+
+
+def test_a_matrix_unit_works_on_whole_sets_of_channels() -> None:
+    work, short = TERMS.index("work"), TERMS.index("short")
+
+    def op(width: int, kernel: str) -> Op:
+        plain = conv_op(in_channels=64, out_channels=width, size=(28, 28), kernel=(3, 3))
+        return replace(plain, implementation=kernel)
+
+    tpu = Table([op(width, "xla:tpu") for width in (127, 128, 129, 256)]).terms
+    assert tpu[0, work] == tpu[1, work]
+    assert tpu[2, work] == tpu[3, work] == pytest.approx(2 * tpu[0, work])
+    assert not tpu[:, short].any()
+    other = Table([op(width, "") for width in (127, 128, 129, 256)]).terms
+    assert len(set(other[:, work])) == 4
