@@ -42,6 +42,7 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Option]]] = {
     "ort-t1": ("ort", {"threads": 1}),
     "ort-t2": ("ort", {"threads": 2}),
     "ort-int8": ("ort", {"threads": 1, "dtype": "int8"}),
+    "ort-float16": ("ort", {"threads": 1, "dtype": "float16"}),
     "xla": ("xla", {"threads": 1}),
     "litert-t1": ("litert", {"threads": 1}),
     "litert-t2": ("litert", {"threads": 2}),
