@@ -111,27 +111,33 @@ class Op:
     def kernel(self) -> Shape:
         """Window sizes of a convolution or pool; empty for other kinds."""
         if self.kind in CONV_KINDS:
-            return self._filter[2:]
+            return self.filters[2:]
         window = dict(self.attributes).get("kernel_shape", ())
         return tuple(int(k) for k in window) if isinstance(window, tuple) else ()
 
     @property
     def is_depthwise(self) -> bool:
         """Whether each group of a convolution reads one channel."""
-        return self.kind in CONV_KINDS and self.groups > 1 and self._filter[1:2] == (1,)
+        return self.kind in CONV_KINDS and self.groups > 1 and self.filters[1:2] == (1,)
 
     @property
-    def _filter(self) -> Shape:
-        """Filter sizes of a convolution; the second input's where no weight is constant."""
-        return (*self.weights, *self.inputs[1:], ())[0]
+    def filters(self) -> Shape:
+        """Filter sizes of a convolution; the second input's where they are computed.
+
+        >>> Op(kind="conv", inputs=((1, 8, 4, 4), (2, 8, 1, 1)), outputs=((1, 2, 4, 4),),
+        ...    weights=((2,),)).filters  # with a constant bias
+        (2, 8, 1, 1)
+        """
+        known = (*self.weights[:1], *self.inputs[1:2])
+        return next((size for size in known if len(size) > 2), (*known, ())[0])
 
     @property
     def macs(self) -> int:
         """Multiply-adds of convolutions and matrix products; 0 for kinds that have none."""
         if self.kind == "conv":
-            return prod(self.outputs[0]) * prod(self._filter[1:])
+            return prod(self.outputs[0]) * prod(self.filters[1:])
         if self.kind == "conv_transpose":
-            return prod(self.inputs[0]) * prod(self._filter[1:])
+            return prod(self.inputs[0]) * prod(self.filters[1:])
         if self.kind in MATMUL_KINDS:
             return prod(self.outputs[0]) * self._contraction
         return 0

@@ -216,11 +216,11 @@ def _check_order(rounds: tuple[Round, ...]) -> None:
 
 def _check_conv(op: Op) -> None:
     """Sizes of a convolution must fit each other, or every reader of the table stumbles."""
-    filters = op.weights or op.inputs[1:]
-    if not (op.inputs and op.outputs and filters):
+    weight = op.filters
+    if not (op.inputs and op.outputs and weight):
         message = f"A {op.kind} has inputs, outputs and weights - at `$.op`"
         raise ValueError(message)
-    read, written, weight = op.inputs[0], op.outputs[0], filters[0]
+    read, written = op.inputs[0], op.outputs[0]
     axes = len(weight) - 2
     if not (
         len(read) == len(written) == axes + 2 > 2

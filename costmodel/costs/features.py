@@ -77,7 +77,7 @@ def path_of(op: Op) -> str:
 
 
 def _conv_shape(op: Op) -> str:
-    weights = op.weights[0] if op.weights else op.inputs[1]
+    weights = op.filters
     if op.groups > 1:
         return "depthwise" if weights[1] == 1 else "grouped"
     if _block(op.layout) > 1 and (op.in_channels % 4 or op.in_channels < _block(op.layout)):
@@ -109,8 +109,7 @@ def is_learnable(op: Op) -> bool:
     if op.kind in {"session", "model"} or not op.outputs:
         return False
     if op.kind in CONV_KINDS:
-        filters = (*op.weights, *op.inputs[1:])[:1]
-        return bool(op.inputs and filters) and min(map(len, (*op.inputs[:1], *filters))) >= 2
+        return bool(op.inputs) and min(len(op.inputs[0]), len(op.filters)) >= 2
     return op.kind not in MATMUL_KINDS or any((*op.inputs, *op.weights)[:1])
 
 

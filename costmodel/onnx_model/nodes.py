@@ -101,7 +101,7 @@ def op_from_node(
     dtype = data[0].info.dtype if data else tensors[node.output[0]].dtype
     fields: dict[str, Any] = {}
     if kind in CONV_KINDS | POOL_KINDS and not kind.startswith("global"):
-        filters = weights[0].info.shape if weights else (*data, *data)[1].info.shape
+        filters = slots[min(1, len(slots) - 1)].info.shape
         fields = _window(kind, attributes, data[0].info.shape, outputs[0], filters)
     attributes = {k: v for k, v in attributes.items() if (k, v) not in _HARMLESS}
     since = _since(node, attributes, opset)

@@ -321,3 +321,16 @@ def test_a_profile_is_found_by_name_and_an_unknown_name_lists_those_there_are(
     (tmp_path / "pyproject.toml").touch()
     LatencyTable(DEVICE).save(tmp_path / "profiles" / "chip" / "fake-int8.jsonl")
     assert sorted(shipped_profiles()) == ["board/fake-float32-t2", "chip/fake-int8"]
+
+
+def test_a_convolution_with_computed_filters_and_a_constant_bias_is_a_row(tmp_path: Path) -> None:
+    op = Op(
+        kind="conv", inputs=((1, 8, 9, 9), (4, 8, 3, 3)), outputs=((1, 4, 9, 9),), weights=((4,),),
+        stride=(1, 1), pads=(1, 1, 1, 1), dilation=(1, 1),
+    )  # fmt: skip
+    assert op.kernel == (3, 3)
+    assert op.macs == 4 * 81 * 72
+    LatencyTable(DEVICE, [Measurement(op=op, latency_ms=1.0, median_ms=1.0)]).save(
+        tmp_path / "table.jsonl"
+    )
+    assert list(LatencyTable.load(tmp_path / "table.jsonl").rows) == [op]

@@ -126,8 +126,9 @@ def describe(node: Node, steps: Sequence[Step], reads: Sequence[Node], ports: Se
     shapes = [item.shapes[port] for item, port in zip(reads, ports, strict=True)]
     dtypes = [item.dtypes[port] for item, port in zip(reads, ports, strict=True)]
     if fields["kind"] == "conv":
-        weights: Sequence[Shape] = fields["weights"] or shapes[1:]  # type: ignore[assignment]
-        fields["stride"] = _executed_stride(fields, weights[0], shapes[0][2:], node.shapes[0][2:])
+        weights: Sequence[Shape] = fields["weights"]  # type: ignore[assignment]
+        filters = next(size for size in (*weights, *shapes[1:]) if len(size) > 2)
+        fields["stride"] = _executed_stride(fields, filters, shapes[0][2:], node.shapes[0][2:])
     return _op(node, shapes, dtypes, layouts, fields)
 
 
