@@ -12,6 +12,7 @@ from costmodel.registry import load_runner
 
 if TYPE_CHECKING:
     from costmodel.device import Device
+    from morphnet_core.morph import Clock
 
 
 def runner_for(
@@ -46,3 +47,11 @@ def runner_for(
         )
         raise DeviceMismatchError(message)
     return ("", f"this is another device ({differs})") if differs else (chosen, "")
+
+
+def clock_of(runner: str, options: Mapping[str, Option], rounds: int | None) -> Clock:
+    """A clock that times networks with a runner, with as much care as is asked for."""
+    from costmodel.compare import DEFAULT_PLAN
+    from morphnet_core.morph import DeviceClock
+
+    return DeviceClock(runner=runner, options=options, plan=DEFAULT_PLAN.with_rounds(rounds))

@@ -47,6 +47,10 @@ Grow = Annotated[
 PredictOnly = Annotated[
     bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
 ]
+Rounds = Annotated[
+    int | None,
+    typer.Option("--rounds", min=2, max=1000, help="Most visits to a timed network; default: 12."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of fresh weights and of shuffling.")]
 
 

@@ -22,10 +22,11 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import runner_for
+from morphnet_core.cli.device import clock_of, runner_for
 from morphnet_core.cli.options import (
     KerasModel,
     PredictOnly,
+    Rounds,
     Seed,
     Target,
     TargetMs,
@@ -75,6 +76,7 @@ def shrink_model(
     threads: Threads = None,
     runner_option: RunnerOptions = None,
     predict_only: PredictOnly = False,
+    rounds: Rounds = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
@@ -101,9 +103,7 @@ def shrink_model(
         timer, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
         if reason and prices.cost.unit == "ms":
             note(f"Predicted only: {reason}.")
-        from morphnet_core.morph import DeviceClock
-
-        clock = DeviceClock(runner=timer, options=with_threads(options, prices.device))
+        clock = clock_of(timer, with_threads(options, prices.device), rounds)
         own = prices.cost if prices.cost.unit == "ms" else cost
         found = _to_budget(
             seed_model, own, wanted, data, clock if timer and prices.cost.unit == "ms" else None

@@ -23,12 +23,13 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import runner_for
+from morphnet_core.cli.device import clock_of, runner_for
 from morphnet_core.cli.options import (
     DataFile,
     Grow,
     KerasModel,
     PredictOnly,
+    Rounds,
     Seed,
     Target,
     TargetMs,
@@ -111,6 +112,7 @@ def train(
     threads: Threads = None,
     runner_option: RunnerOptions = None,
     predict_only: PredictOnly = False,
+    rounds: Rounds = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
@@ -132,10 +134,10 @@ def train(
         raise InvalidInputError(message)
     timer, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
     seed_model = open_model(model)
-    from morphnet_core.morph import DeviceClock, load_recipe, morph
+    from morphnet_core.morph import load_recipe, morph
 
     recipe = load_recipe(data, batch_size=batch_size)
-    clock = DeviceClock(runner=timer, options=with_threads(options, prices.device))
+    clock = clock_of(timer, with_threads(options, prices.device), rounds)
     budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
     if reason and prices.cost.unit == "ms":
         note(f"Predicted only: {reason}.")

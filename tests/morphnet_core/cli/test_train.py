@@ -101,7 +101,7 @@ def test_milliseconds_are_timed_on_the_device(
 ) -> None:
     code, out, err = run(
         "train", net, "-d", recipe, "-t", table, "--target", "80%", *SHORT, "--finish", "none",
-        "--out", tmp_path,
+        "--out", tmp_path, "--rounds", 2,
     )  # fmt: skip
     assert code == 0, err
     assert "(taken)" in out
