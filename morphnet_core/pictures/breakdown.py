@@ -37,8 +37,8 @@ def breakdown(pricer: Pricer, counts: Sequence[int] | NDArray[np.intp]) -> dict[
     """
     found: dict[str, float] = {}
     for layer, cost in pricer.layers(np.asarray(counts, dtype=np.intp)):
-        name = layer.covers[0] if layer.covers else layer.op.kind
-        name = MOVES if name == "reorder" else name
+        moves = not layer.covers and layer.op.kind.startswith("reorder")
+        name = MOVES if moves else (*layer.covers, layer.op.kind)[0]
         found[name] = found.get(name, 0.0) + cost
     return found
 
