@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from costmodel.errors import InvalidInputError
-from costmodel.hlo_model.library import expand, is_known
 from costmodel.hlo_model.module import Array, Instruction, Module
 from costmodel.hlo_model.recipe import Node, Recipe
+from costmodel.hlo_model.vendor_calls import expand, is_known
 
 #: Attributes that say what an instruction computes; all others are hints or names.
 _SETTINGS = (
