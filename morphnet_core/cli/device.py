@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from costmodel.cli.inputs import difference, runner_of, with_threads
+from costmodel.cli.inputs import difference, load_prices, runner_of, with_threads
 from costmodel.cli.options import Option
+from costmodel.cli.output import note
 from costmodel.errors import DeviceMismatchError, MissingDependencyError
 from costmodel.registry import load_runner
 
 if TYPE_CHECKING:
     from costmodel.device import Device
+    from costmodel.protocols import CostModel
     from morphnet_core.morph import Clock
 
 
@@ -49,9 +51,31 @@ def runner_for(
     return ("", f"this is another device ({differs})") if differs else (chosen, "")
 
 
-def clock_of(runner: str, options: Mapping[str, Option], rounds: int | None) -> Clock:
-    """A clock that times networks with a runner, with as much care as is asked for."""
+def prices_and_clock(
+    *,
+    table: str | None,
+    cost: str,
+    runner: str | None,
+    options: Mapping[str, Option],
+    rounds: int | None,
+    predict_only: bool,
+) -> tuple[str | CostModel, Clock | None]:
+    """What networks are priced by, and what times them; says why where nothing does.
+
+    Raises:
+        CostModelError: as ``load_prices`` and ``runner_for``.
+    """
+    prices = load_prices(table, cost, calibrated=False)
+    timer, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
+    if prices.cost.unit != "ms":
+        return cost, None
+    if not timer:
+        if reason:
+            note(f"Predicted only: {reason}.")
+        return prices.cost, None
     from costmodel.compare import DEFAULT_PLAN
     from morphnet_core.morph import DeviceClock
 
-    return DeviceClock(runner=runner, options=options, plan=DEFAULT_PLAN.with_rounds(rounds))
+    settings = with_threads(options, prices.device)
+    plan = DEFAULT_PLAN.with_rounds(rounds)
+    return prices.cost, DeviceClock(runner=timer, options=settings, plan=plan)

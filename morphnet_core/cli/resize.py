@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costmodel.cli.app import examples
-from costmodel.cli.inputs import load_prices, with_threads
+from costmodel.cli.inputs import load_prices
 from costmodel.cli.options import (
     Cost,
     Json,
@@ -22,7 +22,7 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import clock_of, runner_for
+from morphnet_core.cli.device import prices_and_clock
 from morphnet_core.cli.options import (
     KerasModel,
     PredictOnly,
@@ -99,15 +99,11 @@ def shrink_model(
             message = "To cut to a budget, channels are rated on data: give --data DATA.py."
             raise InvalidInputError(message)
         options = parse_runner_options(runner_option, threads)
-        prices = load_prices(table, cost, calibrated=False)
-        timer, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
-        if reason and prices.cost.unit == "ms":
-            note(f"Predicted only: {reason}.")
-        clock = clock_of(timer, with_threads(options, prices.device), rounds)
-        own = prices.cost if prices.cost.unit == "ms" else cost
-        found = _to_budget(
-            seed_model, own, wanted, data, clock if timer and prices.cost.unit == "ms" else None
-        )
+        priced_by, clock = prices_and_clock(
+            table=table, cost=cost, runner=runner, options=options, rounds=rounds,
+            predict_only=predict_only,
+        )  # fmt: skip
+        found = _to_budget(seed_model, priced_by, wanted, data, clock)
     _finish(found, out, as_json=json, markdown=markdown)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costmodel.cli.app import examples
-from costmodel.cli.inputs import load_prices, with_threads
 from costmodel.cli.options import (
     Cost,
     Json,
@@ -23,7 +22,7 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import clock_of, runner_for
+from morphnet_core.cli.device import prices_and_clock
 from morphnet_core.cli.options import (
     DataFile,
     Grow,
@@ -125,28 +124,27 @@ def train(
     wanted = one_target(target_ms, target)
     check_out(out)
     options = parse_runner_options(runner_option, threads)
-    prices = load_prices(table, cost, calibrated=False)
-    if target_ms is not None and prices.cost.unit != "ms":
+    priced_by, clock = prices_and_clock(
+        table=table, cost=cost, runner=runner, options=options, rounds=rounds,
+        predict_only=predict_only,
+    )  # fmt: skip
+    if target_ms is not None and isinstance(priced_by, str):
         message = (
-            f"--target-ms needs prices in milliseconds, but {cost} counts {prices.cost.unit}. Give "
+            f"--target-ms needs prices in milliseconds, but {cost} does not count these. Give "
             "--table, or --target 50%."
         )
         raise InvalidInputError(message)
-    timer, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
     seed_model = open_model(model)
     from morphnet_core.morph import load_recipe, morph
 
     recipe = load_recipe(data, batch_size=batch_size)
-    clock = clock_of(timer, with_threads(options, prices.device), rounds)
     budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
-    if reason and prices.cost.unit == "ms":
-        note(f"Predicted only: {reason}.")
     found = morph(
         seed_model,
         recipe.data,
-        prices.cost if prices.cost.unit == "ms" else cost,
+        priced_by,
         compiled=recipe.compiled,
-        clock=clock if timer and prices.cost.unit == "ms" else None,
+        clock=clock,
         search_epochs=search_epochs,
         finish=finish.value,
         finish_epochs=finish_epochs,

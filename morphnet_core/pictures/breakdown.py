@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from costmodel.plots.canvas import BLUE, PALE, check_picture, new_figure, save
-from morphnet_core.pictures.widths import _short
+from costmodel.plots.canvas import check_picture, save
+from morphnet_core.pictures.bars import paired_bars
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,17 +69,9 @@ def plot_breakdown(
     full = pricer.grouping.counts(pricer.grouping.full())
     before, after = breakdown(pricer, full), breakdown(pricer, counts)
     names = _shown(before, after)
-    figure = new_figure(9.0, max(2.6, 1.4 + 0.26 * len(names)))
-    axes = figure.subplots()
-    places = np.arange(len(names))[::-1]
-    for costs, height, colour, label in ((before, 0.72, PALE, "seed"), (after, 0.40, BLUE, "now")):
-        bars = [_of(costs, name, names) for name in names]
-        axes.barh(places, bars, height=height, color=colour, label=label)
-    axes.set_yticks(places, [_short(name) for name in names], fontsize=7.5)
+    sides = ([_of(costs, name, names) for name in names] for costs in (before, after))
+    figure, axes, _ = paired_bars(names, *sides)
     axes.set(xlabel=f"predicted {pricer.unit}")
-    axes.set_ylim(-0.7, len(names) - 0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     totals = f"{sum(before.values()):.4g} to {sum(after.values()):.4g} {pricer.unit}"
     axes.set_title(title or f"{pricer.grouping.network.name}: {totals}", fontsize=10)

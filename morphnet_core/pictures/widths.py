@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from costmodel.errors import InvalidInputError
-from costmodel.plots.canvas import BLUE, GREY, ORANGE, PALE, check_picture, new_figure, save
+from costmodel.plots.canvas import GREY, ORANGE, check_picture, save
+from morphnet_core.pictures.bars import paired_bars
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,13 +53,9 @@ def plot_widths(
     if not shown:
         message = f"Nothing in {pricer.grouping.network.name!r} can change its width."
         raise InvalidInputError(message)
-    figure = new_figure(9.0, max(2.6, 1.4 + 0.26 * len(shown)))
-    axes = figure.subplots()
-    places = np.arange(len(shown))[::-1]
-    full = np.array([group.size for _, group in shown])
-    kept = np.array([now[number] for number, _ in shown])
-    axes.barh(places, full, height=0.72, color=PALE, label="seed")
-    axes.barh(places, kept, height=0.40, color=BLUE, label="now")
+    full = [group.size for _, group in shown]
+    kept = [int(now[number]) for number, _ in shown]
+    figure, axes, places = paired_bars([group.name for _, group in shown], full, kept)
     edges = [
         (edge, place)
         for (number, _), place in zip(shown, places, strict=True)
@@ -84,11 +81,7 @@ def plot_widths(
             fontsize=7,
             color=GREY,
         )
-    axes.set_yticks(places, [_short(group.name) for _, group in shown], fontsize=7.5)
-    axes.set(xlabel="channels", xlim=(0, 1.16 * max(full.max(), kept.max())))
-    axes.set_ylim(-0.7, len(shown) - 0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.set(xlabel="channels", xlim=(0, 1.16 * max(*full, *kept)))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,
                   frameon=False, fontsize=8)  # fmt: skip
     axes.set_title(
@@ -100,8 +93,3 @@ def plot_widths(
 
 def _thinned(widths: Sequence[int]) -> Sequence[int]:
     return widths[:: max(1, -(-len(widths) // _MOST_EDGES))]
-
-
-def _short(name: str, most: int = 34) -> str:
-    """The end of a long name, which is what tells layers apart."""
-    return name if len(name) <= most else f"…{name[1 - most :]}"

@@ -27,7 +27,6 @@ import ledger
 import numpy as np
 import place
 import recipes
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -59,23 +58,6 @@ def target(name: str) -> Any:
     return fit_regression(LatencyTable.load(prices))
 
 
-def half_alive(regularizer: Any) -> NDArray[np.bool_]:
-    """The units with the strongest signals, as many as half of the seed's cost allows."""
-    from morphnet_core.groups import cascade
-
-    grouping, scores = regularizer.grouping, regularizer.scores()
-    low, high = 0.0, float(scores[np.isfinite(scores)].max())
-    alive: NDArray[np.bool_] = regularizer.alive()
-    for _ in range(30):
-        middle = (low + high) / 2
-        tried = grouping.allowed(cascade(grouping, scores > middle), scores)
-        if regularizer.pricer.prices(tried).total > HALF * regularizer.pricer.seed:
-            low = middle
-        else:
-            high, alive = middle, tried
-    return alive
-
-
 def learn(name: str, data: images.Images, seed: int) -> tuple[Any, Any]:
     """The seed network and the structure learned for it under a target, cut to half the cost."""
     import keras
@@ -92,7 +74,7 @@ def learn(name: str, data: images.Images, seed: int) -> tuple[Any, Any]:
     )
     print(regularizer.report(), flush=True)
     return networks.small_resnet(data.size), structure_of(
-        regularizer.grouping, half_alive(regularizer)
+        regularizer.grouping, recipes.strongest(regularizer.pricer, regularizer.scores(), HALF)
     )
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import recipes
 from numpy.typing import NDArray
 from pareto_grid import DEVICES, ROUND_TO, Case, prices, seed_network
 from pareto_search import search, with_local_slopes, without_envelope
@@ -95,24 +96,7 @@ def _proportions(case: Case, pricer: Any) -> Counts:
     from morphnet_core.prices import Pricer
 
     counted = Pricer(grouping, "flops") if case.method == "flops" else pricer
-    return grouping.counts(_cut(counted, found.scores, case.budget / 100))
-
-
-def _cut(pricer: Any, scores: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
-    """The units of strongest signal, as many as a share of the seed's cost allows."""
-    from morphnet_core.groups import cascade
-
-    grouping = pricer.grouping
-    low, high = 0.0, float(scores[np.isfinite(scores)].max())
-    alive: NDArray[np.bool_] = grouping.full()
-    for _ in range(30):
-        middle = (low + high) / 2
-        tried = grouping.allowed(cascade(grouping, scores > middle), scores)
-        if pricer.prices(tried).total > share * pricer.seed:
-            low = middle
-        else:
-            high, alive = middle, tried
-    return alive
+    return grouping.counts(recipes.strongest(counted, found.scores, case.budget / 100))
 
 
 def _scaled_loop(case: Case, seed_model: Any, pricer: Any, proportions: Counts) -> Loop:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import images
@@ -70,3 +71,20 @@ def train(model: Any, data: images.Images, seed: int, *, epochs: int, rate: floa
 def accuracy(model: Any, data: images.Images) -> float:
     """Share of the test images that a model tells right."""
     return float(model.evaluate(data.x_test, data.y_test, batch_size=500, verbose=0)[1])
+
+
+def strongest(pricer: Any, scores: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
+    """The units of strongest signal, as many as a share of the seed's cost allows."""
+    from morphnet_core.groups import cascade
+
+    grouping = pricer.grouping
+    low, high = 0.0, float(scores[np.isfinite(scores)].max())
+    alive: NDArray[np.bool_] = grouping.full()
+    for _ in range(30):
+        middle = (low + high) / 2
+        tried = grouping.allowed(cascade(grouping, scores > middle), scores)
+        if pricer.prices(tried).total > share * pricer.seed:
+            low = middle
+        else:
+            high, alive = middle, tried
+    return alive
