@@ -22,14 +22,17 @@ from morphnet_core.signals.source import as_numpy
 if TYPE_CHECKING:
     from costmodel.protocols import CostModel
 
-#: Share of the steps after which the cost should be where it is wanted; the rest settles it.
-SETTLED = 0.7
+#: Shares of the steps: before the first nothing is charged, so that importance can be told from
+#: chance; after the second the cost should be where it is wanted, and the rest settles it.
+WARM, SETTLED = 0.25, 0.8
 #: Strength that a controller begins with.
-FIRST_STRENGTH = 0.1
+FIRST_STRENGTH = 1.0
 #: How far beyond the steepest charge a strength may rise before it would only wind up.
 _BEYOND = 10.0
 #: A group that has shrunk below this share is pressed on no further before the path has ended.
 SPARED = 0.1
+#: A unit counts whole from this share of its group's greatest scale on.
+EVEN = 0.5
 #: Accuracy has collapsed when the task's loss has lost this share of what training had gained;
 #: that must have been the second share of the loss at first to tell anything.
 COLLAPSED, GAINED = 0.7, 0.2
@@ -58,11 +61,13 @@ class LatencyBudget(CostRegularizer):
         budget.model.fit(x, y, epochs=epochs, callbacks=[budget])
         structure = budget.project()  # exactly within 5 ms, by the prices
 
-    The priced latency, of the channels alive or of what is left of their signals if that is less,
-    follows an exponential path from the seed's to the target (see ``Path``); at every refresh the
-    strength moves so that it keeps to the path (see ``Controller``). A group that
-    is nearly gone early is spared, and when the loss collapses in an epoch, the weights of the last
-    good epoch come back and the path waits. State is saved and restored with the model.
+    A quarter of the steps nothing is charged. Then the widths that the budget would pay for are
+    aimed at (see ``aim``), and what is beyond them is charged. The priced latency, of the channels
+    alive or of what is left of their signals if that is less, follows an exponential path from the
+    seed's to the target (see ``Path``) and is held there, of the channels alive, to the end: at
+    every refresh the strength moves towards that (see ``Controller``). When the loss collapses in
+    an epoch, the weights of the last good epoch come back and the path waits. State is saved and
+    restored with the model.
 
     Attributes:
         controllers: one per budget, the first one's first.
@@ -112,12 +117,18 @@ class LatencyBudget(CostRegularizer):
         limits += [(Pricer(self.grouping, item.cost), item.target) for item in also]
         self._pricers = tuple(pricer for pricer, _ in limits)
         self.targets = tuple(in_unit(pricer, wanted) for pricer, wanted in limits)
-        end = max(1, round(SETTLED * steps))
+        #: Training steps before anything is charged.
+        self.begin = round(WARM * steps)
+        end = max(self.begin + 1, round(SETTLED * steps))
         self.controllers = tuple(
-            Controller(path=Path(target=wanted / pricer.seed, steps=end), strength=FIRST_STRENGTH)
+            Controller(
+                path=Path(target=wanted / pricer.seed, steps=end, begin=self.begin),
+                strength=FIRST_STRENGTH,
+            )
             for pricer, wanted in zip(self._pricers, self.targets, strict=True)
         )
-        self._first = self.scores()
+        self._floor: NDArray[np.float64] | None = None
+        self._terms: list[float] = []
         self._first_loss: float | None = None
         self._best_loss = math.inf
         self._good: list[NDArray[Any]] | None = None
@@ -131,13 +142,20 @@ class LatencyBudget(CostRegularizer):
         if not self.controllers:
             return super()._charges(alive, prices)
         self._restore()
+        self._terms.append(float(as_numpy(self.state.term())))
         step = self.state.step
+        if step < self.begin:
+            return np.zeros(len(self.grouping.groups)), 1.0
+        if self._floor is None:
+            self.aim(np.maximum(self.scores(), 0.0))
         found = [prices, *(pricer.prices(alive) for pricer in self._pricers[1:])]
         values = np.zeros(len(self.grouping.groups))
         steepest = self._steepest()
         for one, pricer, controller in zip(found, self._pricers, self.controllers, strict=True):
             if step > self._updated:
-                cost = min(one.snapped, pricer.snapped(self._soft_counts()))
+                cost = one.snapped
+                if controller.goal(step) > controller.path.target:
+                    cost = min(cost, pricer.snapped(self._soft_counts()))
                 controller.update(cost / pricer.seed, step)
             values += controller.strength * one.values / pricer.seed
             controller.most = (
@@ -145,8 +163,27 @@ class LatencyBudget(CostRegularizer):
             )
         self._updated = step
         self._store()
+        self.state.charged.assign(self._outside())
         values[self._spared(alive, step)] = 0.0
         return np.minimum(values, steepest), 1.0
+
+    def aim(self, importance: NDArray[np.floating]) -> None:
+        """Press only on what is beyond the widths that the budget would pay for.
+
+        Done with the signal's scores when the first charge is due; whoever knows better what units
+        are worth, calls it again (``TaylorSnapshot``). With several budgets nothing is held back.
+
+        Args:
+            importance: ``(units,)``.
+
+        Raises:
+            InvalidInputError: if no widths are cheap enough for the budget.
+        """
+        counts = np.zeros(len(self.grouping.groups))
+        if len(self.targets) == 1:
+            counts += project(self.pricer, importance, self.targets[0]).counts
+        self._floor = counts
+        self._store()
 
     def _steepest(self) -> float:
         """Greatest charge of a unit that brings its scale to zero without stepping over it.
@@ -167,13 +204,32 @@ class LatencyBudget(CostRegularizer):
         """``(groups,)`` units by what is left of their signals, each at most 1.
 
         Scales shrink for a hundred steps and then pass the threshold nearly at once: who waits for
-        that presses too hard for too long. So a group whose scales are halved counts half.
+        that presses too hard for too long. So a unit whose scale is less than ``EVEN`` of its
+        group's greatest counts in part. Compared with the group, not with what it began with: a
+        normalisation that follows undoes what all scales of a group shrink by together, so that
+        costs the network nothing and tells nothing.
         """
         scores = self.scores()
-        left = np.ones(len(scores))
-        known = np.isfinite(scores) & np.isfinite(self._first) & (self._first > 0)
-        left[known] = np.clip(scores[known] / self._first[known], 0.0, 1.0)
-        return np.array([max(left[group.units].sum(), 1.0) for group in self.grouping.groups])
+        counts = np.ones(len(self.grouping.groups))
+        for place, group in enumerate(self.grouping.groups):
+            own = scores[group.units]
+            known = np.isfinite(own)
+            greatest = float(own[known].max(initial=0.0))
+            left = np.ones(len(own))
+            if greatest > 0:
+                left[known] = np.minimum(own[known] / (EVEN * greatest), 1.0)
+            counts[place] = max(left.sum(), 1.0)
+        return counts
+
+    def _outside(self) -> NDArray[np.float32]:
+        """``(units,)`` 1 for the weakest of each group, beyond the width that is aimed at."""
+        outside = np.ones(self.grouping.num_units, dtype=np.float32)
+        assert self._floor is not None
+        scores = self.scores()
+        for group, kept in zip(self.grouping.groups, self._floor, strict=True):
+            order = np.argsort(-scores[group.units], kind="stable")
+            outside[group.start + order[: int(kept)]] = 0.0
+        return outside
 
     def _spared(self, alive: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
         """Groups that are nearly gone while the path still goes down."""
@@ -187,7 +243,9 @@ class LatencyBudget(CostRegularizer):
         super().on_epoch_end(epoch, logs)
         loss = None if logs is None else logs.get("loss")
         if loss is not None:
-            self._look_at_loss(float(loss) - float(as_numpy(self.state.term())))
+            # Keras' loss of an epoch is a mean, penalty included, and strengths change within it.
+            self._look_at_loss(float(loss) - float(np.mean(self._terms or [0.0])))
+            self._terms.clear()
         if logs is not None:
             step = self.state.step
             logs["budget_goal"] = self.controllers[0].goal(step)
@@ -248,13 +306,18 @@ class LatencyBudget(CostRegularizer):
         )
 
     def _store(self) -> None:
-        self.state.memory = np.array([c.state() for c in self.controllers]).ravel()
+        groups = len(self.grouping.groups)
+        floor = np.full(groups, np.nan) if self._floor is None else self._floor
+        self.state.memory = np.concatenate([*(c.state() for c in self.controllers), floor])
 
     def _restore(self) -> None:
-        memory = self.state.memory
-        if memory.shape == (3 * len(self.controllers),):
-            for controller, own in zip(self.controllers, memory.reshape(-1, 3), strict=True):
+        memory, count = self.state.memory, 3 * len(self.controllers)
+        if memory.shape == (count + len(self.grouping.groups),):
+            for controller, own in zip(
+                self.controllers, memory[:count].reshape(-1, 3), strict=True
+            ):
                 controller.restore((own[0], own[1], own[2]))
+            self._floor = None if np.isnan(memory[count:]).any() else memory[count:].copy()
 
 
 def _one_target(pricer: Pricer, target_ms: float | None, target: float | str | None) -> float | str:

@@ -97,7 +97,7 @@ def train(
     ] = None,
     importance: Annotated[
         ImportanceName, typer.Option("--importance", help="Of channels, in the last step.")
-    ] = ImportanceName.signal,
+    ] = ImportanceName.taylor,
     signal: Annotated[
         str,
         typer.Option("--signal", help="gamma, group_lasso, logistic_sigmoid or hard_concrete."),

@@ -21,7 +21,7 @@ from morphnet_core.morph.loop import LoopResult, build, fit_to_device
 from morphnet_core.morph.recipe import standard
 from morphnet_core.morph.verify import same_outputs, write_litert
 from morphnet_core.pictures import plot_breakdown, plot_widths
-from morphnet_core.signals.taylor import taylor_importance
+from morphnet_core.signals.taylor import TaylorSnapshot, in_order_of
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import shrink
 
@@ -79,7 +79,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     search_epochs: int = 5,
     finish: Finish = "retrain",
     finish_epochs: int = 10,
-    importance: Importance = "signal",
+    importance: Importance = "taylor",
     grow: float = 1.0,
     seed: int = 0,
     out: str | Path | None = None,
@@ -114,7 +114,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         search_epochs: epochs under the budget.
         finish: ``retrain`` from fresh weights, ``finetune`` the surviving ones, or ``none``.
         finish_epochs: epochs of that.
-        importance: of channels for the last choice: the ``signal`` pressed on, or ``taylor``.
+        importance: of channels for the last choice: ``taylor``, of the loss before anything was
+            charged, or the ``signal`` that was pressed on, as it is in the end.
         grow: how many times its size in the seed a group may reach.
         seed: of fresh weights and shuffling.
         out: folder for files; None to write none.
@@ -138,13 +139,12 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)
     with _timed(seconds, "search"):
-        budget = _search(
-            model, data, cost, compiled, search_epochs, callbacks, verbose,
+        budget, units = _search(
+            model, data, cost, compiled, search_epochs, importance, callbacks, verbose,
             target_ms=target_ms, target=target, **options,
         )  # fmt: skip
     say(f"searched: {budget.report()}")
     with _timed(seconds, "device"):
-        units = _importance(budget, data, importance)
         wanted = budget.targets[0] if target is None or clock is None else target
         loop = fit_to_device(
             model,
@@ -164,7 +164,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         else:
             small = shrink(budget.finished_model(), found.alive, grouping=budget.grouping)
         metrics = _finish(small, data, compiled, finish, finish_epochs, callbacks, verbose)
-    structure = _structure(budget, loop) if (found.value <= 1.0) else None
+    sizes = np.array([group.size for group in budget.grouping.groups])
+    structure = _structure(budget, loop) if (found.counts <= sizes).all() else None
     files: dict[str, Path] = {}
     difference: dict[str, float] = {}
     if out is not None:
@@ -188,22 +189,30 @@ def _search(
     cost: str | Count | CostModel,
     compiled: Callable[[Any, int], Any],
     epochs: int,
+    importance: Importance,
     callbacks: Sequence[Any],
     verbose: int | str,
     **options: Any,
-) -> LatencyBudget:
+) -> tuple[LatencyBudget, NDArray[np.float64]]:
+    """A model trained under its budget, and what each unit is worth."""
     steps = max(1, epochs) * data.steps
     budget = LatencyBudget(model, cost, steps=steps, **options)
+    snapshot = TaylorSnapshot(budget, data.x, data.y, batch=data.batch_size)
+    compiled(budget.model, steps)
     if epochs:
-        compiled(budget.model, steps).fit(
+        budget.model.fit(
             data.x,
             data.y,
             batch_size=data.batch_size,
             epochs=epochs,
-            callbacks=[budget, *callbacks],
+            callbacks=[budget, *([snapshot] if importance == "taylor" else []), *callbacks],
             verbose=verbose,
         )
-    return budget
+    scores = np.maximum(budget.scores(), 0.0)
+    if importance == "signal":
+        return budget, scores
+    worth = snapshot.importance if snapshot.importance is not None else snapshot.take()
+    return budget, in_order_of(budget.grouping, worth, scores)
 
 
 def _start(budget: LatencyBudget) -> NDArray[np.bool_]:
@@ -213,20 +222,6 @@ def _start(budget: LatencyBudget) -> NDArray[np.bool_]:
         if not alive[group.units].any():
             start[group.units] = False
     return start
-
-
-def _importance(budget: LatencyBudget, data: Data, kind: Importance) -> NDArray[np.float64]:
-    if kind == "signal":
-        return np.maximum(budget.scores(), 0.0)
-    trained = budget.finished_model()
-    return taylor_importance(
-        budget.grouping,
-        trained,
-        data.x,
-        data.y,
-        loss=budget.model.loss,
-        batch=data.batch_size,
-    )
 
 
 class _Best(keras.callbacks.Callback):  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
+#: What a further channel is worth beside those a group has: see ``kept_value``.
+Returns = Literal["diminishing", "constant"]
 #: A choice: the place of the chosen width among the candidates of each group.
 Choice = NDArray[np.intp]
 
@@ -95,21 +97,36 @@ def _wider(group: ChannelGroup, grow: float) -> range:
     return range(first, int(group.size * grow) + 1, step)
 
 
-def kept_value(importance: Floats, group: ChannelGroup, widths: Counts) -> Floats:
+def kept_value(
+    importance: Floats, group: ChannelGroup, widths: Counts, returns: Returns = "diminishing"
+) -> Floats:
     """Importance of a group's best ``width`` channels, for each of ``widths``.
 
+    Importances tell what each channel is worth beside all others of its group. If only ``n`` of
+    ``size`` are left, each has more to do: with diminishing returns the ``n``-th best counts
+    ``size / n`` times its importance, so that equal channels are worth about ``log(n)`` together
+    and what a budget spends on a group is in proportion to the importance of the whole group. With
+    constant returns it counts once, and a budget is spent on a few groups entirely.
+
     A channel beyond the seed's is worth what the least quarter of its group is worth on average,
-    and each further one less: ``size * log(width / size)`` of it.
+    and each further one less: ``size * log(width / size)`` of it, by the same law.
     """
     own = np.sort(np.asarray(importance[group.units], dtype=float))[::-1]
     own = np.maximum(np.nan_to_num(own, posinf=0.0, neginf=0.0), 0.0)
-    sums = np.concatenate([[0.0], np.cumsum(own)])
+    each = own * group.size / np.arange(1, len(own) + 1) if returns == "diminishing" else own
+    sums = np.concatenate([[0.0], np.cumsum(each)])
     least = own[-max(1, len(own) // 4) :].mean() if len(own) else 0.0
     beyond = least * group.size * np.log(np.maximum(widths / max(group.size, 1), 1.0))
     return np.asarray(sums[np.minimum(widths, group.size)] + beyond)
 
 
-def build(pricer: Pricer, importance: Floats, widths: Sequence[Counts], around: Counts) -> Problem:
+def build(
+    pricer: Pricer,
+    importance: Floats,
+    widths: Sequence[Counts],
+    around: Counts,
+    returns: Returns = "diminishing",
+) -> Problem:
     """The problem of a network.
 
     Kernels that depend on up to two groups are priced exactly. One that reads more, such as a
@@ -122,6 +139,7 @@ def build(pricer: Pricer, importance: Floats, widths: Sequence[Counts], around: 
         importance: ``(units,)``.
         widths: candidates by group.
         around: present widths.
+        returns: of further channels.
     """
     groups = pricer.grouping.groups
     priced = pricer.kernels
@@ -131,7 +149,8 @@ def build(pricer: Pricer, importance: Floats, widths: Sequence[Counts], around: 
     return Problem(
         widths=tuple(widths),
         values=tuple(
-            kept_value(importance, group, own) for group, own in zip(groups, widths, strict=True)
+            kept_value(importance, group, own, returns)
+            for group, own in zip(groups, widths, strict=True)
         ),
         singles=tuple(builder.singles),
         pairs=builder.pairs,

@@ -16,6 +16,7 @@ from morphnet_core.projection.problem import (
     Counts,
     Floats,
     Problem,
+    Returns,
     build,
     candidates,
     kept_value,
@@ -59,7 +60,7 @@ class Projection:
     moves: int
 
 
-def project(
+def project(  # noqa: PLR0913 - one option per decision of the search
     pricer: Pricer,
     importance: NDArray[np.floating],
     target: float,
@@ -69,6 +70,7 @@ def project(
     scale: float = 1.0,
     offset: float = 0.0,
     method: Method = "auto",
+    returns: Returns = "diminishing",
 ) -> Projection:
     """The widths of most importance whose cost is at most ``target``.
 
@@ -86,6 +88,8 @@ def project(
         scale: what a measured network costs, as a multiple of the priced one (device loop).
         offset: what it costs on top.
         method: ``chain`` is exact where groups form chains, ``integer`` anywhere.
+        returns: of further channels of a group, ``diminishing`` or ``constant`` (see
+            ``problem.kept_value``).
 
     Raises:
         InvalidInputError: if no choice of widths is cheap enough, or an argument is out of range.
@@ -94,7 +98,9 @@ def project(
     grouping = pricer.grouping
     begin = grouping.full() if start is None else start
     counts = grouping.counts(begin)
-    search = _Search(pricer, scores, target, scale=scale, offset=offset, method=method)
+    search = _Search(
+        pricer, scores, target, scale=scale, offset=offset, method=method, returns=returns
+    )
     widths = candidates(pricer, counts, grow)
     found = search.run(widths, np.asarray(counts))
     if found is None:
@@ -157,12 +163,14 @@ class _Search:
         scale: float,
         offset: float,
         method: Method,
+        returns: Returns,
     ) -> None:
         self._pricer = pricer
         self._importance = importance
         self._target = target
         self._scale, self._offset = scale, offset
         self._wanted = method
+        self._returns = returns
         self._known: dict[bytes, float] = {}
         self._problem: Problem | None = None
         self.method = ""
@@ -182,7 +190,7 @@ class _Search:
         groups = self._pricer.grouping.groups
         return float(
             sum(
-                kept_value(self._importance, group, np.array([count]))[0]
+                kept_value(self._importance, group, np.array([count]), self._returns)[0]
                 for group, count in zip(groups, counts, strict=True)
             )
         )
@@ -194,7 +202,9 @@ class _Search:
         ask = budget
         around = _nearest(widths, around)
         for _ in range(ROUNDS):
-            problem = self._problem = build(self._pricer, self._importance, widths, around)
+            problem = self._problem = build(
+                self._pricer, self._importance, widths, around, self._returns
+            )
             choice = self._solve(problem, ask)
             if choice is None:
                 choice = np.zeros(len(widths), dtype=np.intp)
@@ -260,7 +270,7 @@ class _Search:
         self, widths: tuple[Counts, ...], counts: Counts, here: float, *, up: bool
     ) -> list[Counts]:
         """Steps of one group by what the tables say of them, the best first."""
-        problem = build(self._pricer, self._importance, widths, counts)
+        problem = build(self._pricer, self._importance, widths, counts, self._returns)
         choice = np.array([int(np.searchsorted(o, c)) for o, c in zip(widths, counts, strict=True)])
         found: list[tuple[float, int, Counts]] = []
         for group, own in enumerate(widths):

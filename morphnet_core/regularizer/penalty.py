@@ -34,6 +34,8 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
 
     Attributes:
         prices: ``(groups,)`` price of a unit of each group, as shares of the cost of the seed.
+        charged: ``(units,)`` 1 for units that pay, 0 for those left in peace; it follows from the
+            rest and is not saved.
         strength: scalar.
         step: training steps begun.
         refreshed: value of ``step`` when prices were last set.
@@ -51,6 +53,8 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(name=ATTRIBUTE, dtype="float32")
         self.prices = self._number("prices", (groups,))
         self.strength = self._number("strength", ())
+        self.charged = self._number("charged", (len(group_of),))
+        self.charged.assign(np.ones(len(group_of), dtype=np.float32))
         self.step = 0
         self.refreshed = -1
         self.memory: NDArray[np.float64] = np.zeros(0)
@@ -89,7 +93,7 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         return self.strength * ops.sum(values * prices)
 
     def _by_unit(self, prices: Any) -> Any:
-        return ops.take(ops.convert_to_tensor(prices), self._group_of, axis=0)
+        return ops.take(ops.convert_to_tensor(prices), self._group_of, axis=0) * self.charged
 
     def _get_own_losses(self) -> list[Any]:
         # Asked by Model.losses of every layer, also inside JAX's stateless call, so that the

@@ -15,6 +15,9 @@ import recipes
 from numpy.typing import NDArray
 from pareto_grid import SEARCH_EPOCHS, SEARCH_RATE, WORK, Case, images_of, prices, seed_network
 
+#: Images that Taylor importances are averaged over.
+SAMPLE, SAMPLE_BATCH = 2048, 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -23,7 +26,8 @@ class Found:
     Attributes:
         scores: ``(units,)`` signals at its end.
         alive: ``(units,)`` those above the threshold.
-        taylor: ``(units,)`` Taylor importances of the trained network.
+        taylor: ``(units,)`` Taylor importances: under a budget those before it pressed, else those
+            of the trained network.
     """
 
     scores: NDArray[np.float64]
@@ -44,7 +48,8 @@ def search(case: Case) -> Found:
 def _run(case: Case, path: Any) -> None:
     import keras
 
-    from morphnet_core.signals.taylor import taylor_importance
+    from morphnet_core.budget import LatencyBudget
+    from morphnet_core.signals.taylor import TaylorSnapshot, in_order_of, taylor_importance
 
     data = images_of(case.data)
     model = seed_network(case)
@@ -56,19 +61,24 @@ def _run(case: Case, path: Any) -> None:
         schedule = keras.optimizers.schedules.CosineDecay(
             SEARCH_RATE, SEARCH_EPOCHS * len(batches), alpha=0.2
         )
+        callbacks = [callback]
+        sample = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
+        if isinstance(callback, LatencyBudget):
+            callbacks.append(TaylorSnapshot(callback, *sample, batch=SAMPLE_BATCH))
         history = recipes.compiled(callback.model, schedule).fit(
-            batches, epochs=SEARCH_EPOCHS, callbacks=[callback], verbose=0
+            batches, epochs=SEARCH_EPOCHS, callbacks=callbacks, verbose=0
         )
     end = time.perf_counter()
-    sample = slice(0, 2048)
-    taylor = taylor_importance(
-        callback.grouping,
-        callback.finished_model(),
-        data.x_train[sample],
-        data.y_train[sample],
-        loss=callback.model.loss,
-        batch=256,
-    )
+    if len(callbacks) > 1:
+        taylor = in_order_of(callback.grouping, callbacks[1].importance, callback.scores())
+    else:
+        taylor = taylor_importance(
+            callback.grouping,
+            callback.finished_model(),
+            *sample,
+            loss=callback.model.loss,
+            batch=SAMPLE_BATCH,
+        )
     np.savez(path, scores=callback.scores(), alive=callback.alive(), taylor=taylor)
     record = {
         "search": case.search,
@@ -90,7 +100,11 @@ def _callback(case: Case, model: Any, steps: int) -> Any:
     kind = case.search.split("-")[3] if case.search else ""
     if kind in {"flops", "latency"}:
         return CostRegularizer(model, "flops" if kind == "flops" else prices(case.device))
-    return LatencyBudget(model, prices(case.device), steps=steps, target=f"{case.budget}%")
+    budget = LatencyBudget(model, prices(case.device), steps=steps, target=f"{case.budget}%")
+    if case.method == "no-projection":
+        # Nothing says how far a group may shrink: the signals alone decide.
+        budget.aim = lambda _: vars(budget).update(_floor=np.zeros(len(budget.grouping.groups)))
+    return budget
 
 
 @contextmanager

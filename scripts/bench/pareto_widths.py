@@ -15,6 +15,7 @@ from pareto_search import search, with_local_slopes, without_envelope
 
 if TYPE_CHECKING:
     from morphnet_core.groups import Grouping
+    from morphnet_core.projection.problem import Returns
 
 Counts = NDArray[np.intp]
 Loop = Generator[Sequence[Any], Sequence[float], dict[str, Any]]
@@ -48,7 +49,8 @@ def _projected_loop(case: Case, seed_model: Any, pricer: Any) -> Loop:
     from morphnet_core.projection import project
 
     found = search(case)
-    importance = np.maximum(found.taylor if case.method == "taylor" else found.scores, 0.0)
+    importance = np.maximum(found.scores if case.method == "signal" else found.taylor, 0.0)
+    returns: Returns = "constant" if case.method == "additive" else "diminishing"
     kind = case.method if case.method in {"no-envelope", "no-secant"} else "whole"
     choosing = pricer_of(case.data, case.network, case.device, kind)
     start = pricer.grouping.full()
@@ -57,7 +59,7 @@ def _projected_loop(case: Case, seed_model: Any, pricer: Any) -> Loop:
             start[group.units] = False
 
     def projected(target_ms: float, scale: float) -> Any:
-        return project(choosing, importance, target_ms, start=start, scale=scale)
+        return project(choosing, importance, target_ms, start=start, scale=scale, returns=returns)
 
     rounds = 1 if case.method == "no-device" else 3
     if case.method == "no-device":
