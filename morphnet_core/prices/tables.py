@@ -172,6 +172,9 @@ class CostTables:
     ) -> Floats:
         """What kernels cost at widths: straight lines between priced ones, whole blocks up.
 
+        Beyond the widths of the seed cost grows as width does: the last step of a staircase says
+        nothing of the next.
+
         Args:
             tables: ``(n, ...)`` which kernel.
             inputs: the same shape, width of its input axis; unused where it has none.
@@ -179,26 +182,27 @@ class CostTables:
             raw: as the cost model has it, not the envelope.
         """
         costs = self._raw if raw else self._costs
-        row, down = self._place(0, tables, inputs)
-        column, across = self._place(1, tables, outputs)
+        row, down, longer = self._place(0, tables, inputs)
+        column, across, wider = self._place(1, tables, outputs)
         near = costs[tables, row, column] * (1 - across) + costs[tables, row, column + 1] * across
         row = row + 1
         far = costs[tables, row, column] * (1 - across) + costs[tables, row, column + 1] * across
-        return np.asarray(near * (1 - down) + far * down)
+        return np.asarray((near * (1 - down) + far * down) * longer * wider)
 
-    def _place(self, axis: int, tables: Rows, widths: Floats) -> tuple[Rows, Floats]:
-        """Position of the priced width below, and how far towards the next."""
+    def _place(self, axis: int, tables: Rows, widths: Floats) -> tuple[Rows, Floats, Floats]:
+        """Position of the priced width below, how far to the next, and times beyond the last."""
         rounding = self._rounding[axis][tables]
         length = self._lengths[axis][tables]
         grid = self._grids[axis][tables]
         full = np.take_along_axis(grid, length[..., None], axis=-1)[..., 0]
         up = np.ceil(widths / rounding) * rounding
-        up = np.where((up > full) & (widths <= full), full, up)
+        beyond = np.where(widths > full, up / full, 1.0)
+        up = np.minimum(up, full)
         low = (grid < up[..., None]).sum(axis=-1) - 1
         low = np.clip(low, 0, length - 1)
         below = np.take_along_axis(grid, low[..., None], axis=-1)[..., 0]
         above = np.take_along_axis(grid, low[..., None] + 1, axis=-1)[..., 0]
-        return low, (up - below) / (above - below)
+        return low, (up - below) / (above - below), beyond
 
 
 def _from_zero(costs: Floats) -> Floats:

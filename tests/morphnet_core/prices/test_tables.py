@@ -209,6 +209,16 @@ def test_counts_per_group_may_exceed_the_seed(tools) -> None:
     assert pricer.prices(same).total == pricer.seed == pricer.total(grouping.full())
 
 
+def test_beyond_the_seed_kernels_cost_in_proportion_to_their_widths(tools) -> None:
+    pricer = Pricer(tools.grouping("chain", 24), tools.law(), tools.blocked)
+    kernels = pricer.kernels
+    rows = np.arange(len(kernels.rows[0]))
+    full = [pricer.wiring.full.tensors[row] for row in kernels.rows]
+    once = kernels.look_up(rows, *full)
+    np.testing.assert_allclose(kernels.look_up(rows, full[0], 2 * full[1]), 2 * once)
+    assert (kernels.look_up(rows, full[0], full[1] + 1) >= once).all()
+
+
 @pytest.mark.parametrize("cost", ["flops", "bytes", "T4", "params"])
 def test_a_batch_multiplies_work_but_not_weights(tools, cost) -> None:
     grouping = tools.grouping("residual")
