@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
+#: Power by which the worth of a further channel falls with a group's width, chosen on validation
+#: images (docs/decisions/budget.md).
+FALL = 1.5
 #: What a further channel is worth beside those a group has: see ``kept_value``.
 Returns = Literal["diminishing", "constant"]
 #: A choice: the place of the chosen width among the candidates of each group.
@@ -104,19 +107,21 @@ def kept_value(
 
     Importances tell what each channel is worth beside all others of its group. If only ``n`` of
     ``size`` are left, each has more to do: with diminishing returns the ``n``-th best counts
-    ``size / n`` times its importance, so that equal channels are worth about ``log(n)`` together
-    and what a budget spends on a group is in proportion to the importance of the whole group. With
-    constant returns it counts once, and a budget is spent on a few groups entirely.
+    ``(size / n) ** FALL`` times its importance, as if the loss were a power of the group's width,
+    and what a budget spends on a group grows with the importance of the whole group. With constant
+    returns it counts once, and a budget is spent on a few groups entirely.
 
     A channel beyond the seed's is worth what the least quarter of its group is worth on average,
-    and each further one less: ``size * log(width / size)`` of it, by the same law.
+    and each further one less, by the same law.
     """
     own = np.sort(np.asarray(importance[group.units], dtype=float))[::-1]
     own = np.maximum(np.nan_to_num(own, posinf=0.0, neginf=0.0), 0.0)
-    each = own * group.size / np.arange(1, len(own) + 1) if returns == "diminishing" else own
+    places = np.arange(1, len(own) + 1)
+    each = own * (group.size / places) ** FALL if returns == "diminishing" else own
     sums = np.concatenate([[0.0], np.cumsum(each)])
     least = own[-max(1, len(own) // 4) :].mean() if len(own) else 0.0
-    beyond = least * group.size * np.log(np.maximum(widths / max(group.size, 1), 1.0))
+    wider = np.maximum(widths / max(group.size, 1), 1.0)
+    beyond = least * group.size * (1.0 - wider ** (1.0 - FALL)) / (FALL - 1.0)
     return np.asarray(sums[np.minimum(widths, group.size)] + beyond)
 
 

@@ -142,9 +142,11 @@ def _fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> C
     """Multiples in proportion, as near below a priced budget as can be.
 
     One factor alone leaves gaps, as all layers of a width change at once. So groups go up to the
-    next multiple one after another, those first that rounding had robbed most.
+    next multiple one after another, those first that rounding had robbed most, while the whole
+    stays within what counts as the same milliseconds.
     """
     from morphnet_core.expansion import expand_to, scaled_counts
+    from morphnet_core.morph.loop import CLOSE
 
     grouping = pricer.grouping
     found = expand_to(grouping, proportions, pricer.at_counts, budget, multiple=multiple)
@@ -156,7 +158,7 @@ def _fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> C
     for group in np.argsort(-lost, kind="stable"):
         more = counts.copy()
         more[group] += multiple
-        if wider[group] > counts[group] and pricer.at_counts(more) <= budget:
+        if wider[group] > counts[group] and pricer.at_counts(more) <= budget * (1 + CLOSE):
             counts = more
     return counts
 

@@ -16,7 +16,7 @@ from morphnet_core.prices import Pricer
 from morphnet_core.projection import project
 from morphnet_core.projection.chain import order_of_chain, solve_chain
 from morphnet_core.projection.integer import solve_integer
-from morphnet_core.projection.problem import Problem, candidates, kept_value
+from morphnet_core.projection.problem import FALL, Problem, candidates, kept_value
 
 
 @pytest.fixture(params=["chain", "residual", "concat", "depthwise", "gated"])
@@ -146,20 +146,21 @@ def test_important_groups_keep_more(network: Any) -> None:
     assert kept[second][second] >= kept[first][second]
 
 
-def test_equal_channels_are_worth_about_their_logarithm_together(network: Any) -> None:
+def test_a_further_channel_is_worth_the_less_the_more_there_are(network: Any) -> None:
     group = max(find_groups(network).groups, key=lambda item: item.size)
     importance = np.ones(group.start + group.size)
     widths = np.array([0, 1, group.size // 2, group.size, 2 * group.size])
     values = kept_value(importance, group, widths)
     assert values[0] == 0
-    assert values[1] == pytest.approx(group.size)
-    assert values[3] - values[2] == pytest.approx(group.size * np.log(2), rel=0.15)
-    assert values[4] - values[3] == pytest.approx(group.size * np.log(2))
+    assert values[1] == pytest.approx(group.size**FALL)
+    # The integral of width ** -1.5, from a half to 1 and from 1 to 2.
+    assert values[3] - values[2] == pytest.approx(group.size * 2 * (2**0.5 - 1), rel=0.2)
+    assert values[4] - values[3] == pytest.approx(group.size * 2 * (1 - 0.5**0.5))
     constant = kept_value(importance, group, widths, "constant")
     assert constant[:4] == pytest.approx(widths[:4])
 
 
-def test_with_diminishing_returns_a_budget_is_shared_in_proportion_to_importance() -> None:
+def test_with_diminishing_returns_a_budget_is_shared_by_importance() -> None:
     groups = [ChannelGroup(name=name, start=40 * n, size=40) for n, name in enumerate("ab")]
     importance = np.repeat([1.0, 3.0], 40)
     widths = tuple(np.arange(1, 41) for _ in groups)
@@ -172,7 +173,8 @@ def test_with_diminishing_returns_a_budget_is_shared_in_proportion_to_importance
         assert choice is not None
         chosen[returns] = problem.counts(choice).tolist()
     assert chosen["constant"] == [1, 39]
-    assert chosen["diminishing"] == pytest.approx([10, 30], abs=1)
+    first = 40 / (1 + 3 ** (1 / FALL))
+    assert chosen["diminishing"] == pytest.approx([first, 40 - first], abs=1)
 
 
 def test_slack_is_spent_beyond_the_seed(network: Any) -> None:
