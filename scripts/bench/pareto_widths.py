@@ -21,6 +21,9 @@ Counts = NDArray[np.intp]
 Loop = Generator[Sequence[Any], Sequence[float], dict[str, Any]]
 #: Shares of the channels that random widths have, before they are scaled to the budget.
 RANDOM = 0.2, 1.0
+#: Share of each group that regularised baselines keep at least. Without it, after searches
+#: as short as these, ranks of all scales together cut whole layers and nothing is left to train.
+LEAST = 0.25
 
 
 @cache
@@ -91,14 +94,16 @@ def _proportions(case: Case, pricer: Any) -> Counts:
     if case.method == "random":
         draw = np.random.default_rng(1000 * case.budget + case.seed)
         shares = draw.uniform(*RANDOM, len(full))
-        return np.maximum(np.round(full * shares), 1).astype(np.intp)
+        frozen = [bool(group.frozen) for group in grouping.groups]
+        return np.where(frozen, full, np.maximum(np.round(full * shares), 1)).astype(np.intp)
     found = search(case)
     if case.method == "no-projection":
         return grouping.counts(found.alive)
     from morphnet_core.prices import Pricer
 
     counted = Pricer(grouping, "flops") if case.method == "flops" else pricer
-    return grouping.counts(recipes.strongest(counted, found.scores, case.budget / 100))
+    share = case.budget / 100
+    return grouping.counts(recipes.strongest(counted, found.scores, share, least=LEAST))
 
 
 def _scaled_loop(case: Case, seed_model: Any, pricer: Any, proportions: Counts) -> Loop:

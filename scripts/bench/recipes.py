@@ -73,16 +73,29 @@ def accuracy(model: Any, data: images.Images) -> float:
     return float(model.evaluate(data.x_test, data.y_test, batch_size=500, verbose=0)[1])
 
 
-def strongest(pricer: Any, scores: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
-    """The units of strongest signal, as many as a share of the seed's cost allows."""
+def strongest(
+    pricer: Any, scores: NDArray[np.float64], share: float, *, least: float = 0.0
+) -> NDArray[np.bool_]:
+    """The units of strongest signal, as many as a share of the seed's cost allows.
+
+    Args:
+        pricer: of the network.
+        scores: ``(units,)``.
+        share: of the seed's cost.
+        least: share of each group that stays, so that no layer dies of a short search.
+    """
     from morphnet_core.groups import cascade
 
     grouping = pricer.grouping
+    kept = np.zeros(grouping.num_units, dtype=bool)
+    for group in grouping.groups:
+        order = np.argsort(-scores[group.units], kind="stable")
+        kept[group.start + order[: round(least * group.size)]] = True
     low, high = 0.0, float(scores[np.isfinite(scores)].max())
     alive: NDArray[np.bool_] = grouping.full()
     for _ in range(30):
         middle = (low + high) / 2
-        tried = grouping.allowed(cascade(grouping, scores > middle), scores)
+        tried = grouping.allowed(cascade(grouping, kept | (scores > middle)), scores)
         if pricer.prices(tried).total > share * pricer.seed:
             low = middle
         else:
