@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from costmodel.cli.inputs import difference, load_prices, runner_of, with_threads
 from costmodel.cli.options import Option
 from costmodel.cli.output import note
-from costmodel.errors import DeviceMismatchError, MissingDependencyError
+from costmodel.errors import DeviceMismatchError, InvalidInputError, MissingDependencyError
 from costmodel.registry import load_runner
 
 if TYPE_CHECKING:
@@ -49,6 +49,25 @@ def runner_for(
         )
         raise DeviceMismatchError(message)
     return ("", f"this is another device ({differs})") if differs else (chosen, "")
+
+
+def check_milliseconds(target_ms: float | None, prices: str | CostModel, cost: str) -> None:
+    """Refuse milliseconds as a target of a cost that does not count them.
+
+    Args:
+        target_ms: what was asked for; None if it was another target.
+        prices: a cost model in milliseconds, or the name of another cost.
+        cost: as it was given.
+
+    Raises:
+        InvalidInputError: if the two do not fit.
+    """
+    if target_ms is not None and isinstance(prices, str):
+        message = (
+            f"--target-ms needs prices in milliseconds, but {cost} does not count these. Give "
+            "--table, or --target 50%."
+        )
+        raise InvalidInputError(message)
 
 
 def prices_and_clock(

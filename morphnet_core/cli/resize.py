@@ -22,7 +22,7 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import prices_and_clock
+from morphnet_core.cli.device import check_milliseconds, prices_and_clock
 from morphnet_core.cli.options import (
     KerasModel,
     PredictOnly,
@@ -103,6 +103,7 @@ def shrink_model(
             table=table, cost=cost, runner=runner, options=options, rounds=rounds,
             predict_only=predict_only,
         )  # fmt: skip
+        check_milliseconds(target_ms, priced_by, cost)
         found = _to_budget(seed_model, priced_by, wanted, data, clock)
     _finish(found, out, as_json=json, markdown=markdown)
 
@@ -155,7 +156,9 @@ def expand_model(
     else:
         wanted = one_target(target_ms, target)
         prices = load_prices(table, cost, calibrated=False)
-        pricer = Pricer(grouping, prices.cost if prices.cost.unit == "ms" else cost)
+        priced_by = prices.cost if prices.cost.unit == "ms" else cost
+        check_milliseconds(target_ms, priced_by, cost)
+        pricer = Pricer(grouping, priced_by)
         goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
         widened = expand_to(grouping, full, pricer.at_counts, goal, multiple=multiple)
         counts = list(widened.counts)

@@ -20,9 +20,8 @@ from costmodel.cli.options import (
     parse_runner_options,
 )
 from costmodel.cli.output import emit, note
-from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import prices_and_clock
+from morphnet_core.cli.device import check_milliseconds, prices_and_clock
 from morphnet_core.cli.options import (
     DataFile,
     Grow,
@@ -128,12 +127,7 @@ def train(
         table=table, cost=cost, runner=runner, options=options, rounds=rounds,
         predict_only=predict_only,
     )  # fmt: skip
-    if target_ms is not None and isinstance(priced_by, str):
-        message = (
-            f"--target-ms needs prices in milliseconds, but {cost} does not count these. Give "
-            "--table, or --target 50%."
-        )
-        raise InvalidInputError(message)
+    check_milliseconds(target_ms, priced_by, cost)
     seed_model = open_model(model)
     from morphnet_core.morph import load_recipe, morph
 

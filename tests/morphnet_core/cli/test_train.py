@@ -178,6 +178,18 @@ MISTAKES = {
         ),
         "milliseconds",
     ),
+    "cutting to milliseconds of flops": (
+        lambda net, data, to: (
+            "shrink", net, "-d", data, "-o", to / "s.keras", "--cost", "flops", "--target-ms", 3,
+        ),
+        "milliseconds",
+    ),
+    "widening to milliseconds of flops": (
+        lambda net, _, to: (
+            "expand", net, "-o", to / "s.keras", "--cost", "flops", "--target-ms", 3,
+        ),
+        "milliseconds",
+    ),
     "onnx": (
         lambda net, data, to: (
             "train", net.with_suffix(".onnx"), "-d", data, "-o", to, "--cost", "flops", "--target",
