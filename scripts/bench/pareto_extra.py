@@ -37,8 +37,11 @@ def time_searches() -> None:
 
 
 def _seconds(case: Case, *, plain: bool) -> float:
-    """Wall time of one training; a search's preparations are part of it."""
+    """Wall time of one training; a search's preparations and importances are part of it."""
+    from pareto_search import SAMPLE, SAMPLE_BATCH
+
     from morphnet_core.budget import LatencyBudget
+    from morphnet_core.signals.taylor import TaylorSnapshot
 
     data = images_of(case.data)
     model = seed_network(case)
@@ -49,6 +52,8 @@ def _seconds(case: Case, *, plain: bool) -> float:
     if not plain:
         steps = SEARCH_EPOCHS * len(batches)
         callbacks = [LatencyBudget(model, cost, steps=steps, target=f"{case.budget}%")]
+        sample = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
+        callbacks.append(TaylorSnapshot(callbacks[0], *sample, batch=SAMPLE_BATCH))
         model = callbacks[0].model
     recipes.compiled(model, SEARCH_RATE).fit(
         batches, epochs=SEARCH_EPOCHS, callbacks=callbacks, verbose=0
