@@ -11,9 +11,8 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import ledger
-from pareto_widths import LEAST
-
 from pareto_grid import ABLATIONS, BUDGETS, EPOCHS, GRIDS, METHODS, SEARCH_EPOCHS, WORK, Case
+from pareto_widths import LEAST
 
 #: Goals of the comparison, in points of accuracy by percent of the seed network's latency.
 GOALS = {50: 0.5, 30: 1.0}
