@@ -267,6 +267,33 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def draw(results: Results) -> str:
+    """Accuracy against milliseconds, a picture per network; markdown that shows them."""
+    from morphnet_core.pictures.tradeoff import Trained, plot_tradeoff
+
+    shown = []
+    for network in ("resnet", "mobilenet"):
+        means = []
+        for method in (*METHODS, "seed"):
+            for budget in (100,) if method == "seed" else BUDGETS:
+                rows = list(results.of("cifar10", network, budget, method).values())
+                if rows:
+                    middle, half = interval(100 * row["accuracy"] for row in rows)
+                    means.append(
+                        Trained(
+                            method=NAMES.get(method, method),
+                            ms=mean(row["ms"] for row in rows),
+                            accuracy=middle,
+                            error=0.0 if math.isnan(half) else half,
+                        )
+                    )
+        if means:
+            title = f"CIFAR-10, {network}, ONNX Runtime CPU, 1 thread"
+            picture = plot_tradeoff(means, ledger.RESULTS / f"pareto-{network}.svg", title=title)
+            shown.append(f"![{title}]({picture.name})")
+    return "\n\n".join(shown)
+
+
 def crossed() -> tuple[list[ledger.Figure], str]:
     """Figure f: structures of two devices, each timed on both."""
     path = WORK / "cross.json"
@@ -330,6 +357,7 @@ def report() -> None:
         "the same proportions without rounding. Regularised baselines (strength 1, cut by rank) "
         f"keep at least {LEAST:.0%} of each layer, without which whole layers were gone.",
         table(results),
+        draw(results),
         cross_table,
     ]
     detail = {case.key: {**row} for case, row in results.rows.items()}
