@@ -21,7 +21,7 @@ from pareto_grid import (
     seed_network,
 )
 
-TURNS = 3
+TURNS = 2
 
 
 def time_searches() -> None:
@@ -33,7 +33,7 @@ def time_searches() -> None:
         ratios = [searched / plain for plain, searched in pairs]
         found[network] = {"ratio": median(ratios), "ratios": ratios, "seconds": pairs}
         print(network, found[network], flush=True)
-    (WORK / "overhead.json").write_text(json.dumps(found, indent=1))
+        (WORK / "overhead.json").write_text(json.dumps(found, indent=1))
 
 
 def _seconds(case: Case, *, plain: bool) -> float:
