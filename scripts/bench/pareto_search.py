@@ -100,11 +100,16 @@ def _callback(case: Case, model: Any, steps: int) -> Any:
     kind = case.search.split("-")[3] if case.search else ""
     if kind in {"flops", "latency"}:
         return CostRegularizer(model, "flops" if kind == "flops" else prices(case.device))
-    budget = LatencyBudget(model, prices(case.device), steps=steps, target=f"{case.budget}%")
-    if case.method == "no-projection":
-        # Nothing says how far a group may shrink: the signals alone decide.
-        budget.aim = lambda _: vars(budget).update(_floor=np.zeros(len(budget.grouping.groups)))
-    return budget
+
+    class Free(LatencyBudget):
+        """Nothing says how far a group may shrink: the signals alone decide."""
+
+        def aim(self, importance: Any) -> None:
+            del importance
+            self._floor = np.zeros(len(self.grouping.groups))
+
+    kind_of = Free if case.method == "no-projection" else LatencyBudget
+    return kind_of(model, prices(case.device), steps=steps, target=f"{case.budget}%")
 
 
 @contextmanager
