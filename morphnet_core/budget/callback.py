@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from costmodel.errors import InvalidInputError
 from morphnet_core.budget.controller import Controller, Path
 from morphnet_core.prices import Count, GroupPrices, Pricer
-from morphnet_core.projection import Projection, project
+from morphnet_core.projection import Projection, best_units, project
 from morphnet_core.regularizer import CostRegularizer
 from morphnet_core.signals.choose import Gates
 from morphnet_core.signals.source import as_numpy
@@ -163,7 +163,9 @@ class LatencyBudget(CostRegularizer):
             )
         self._updated = step
         self._store()
-        self.state.charged.assign(self._outside())
+        assert self._floor is not None  # ``aim`` has set it
+        aimed_at = best_units(self.pricer, self.scores(), self._floor.astype(np.intp))
+        self.state.charged.assign((~aimed_at).astype(np.float32))
         values[self._spared(alive, step)] = 0.0
         return np.minimum(values, steepest), 1.0
 
@@ -220,16 +222,6 @@ class LatencyBudget(CostRegularizer):
                 left[known] = np.minimum(own[known] / (EVEN * greatest), 1.0)
             counts[place] = max(left.sum(), 1.0)
         return counts
-
-    def _outside(self) -> NDArray[np.float32]:
-        """``(units,)`` 1 for the weakest of each group, beyond the width that is aimed at."""
-        outside = np.ones(self.grouping.num_units, dtype=np.float32)
-        assert self._floor is not None
-        scores = self.scores()
-        for group, kept in zip(self.grouping.groups, self._floor, strict=True):
-            order = np.argsort(-scores[group.units], kind="stable")
-            outside[group.start + order[: int(kept)]] = 0.0
-        return outside
 
     def _spared(self, alive: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
         """Groups that are nearly gone while the path still goes down."""

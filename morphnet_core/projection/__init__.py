@@ -6,6 +6,6 @@ device prices, so that the importance kept is greatest and the cost is within th
 
 from __future__ import annotations
 
-from morphnet_core.projection.project import Projection, project
+from morphnet_core.projection.project import Projection, best_units, project
 
-__all__ = ["Projection", "project"]
+__all__ = ["Projection", "best_units", "project"]

@@ -21,7 +21,7 @@ from pareto_grid import (
     seed_network,
 )
 
-TURNS = 2
+TURNS = 3
 
 
 def time_searches() -> None:

@@ -85,12 +85,10 @@ def strongest(
         least: share of each group that stays, so that no layer dies of a short search.
     """
     from morphnet_core.groups import cascade
+    from morphnet_core.projection import best_units
 
     grouping = pricer.grouping
-    kept = np.zeros(grouping.num_units, dtype=bool)
-    for group in grouping.groups:
-        order = np.argsort(-scores[group.units], kind="stable")
-        kept[group.start + order[: round(least * group.size)]] = True
+    kept = best_units(pricer, scores, np.rint(least * grouping.counts(grouping.full())))
     low, high = 0.0, float(scores[np.isfinite(scores)].max())
     alive: NDArray[np.bool_] = grouping.full()
     for _ in range(30):
