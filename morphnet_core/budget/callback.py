@@ -282,16 +282,11 @@ class LatencyBudget(CostRegularizer):
             offset: what it costs on top.
         """
         scores = self.scores() if importance is None else importance
-        starved = ~self.alive()
-        start = self.grouping.full()
-        for group in self.grouping.groups:
-            if starved[group.units].all():
-                start[group.units] = False
         return project(
             self.pricer,
             np.maximum(scores, 0.0),
             self.targets[0],
-            start=start,
+            start=self.grouping.living(self.alive()),
             grow=grow,
             scale=scale,
             offset=offset,

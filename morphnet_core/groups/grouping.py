@@ -124,6 +124,10 @@ class Grouping:
         ends = starts + np.array(self._group_sizes(), dtype=np.intp)
         return np.asarray(sums[ends] - sums[starts], dtype=np.intp)
 
+    def living(self, alive: Alive) -> Alive:
+        """All units of the groups that have any alive: where a choice of widths begins."""
+        return np.asarray((self.counts(alive) > 0)[self.group_of])
+
     def width(self, tensor: str, counts: Counts) -> int:
         """Length of a tensor's channel axis when groups have these many units."""
         members = self.members[tensor]

@@ -152,7 +152,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
             units,
             wanted,
             clock=clock,
-            start=_start(budget),
+            start=budget.grouping.living(budget.alive()),
             grow=grow,
             seed=seed,
             tell=tell,
@@ -213,15 +213,6 @@ def _search(
         return budget, scores
     worth = snapshot.importance if snapshot.importance is not None else snapshot.take()
     return budget, in_order_of(budget.grouping, worth, scores)
-
-
-def _start(budget: LatencyBudget) -> NDArray[np.bool_]:
-    alive = budget.alive()
-    start = budget.grouping.full()
-    for group in budget.grouping.groups:
-        if not alive[group.units].any():
-            start[group.units] = False
-    return start
 
 
 class _Best(keras.callbacks.Callback):  # type: ignore[misc]

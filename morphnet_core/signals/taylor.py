@@ -109,7 +109,7 @@ class TaylorSnapshot(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Take it once."""
         if self.importance is None and self._budget.state.step >= self._budget.begin:
-            self.take()
+            self._budget.aim(self.take())
 
     def take(self) -> NDArray[np.float64]:
         """Take it now."""
@@ -120,7 +120,6 @@ class TaylorSnapshot(keras.callbacks.Callback):  # type: ignore[misc]
             loss=self._budget.model.loss,
             batch=self._batch,
         )
-        self._budget.aim(self.importance)
         return self.importance
 
 

@@ -9,8 +9,8 @@
     python scripts/bench/pareto.py cross ort litert         # wants the machine to itself
     python scripts/bench/pareto.py report
 
-Grids: core, ablations, fashion, litert, openvino. Everything finished is kept, so each step goes on
-where it was stopped.
+Grids: core, curve, ablations, fashion, litert, openvino. Everything finished is kept, so each step
+goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -11,7 +11,17 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import ledger
-from pareto_grid import ABLATIONS, BUDGETS, EPOCHS, GRIDS, METHODS, SEARCH_EPOCHS, WORK, Case
+from pareto_grid import (
+    ABLATIONS,
+    BETWEEN,
+    BUDGETS,
+    EPOCHS,
+    GRIDS,
+    METHODS,
+    SEARCH_EPOCHS,
+    WORK,
+    Case,
+)
 from pareto_widths import LEAST
 
 #: Goals of the comparison, in points of accuracy by percent of the seed network's latency.
@@ -178,7 +188,7 @@ def _faster(results: Results, network: str) -> list[ledger.Figure]:
     """Speed of ours at the accuracy of the FLOPs-regularised network, along straight lines."""
     curve = [
         (mean(r["accuracy"] for r in rows.values()), mean(r["ms"] for r in rows.values()))
-        for budget, method in ((30, "ours"), (50, "ours"), (100, "seed"))
+        for budget, method in (*((b, "ours") for b in sorted({*BUDGETS, *BETWEEN})), (100, "seed"))
         if (rows := results.of("cifar10", network, budget, method))
     ]
     figures = []
@@ -275,7 +285,7 @@ def draw(results: Results) -> str:
     for network in ("resnet", "mobilenet"):
         means = []
         for method in (*METHODS, "seed"):
-            for budget in (100,) if method == "seed" else BUDGETS:
+            for budget in (100,) if method == "seed" else (*BUDGETS, *BETWEEN):
                 rows = list(results.of("cifar10", network, budget, method).values())
                 if rows:
                     middle, half = interval(100 * row["accuracy"] for row in rows)

@@ -56,10 +56,7 @@ def _projected_loop(case: Case, seed_model: Any, pricer: Any) -> Loop:
     returns: Returns = "constant" if case.method == "additive" else "diminishing"
     kind = case.method if case.method in {"no-envelope", "no-secant"} else "whole"
     choosing = pricer_of(case.data, case.network, case.device, kind)
-    start = pricer.grouping.full()
-    for group in pricer.grouping.groups:
-        if not found.alive[group.units].any():
-            start[group.units] = False
+    start = pricer.grouping.living(found.alive)
 
     def projected(target_ms: float, scale: float) -> Any:
         return project(choosing, importance, target_ms, start=start, scale=scale, returns=returns)

@@ -45,6 +45,17 @@ def test_one_live_channel_keeps_what_reads_and_feeds_it():
     assert (cascade(grouping, alive) == alive).all()
 
 
+def test_a_choice_of_widths_begins_with_every_unit_of_groups_that_live():
+    grouping = find_groups(wired(("stem", "x"), ("a", "stem"), ("b", "a"), ("head", "b")))
+    alive = grouping.full()
+    alive[grouping.by_name["a"].units] = [False, True, False, False]
+    alive[grouping.by_name["b"].units] = False
+    living = grouping.living(alive)
+    assert living[grouping.by_name["a"].units].all()
+    assert not living[grouping.by_name["b"].units].any()
+    assert living[grouping.by_name["stem"].units].all()
+
+
 def test_frozen_channels_stay_whatever_feeds_them():
     network = wired(("stem", "x"), ("a", "stem"), ("b", "a"), ("sum", "stem", "b"), ("head", "sum"))
     grouping = find_groups(network, exclude=["^a$"])
