@@ -9,8 +9,8 @@
     python scripts/bench/pareto.py cross ort litert         # wants the machine to itself
     python scripts/bench/pareto.py report
 
-Grids: core, curve, ablations, fashion, litert, openvino. Everything finished is kept, so each step
-goes on where it was stopped.
+Grids: core, curve, ablations, tried, fashion, litert, openvino. Everything finished is kept, so
+each step goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,18 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pareto_grid import DEVICES, EPOCHS, GRIDS, RATE, WORK, Case, images_of, seed_network
+from pareto_grid import (
+    DEVICES,
+    EPOCHS,
+    GRIDS,
+    RATE,
+    SEARCH_RATE,
+    TUNED,
+    WORK,
+    Case,
+    images_of,
+    seed_network,
+)  # fmt: skip
 
 
 def search_step(cases: Sequence[Case]) -> None:
@@ -75,13 +86,16 @@ def network_of(case: Case, key: str = "counts") -> Any:
 def train_step(cases: Sequence[Case]) -> None:
     """Retrain every network that has widths and no accuracy yet."""
     import recipes
+    from pareto_widths import survivors
 
     for case in cases:
         if case.read("trained") is not None or (model := network_of(case)) is None:
             continue
         begin = time.perf_counter()
-        data = images_of(case.data)
-        accuracy = recipes.train(model, data, case.seed, epochs=EPOCHS, rate=RATE)
+        data, rate = images_of(case.data), RATE
+        if case.method in TUNED:
+            model, rate = survivors(case, (case.read("widths") or {})["counts"]), SEARCH_RATE
+        accuracy = recipes.train(model, data, case.seed, epochs=EPOCHS, rate=rate)
         seconds = time.perf_counter() - begin
         case.write("trained", {"accuracy": accuracy, "seconds": round(seconds, 1)})
         print(case.key, f"{accuracy:.2%} in {seconds:.0f} s", flush=True)

@@ -28,6 +28,11 @@ METHODS = ("uniform", "random", "flops", "latency", "ours")
 ABLATIONS = (
     "no-envelope", "no-secant", "no-projection", "no-controller", "no-device", "additive", "signal",
 )  # fmt: skip
+#: What was tried where ours did not win: importance added up, the signal that was pressed on for
+#: importance, another signal, and surviving weights trained on instead of fresh ones; the last
+#: beside uniform width that goes on from a plain training of the same steps.
+TRIED = ("additive", "signal", "hard-concrete", "ours-tuned", "uniform-tuned")
+TUNED = {"ours-tuned": "ours", "uniform-tuned": "uniform"}
 #: Retraining and searching, the same for everyone. One training of a seed network takes two to
 #: three minutes on one of two cores, while the other trains another.
 EPOCHS, RATE = 5, 0.1
@@ -86,6 +91,9 @@ class Case:
             "no-envelope": f"raw{self.budget}",
             "no-secant": f"local{self.budget}",
             "no-projection": f"free{self.budget}",
+            "hard-concrete": f"gated{self.budget}",
+            "ours-tuned": f"kept{self.budget}",
+            "uniform-tuned": "plain",
         }
         if self.method in {"uniform", "random", "seed"}:
             return None
@@ -172,6 +180,13 @@ def ablations() -> Iterator[Case]:
             yield Case(data="cifar10", network="mobilenet", budget=50, method=method, seed=seed)
 
 
+def tried() -> Iterator[Case]:
+    """What was tried where ours did not win."""
+    for seed in SEEDS:
+        for method in TRIED:
+            yield Case(data="cifar10", network="resnet", budget=30, method=method, seed=seed)
+
+
 def fashion() -> Iterator[Case]:
     """A second image set, for one network and budget."""
     for seed in SEEDS:
@@ -192,6 +207,7 @@ GRIDS: dict[str, Callable[[], Iterator[Case]]] = {
     "core": core,
     "curve": curve,
     "ablations": ablations,
+    "tried": tried,
     "fashion": fashion,
     "litert": lambda: elsewhere("litert"),
     "openvino": lambda: elsewhere("openvino"),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from statistics import mean, median, stdev
-from typing import Any
+from statistics import mean, median
 
 import ledger
 from pareto_grid import (
@@ -16,81 +14,18 @@ from pareto_grid import (
     BETWEEN,
     BUDGETS,
     EPOCHS,
-    GRIDS,
     METHODS,
     SEARCH_EPOCHS,
+    TRIED,
+    TUNED,
     WORK,
-    Case,
 )
+from pareto_results import NAMES, Results, draw, interval, table
 from pareto_widths import LEAST
 
 #: Goals of the comparison, in points of accuracy by percent of the seed network's latency.
 GOALS = {50: 0.5, 30: 1.0}
 CLOSE, FAR, FASTER, DEARER = 0.02, 0.05, 1.3, 1.3
-NAMES = {
-    "uniform": "uniform width",
-    "random": "random widths",
-    "flops": "FLOPs-regularised",
-    "latency": "latency, fixed strength",
-    "ours": "budget",
-}
-
-
-class Results:
-    """What is known of every case.
-
-    Attributes:
-        rows: by case: ``accuracy`` (share), ``ms`` and ``share`` (of the seed network timed in the
-            same run), ``spread``, ``unrounded`` (share), ``widths`` (the record).
-    """
-
-    def __init__(self) -> None:
-        times: dict[str, list[float]] = {}
-        for path in sorted(WORK.glob("*.measured.json")):
-            times |= json.loads(path.read_text())
-        self.rows: dict[Case, dict[str, Any]] = {}
-        for case in dict.fromkeys(case for make in GRIDS.values() for case in make()):
-            trained, timed = case.read("trained"), times.get(f"{case.key}/counts")
-            if timed is None:
-                continue
-            base = self._seed_ms(case, times)
-            raw = times.get(f"{case.key}/unrounded")
-            self.rows[case] = {
-                "accuracy": trained["accuracy"] if trained else None,
-                "ms": timed[0],
-                "share": timed[0] / base,
-                "spread": timed[1],
-                "unrounded": raw[0] / base if raw else None,
-                "widths": case.read("widths"),
-            }
-
-    @staticmethod
-    def _seed_ms(case: Case, times: Mapping[str, Sequence[float]]) -> float:
-        """The seed network's time: of all seeds, whose weights do not matter for it."""
-        stem = f"{case.device}-{case.data}-{case.network}-100-seed-"
-        return median(ms for name, (ms, _) in times.items() if name.startswith(stem))
-
-    def of(self, data: str, network: str, budget: int, method: str) -> dict[int, dict[str, Any]]:
-        """Rows of one cell of the grid, by seed."""
-        return {
-            case.seed: row
-            for case, row in self.rows.items()
-            if (case.data, case.network, case.budget, case.method)
-            == (data, network, budget, method)
-            and case.device == "ort"
-            and row["accuracy"] is not None
-        }
-
-
-def interval(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and half of its 95 % confidence interval (Student's t)."""
-    from scipy.stats import t
-
-    found = list(values)
-    if len(found) < 2:
-        return mean(found), math.nan
-    half = float(t.ppf(0.975, len(found) - 1)) * stdev(found) / math.sqrt(len(found))
-    return mean(found), half
 
 
 def hits(results: Results) -> list[ledger.Figure]:
@@ -250,58 +185,30 @@ def worth(results: Results) -> list[ledger.Figure]:
     return figures
 
 
-def table(results: Results) -> str:
-    """Every cell: accuracy, milliseconds, and what widths off the multiples of 8 would cost."""
-    lines = [
-        "| images | network | budget | method | accuracy %, mean ± half of the 95 % interval | "
-        "latency of the seed's | unrounded | repeats within |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    cells = dict.fromkeys(
-        (c.data, c.network, c.budget, c.method) for c in results.rows if c.device == "ort"
-    )
-    for cell in cells:
-        rows = list(results.of(*cell).values())
-        if not rows:
+def tries(results: Results) -> list[ledger.Figure]:
+    """What was tried where ours did not win, against uniform width trained the same way."""
+    figures = []
+    for method in TRIED:
+        rows = results.of("cifar10", "resnet", 30, method)
+        beside = "uniform-tuned" if method in TUNED else "uniform"
+        others = results.of("cifar10", "resnet", 30, beside)
+        both = sorted(set(rows) & set(others))
+        if not both or method == beside:
             continue
-        middle, half = interval(100 * row["accuracy"] for row in rows)
-        raw = [row["unrounded"] for row in rows if row["unrounded"] is not None]
-        shares = ", ".join(f"{row['share']:.3f}" for row in rows)
-        budget = "" if cell[2] == 100 else f"{cell[2]} %"
-        unrounded = f"{mean(raw):.3f}" if raw else ""
-        spread = max(row["spread"] or 0.0 for row in rows)
-        lines.append(
-            f"| {cell[0]} | {cell[1]} | {budget} | {cell[3]} | {middle:.2f} ± {half:.2f} "
-            f"(n={len(rows)}) | {shares} | {unrounded} | {spread:.1%} |"
+        gain, half = interval(100 * (rows[s]["accuracy"] - others[s]["accuracy"]) for s in both)
+        figures.append(
+            ledger.figure(
+                id=f"b-tried-{method}",
+                what=f"{method}: points ahead of {beside}, resnet at 30 %, {len(both)} seeds",
+                target="shown",
+                reached=round(gain, 2),
+                unit="points",
+                passed=None,
+                seed=0,
+                repeatability={"half of the 95 % interval": round(half, 2)},
+            )
         )
-    return "\n".join(lines)
-
-
-def draw(results: Results) -> str:
-    """Accuracy against milliseconds, a picture per network; markdown that shows them."""
-    from morphnet_core.pictures.tradeoff import Trained, plot_tradeoff
-
-    shown = []
-    for network in ("resnet", "mobilenet"):
-        means = []
-        for method in (*METHODS, "seed"):
-            for budget in (100,) if method == "seed" else (*BUDGETS, *BETWEEN):
-                rows = list(results.of("cifar10", network, budget, method).values())
-                if rows:
-                    middle, half = interval(100 * row["accuracy"] for row in rows)
-                    means.append(
-                        Trained(
-                            method=NAMES.get(method, method),
-                            ms=mean(row["ms"] for row in rows),
-                            accuracy=middle,
-                            error=0.0 if math.isnan(half) else half,
-                        )
-                    )
-        if means:
-            title = f"CIFAR-10, {network}, ONNX Runtime CPU, 1 thread"
-            picture = plot_tradeoff(means, ledger.RESULTS / f"pareto-{network}.svg", title=title)
-            shown.append(f"![{title}]({picture.name})")
-    return "\n\n".join(shown)
+    return figures
 
 
 def crossed() -> tuple[list[ledger.Figure], str]:
@@ -340,7 +247,7 @@ def overhead() -> list[ledger.Figure]:
     return [
         _figure(
             f"d-{name}",
-            f"time of a search over a plain training of the same steps, {name}",
+            f"seconds of a search over those of a plain training of the same steps, {name}",
             f"<= {DEARER}",
             row["ratio"],
             passed=row["ratio"] <= DEARER,
@@ -355,7 +262,15 @@ def report() -> None:
     started = time.perf_counter()
     results = Results()
     cross, cross_table = crossed()
-    figures = [*hits(results), *wins(results), *worth(results), *overhead(), *cross]
+    figures = [
+        *hits(results),
+        *wins(results),
+        *tries(results),
+        *worth(results),
+        *overhead(),
+        *cross,
+    ]
+    figures += cross
     notes = [
         "resnet: three residual blocks of 32, 64 and 128 channels on half the image; mobilenet: "
         "five inverted residuals of 24 to 96 channels, expanded threefold. All networks are "

@@ -8,12 +8,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import recipes
 from numpy.typing import NDArray
-from pareto_grid import SEARCH_EPOCHS, SEARCH_RATE, WORK, Case, images_of, prices, seed_network
+from pareto_grid import (
+    SEARCH_EPOCHS,
+    SEARCH_RATE,
+    TUNED,
+    WORK,
+    Case,
+    images_of,
+    prices,
+    seed_network,
+)  # fmt: skip
 
 #: Images that Taylor importances are averaged over.
 SAMPLE, SAMPLE_BATCH = 2048, 256
@@ -45,61 +55,22 @@ def search(case: Case) -> Found:
         return Found(scores=file["scores"], alive=file["alive"], taylor=file["taylor"])
 
 
-def _run(case: Case, path: Any) -> None:
-    import keras
-
-    from morphnet_core.budget import LatencyBudget
-    from morphnet_core.signals.taylor import TaylorSnapshot, in_order_of, taylor_importance
-
-    data = images_of(case.data)
-    model = seed_network(case)
-    batches = recipes.augmented(data, case.seed)
-    begin = time.perf_counter()
-    with _prices_of(case.method):
-        callback = _callback(case, model, SEARCH_EPOCHS * len(batches))
-        prepared = time.perf_counter()
-        schedule = keras.optimizers.schedules.CosineDecay(
-            SEARCH_RATE, SEARCH_EPOCHS * len(batches), alpha=0.2
-        )
-        callbacks = [callback]
-        sample = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
-        if isinstance(callback, LatencyBudget):
-            callbacks.append(TaylorSnapshot(callback, *sample, batch=SAMPLE_BATCH))
-        history = recipes.compiled(callback.model, schedule).fit(
-            batches, epochs=SEARCH_EPOCHS, callbacks=callbacks, verbose=0
-        )
-    end = time.perf_counter()
-    if len(callbacks) > 1:
-        taylor = in_order_of(callback.grouping, callbacks[1].importance, callback.scores())
-    else:
-        taylor = taylor_importance(
-            callback.grouping,
-            callback.finished_model(),
-            *sample,
-            loss=callback.model.loss,
-            batch=SAMPLE_BATCH,
-        )
-    np.savez(path, scores=callback.scores(), alive=callback.alive(), taylor=taylor)
-    record = {
-        "search": case.search,
-        "prepare_seconds": prepared - begin,
-        "train_seconds": end - prepared,
-        "accuracy": recipes.accuracy(callback.model, data),
-        "report": str(callback.report()),
-        "recoveries": getattr(callback, "recoveries", 0),
-        "history": {name: [float(v) for v in values] for name, values in history.history.items()},
-    }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1))
-    print(case.search, f"{end - begin:.0f} s", callback.report(), flush=True)
+def kept_model(case: Case) -> Path:
+    """Where the trained network of a search lies whose weights are trained on."""
+    return WORK / f"{case.search}.search.keras"
 
 
-def _callback(case: Case, model: Any, steps: int) -> Any:
+def callbacks_of(case: Case, model: Any, data: Any, steps: int) -> list[Any]:
+    """What a case trains under: a cost, and a look at importance where there is a budget."""
     from morphnet_core.budget import LatencyBudget
     from morphnet_core.regularizer import CostRegularizer
+    from morphnet_core.signals.taylor import TaylorSnapshot
 
     kind = case.search.split("-")[3] if case.search else ""
+    if kind == "plain":
+        return []
     if kind in {"flops", "latency"}:
-        return CostRegularizer(model, "flops" if kind == "flops" else prices(case.device))
+        return [CostRegularizer(model, "flops" if kind == "flops" else prices(case.device))]
 
     class Free(LatencyBudget):
         """Nothing says how far a group may shrink: the signals alone decide."""
@@ -109,7 +80,67 @@ def _callback(case: Case, model: Any, steps: int) -> Any:
             self._floor = np.zeros(len(self.grouping.groups))
 
     kind_of = Free if case.method == "no-projection" else LatencyBudget
-    return kind_of(model, prices(case.device), steps=steps, target=f"{case.budget}%")
+    # The gates of a unit's members are grouped by their L2 norm.
+    options: dict[str, Any] = {}
+    if case.method == "hard-concrete":
+        options = {"signal": "hard_concrete", "rule": "l2"}
+    target = f"{case.budget}%"
+    budget = kind_of(model, prices(case.device), steps=steps, target=target, **options)
+    sample = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
+    return [budget, TaylorSnapshot(budget, *sample, batch=SAMPLE_BATCH)]
+
+
+def _run(case: Case, path: Path) -> None:
+    import keras
+
+    from costmodel.readers.keras import read_keras
+    from morphnet_core.groups import find_groups
+    from morphnet_core.signals.taylor import in_order_of, taylor_importance
+
+    data = images_of(case.data)
+    model = seed_network(case)
+    batches = recipes.augmented(data, case.seed)
+    steps = SEARCH_EPOCHS * len(batches)
+    begin = time.perf_counter()
+    with _prices_of(case.method):
+        callbacks = callbacks_of(case, model, data, steps)
+        trained = callbacks[0].model if callbacks else model
+        prepared = time.perf_counter()
+        schedule = keras.optimizers.schedules.CosineDecay(SEARCH_RATE, steps, alpha=0.2)
+        history = recipes.compiled(trained, schedule).fit(
+            batches, epochs=SEARCH_EPOCHS, callbacks=callbacks, verbose=0
+        )
+    end = time.perf_counter()
+    finished = callbacks[0].finished_model() if callbacks else model
+    grouping = callbacks[0].grouping if callbacks else find_groups(read_keras(model))
+    if len(callbacks) > 1:
+        taylor = in_order_of(grouping, callbacks[1].importance, callbacks[0].scores())
+    else:
+        taylor = taylor_importance(
+            grouping,
+            finished,
+            data.x_train[:SAMPLE],
+            data.y_train[:SAMPLE],
+            loss=trained.loss,
+            batch=SAMPLE_BATCH,
+        )
+    if case.method in TUNED:
+        finished.save(kept_model(case))
+    scores = callbacks[0].scores() if callbacks else taylor
+    alive = callbacks[0].alive() if callbacks else grouping.full()
+    np.savez(path, scores=scores, alive=alive, taylor=taylor)
+    report = str(callbacks[0].report()) if callbacks else "plain training"
+    record = {
+        "search": case.search,
+        "prepare_seconds": prepared - begin,
+        "train_seconds": end - prepared,
+        "accuracy": recipes.accuracy(trained, data),
+        "report": report,
+        "recoveries": getattr(callbacks[0], "recoveries", 0) if callbacks else 0,
+        "history": {name: [float(v) for v in values] for name, values in history.history.items()},
+    }
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1))
+    print(case.search, f"{end - begin:.0f} s", report, flush=True)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import recipes
 from numpy.typing import NDArray
-from pareto_grid import DEVICES, ROUND_TO, Case, prices, seed_network
-from pareto_search import search, with_local_slopes, without_envelope
+from pareto_grid import DEVICES, ROUND_TO, TUNED, Case, prices, seed_network
+from pareto_search import kept_model, search, with_local_slopes, without_envelope
 
 if TYPE_CHECKING:
     from morphnet_core.groups import Grouping
@@ -21,6 +21,8 @@ Counts = NDArray[np.intp]
 Loop = Generator[Sequence[Any], Sequence[float], dict[str, Any]]
 #: Shares of the channels that random widths have, before they are scaled to the budget.
 RANDOM = 0.2, 1.0
+#: Methods whose widths are proportions that one factor brings to the budget.
+SCALED = frozenset({"uniform", "random", "flops", "latency", "no-projection"})
 #: Share of each group that regularised baselines keep at least. Without it, after searches
 #: as short as these, ranks of all scales together cut whole layers and nothing is left to train.
 LEAST = 0.25
@@ -41,7 +43,7 @@ def pricer_of(data: str, network: str, device: str, kind: str = "whole") -> Any:
 def loop_of(case: Case, seed_model: Any) -> Loop:
     """The case's device loop: yields networks, is sent milliseconds, returns its record."""
     pricer = pricer_of(case.data, case.network, case.device)
-    if case.method in {"uniform", "random", "flops", "latency", "no-projection"}:
+    if TUNED.get(case.method, case.method) in SCALED:
         return _scaled_loop(case, seed_model, pricer, _proportions(case, pricer))
     return _projected_loop(case, seed_model, pricer)
 
@@ -86,7 +88,7 @@ def _proportions(case: Case, pricer: Any) -> Counts:
     """Widths that one factor then brings to the budget."""
     grouping: Grouping = pricer.grouping
     full = grouping.counts(grouping.full())
-    if case.method == "uniform":
+    if TUNED.get(case.method, case.method) == "uniform":
         return full
     if case.method == "random":
         draw = np.random.default_rng(1000 * case.budget + case.seed)
@@ -178,6 +180,19 @@ def built(case: Case, seed_model: Any, counts: Sequence[int] | Counts) -> Any:
     for group, count in zip(grouping.groups, wanted, strict=True):
         alive[group.start + int(count) : group.start + group.size] = False
     return rebuild(seed_model, alive, grouping=grouping, seed=case.seed)
+
+
+def survivors(case: Case, counts: Sequence[int]) -> Any:
+    """The searched network cut to these widths, with the weights that it has."""
+    import keras
+
+    from morphnet_core.projection import best_units
+    from morphnet_core.surgery import shrink
+
+    pricer = pricer_of(case.data, case.network, case.device)
+    found = search(case)
+    kept = best_units(pricer, found.taylor, np.asarray(counts, dtype=np.float64))
+    return shrink(keras.models.load_model(kept_model(case)), kept, grouping=pricer.grouping)
 
 
 def lockstep(
