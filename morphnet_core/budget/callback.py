@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,7 +15,7 @@ from costmodel.errors import InvalidInputError
 from morphnet_core.budget.controller import Controller, Path
 from morphnet_core.prices import Count, GroupPrices, Pricer
 from morphnet_core.projection import Projection, best_units, project
-from morphnet_core.regularizer import CostRegularizer
+from morphnet_core.regularizer import CostRegularizer, Report
 from morphnet_core.signals.choose import Gates
 from morphnet_core.signals.source import as_numpy
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 WARM, SETTLED = 0.25, 0.8
 #: Strength that a controller begins with.
 FIRST_STRENGTH = 1.0
-#: How far beyond the steepest charge a strength may rise before it would only wind up.
+#: How far beyond the steepest charge of the cheapest group that is still pressed on a strength may
+#: rise before it would only wind up.
 _BEYOND = 10.0
 #: A group that has shrunk below this share is pressed on no further before the path has ended.
 SPARED = 0.1
@@ -151,6 +152,9 @@ class LatencyBudget(CostRegularizer):
         found = [prices, *(pricer.prices(alive) for pricer in self._pricers[1:])]
         values = np.zeros(len(self.grouping.groups))
         steepest = self._steepest()
+        assert self._floor is not None  # ``aim`` has set it
+        aimed_at = best_units(self.pricer, self.scores(), self._floor.astype(np.intp))
+        beyond = self.grouping.counts(alive & ~aimed_at) > 0
         for one, pricer, controller in zip(found, self._pricers, self.controllers, strict=True):
             if step > self._updated:
                 cost = one.snapped
@@ -158,13 +162,11 @@ class LatencyBudget(CostRegularizer):
                     cost = min(cost, pricer.snapped(self._soft_counts()))
                 controller.update(cost / pricer.seed, step)
             values += controller.strength * one.values / pricer.seed
-            controller.most = (
-                _BEYOND * steepest / max(float(one.values.max()) / pricer.seed, 1e-300)
-            )
+            pressed = one.values[beyond & (one.values > 0.0)]
+            if len(pressed):
+                controller.most = _BEYOND * steepest / (float(pressed.min()) / pricer.seed)
         self._updated = step
         self._store()
-        assert self._floor is not None  # ``aim`` has set it
-        aimed_at = best_units(self.pricer, self.scores(), self._floor.astype(np.intp))
         self.state.charged.assign((~aimed_at).astype(np.float32))
         values[self._spared(alive, step)] = 0.0
         return np.minimum(values, steepest), 1.0
@@ -186,6 +188,13 @@ class LatencyBudget(CostRegularizer):
             counts += project(self.pricer, importance, self.targets[0]).counts
         self._floor = counts
         self._store()
+
+    def _report(self, alive: NDArray[np.bool_], prices: GroupPrices) -> Report:
+        report = super()._report(alive, prices)
+        if not self.controllers:
+            return report
+        # What is charged per unit holds the strengths already; users want to see them.
+        return replace(report, strength=self.controllers[0].strength)
 
     def _steepest(self) -> float:
         """Greatest charge of a unit that brings its scale to zero without stepping over it.

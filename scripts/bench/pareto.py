@@ -91,6 +91,10 @@ def train_step(cases: Sequence[Case]) -> None:
     for case in cases:
         if case.read("trained") is not None or (model := network_of(case)) is None:
             continue
+        if (same := equal_to(case)) is not None:
+            case.write("trained", (same.read("trained") or {}) | {"same_as": same.key})
+            print(case.key, "is", same.key, flush=True)
+            continue
         begin = time.perf_counter()
         data, rate = images_of(case.data), RATE
         if case.method in TUNED:
@@ -99,6 +103,25 @@ def train_step(cases: Sequence[Case]) -> None:
         seconds = time.perf_counter() - begin
         case.write("trained", {"accuracy": accuracy, "seconds": round(seconds, 1)})
         print(case.key, f"{accuracy:.2%} in {seconds:.0f} s", flush=True)
+
+
+def equal_to(case: Case) -> Case | None:
+    """A trained case with the same widths, weights and order of images; None if there is none.
+
+    Training it again would find the same, as nothing else is drawn by chance.
+    """
+    if case.method == "seed" or case.method in TUNED:
+        return None
+    counts = (case.read("widths") or {})["counts"]
+    for other in dict.fromkeys(other for make in GRIDS.values() for other in make()):
+        if (
+            (other.data, other.network, other.seed) == (case.data, case.network, case.seed)
+            and other.method not in TUNED
+            and (other.read("widths") or {}).get("counts") == counts
+            and other.read("trained") is not None
+        ):
+            return other
+    return None
 
 
 def exported(case: Case, key: str) -> Path | None:

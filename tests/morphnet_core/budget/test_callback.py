@@ -79,6 +79,22 @@ def test_nothing_is_charged_at_first_and_then_only_what_is_beyond_the_widths_aim
     assert charged[first.units][weakest].mean() > 0.8  # scores have moved since the last refresh
 
 
+def test_the_cheapest_group_can_be_charged_the_most_that_any_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("morphnet_core.budget.callback._BEYOND", 1.0)
+    budget = LatencyBudget(network(), "flops", target="20%", steps=STEPS, refresh_every=2)
+    fit(budget, budget.begin)
+    budget.aim(np.ones(budget.grouping.num_units))
+    budget.state.step = budget.begin
+    for _ in range(40):  # the cost stays where it is, so the strength goes up to its bound
+        budget.state.step += 8
+        budget.refresh()
+    paid = np.asarray(budget.state.prices)[[not g.frozen for g in budget.grouping.groups]]
+    assert paid == pytest.approx(np.full(len(paid), paid.max()))
+    assert f"strength {budget.controllers[0].strength:.4g}" in str(budget.report())
+
+
 def test_every_one_of_several_budgets_has_a_strength() -> None:
     budget = LatencyBudget(
         network(),
