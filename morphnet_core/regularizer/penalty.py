@@ -53,8 +53,7 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(name=ATTRIBUTE, dtype="float32")
         self.prices = self._number("prices", (groups,))
         self.strength = self._number("strength", ())
-        self.charged = self._number("charged", (len(group_of),))
-        self.charged.assign(np.ones(len(group_of), dtype=np.float32))
+        self.charged = self._number("charged", (len(group_of),), "ones")
         self.step = 0
         self.refreshed = -1
         self.memory: NDArray[np.float64] = np.zeros(0)
@@ -64,12 +63,12 @@ class PenaltyState(keras.layers.Layer):  # type: ignore[misc]
         self._group_of = np.asarray(group_of)
         self.built = True
 
-    def _number(self, name: str, shape: tuple[int, ...]) -> Any:
+    def _number(self, name: str, shape: tuple[int, ...], first: str = "zeros") -> Any:
         return self.add_weight(
             name=name,
             shape=shape,
             dtype="float32",
-            initializer="zeros",
+            initializer=first,
             trainable=False,
             autocast=False,
         )

@@ -13,6 +13,7 @@ from costmodel.op import Shape
 from costmodel.protocols import Block
 from costmodel.runners.litert.package import interpreter
 from costmodel.runners.litert.write import write_model
+from costmodel.runners.stretch import Stretches
 
 #: Inputs of a model that are filled with numbers at most, in bytes.
 MAX_INPUT_BYTES = 1 << 31
@@ -97,7 +98,7 @@ class InvokeWorkload:
         self._made: Any = made
         self._kernels = kernels
         self._overhead_ms = overhead_ms
-        self._run_ms = 0.0
+        self._stretches = Stretches(self._time)
 
     def block(self, min_ms: float) -> Block:
         """Run until ``min_ms`` have passed, by a count set before: no clock is read inside.
@@ -108,14 +109,7 @@ class InvokeWorkload:
         if self._made is None:
             message = "This workload is closed. Load the Op or model again to time it."
             raise InvalidInputError(message)
-        if self._run_ms <= 0:
-            self._run_ms = self._time(1)
-        count = max(1, -(-int(min_ms * 1e6) // max(1, int(self._run_ms * 1e6))))
-        wall_ms = self._time(count)
-        while wall_ms < min_ms:  # the first estimate was slow: caches were cold
-            count = max(count + 1, int(count * 1.2 * min_ms / wall_ms))
-            wall_ms = self._time(count)
-        self._run_ms = min(self._run_ms, wall_ms / count)
+        count, wall_ms = self._stretches.last(min_ms)
         net_ms = max(wall_ms / count - self._overhead_ms, 0.02 * wall_ms / count)
         return Block(
             latency_ms=net_ms / self._kernels,

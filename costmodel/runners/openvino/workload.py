@@ -11,6 +11,7 @@ import numpy as np
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.protocols import Block
 from costmodel.runners.openvino.core import ov
+from costmodel.runners.stretch import Stretches
 
 #: Largest input or weight that is made.
 MAX_BYTES = 1 << 31
@@ -65,22 +66,12 @@ class Timed:
         fill_inputs(self.request, compiled, name)
         # The method of the base class: its wrapper copies results and costs 10 us more.
         self._infer = ov._pyopenvino.InferRequest.infer
-        self.run_ms = 0.0
+        self._stretches = Stretches(self._time)
         self.least_ms = float("inf")
 
     def stretch(self, min_ms: float) -> tuple[float, float, int]:
-        """Run for at least ``min_ms``: milliseconds per run, in all, and runs.
-
-        The count is set before, so that no clock is read between runs.
-        """
-        if self.run_ms <= 0:
-            self.run_ms = self._time(1)
-        count = max(1, -(-int(min_ms * 1e6) // max(1, int(self.run_ms * 1e6))))
-        wall_ms = self._time(count)
-        while wall_ms < min_ms:  # the first estimate was slow: caches were cold
-            count = max(count + 1, int(count * 1.2 * min_ms / max(wall_ms, 1e-6)))
-            wall_ms = self._time(count)
-        self.run_ms = min(self.run_ms, wall_ms / count)
+        """Run for at least ``min_ms``: milliseconds per run, in all, and runs."""
+        count, wall_ms = self._stretches.last(min_ms)
         self.least_ms = min(self.least_ms, wall_ms / count)
         return wall_ms / count, wall_ms, count
 

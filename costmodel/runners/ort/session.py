@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.protocols import Block
 from costmodel.runners.ort.providers import CPU, Setup
+from costmodel.runners.stretch import Stretches
 
 #: Settings that change what is executed or how fast; part of the device's identity.
 SETTINGS = {
@@ -205,7 +206,7 @@ class SessionWorkload:
             self._binding.bind_output(output.name, self._memory, setup.device_id)
         self._replicas = replicas
         self._overhead_ms = overhead_ms
-        self._run_ms = 0.0
+        self._stretches = Stretches(self._time)
         self._core = own_cores(threads)[:1]
 
     def block(self, min_ms: float) -> Block:
@@ -217,14 +218,7 @@ class SessionWorkload:
         if self._session is None:
             message = "This workload is closed. Load the Op or model again to time it."
             raise InvalidInputError(message)
-        if self._run_ms <= 0:
-            self._run_ms = self._time(1)
-        count = max(1, -(-int(min_ms * 1e6) // max(1, int(self._run_ms * 1e6))))
-        wall_ms = self._time(count)
-        while wall_ms < min_ms:  # the first estimate was slow: caches were cold
-            count = max(count + 1, int(count * 1.2 * min_ms / wall_ms))
-            wall_ms = self._time(count)
-        self._run_ms = min(self._run_ms, wall_ms / count)
+        count, wall_ms = self._stretches.last(min_ms)
         net_ms = max(wall_ms / count - self._overhead_ms, 0.02 * wall_ms / count)
         return Block(
             latency_ms=net_ms / self._replicas,

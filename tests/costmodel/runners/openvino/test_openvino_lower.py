@@ -133,7 +133,7 @@ class FakeTimed(Timed):
     """Runs that take what a list says."""
 
     def __init__(self, times: list[float]) -> None:
-        self.times, self.least_ms, self.run_ms = times, float("inf"), 0.0
+        self.times, self.least_ms = times, float("inf")
 
     def stretch(self, min_ms: float) -> tuple[float, float, int]:
         run_ms = self.times.pop(0)
