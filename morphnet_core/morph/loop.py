@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.errors import InvalidInputError
 from morphnet_core.morph.clock import Clock
 from morphnet_core.projection import Projection, project
 from morphnet_core.surgery import expand, rebuild
@@ -180,7 +181,12 @@ def device_rounds(
     done: list[LoopRound] = []
     tried: set[bytes] = set()
     for _ in range(rounds):
-        found = projected(target_ms, scale)
+        try:
+            found = projected(target_ms, scale)
+        except InvalidInputError:
+            if not done:
+                raise
+            break  # by what the clock says now, no widths are cheap enough: the best stays
         if found.counts.tobytes() in tried:
             break  # no candidate is nearer
         tried.add(found.counts.tobytes())

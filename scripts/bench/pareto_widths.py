@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pareto_grid import DEVICES, ROUND_TO, TUNED, Case, prices, seed_network
 from pareto_search import kept_model, search, with_local_slopes, without_envelope
 
+from costmodel.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from morphnet_core.groups import Grouping
     from morphnet_core.projection.problem import Returns
@@ -216,6 +218,9 @@ def lockstep(
         except StopIteration as end:
             running.pop(case, None)
             done(case, end.value)
+        except InvalidInputError as error:  # the others go on
+            running.pop(case, None)
+            print(case.key, error, flush=True)
 
     for case in cases:
         one = replace(case, seed=0)

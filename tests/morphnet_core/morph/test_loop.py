@@ -92,6 +92,18 @@ def test_a_clock_that_never_agrees_ends_after_three_rounds(model: Any, pricer: P
     assert found.best.measured_ms == 0.01, "below the budget is better than above it"
 
 
+def test_a_budget_that_the_clock_finds_too_small_ends_with_what_was_timed(
+    model: Any, pricer: Pricer
+) -> None:
+    importance = np.ones(pricer.grouping.num_units)
+    found = fit_to_device(
+        model, pricer, importance, "20%", clock=lambda models: [1.0 for _ in models]
+    )
+    assert found.hit is False
+    assert len(found.rounds) == 1
+    assert found.best.measured_ms == 1.0
+
+
 def test_a_machine_that_becomes_slower_changes_nothing(model: Any, pricer: Pricer) -> None:
     importance = np.ones(pricer.grouping.num_units)
     steady = fit_to_device(model, pricer, importance, "50%", clock=LawClock())
