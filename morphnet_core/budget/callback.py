@@ -175,18 +175,20 @@ class LatencyBudget(CostRegularizer):
         """Press only on what is beyond the widths that the budget would pay for.
 
         Done with the signal's scores when the first charge is due; whoever knows better what units
-        are worth, calls it again (``TaylorSnapshot``). With several budgets nothing is held back.
+        are worth, calls it again (``TaylorSnapshot``). Of several budgets each pays for widths of
+        its own; the least of them are aimed at.
 
         Args:
             importance: ``(units,)``.
 
         Raises:
-            InvalidInputError: if no widths are cheap enough for the budget.
+            InvalidInputError: if no widths are cheap enough for a budget.
         """
-        counts = np.zeros(len(self.grouping.groups))
-        if len(self.targets) == 1:
-            counts += project(self.pricer, importance, self.targets[0]).counts
-        self._floor = counts
+        paid_for = [
+            project(pricer, importance, target).counts
+            for pricer, target in zip(self._pricers, self.targets, strict=True)
+        ]
+        self._floor = np.min(paid_for, axis=0).astype(np.float64)
         self._store()
 
     def _report(self, alive: NDArray[np.bool_], prices: GroupPrices) -> Report:

@@ -18,7 +18,7 @@ WORK = place.WORK / "pareto"
 SEEDS = (0, 1, 2)
 BUDGETS = (50, 30)
 #: Further budgets of ``ours`` alone, so that its speed at a baseline's accuracy can be read off.
-BETWEEN = (40, 20)
+BETWEEN = (40, 25, 20)
 #: Every method that is retrained from scratch at the same milliseconds. ``flops`` and ``latency``
 #: are MorphNet with a fixed strength, scaled to the budget by one factor; all but ``ours`` have
 #: widths that are multiples of 8.

@@ -108,6 +108,9 @@ def test_every_one_of_several_budgets_has_a_strength() -> None:
     flops, params = budget.controllers
     assert params.strength > flops.strength
     assert budget.targets[1] == pytest.approx(0.2 * budget._pricers[1].seed)
+    assert budget._floor is not None
+    for pricer, target in zip(budget._pricers, budget.targets, strict=True):
+        assert pricer.at_counts(budget._floor.astype(int)) <= target, "what is aimed at keeps all"
 
 
 def test_a_run_goes_on_where_it_was(tmp_path: FilePath) -> None:

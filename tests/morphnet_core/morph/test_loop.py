@@ -97,7 +97,7 @@ def test_a_budget_that_the_clock_finds_too_small_ends_with_what_was_timed(
 ) -> None:
     importance = np.ones(pricer.grouping.num_units)
     found = fit_to_device(
-        model, pricer, importance, "20%", clock=lambda models: [1.0 for _ in models]
+        model, pricer, importance, "2%", clock=lambda models: [1.0 for _ in models]
     )
     assert found.hit is False
     assert len(found.rounds) == 1
