@@ -6,11 +6,11 @@
     python scripts/bench/pareto.py train core --part 0/2
     python scripts/bench/pareto.py measure core             # wants the machine to itself
     python scripts/bench/pareto.py overhead                 # wants the machine to itself
-    python scripts/bench/pareto.py cross ort litert         # wants the machine to itself
+    python scripts/bench/pareto.py cross ort xla            # wants the machine to itself
     python scripts/bench/pareto.py report
 
-Grids: core, curve, ablations, tried, fashion, litert, openvino. Everything finished is kept, so
-each step goes on where it was stopped.
+Grids: core, curve, ablations, tried, fashion, litert, openvino, xla. Everything finished is
+kept, so each step goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -120,6 +120,7 @@ DEVICES: dict[str, tuple[str, dict[str, Any], Path]] = {
     "ort": ("ort", {"threads": 1}, place.WORK / "models-t1.jsonl"),
     "litert": ("litert", {"threads": 1}, place.WORK / "runtimes" / "litert-t1.jsonl"),
     "openvino": ("openvino", {"threads": 1}, place.WORK / "runtimes" / "openvino.jsonl"),
+    "xla": ("xla", {"threads": 1}, place.WORK / "runtimes" / "xla.jsonl"),
 }
 
 
@@ -211,4 +212,5 @@ GRIDS: dict[str, Callable[[], Iterator[Case]]] = {
     "fashion": fashion,
     "litert": lambda: elsewhere("litert"),
     "openvino": lambda: elsewhere("openvino"),
+    "xla": lambda: elsewhere("xla"),
 }
