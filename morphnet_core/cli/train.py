@@ -88,7 +88,11 @@ def train(
         int, typer.Option("--search-epochs", min=0, help="Epochs under the budget.")
     ] = 5,
     finish: Annotated[
-        FinishName, typer.Option("--finish", help="Train the result anew, on, or not at all.")
+        FinishName,
+        typer.Option(
+            "--finish",
+            help="Train the result anew, on (better while epochs are few), or not at all.",
+        ),
     ] = FinishName.retrain,
     finish_epochs: Annotated[int, typer.Option("--finish-epochs", min=0)] = 10,
     batch_size: Annotated[

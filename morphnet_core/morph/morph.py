@@ -112,7 +112,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         target: instead, a share of the seed's cost such as ``"50%"``, or in the cost's unit.
         clock: times networks on the device; None for ``predicted only``.
         search_epochs: epochs under the budget.
-        finish: ``retrain`` from fresh weights, ``finetune`` the surviving ones, or ``none``.
+        finish: ``retrain`` from fresh weights, as MorphNet does, ``finetune`` the surviving ones,
+            which is better while epochs are few, or ``none``.
         finish_epochs: epochs of that.
         importance: of channels for the last choice: ``taylor``, of the loss before anything was
             charged, or the ``signal`` that was pressed on, as it is in the end.

@@ -113,5 +113,5 @@ def cross(devices: Sequence[str]) -> None:
         other: times[other, other] / times[one, other],
     }
     record = {"cells": cells, "ratios": ratios, "spread": median(spreads)}
-    (WORK / "cross.json").write_text(json.dumps(record, indent=1))
+    (WORK / f"cross-{one}-{other}.json").write_text(json.dumps(record, indent=1))
     print(json.dumps(record, indent=1), flush=True)
