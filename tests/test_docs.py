@@ -86,11 +86,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command += ["--budget", "25s", "--out", "cpu.jsonl"]
     # Locks of its own: another test may hold the device's, and no number is judged here.
     environment = os.environ | {"TMPDIR": str(folder)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=folder, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+    for _ in range(3):  # a busy machine may not come to every row at once: the command resumes
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=folder, env=environment
+        )
+        if done.returncode == 0:
+            return folder
+    pytest.fail(done.stderr)
 
 
 @pytest.mark.keras
