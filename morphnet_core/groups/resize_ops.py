@@ -110,7 +110,13 @@ def _sized(change: _Change, op: Op) -> Op:
         pairs = zip(values, before, after, strict=False)
         return tuple(b if v == a else v for v, a, b in pairs) if before else values
 
-    return replace(op, constants=tuple(fitted(values) for values in op.constants))
+    # Scales are as many as sizes and may equal one: 1.0 is no single channel.
+    names = op.constant_dtypes or ("int64",) * len(op.constants)
+    fresh = tuple(
+        fitted(values) if name.startswith("int") else values
+        for values, name in zip(op.constants, names, strict=True)
+    )
+    return replace(op, constants=fresh)
 
 
 def _slice(change: _Change, op: Op) -> Op:

@@ -127,6 +127,15 @@ def test_open_sizes_stay_open():
     assert largest_difference(source.path, source.model, wider, {"n": 3}) <= TOLERANCE
 
 
+def test_a_scale_of_one_is_no_single_channel():
+    graph = Graph()
+    wide = graph.conv("image", 1)
+    scaled = graph.node("Resize", wide, "", graph.constant([1.0, 1.0, 1.0, 1.0]))
+    source, grouping, wider = padded(graph.model(graph.conv(scaled, 2)), 3)
+    assert [group.frozen for group in grouping.groups][1] == ""
+    assert difference(source, wider) <= TOLERANCE
+
+
 def test_weights_that_nodes_make_are_padded_too():
     graph = Graph()
     turned = graph.node("Transpose", graph.normal(3, 13, 1, 1), size=(), perm=[1, 0, 2, 3])
