@@ -60,6 +60,34 @@ def _convolution(
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
+def small_vgg(
+    size: tuple[int, ...],
+    *,
+    classes: int = 10,
+    stages: tuple[tuple[int, int], ...] = ((32, 1), (64, 1), (96, 2)),
+    name: str = "small_vgg",
+) -> Any:
+    """A plain chain of convolutions after Simonyan and Zisserman 2014, without its dense layers.
+
+    Args:
+        size: ``(height, width, channels)`` of an image.
+        classes: outputs.
+        stages: width and convolutions of each stage; pooling between them halves the image.
+        name: of the model.
+
+    Returns:
+        A functional model that returns logits.
+    """
+    inputs = x = keras.Input(size, name="image")
+    for stage, (width, convolutions) in enumerate(stages):
+        if stage:
+            x = keras.layers.MaxPooling2D(2, name=f"s{stage}_down")(x)
+        for number in range(convolutions):
+            x = _convolution(x, width, 3, 1, f"s{stage}c{number}")
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+
+
 def small_mobilenet(
     size: tuple[int, ...],
     *,

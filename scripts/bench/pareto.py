@@ -9,8 +9,8 @@
     python scripts/bench/pareto.py cross ort xla            # wants the machine to itself
     python scripts/bench/pareto.py report
 
-Grids: core, curve, ablations, tried, fashion, litert, openvino, xla. Everything finished is
-kept, so each step goes on where it was stopped.
+Grids: core, curve, ablations, tried, fashion, vgg, mild, litert, openvino, xla. Everything
+finished is kept, so each step goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 WORK = place.WORK / "pareto"
 SEEDS = (0, 1, 2)
 BUDGETS = (50, 30)
+#: A budget that every method keeps easily.
+MILD = 75
 #: Further budgets of ``ours`` alone, so that its speed at a baseline's accuracy can be read off.
 BETWEEN = (40, 25, 20)
 #: Every method that is retrained from scratch at the same milliseconds. ``flops`` and ``latency``
@@ -112,7 +114,7 @@ def networks() -> dict[str, Any]:
     resnet = partial(built.small_resnet, widths=(32, 64, 128), blocks=1)
     stages = (24, 1, 2), (48, 2, 1), (96, 2, 2)
     mobilenet = partial(built.small_mobilenet, stages=stages, expansion=3)
-    return {"resnet": resnet, "mobilenet": mobilenet}
+    return {"resnet": resnet, "mobilenet": mobilenet, "vgg": built.small_vgg}
 
 
 #: Runner, options and table of each device.
@@ -154,16 +156,16 @@ def seed_network(case: Case) -> Any:
     return networks()[case.network](images_of(case.data).size)
 
 
-def core() -> Iterator[Case]:
-    """The core grid: CIFAR-10, two networks, two budgets, five methods, three seeds."""
+def compared(
+    networks: tuple[str, ...], budgets: tuple[int, ...], data: str = "cifar10"
+) -> Iterator[Case]:
+    """Every method beside the seed network, for three seeds."""
     for seed in SEEDS:
-        for network in ("resnet", "mobilenet"):
-            yield Case(data="cifar10", network=network, budget=100, method="seed", seed=seed)
-            for budget in BUDGETS:
+        for network in networks:
+            yield Case(data=data, network=network, budget=100, method="seed", seed=seed)
+            for budget in budgets:
                 for method in METHODS:
-                    yield Case(
-                        data="cifar10", network=network, budget=budget, method=method, seed=seed
-                    )
+                    yield Case(data=data, network=network, budget=budget, method=method, seed=seed)
 
 
 def curve() -> Iterator[Case]:
@@ -188,14 +190,6 @@ def tried() -> Iterator[Case]:
             yield Case(data="cifar10", network="resnet", budget=30, method=method, seed=seed)
 
 
-def fashion() -> Iterator[Case]:
-    """A second image set, for one network and budget."""
-    for seed in SEEDS:
-        yield Case(data="fashion_mnist", network="resnet", budget=100, method="seed", seed=seed)
-        for method in METHODS:
-            yield Case(data="fashion_mnist", network="resnet", budget=50, method=method, seed=seed)
-
-
 def elsewhere(device: str) -> Iterator[Case]:
     """A second runtime, for the cross table of structures."""
     for seed in SEEDS:
@@ -205,11 +199,13 @@ def elsewhere(device: str) -> Iterator[Case]:
 
 
 GRIDS: dict[str, Callable[[], Iterator[Case]]] = {
-    "core": core,
+    "core": lambda: compared(("resnet", "mobilenet"), BUDGETS),
     "curve": curve,
     "ablations": ablations,
     "tried": tried,
-    "fashion": fashion,
+    "fashion": lambda: compared(("resnet",), (50,), "fashion_mnist"),
+    "vgg": lambda: compared(("vgg",), BUDGETS),
+    "mild": lambda: compared(("resnet", "mobilenet"), (MILD,)),
     "litert": lambda: elsewhere("litert"),
     "openvino": lambda: elsewhere("openvino"),
     "xla": lambda: elsewhere("xla"),

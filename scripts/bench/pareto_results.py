@@ -9,8 +9,9 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import ledger
-from pareto_grid import BETWEEN, BUDGETS, GRIDS, METHODS, WORK, Case
+from pareto_grid import BETWEEN, BUDGETS, GRIDS, METHODS, MILD, WORK, Case
 
+NETWORKS = "resnet", "mobilenet", "vgg"
 NAMES = {
     "uniform": "uniform width",
     "random": "random widths",
@@ -109,10 +110,10 @@ def draw(results: Results) -> str:
     from morphnet_core.pictures.tradeoff import Trained, plot_tradeoff
 
     shown = []
-    for network in ("resnet", "mobilenet"):
+    for network in NETWORKS:
         means = []
         for method in (*METHODS, "seed"):
-            for budget in (100,) if method == "seed" else (*BUDGETS, *BETWEEN):
+            for budget in (100,) if method == "seed" else (MILD, *BUDGETS, *BETWEEN):
                 rows = list(results.of("cifar10", network, budget, method).values())
                 if rows:
                     middle, half = interval(100 * row["accuracy"] for row in rows)
