@@ -64,7 +64,7 @@ class Op:
     (((1, 32, 8, 8),), 294912)
     """
 
-    kind: str
+    kind: Annotated[str, msgspec.Meta(min_length=1)]
     implementation: str = ""
     inputs: tuple[Shape, ...] = ()
     outputs: tuple[Shape, ...] = ()

@@ -71,6 +71,7 @@ def test_defaults_are_left_out_of_the_json() -> None:
         ('{"kind": "conv", "inputs": [[1e3]]}', "Expected `int`"),
         ('{"kind": "conv", "inputs": [[99999999999999999999]]}', r"inputs\[0\]\[0\]"),
         ('{"kind": "conv", "inputs": [[1,1,1,1,1,1,1,1,1]]}', "length <= 8"),
+        ('{"kind": ""}', r"length >= 1 - at `\$.kind`"),
         ('{"kind": "conv", "groups": 0}', "groups"),
         ('{"kind": "conv", "stride": [0, 1]}', r"stride\[0\]"),
         ('{"kind": ', "truncated"),
