@@ -64,7 +64,8 @@ def small_vgg(
     size: tuple[int, ...],
     *,
     classes: int = 10,
-    stages: tuple[tuple[int, int], ...] = ((32, 1), (64, 1), (96, 2)),
+    stages: tuple[tuple[int, int], ...] = ((32, 2), (64, 2), (128, 2)),
+    stem_stride: int = 2,
     name: str = "small_vgg",
 ) -> Any:
     """A plain chain of convolutions after Simonyan and Zisserman 2014, without its dense layers.
@@ -73,6 +74,7 @@ def small_vgg(
         size: ``(height, width, channels)`` of an image.
         classes: outputs.
         stages: width and convolutions of each stage; pooling between them halves the image.
+        stem_stride: step of the first convolution.
         name: of the model.
 
     Returns:
@@ -83,7 +85,8 @@ def small_vgg(
         if stage:
             x = keras.layers.MaxPooling2D(2, name=f"s{stage}_down")(x)
         for number in range(convolutions):
-            x = _convolution(x, width, 3, 1, f"s{stage}c{number}")
+            stride = 1 if stage or number else stem_stride
+            x = _convolution(x, width, 3, stride, f"s{stage}c{number}")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
 

@@ -278,8 +278,8 @@ def report() -> None:
     ]
     notes = [
         "resnet: three residual blocks of 32, 64 and 128 channels on half the image; mobilenet: "
-        "five inverted residuals of 24 to 96 channels, expanded threefold; vgg: a chain of four "
-        "convolutions of 32 to 96 channels. All networks are "
+        "five inverted residuals of 24 to 96 channels, expanded threefold; vgg: a chain of six "
+        "convolutions of 32 to 128 channels on half the image. All networks are "
         f"trained from scratch for {EPOCHS} epochs of 20,000 images (CIFAR-10) by one recipe, and "
         f"searched, where a method searches, for {SEARCH_EPOCHS}. Accuracy is of the last epoch on "
         "the 5,000 test images, which nothing was chosen by. Latencies are shares of the seed "

@@ -149,7 +149,8 @@ def _fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> C
 
     One factor alone leaves gaps, as all layers of a width change at once. So groups go up to the
     next multiple one after another, those first that rounding had robbed most, while the whole
-    stays within what counts as the same milliseconds.
+    stays within what counts as the same milliseconds. Where that is still short of it, by two
+    multiples: the first of them may be slower than both.
     """
     from morphnet_core.expansion import expand_to, scaled_counts
     from morphnet_core.morph.loop import CLOSE
@@ -161,11 +162,14 @@ def _fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> C
         return counts
     wider = scaled_counts(grouping, proportions, 1.5 * found.multiplier, multiple=multiple)
     lost = found.multiplier * proportions - counts
-    for group in np.argsort(-lost, kind="stable"):
-        more = counts.copy()
-        more[group] += multiple
-        if wider[group] > counts[group] and pricer.at_counts(more) <= budget * (1 + CLOSE):
-            counts = more
+    for step in (multiple, 2 * multiple):
+        if step > multiple and pricer.at_counts(counts) >= budget * (1 - CLOSE):
+            break
+        for group in np.argsort(-lost, kind="stable"):
+            more = counts.copy()
+            more[group] += step
+            if wider[group] > counts[group] and pricer.at_counts(more) <= budget * (1 + CLOSE):
+                counts = more
     return counts
 
 
