@@ -7,6 +7,10 @@ Channel, Layer and Block Pruning with Latency Constraint", 2024): it is then who
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
@@ -58,19 +62,32 @@ def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) 
     )
     whole = np.zeros(total, dtype=np.uint8)
     whole[: starts[-1]] = 1
-    answer = milp(
-        -value / max(float(np.abs(value).max(initial=0.0)), 1e-300),
-        constraints=[rows.constraint(total), budget],
-        integrality=whole,
-        bounds=Bounds(0.0, 1.0),
-        options={"mip_rel_gap": GAP, "time_limit": seconds},
-    )
+    with _output_for_people():
+        answer = milp(
+            -value / max(float(np.abs(value).max(initial=0.0)), 1e-300),
+            constraints=[rows.constraint(total), budget],
+            integrality=whole,
+            bounds=Bounds(0.0, 1.0),
+            options={"mip_rel_gap": GAP, "time_limit": seconds},
+        )
     if answer.x is None:
         return None
     return np.array(
         [int(np.argmax(answer.x[starts[g] : starts[g + 1]])) for g in range(len(sizes))],
         dtype=np.intp,
     )
+
+
+@contextlib.contextmanager
+def _output_for_people() -> Iterator[None]:
+    """Send to stderr what HiGHS prints past its own options: stdout may be somebody's JSON."""
+    with contextlib.ExitStack() as after:
+        with contextlib.suppress(OSError):  # a service may have closed either
+            kept = os.dup(1)
+            after.callback(os.close, kept)
+            os.dup2(2, 1)
+            after.callback(os.dup2, kept, 1)
+        yield
 
 
 class _Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from costmodel.errors import InvalidInputError
 from morphnet_core.groups import ChannelGroup, find_groups
 from morphnet_core.prices import Pricer
-from morphnet_core.projection import project
+from morphnet_core.projection import integer, project
 from morphnet_core.projection.chain import order_of_chain, solve_chain
 from morphnet_core.projection.integer import solve_integer
 from morphnet_core.projection.problem import FALL, Problem, candidates, kept_value
@@ -78,6 +79,25 @@ def test_the_integer_programme_finds_the_best_choice(
         return
     assert problem.cost(choice) <= target * (1 + 1e-6)
     assert problem.value(choice) >= best * (1 - 2e-3)
+
+
+def test_what_the_solver_prints_is_no_output(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """HiGHS prints a line of its own now and then, whatever its options say."""
+
+    def talkative(*arguments: Any, **options: Any) -> Any:
+        os.write(1, b"HighsMipSolverData::transformNewIntegerFeasibleSolution")
+        return milp(*arguments, **options)
+
+    milp = integer.milp
+    monkeypatch.setattr(integer, "milp", talkative)
+    problem = random_problem(np.random.default_rng(0), 3)
+    assert solve_integer(problem, middle_cost(problem, 0.5)) is not None
+    os.write(1, b"{}")
+    printed = capfd.readouterr()
+    assert printed.out == "{}"
+    assert "HighsMip" in printed.err
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)
