@@ -52,6 +52,7 @@ class LoopResult:
         seed_ms: the seed network by the same clock; by the prices without one.
         hit: whether the best round is within 2 % of the target, or below it with nothing wider
             that fits; None where nothing was timed.
+        unit: of all these, where it is not milliseconds: budgets may be in FLOPs, too.
     """
 
     rounds: tuple[LoopRound, ...]
@@ -59,6 +60,7 @@ class LoopResult:
     target_ms: float
     seed_ms: float
     hit: bool | None
+    unit: str = "ms"
 
     @property
     def predicted_only(self) -> bool:
@@ -66,7 +68,7 @@ class LoopResult:
         return self.best.measured_ms is None
 
     def __str__(self) -> str:
-        lines = [f"target {self.target_ms:.4g} ms of {self.seed_ms:.4g} ms"]
+        lines = [f"target {self.target_ms:.4g} {self.unit} of {self.seed_ms:.4g} {self.unit}"]
         for number, item in enumerate(self.rounds, 1):
             measured = (
                 "predicted only"
@@ -75,9 +77,8 @@ class LoopResult:
                 f"({item.measured_ms / self.target_ms - 1:+.1%})"
             )
             taken = "  <- taken" if item is self.best else ""
-            lines.append(
-                f"  round {number}: predicted {item.predicted_ms:.4g} ms, {measured}{taken}"
-            )
+            predicted = f"predicted {item.predicted_ms:.4g} {self.unit}"
+            lines.append(f"  round {number}: {predicted}, {measured}{taken}")
         return "\n".join(lines)
 
 
@@ -124,7 +125,8 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
         tell: who is told of each round.
 
     Raises:
-        InvalidInputError: if no widths are cheap enough.
+        InvalidInputError: if no widths are cheap enough, or a clock is to keep a number of
+            something else than milliseconds.
     """
 
     def projected(target_ms: float, scale: float) -> Projection:
@@ -136,8 +138,21 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
         found = projected(target_ms, 1.0)
         only = LoopRound(projection=found, predicted_ms=found.cost, measured_ms=None, scale=1.0)
         if tell is not None:
-            tell(_told(only, target_ms))
-        return LoopResult(rounds=(only,), best=only, target_ms=target_ms, seed_ms=seed_ms, hit=None)
+            tell(_told(only, target_ms, pricer.unit))
+        return LoopResult(
+            rounds=(only,),
+            best=only,
+            target_ms=target_ms,
+            seed_ms=seed_ms,
+            hit=None,
+            unit=pricer.unit,
+        )
+    if pricer.unit != "ms" and not isinstance(target, str):
+        message = (
+            f"A clock cannot keep a target of {target:.6g} {pricer.unit}. Give a share such as "
+            "'50%', which is then of the seed's milliseconds, or no clock."
+        )
+        raise InvalidInputError(message)
     loop = device_rounds(model, pricer, target, projected, seed=seed, rounds=rounds, tell=tell)
     asked = next(loop)
     while True:
@@ -217,6 +232,6 @@ def _distance(item: LoopRound, target_ms: float) -> float:
     return abs(error) + (1.0 if error > CLOSE else 0.0)
 
 
-def _told(item: LoopRound, target_ms: float) -> str:
+def _told(item: LoopRound, target_ms: float, unit: str = "ms") -> str:
     measured = "" if item.measured_ms is None else f", measured {item.measured_ms:.4g} ms"
-    return f"predicted {item.predicted_ms:.4g} ms{measured}, wanted {target_ms:.4g} ms"
+    return f"predicted {item.predicted_ms:.4g} {unit}{measured}, wanted {target_ms:.4g} {unit}"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import find_groups
 from morphnet_core.morph import fit_to_device
@@ -72,6 +73,14 @@ def test_without_a_clock_it_is_predicted_only(model: Any, pricer: Pricer) -> Non
     assert found.hit is None
     assert "predicted only" in str(found)
     assert found.best.predicted_ms <= 0.5 * pricer.seed
+    assert f" {pricer.unit} of " in str(found)
+    assert " ms" not in str(found), "what is counted are no milliseconds"
+
+
+def test_a_clock_keeps_no_number_of_parameters(model: Any, pricer: Pricer) -> None:
+    importance = np.ones(pricer.grouping.num_units)
+    with pytest.raises(InvalidInputError, match="cannot keep a target of 5000 params"):
+        fit_to_device(model, pricer, importance, 5000.0, clock=LawClock())
 
 
 def test_slack_grows_the_network(model: Any, pricer: Pricer) -> None:
