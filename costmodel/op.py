@@ -166,6 +166,11 @@ class Op:
         return sum(prod(shape) for shape in self.outputs)
 
     @property
+    def constant_types(self) -> tuple[str, ...]:
+        """Element type of each of ``constants``."""
+        return self.constant_dtypes or ("int64",) * len(self.constants)
+
+    @property
     def digest(self) -> str:
         """Stable 16-digit name of this Op, the same in every process and on every machine."""
         return _digest(self)

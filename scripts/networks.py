@@ -35,6 +35,10 @@ def small_resnet(
         for block in range(blocks):
             stride = 2 if stage and not block else 1
             x = _block(x, width, stride, f"s{stage}b{block}")
+    return _classifier(inputs, x, classes, name)
+
+
+def _classifier(inputs: Any, x: Any, classes: int, name: str) -> Any:
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
 
@@ -87,8 +91,7 @@ def small_vgg(
         for number in range(convolutions):
             stride = 1 if stage or number else stem_stride
             x = _convolution(x, width, 3, stride, f"s{stage}c{number}")
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+    return _classifier(inputs, x, classes, name)
 
 
 def small_mobilenet(
@@ -121,8 +124,7 @@ def small_mobilenet(
         for block in range(blocks):
             x = _inverted(x, width, 1 if block else first, expansion, f"s{stage}b{block}")
     x = _convolution(x, head, 1, 1, "head")
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+    return _classifier(inputs, x, classes, name)
 
 
 def _inverted(x: Any, width: int, stride: int, expansion: int, name: str) -> Any:

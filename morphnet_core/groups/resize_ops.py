@@ -111,10 +111,9 @@ def _sized(change: _Change, op: Op) -> Op:
         return tuple(b if v == a else v for v, a, b in pairs) if before else values
 
     # Scales are as many as sizes and may equal one: 1.0 is no single channel.
-    names = op.constant_dtypes or ("int64",) * len(op.constants)
     fresh = tuple(
-        fitted(values) if name.startswith("int") else values
-        for values, name in zip(op.constants, names, strict=True)
+        fitted(values) if dtype.startswith("int") else values
+        for values, dtype in zip(op.constants, op.constant_types, strict=True)
     )
     return replace(op, constants=fresh)
 

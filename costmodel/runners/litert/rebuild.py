@@ -359,7 +359,7 @@ class _Copies:
         """A small constant, shared by all copies."""
         if position not in self.constants:
             op = self.op
-            dtype = op.constant_dtypes[position] if op.constant_dtypes else "int64"
+            dtype = op.constant_types[position]
             values = np.array(op.constants[position], dtype=dtype)
             self.constants[position] = self.builder.constant(self._shaped(position, values), dtype)
         return self.constants[position]

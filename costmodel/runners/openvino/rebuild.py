@@ -192,9 +192,8 @@ def _filter(op: Op, values: NDArray[np.float32]) -> Any:
 
 def _constants(op: Op) -> list[Any]:
     scalars = dict(op.attributes).get("scalars", ())
-    dtypes = op.constant_dtypes or ("int64",) * len(op.constants)
     found: list[Any] = []
-    for index, (values, dtype) in enumerate(zip(op.constants, dtypes, strict=True)):
+    for index, (values, dtype) in enumerate(zip(op.constants, op.constant_types, strict=True)):
         array = np.array(values, dtype=dtype)
         single = isinstance(scalars, tuple) and index in scalars
         found.append(constant(array.reshape(()) if single else array))

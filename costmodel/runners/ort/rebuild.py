@@ -194,7 +194,7 @@ class _Graph:
             name = f"w{index}"
         elif letter == "c":
             name = f"c{index}"
-            dtype = op.constant_dtypes[index] if op.constant_dtypes else "int64"
+            dtype = op.constant_types[index]
             values = op.constants[index]
             shape = () if self._is_scalar(position, values) else (len(values),)
             self.inits.append(helper.make_tensor(name, element_of(dtype), shape, list(values)))
