@@ -7,4 +7,16 @@ imported by the modules that use them.
 
 from __future__ import annotations
 
+from costmodel._moved import moved_modules
+
 __version__ = "0.1.0"
+
+moved_modules(
+    __name__,
+    {
+        "compare": "comparison",
+        "fusion": "anticipation",
+        "predict": "prediction",
+        "score": "scoring",
+    },
+)

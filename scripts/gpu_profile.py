@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.calibration import fit_calibration
-from costmodel.compare import compare
+from costmodel.comparison import compare
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.profiler import Job, Plan, profile
@@ -31,7 +31,7 @@ from costmodel.sampling.choose import choose_convolutions, choose_kernels, split
 from costmodel.sampling.design import design
 from costmodel.sampling.lowered import lower_probes
 from costmodel.sampling.probe import Probe
-from costmodel.score import score
+from costmodel.scoring import score
 from costmodel.table import LatencyTable
 
 Options = dict[str, str | int | float | bool]

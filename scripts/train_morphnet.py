@@ -26,7 +26,7 @@ from costmodel.table import LatencyTable
 from morphnet_core.expansion import expand_to
 from morphnet_core.exporter import StructureExporter
 from morphnet_core.groups import find_groups
-from morphnet_core.prices import Pricer
+from morphnet_core.pricing import Pricer
 from morphnet_core.regularizer import CostRegularizer
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import expand, rebuild

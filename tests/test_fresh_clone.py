@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from costmodel.compare import Comparison
+from costmodel.comparison import Comparison
 from costmodel.costs.lookup import Lookup
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.network import Layer, Network
 from costmodel.op import Op, model_op
-from costmodel.predict import predict
+from costmodel.prediction import predict
 from costmodel.report import comparison_sheets, to_text
 from costmodel.table import LatencyTable
 

@@ -36,7 +36,7 @@ from costmodel.errors import InvalidInputError
 from costmodel.registry import load_runner
 
 if TYPE_CHECKING:
-    from costmodel.compare import Comparison
+    from costmodel.comparison import Comparison
     from costmodel.device import Device
 
 
@@ -78,7 +78,7 @@ def compare_models(
 
     Exit code 1 if a network could not be timed, or an error is above --max-error.
     """
-    from costmodel.compare import DEFAULT_PLAN, compare
+    from costmodel.comparison import DEFAULT_PLAN, compare
     from costmodel.report import comparison_sheets
 
     sizes = parse_sizes(size)

@@ -259,7 +259,7 @@ def read_network(
     written = read_onnx(path, sizes)
     if device is None:
         return written
-    from costmodel.fusion import anticipate
+    from costmodel.anticipation import anticipate
 
     note(f"Kernels are anticipated by rule, not asked from the runtime: {reason}.")
     return anticipate(written, device)

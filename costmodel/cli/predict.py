@@ -59,7 +59,7 @@ def predict_model(
     markdown: Markdown = False,
 ) -> None:
     """Predict a network's latency: total, interval, every layer, and what has no price."""
-    from costmodel.predict import predict
+    from costmodel.prediction import predict
     from costmodel.report import prediction_sheets
 
     sizes = parse_sizes(size)

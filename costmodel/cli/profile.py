@@ -165,7 +165,7 @@ def _finish(report: ProfileReport) -> None:
 
 
 def _data(report: ProfileReport, out: Path) -> dict[str, object]:
-    from costmodel.predict import finite
+    from costmodel.prediction import finite
 
     repeats, drift = report.repeatability, report.drift
     names = ("rows", "ok", "noisy", "failed", "unmeasured", "visits", "revisits", "blocks")

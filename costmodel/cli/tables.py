@@ -121,7 +121,7 @@ def score(
 ) -> None:
     """Error of the regression on unseen rows, beside baselines and the rows' repeatability."""
     from costmodel.report import score_sheets
-    from costmodel.score import score as score_table
+    from costmodel.scoring import score as score_table
 
     found = score_table(load_table(table), held_out=held_out, seed=seed).to_json()
     emit(lambda: found, lambda: score_sheets(found), as_json=json, markdown=markdown)

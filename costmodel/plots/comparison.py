@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from costmodel.compare import Comparison, summarise
+from costmodel.comparison import Comparison, summarise
 from costmodel.errors import InvalidInputError
 from costmodel.plots.canvas import (
     BLUE,

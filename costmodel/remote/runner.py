@@ -39,7 +39,7 @@ from costmodel.remote.specs import (
     runtime_setup,
 )
 from costmodel.remote.transport import Transport
-from costmodel.runners.ort.lower import lower
+from costmodel.runners.ort.optimised import lower
 from costmodel.runners.ort.runner import num_replicas
 
 #: Longest that loading or running one thing may take outside a profile, in seconds.

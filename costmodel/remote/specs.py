@@ -17,7 +17,7 @@ from costmodel.onnx_model.nodes import SMALL
 from costmodel.op import SESSION, Op
 from costmodel.profiler import anchor, interference, visit
 from costmodel.runners.ort import session
-from costmodel.runners.ort.lower import session_op
+from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, readers_graph, rebuild
 
 Json = dict[str, Any]

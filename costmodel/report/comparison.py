@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costmodel.compare import Comparison, summarise
+from costmodel.comparison import Comparison, summarise
 from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent, signed_percent
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from costmodel.predict import Prediction, Unpriced
+from costmodel.prediction import Prediction, Unpriced
 from costmodel.report.sheet import Sheet, facts, percent, quantity
 
 #: Slowest layers shown unless asked for more.

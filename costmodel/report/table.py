@@ -12,7 +12,7 @@ from costmodel.audit import Repeatability, repeatability
 from costmodel.device import Device
 from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS, MODEL, Op
-from costmodel.predict import finite
+from costmodel.prediction import finite
 from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent
 from costmodel.table import LatencyTable
 

@@ -16,7 +16,7 @@ class Stretches:
         self._time = time
         self._run_ms = 0.0
 
-    def last(self, min_ms: float) -> tuple[int, float]:
+    def run(self, min_ms: float) -> tuple[int, float]:
         """Run for at least ``min_ms``; returns runs, and the milliseconds of all of them.
 
         A stretch that ended too early, as caches were cold when a run was first estimated, is done

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.budget.controller import Controller, Path
-from morphnet_core.prices import Count, GroupPrices, Pricer
+from morphnet_core.pricing import ChannelPrices, Count, Pricer
 from morphnet_core.projection import Projection, best_units, project
 from morphnet_core.regularizer import CostRegularizer, Report
 from morphnet_core.signals.choose import Gates
@@ -138,7 +138,7 @@ class LatencyBudget(CostRegularizer):
         self.refresh()
 
     def _charges(
-        self, alive: NDArray[np.bool_], prices: GroupPrices
+        self, alive: NDArray[np.bool_], prices: ChannelPrices
     ) -> tuple[NDArray[np.float64], float]:
         if not self.controllers:
             return super()._charges(alive, prices)
@@ -149,7 +149,7 @@ class LatencyBudget(CostRegularizer):
             return np.zeros(len(self.grouping.groups)), 1.0
         if self._floor is None:
             self.aim(np.maximum(self.scores(), 0.0))
-        found = [prices, *(pricer.prices(alive) for pricer in self._pricers[1:])]
+        found = [prices, *(pricer.channel_prices(alive) for pricer in self._pricers[1:])]
         values = np.zeros(len(self.grouping.groups))
         steepest = self._steepest()
         assert self._floor is not None  # ``aim`` has set it
@@ -191,7 +191,7 @@ class LatencyBudget(CostRegularizer):
         self._floor = np.min(paid_for, axis=0).astype(np.float64)
         self._store()
 
-    def _report(self, alive: NDArray[np.bool_], prices: GroupPrices) -> Report:
+    def _report(self, alive: NDArray[np.bool_], prices: ChannelPrices) -> Report:
         report = super()._report(alive, prices)
         if not self.controllers:
             return report

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from costmodel.profiler import Plan
     from costmodel.protocols import CostModel
     from costmodel.report import Sheet
-    from morphnet_core.align import Alignment
+    from morphnet_core.alignment import Alignment
 
 
 @app.command(
@@ -85,8 +85,8 @@ def align_model(
     Both networks are run and compared before anything is written, and timed where the table's
     device is at hand. Exit code 1 where nothing is gained; then nothing is written.
     """
-    from costmodel.compare import DEFAULT_PLAN
-    from morphnet_core.align import Limits, align
+    from costmodel.comparison import DEFAULT_PLAN
+    from morphnet_core.alignment import Limits, align
 
     sizes = parse_sizes(size)
     options = parse_runner_options(runner_option, threads)
@@ -118,7 +118,7 @@ def align_model(
 def _timed(
     found: Alignment, clock: str, options: Mapping[str, Option], cost: CostModel, plan: Plan
 ) -> Alignment:
-    from morphnet_core.align import measured
+    from morphnet_core.alignment import measured
 
     return measured(
         found, runner=clock, cost=cost, options=options, plan=plan, progress=progress("Timing")

@@ -14,7 +14,7 @@ from costmodel.registry import load_runner
 if TYPE_CHECKING:
     from costmodel.device import Device
     from costmodel.protocols import CostModel
-    from morphnet_core.morph import Clock
+    from morphnet_core.morphing import Clock
 
 
 def runner_for(
@@ -92,8 +92,8 @@ def prices_and_clock(
         if reason:
             note(f"Predicted only: {reason}.")
         return prices.cost, None
-    from costmodel.compare import DEFAULT_PLAN
-    from morphnet_core.morph import DeviceClock
+    from costmodel.comparison import DEFAULT_PLAN
+    from morphnet_core.morphing import DeviceClock
 
     settings = with_threads(options, prices.device)
     plan = DEFAULT_PLAN.with_rounds(rounds)

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from costmodel.report import Sheet
     from morphnet_core.groups import Grouping
-    from morphnet_core.morph import Clock
-    from morphnet_core.prices import Pricer
+    from morphnet_core.morphing import Clock
+    from morphnet_core.pricing import Pricer
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT.keras", help="Where to write the model.")
@@ -144,7 +144,7 @@ def expand_model(
     from costmodel.readers.keras import read_keras
     from morphnet_core.expansion import expand_to, scaled_counts
     from morphnet_core.groups import find_groups
-    from morphnet_core.prices import Pricer
+    from morphnet_core.pricing import Pricer
     from morphnet_core.surgery import expand
 
     small = open_model(model)
@@ -203,10 +203,10 @@ def _to_budget(
 ) -> _Found:
     from costmodel.readers.keras import read_keras
     from morphnet_core.budget.callback import in_unit
+    from morphnet_core.budget.taylor import taylor_importance
     from morphnet_core.groups import find_groups
-    from morphnet_core.morph import fit_to_device, load_recipe
-    from morphnet_core.prices import Pricer
-    from morphnet_core.signals.taylor import taylor_importance
+    from morphnet_core.morphing import fit_to_device, load_recipe
+    from morphnet_core.pricing import Pricer
     from morphnet_core.surgery import shrink
 
     recipe = load_recipe(data)

@@ -39,7 +39,7 @@ from morphnet_core.cli.options import (
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
-    from morphnet_core.morph import Morphed
+    from morphnet_core.morphing import Morphed
 
 
 class FinishName(StrEnum):
@@ -133,7 +133,7 @@ def train(
     )  # fmt: skip
     check_milliseconds(target_ms, priced_by, cost)
     seed_model = open_model(model)
-    from morphnet_core.morph import load_recipe, morph
+    from morphnet_core.morphing import load_recipe, morph
 
     recipe = load_recipe(data, batch_size=batch_size)
     budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}

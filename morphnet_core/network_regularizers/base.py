@@ -10,7 +10,7 @@ from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.network_regularizers.boundary import at_batch, layer_name, model_of
-from morphnet_core.prices import Count, Pricer
+from morphnet_core.pricing import Count, Pricer
 from morphnet_core.regularizer import CostRegularizer
 from morphnet_core.signals import Signal
 
@@ -104,7 +104,7 @@ class NetworkRegularizer:
         state = self.regularizer.state
         if ops is None:
             return state.raw()
-        return state.raw(self._part(ops).prices(self.regularizer.alive()).values)
+        return state.raw(self._part(ops).channel_prices(self.regularizer.alive()).values)
 
     def get_cost(self, ops: Sequence[Any] | None = None) -> float:
         """Cost of the channels that are alive.

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from morphnet_core.prices.grid import GRAIN
+from morphnet_core.pricing.grid import GRAIN
 
 if TYPE_CHECKING:
     from morphnet_core.groups import ChannelGroup
-    from morphnet_core.prices import Pricer
+    from morphnet_core.pricing import Pricer
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]

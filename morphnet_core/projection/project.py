@@ -24,7 +24,7 @@ from morphnet_core.projection.problem import (
 
 if TYPE_CHECKING:
     from morphnet_core.groups import Alive
-    from morphnet_core.prices import Pricer
+    from morphnet_core.pricing import Pricer
 
 Method = Literal["auto", "chain", "integer"]
 #: Rounds of solving around the last answer, each against what the answer really costs.

@@ -14,7 +14,7 @@ from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import Grouping, cascade, find_groups
 from morphnet_core.groups.convert import structure_of
-from morphnet_core.prices import Count, GroupPrices, Pricer
+from morphnet_core.pricing import ChannelPrices, Count, Pricer
 from morphnet_core.regularizer.log import RunLog, ScalarWriter, add_to_logs
 from morphnet_core.regularizer.penalty import PenaltyState, attach, detach, distribution_scope
 from morphnet_core.regularizer.report import Report
@@ -193,7 +193,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
     def structure(self) -> Structure:
         """The network that training proposes now, with its cost."""
         alive = self.alive()
-        prices = self.pricer.prices(alive)
+        prices = self.pricer.channel_prices(alive)
         known: dict[str, Any] = {"costs": {prices.unit: prices.total}}
         if prices.unit == "ms":
             known["predicted_ms"] = prices.total
@@ -202,7 +202,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
     def report(self) -> Report:
         """Where training stands."""
         alive = self.alive()
-        return self._report(alive, self.pricer.prices(alive))
+        return self._report(alive, self.pricer.channel_prices(alive))
 
     def refresh(self) -> None:
         """Set prices and strength for the structure and the step that training is at."""
@@ -211,7 +211,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
             self._watch.denormal(flush_denormals(self._prepared.plain.sources))
         reading = self._read()
         alive = self._alive(reading)
-        prices = self.pricer.prices(alive)
+        prices = self.pricer.channel_prices(alive)
         step = self.state.step
         self.state.set_prices(*self._charges(alive, prices))
         quiet = step - self._schedule.warmup_steps
@@ -222,7 +222,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
     def _charges(
         self,
         alive: NDArray[np.bool_],  # noqa: ARG002 - what a subclass may steer by
-        prices: GroupPrices,
+        prices: ChannelPrices,
     ) -> tuple[NDArray[np.float64], float]:
         """``(groups,)`` what a unit is charged from now on, and the strength."""
         return prices.values / self._divisor, self._schedule.at(self.state.step)
@@ -287,7 +287,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
 
         gated.gates.charge = charge
 
-    def _report(self, alive: NDArray[np.bool_], prices: GroupPrices) -> Report:
+    def _report(self, alive: NDArray[np.bool_], prices: ChannelPrices) -> Report:
         counts = self.grouping.counts(alive)
         return Report(
             step=self.state.step,

@@ -29,12 +29,12 @@ from thinned import mobilenet
 
 from costmodel.calibration import Calibration, fit_calibration
 from costmodel.cli.inputs import runner_of
-from costmodel.compare import compare
+from costmodel.comparison import compare
 from costmodel.costs.regression import Regression, fit_regression
 from costmodel.profiler import Plan
 from costmodel.sampling.constants import read_constants, write_constants
 from costmodel.table import LatencyTable
-from morphnet_core.align import (
+from morphnet_core.alignment import (
     TOLERANCE,
     Alignment,
     Source,

@@ -15,11 +15,11 @@ import ledger
 import place
 
 from costmodel.calibration import Calibration, fit_calibration
-from costmodel.compare import Comparison, compare
+from costmodel.comparison import Comparison, compare
 from costmodel.costs.lookup import Lookup
 from costmodel.costs.regression import fit_regression
 from costmodel.network import Network
-from costmodel.predict import predict
+from costmodel.prediction import predict
 from costmodel.profiler import Plan
 from costmodel.protocols import CostModel
 from costmodel.registry import load_runner

@@ -30,7 +30,7 @@ from costmodel.costs.regression import Regression, fit_regression
 from costmodel.readers.keras import read_keras
 from costmodel.table import LatencyTable
 from morphnet_core.groups import find_groups
-from morphnet_core.prices import Pricer
+from morphnet_core.pricing import Pricer
 from morphnet_core.regularizer import CostRegularizer
 
 STEPS, TURNS = 6, 11
@@ -84,14 +84,14 @@ def pricing(cost: Regression) -> tuple[float, float]:
     started = time.perf_counter()
     grouping = find_groups(read_keras(model))
     pricer = Pricer(grouping, cost)
-    pricer.prices(grouping.full())
+    pricer.channel_prices(grouping.full())
     once = time.perf_counter() - started
     random = np.random.default_rng(0)
     times = []
     for _ in range(REFRESHES):
         alive = grouping.allowed(random.random(grouping.num_units) > 0.3)
         started = time.perf_counter()
-        pricer.prices(alive)
+        pricer.channel_prices(alive)
         times.append((time.perf_counter() - started) * 1e3)
     return once, median(times)
 

@@ -82,7 +82,7 @@ def cost_of(model: Any, name: str) -> float:
     """Predicted cost of a model."""
     from costmodel.readers.keras import read_keras
     from morphnet_core.groups import find_groups
-    from morphnet_core.prices import Pricer
+    from morphnet_core.pricing import Pricer
 
     return float(Pricer(find_groups(read_keras(model)), target(name)).seed)
 
@@ -92,7 +92,7 @@ def expanded(model: Any, name: str, goal: float, seed: int) -> Any:
     from costmodel.readers.keras import read_keras
     from morphnet_core.expansion import expand_to
     from morphnet_core.groups import find_groups
-    from morphnet_core.prices import Pricer
+    from morphnet_core.pricing import Pricer
     from morphnet_core.surgery import expand
 
     grouping = find_groups(read_keras(model))
@@ -161,7 +161,7 @@ def rows() -> list[dict[str, Any]]:
 
 def measure() -> None:
     """Time every network in one run, so that ratios hold."""
-    from costmodel.compare import compare
+    from costmodel.comparison import compare
     from costmodel.profiler import Plan
     from costmodel.readers.keras import export_onnx
 

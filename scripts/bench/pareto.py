@@ -126,7 +126,7 @@ def equal_to(case: Case) -> Case | None:
 
 def exported(case: Case, key: str) -> Path | None:
     """A case's network as an ONNX file; its weights do not matter for its time."""
-    from morphnet_core.morph.clock import as_onnx
+    from morphnet_core.morphing.clock import as_onnx
 
     record = case.read("widths") or {}
     path = case.path("onnx" if key == "counts" else f"{key}.onnx")
@@ -139,7 +139,7 @@ def exported(case: Case, key: str) -> Path | None:
 
 def measure_step(cases: Sequence[Case]) -> None:
     """Time every network of a device in one run, so that ratios hold."""
-    from costmodel.compare import measure
+    from costmodel.comparison import measure
     from costmodel.profiler import Plan
 
     plan = Plan(rounds=16, min_rounds=10, visit_ms=30.0, restart_every=1, budget_ms=900e3)

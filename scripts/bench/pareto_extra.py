@@ -65,7 +65,7 @@ def cross(devices: Sequence[str]) -> None:
     """Time the structures made for two devices on both."""
     from pareto import exported
 
-    from costmodel.compare import measure
+    from costmodel.comparison import measure
     from costmodel.profiler import Plan
 
     cases = {

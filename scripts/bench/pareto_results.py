@@ -107,7 +107,7 @@ def table(results: Results) -> str:
 
 def draw(results: Results) -> str:
     """Accuracy against milliseconds, a picture per network; markdown that shows them."""
-    from morphnet_core.pictures.tradeoff import Trained, plot_tradeoff
+    from morphnet_core.plots.tradeoff import Trained, plot_tradeoff
 
     shown = []
     for network in NETWORKS:

@@ -63,8 +63,8 @@ def kept_model(case: Case) -> Path:
 def callbacks_of(case: Case, model: Any, data: Any, steps: int) -> list[Any]:
     """What a case trains under: a cost, and a look at importance where there is a budget."""
     from morphnet_core.budget import LatencyBudget
+    from morphnet_core.budget.taylor import TaylorSnapshot
     from morphnet_core.regularizer import CostRegularizer
-    from morphnet_core.signals.taylor import TaylorSnapshot
 
     kind = case.search.split("-")[3] if case.search else ""
     if kind == "plain":
@@ -94,8 +94,8 @@ def _run(case: Case, path: Path) -> None:
     import keras
 
     from costmodel.readers.keras import read_keras
+    from morphnet_core.budget.taylor import in_order_of, taylor_importance
     from morphnet_core.groups import find_groups
-    from morphnet_core.signals.taylor import in_order_of, taylor_importance
 
     data = images_of(case.data)
     model = seed_network(case)
@@ -161,8 +161,8 @@ def _prices_of(method: str) -> Iterator[None]:
 
 def without_envelope() -> Any:
     """Prices from costs as the model has them: a wider kernel may be cheaper."""
-    from morphnet_core.prices import Pricer
-    from morphnet_core.prices.secant import Secants
+    from morphnet_core.pricing import Pricer
+    from morphnet_core.pricing.secant import Secants
 
     class Raw(Secants):
         def now(self, widths: Any, *, raw: bool = False) -> Any:
@@ -182,8 +182,8 @@ def without_envelope() -> Any:
 
 def with_local_slopes() -> Any:
     """Prices from the next width that is priced, whether or not it saves time."""
-    from morphnet_core.prices import Pricer
-    from morphnet_core.prices.secant import Secants
+    from morphnet_core.pricing import Pricer
+    from morphnet_core.pricing.secant import Secants
 
     return _with(Pricer, Secants, {"tolerance": -1e9})
 

@@ -35,7 +35,7 @@ def pricer_of(data: str, network: str, device: str, kind: str = "whole") -> Any:
     """Prices of a seed network's widths; the same for every seed."""
     from costmodel.readers.keras import read_keras
     from morphnet_core.groups import find_groups
-    from morphnet_core.prices import Pricer
+    from morphnet_core.pricing import Pricer
 
     case = Case(data=data, network=network, budget=100, method="seed", seed=0, device=device)
     made = {"no-envelope": without_envelope, "no-secant": with_local_slopes}.get(kind)
@@ -52,7 +52,7 @@ def loop_of(case: Case, seed_model: Any) -> Loop:
 
 def _projected_loop(case: Case, seed_model: Any, pricer: Any) -> Loop:
     """Widths of most importance, as users get them from ``morph``."""
-    from morphnet_core.morph import device_rounds
+    from morphnet_core.morphing import device_rounds
     from morphnet_core.projection import project
 
     found = search(case)
@@ -100,7 +100,7 @@ def _proportions(case: Case, pricer: Any) -> Counts:
     found = search(case)
     if case.method == "no-projection":
         return grouping.counts(found.alive)
-    from morphnet_core.prices import Pricer
+    from morphnet_core.pricing import Pricer
 
     counted = Pricer(grouping, "flops") if case.method == "flops" else pricer
     share = case.budget / 100
@@ -110,7 +110,7 @@ def _proportions(case: Case, pricer: Any) -> Counts:
 def _scaled_loop(case: Case, seed_model: Any, pricer: Any, proportions: Counts) -> Loop:
     """One factor for all widths, corrected until the clock agrees; then whole multiples of 8."""
     from morphnet_core.expansion import scaled_counts
-    from morphnet_core.morph.loop import CLOSE
+    from morphnet_core.morphing.loop import CLOSE
 
     grouping = pricer.grouping
     (seed_ms,) = yield [seed_model]
@@ -153,7 +153,7 @@ def _fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> C
     multiples: the first of them may be slower than both.
     """
     from morphnet_core.expansion import expand_to, scaled_counts
-    from morphnet_core.morph.loop import CLOSE
+    from morphnet_core.morphing.loop import CLOSE
 
     grouping = pricer.grouping
     found = expand_to(grouping, proportions, pricer.at_counts, budget, multiple=multiple)
@@ -239,7 +239,7 @@ def lockstep(
 
 def clock_of(device: str) -> Any:
     """Times on a device, as users do."""
-    from morphnet_core.morph import DeviceClock
+    from morphnet_core.morphing import DeviceClock
 
     runner, options, _ = DEVICES[device]
     return DeviceClock(runner=runner, options=options)

@@ -94,7 +94,7 @@ def strongest(
     for _ in range(30):
         middle = (low + high) / 2
         tried = grouping.allowed(cascade(grouping, kept | (scores > middle)), scores)
-        if pricer.prices(tried).total > share * pricer.seed:
+        if pricer.channel_prices(tried).total > share * pricer.seed:
             low = middle
         else:
             high, alive = middle, tried

@@ -28,7 +28,7 @@ import place
 from costmodel.audit import audit
 from costmodel.audit import repeatability as halves
 from costmodel.calibration import fit_calibration
-from costmodel.compare import Comparison, compare
+from costmodel.comparison import Comparison, compare
 from costmodel.costs.regression import fit_regression
 from costmodel.profiler import Job, Plan, profile
 from costmodel.registry import load_runner

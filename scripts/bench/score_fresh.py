@@ -13,7 +13,7 @@ from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
-from costmodel.score import Score, score_rows
+from costmodel.scoring import Score, score_rows
 from costmodel.table import LatencyTable
 
 

@@ -17,7 +17,7 @@ import place
 from costmodel.costs.regression import fit_regression
 from costmodel.measurement import Measurement, Round
 from costmodel.op import Op, conv_op
-from costmodel.predict import predict
+from costmodel.prediction import predict
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 

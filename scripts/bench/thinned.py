@@ -11,7 +11,7 @@ import onnx
 import place
 
 from costmodel.calibration import fit_calibration
-from costmodel.compare import compare
+from costmodel.comparison import compare
 from costmodel.costs.regression import Regression, fit_regression
 from costmodel.op import SESSION
 from costmodel.profiler import Plan

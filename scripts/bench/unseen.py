@@ -15,7 +15,7 @@ import onnx
 import place
 
 from costmodel.calibration import fit_calibration
-from costmodel.compare import compare
+from costmodel.comparison import compare
 from costmodel.costs.regression import fit_regression
 from costmodel.profiler import Plan
 from costmodel.readers.keras import export_onnx

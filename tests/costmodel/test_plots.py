@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from costmodel.compare import Comparison
+from costmodel.comparison import Comparison
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, MissingDependencyError
 from costmodel.measurement import Measurement, Round
@@ -24,7 +24,7 @@ from costmodel.plots import (
     staircase_of_cost,
     staircase_of_table,
 )
-from costmodel.predict import predict
+from costmodel.prediction import predict
 from costmodel.protocols import Prices, Unit
 from costmodel.runners.fake import FakeRunner, law_ms
 from costmodel.table import LatencyTable

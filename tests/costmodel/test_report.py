@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel.audit import audit, repeatability
-from costmodel.compare import Comparison
+from costmodel.comparison import Comparison
 from costmodel.costs.lookup import Lookup
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op, model_op
-from costmodel.predict import Prediction, predict
+from costmodel.prediction import Prediction, predict
 from costmodel.report import (
     Sheet,
     audit_sheets,

@@ -166,18 +166,18 @@ class _Worker:
         return {}
 
     def _optimise(self, order: Spec) -> Spec:
-        from costmodel.remote.agent import lower
+        from costmodel.remote.agent import trace
 
         folder = self._folder / "work" / order["work"]
         path = self._loader.path(order["file"])
-        return {"inputs": lower.optimise(self._setup, path, folder)}
+        return {"inputs": trace.optimise(self._setup, path, folder)}
 
     def _profile(self, order: Spec) -> Spec:
-        from costmodel.remote.agent import lower
+        from costmodel.remote.agent import trace
 
         folder = self._folder / "work" / order["work"]
         path = self._loader.path(order["file"])
-        return lower.profile(self._setup, path, folder, order["runs"])
+        return trace.profile(self._setup, path, folder, order["runs"])
 
 
 def _failure(error: Exception) -> Spec:

@@ -14,7 +14,7 @@ from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
 from costmodel.network import Network
 from costmodel.op import SESSION, Op
-from costmodel.runners.litert.lower import lower, open_model
+from costmodel.runners.litert.delegated import lower, open_model
 from costmodel.runners.litert.package import VERSION
 from costmodel.runners.litert.rebuild import (
     Rebuilt,

@@ -19,7 +19,7 @@ from costmodel.runners.openvino.core import (
     runtime_version,
 )
 from costmodel.runners.openvino.executed import executed_nodes
-from costmodel.runners.openvino.lower import lower
+from costmodel.runners.openvino.execution_graph import lower
 from costmodel.runners.openvino.model import read_model
 from costmodel.runners.openvino.rebuild import readers_model, rebuild, session_model
 from costmodel.runners.openvino.verify import verify

@@ -18,8 +18,8 @@ from costmodel.runners.ort.convert import DTYPES, RECIPES, convert
 from costmodel.runners.ort.covers import name_nodes
 from costmodel.runners.ort.device import own_instruction_set, this_device
 from costmodel.runners.ort.integer import has_parameters
-from costmodel.runners.ort.lower import LocalExecutor, lower, runtime_version, session_op
 from costmodel.runners.ort.operands import PROVIDER
+from costmodel.runners.ort.optimised import LocalExecutor, lower, runtime_version, session_op
 from costmodel.runners.ort.providers import CPU, CPU_NAME, PROVIDERS, Setup, Value, find_setup
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
 from costmodel.runners.ort.session import (

@@ -218,7 +218,7 @@ class SessionWorkload:
         if self._session is None:
             message = "This workload is closed. Load the Op or model again to time it."
             raise InvalidInputError(message)
-        count, wall_ms = self._stretches.last(min_ms)
+        count, wall_ms = self._stretches.run(min_ms)
         net_ms = max(wall_ms / count - self._overhead_ms, 0.02 * wall_ms / count)
         return Block(
             latency_ms=net_ms / self._replicas,

@@ -38,7 +38,7 @@ def answer(request: Request, generation: str, dtype: str) -> Answer:
 def _estimate(request: Request, generation: str, dtype: str) -> Estimate:
     from costmodel.runners.tpu_aot.compiler import compile_network, piece_cycles
     from costmodel.runners.tpu_aot.cycles import total_cycles, working
-    from costmodel.runners.tpu_aot.lower import estimate_model
+    from costmodel.runners.tpu_aot.network import estimate_model
     from costmodel.runners.tpu_aot.ops import piece_of
 
     if request.op is None:

@@ -18,7 +18,7 @@ from costmodel.hlo_model.recipe import DTYPES, Recipe, num_bytes, read_recipe
 from costmodel.op import MODEL, SESSION, Op
 from costmodel.runners.xla.backend import plain_products
 from costmodel.runners.xla.emit import function_of, stored_shape
-from costmodel.runners.xla.lower import compile_function, module_of
+from costmodel.runners.xla.optimised import compile_function, module_of
 
 #: Time that one call should last, so that what is subtracted from it is small.
 _CALL_MS = 0.2

@@ -22,7 +22,7 @@ import jax  # noqa: E402
 import jaxlib  # noqa: E402
 import numpy as np  # noqa: E402
 
-from costmodel.runners.xla.lower import (  # noqa: E402
+from costmodel.runners.xla.optimised import (  # noqa: E402
     Compiled,
     compile_function,
     compile_network,

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from costmodel.network import Network
 from costmodel.op import Op, decode_op, encode_op
-from costmodel.runners.ort.lower import session_op
+from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.runner import OrtRunner
 
 Lower = Callable[[str], Network]

@@ -13,7 +13,7 @@ import pytest
 from costmodel.errors import UnsupportedOpError
 from costmodel.network import Network
 from costmodel.op import Op, conv_op
-from costmodel.runners.ort.lower import session_op
+from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import RELABEL, TURN_BYTES, num_turns, rebuild
 from costmodel.runners.ort.runner import OrtRunner
 

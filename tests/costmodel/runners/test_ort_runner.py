@@ -16,7 +16,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import Op, conv_op
 from costmodel.runners.ort import device
-from costmodel.runners.ort.lower import session_op
+from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import num_turns
 from costmodel.runners.ort.runner import COLD_BYTES, OrtRunner, num_replicas
 from costmodel.runners.ort.session import random_input

@@ -13,15 +13,15 @@ from functools import cache
 import onnx
 import pytest
 
-import morphnet_core.align
+import morphnet_core.alignment
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
-from morphnet_core.align import align
+from morphnet_core.alignment import align
 from morphnet_core.cli import main
-from tests.morphnet_core.align.graphs import DEVICE, Blocks
-from tests.morphnet_core.align.test_align import bottleneck
+from tests.morphnet_core.alignment.graphs import DEVICE, Blocks
+from tests.morphnet_core.alignment.test_align import bottleneck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ def here(monkeypatch):
             note="",
         )
 
-    monkeypatch.setattr(morphnet_core.align, "measured", measured)
+    monkeypatch.setattr(morphnet_core.alignment, "measured", measured)
     return load_runner("ort", {"threads": 1}).device, times
 
 

@@ -264,7 +264,7 @@ def test_mistakes_are_named(run: Any, net: Path, recipe: Path, tmp_path: Path, c
 
 
 def test_the_standard_recipe_knows_probabilities_from_logits() -> None:
-    from morphnet_core.morph import standard
+    from morphnet_core.morphing import standard
 
     for last, logits in (("softmax", False), (None, True)):
         model = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=last)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.groups import ChannelGroup, find_groups
-from morphnet_core.prices import Pricer
+from morphnet_core.pricing import Pricer
 from morphnet_core.projection import integer, project
 from morphnet_core.projection.chain import order_of_chain, solve_chain
 from morphnet_core.projection.integer import solve_integer

@@ -13,7 +13,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.prices import GroupPrices
+from morphnet_core.pricing import ChannelPrices
 from morphnet_core.regularizer import CostRegularizer, RegularizationWarning
 from morphnet_core.signals import Gates
 from morphnet_core.signals.source import as_numpy
@@ -123,10 +123,10 @@ def test_the_next_step_uses_the_new_price(monkeypatch: pytest.MonkeyPatch) -> No
     regularizer = CostRegularizer(network(), "flops", strength=1.0, refresh_every=2)
     calls = []
 
-    def prices(alive: Any) -> GroupPrices:
+    def prices(alive: Any) -> ChannelPrices:
         calls.append(alive)
         values = np.full(len(regularizer.grouping.groups), 100.0 * len(calls))
-        return GroupPrices(total=1.0, values=values, unit="flops", snapped=1.0)
+        return ChannelPrices(total=1.0, values=values, unit="flops", snapped=1.0)
 
     monkeypatch.setattr(regularizer.pricer, "prices", prices)
     monkeypatch.setattr(regularizer, "_divisor", 1.0)

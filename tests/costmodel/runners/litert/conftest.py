@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("ai_edge_litert")
 
-from costmodel.runners.litert.lower import open_model
+from costmodel.runners.litert.delegated import open_model
 from costmodel.runners.litert.runner import LiteRtRunner
 from costmodel.runners.litert.write import write_model
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from costmodel.anticipation import anticipate
 from costmodel.errors import ModelFormatError
-from costmodel.fusion import anticipate
 from costmodel.lite_model.graph import LiteBuilder, LiteTensor
 from costmodel.network import Network
 from costmodel.op import Op

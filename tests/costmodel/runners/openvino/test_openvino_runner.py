@@ -15,7 +15,7 @@ from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
 from costmodel.op import Op, conv_op
 from costmodel.runners.openvino import core
-from costmodel.runners.openvino.lower import session_op
+from costmodel.runners.openvino.execution_graph import session_op
 from costmodel.runners.openvino.runner import OpenVinoRunner, num_replicas, num_turns
 from costmodel.testing import RunnerContract
 

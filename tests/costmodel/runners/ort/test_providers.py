@@ -21,7 +21,7 @@ from costmodel.errors import (
 from costmodel.op import Op
 from costmodel.registry import load_runner
 from costmodel.runners.ort import device, nvidia, providers, session
-from costmodel.runners.ort.lower import LocalExecutor, lower
+from costmodel.runners.ort.optimised import LocalExecutor, lower
 from costmodel.runners.ort.providers import CPU, PROVIDERS, Setup, find_setup
 from costmodel.runners.ort.runner import OrtRunner, num_replicas
 

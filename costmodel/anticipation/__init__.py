@@ -1,0 +1,57 @@
+"""Predicts by rule which Ops a runtime executes, for networks that no runtime has seen yet.
+
+``Runner.lower`` asks the installed runtime and is always right; ``anticipate`` answers for channel
+counts that exist only during training, and for runtimes that are not installed. A test holds the
+one against the other on real and random networks. A runtime's rules are one function in
+``RULES``; to add a runtime, write that function in a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from costmodel.anticipation.litert import execute_litert
+from costmodel.anticipation.openvino import execute_openvino
+from costmodel.anticipation.ort import execute_ort
+from costmodel.anticipation.xla import execute_xla
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError
+from costmodel.network import Layer, Network
+from costmodel.op import SESSION, Op
+
+#: Rules by ``Device.runtime``: layers as written and the device in, executed layers out.
+RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
+    "litert": execute_litert,
+    "onnxruntime": execute_ort,
+    "openvino": execute_openvino,
+    "xla": execute_xla,
+}
+
+
+def anticipate(network: Network, device: Device) -> Network:
+    """The Ops that ``device``'s runtime would execute for a network as written.
+
+    Args:
+        network: layers as written, from a reader.
+        device: its ``runtime`` chooses the rules, its ``isa`` the channel block.
+
+    Returns:
+        A network with ``source == "anticipated"`` whose last layer is the ``session`` Op. Layers
+        that the reader could not read stay in ``unread``.
+
+    Raises:
+        InvalidInputError: if there are no rules for this runtime.
+    """
+    rules = RULES.get(device.runtime)
+    if rules is None:
+        message = (
+            f"There are no rules for what {device.runtime!r} executes. Known runtimes: "
+            f"{', '.join(sorted(RULES))}. Use the runner's lower() where it is installed."
+        )
+        raise InvalidInputError(message)
+    session = Op(
+        kind=SESSION, inputs=((1,),) * len(network.inputs), outputs=((1,),) * len(network.outputs)
+    )
+    layers = (*rules(network, device), Layer(name=SESSION, op=session))
+    return replace(network, layers=layers, source="anticipated")

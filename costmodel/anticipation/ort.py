@@ -1,0 +1,110 @@
+"""What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86).
+
+Four passes in the runtime's own order: graph rewriting (``ort_fold``), activations into the kernels
+before them (``ort_activation``), the blocked NCHWc layout (``ort_blocked``), and sums into the
+convolutions that stayed plain (``ort_activation`` again). Every rule was found by letting the
+runtime write its optimised graph for small models that differ in one thing, and is held against it
+by tests/costmodel/anticipation/test_ort.py. Not modelled: the runtime's search for a better place
+of Transposes, beyond pairs that cancel and those that a layout conversion swallows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from costmodel.anticipation.graph import Graph, Node, graph_from, layers_from
+from costmodel.anticipation.ort_activation import fuse_activations, fuse_sums
+from costmodel.anticipation.ort_blocked import block_layout
+from costmodel.anticipation.ort_fold import fold
+from costmodel.anticipation.ort_int8 import quantise
+from costmodel.anticipation.ort_nhwc import move_channels
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError
+from costmodel.network import Layer, Network
+from costmodel.op import Op
+
+#: Channel block of the NCHWc layout per instruction set. On others MLAS has no such kernels (on
+#: ARM64 only where it was built with them, which the released wheels are not).
+BLOCKS = {"avx512": 16, "avx2": 8}
+#: Element types and providers that there are rules for; a device need not name its provider.
+DTYPES = frozenset({"float32", "int8"})
+PROVIDERS = frozenset({"", "CPUExecutionProvider"})
+#: Kinds whose ONNX name is not the kind in capitals.
+_OP_TYPES = {
+    "batch_norm": "BatchNormalization",
+    "gru": "GRU",
+    "instance_norm": "InstanceNormalization",
+    "layer_norm": "LayerNormalization",
+    "lrn": "LRN",
+    "lstm": "LSTM",
+    "matmul": "MatMul",
+    "prelu": "PRelu",
+    "qlinear_conv": "QLinearConv",
+    "qlinear_mat_mul": "QLinearMatMul",
+    "rnn": "RNN",
+}
+#: Attributes that only layers as written have: weights that a caller may replace, which layers have
+#: the same weights, and padding that was computed.
+_MARKS = ("overridable", "weights", "auto_pad")
+
+
+def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
+    """The kernels that ONNX Runtime executes for a network as written.
+
+    Args:
+        network: from a reader.
+        device: its ``isa`` decides the channel block; one without blocked kernels runs plain ones.
+            Its ``dtype`` may be ``int8``: the network is then quantised as the runner does it.
+
+    Raises:
+        InvalidInputError: for another element type or provider.
+    """
+    if device.dtype not in DTYPES or device.provider not in PROVIDERS:
+        message = (
+            f"There are no rules for {device.dtype} networks on ONNX Runtime's {device.provider}, "
+            f"only for {' and '.join(sorted(DTYPES))} on the CPU provider. Use the runner's "
+            "lower()."
+        )
+        raise InvalidInputError(message)
+    graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
+    for node in graph.nodes.values():
+        settings = dict(node.op.attributes)
+        marks = _MARKS if node.op.stride else _MARKS[:2]
+        node.marks = {name: settings.pop(name) for name in marks if name in settings}
+        if device.dtype == "int8":  # all weights are stored anew
+            node.marks.pop("overridable", None)
+        if len(settings) < len(node.op.attributes):
+            node.op = replace(node.op, attributes=tuple(settings.items()))
+    fold(graph, gates=device.dtype == "float32")
+    if device.dtype == "int8":
+        quantise(graph)
+    fuse_activations(graph)
+    block = BLOCKS.get(device.isa)
+    if block is not None:
+        block_layout(graph, block)
+    fuse_sums(graph)
+    if device.dtype == "int8":
+        move_channels(graph)
+    _name_kernels(graph, block)
+    return layers_from(graph)
+
+
+def op_type(op: Op) -> str:
+    """ONNX name of a kind.
+
+    >>> op_type(Op(kind="global_average_pool")), op_type(Op(kind="lrn"))
+    ('GlobalAveragePool', 'LRN')
+    """
+    if op.kind == "resize" and dict(op.attributes).get("since", 10) in {7, 9}:
+        return "Upsample"
+    return _OP_TYPES.get(op.kind) or "".join(word.capitalize() for word in op.kind.split("_"))
+
+
+def _name_kernels(graph: Graph, block: int | None) -> None:
+    for node in graph.nodes.values():
+        layout = f"nchw{block}c" if node.domain.endswith("nchwc") else node.op.layout
+        node.op = replace(node.op, implementation=_kernel(node), layout=layout)
+
+
+def _kernel(node: Node) -> str:
+    return f"{node.domain}:{node.op_type}" if node.domain else node.op_type

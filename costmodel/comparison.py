@@ -1,0 +1,320 @@
+"""Comparison: predicted latency held against the clock, both meaning the same thing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError
+from costmodel.measurement import Measurement
+from costmodel.network import Network, model_digest
+from costmodel.op import Op, model_op
+from costmodel.prediction import Prediction, finite, predict
+from costmodel.profiler import Job, Plan, Progress, profile
+from costmodel.protocols import CostModel
+from costmodel.registry import load_runner
+
+if TYPE_CHECKING:
+    from costmodel.calibration import Calibration
+
+Option = str | int | float | bool
+
+#: Visits are longer than those of kernels: one run of a network may take a second.
+#: A whole network may be 10 % slower in one process than in the next, by where its memory lies, so
+#: every round has a process of its own.
+DEFAULT_PLAN = Plan(rounds=12, min_rounds=8, visit_ms=60.0, restart_every=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One network, predicted and measured.
+
+    Attributes:
+        prediction: what the cost model says.
+        measurement: what the clock says, by the profiler's protocol and estimator.
+        device: what it was measured on.
+    """
+
+    prediction: Prediction
+    measurement: Measurement
+    device: Device
+
+    @property
+    def model(self) -> str:
+        """The network's name."""
+        return self.prediction.model
+
+    @property
+    def predicted_ms(self) -> float | None:
+        """The prediction; None when nothing in the network has a price in milliseconds."""
+        return self.prediction.predicted_ms
+
+    @property
+    def measured_ms(self) -> float | None:
+        """The quiet estimate over all rounds; None when the network could not be timed."""
+        return finite(self.measurement.latency_ms)
+
+    @property
+    def median_ms(self) -> float | None:
+        """What a user of the busy machine saw."""
+        return finite(self.measurement.median_ms)
+
+    @property
+    def repeatability(self) -> float | None:
+        """Relative disagreement of the two halves of the rounds: no error below it means much."""
+        return finite(self.measurement.spread)
+
+    @property
+    def error(self) -> float | None:
+        """``predicted / measured - 1``; None when either is missing."""
+        if self.predicted_ms is None or self.measured_ms is None:
+            return None
+        return self.predicted_ms / self.measured_ms - 1.0
+
+    @property
+    def in_interval(self) -> bool | None:
+        """Whether the measured time lies in the prediction's interval; None when one is missing."""
+        interval = self.prediction.interval_ms
+        if interval is None or self.measured_ms is None:
+            return None
+        return interval[0] <= self.measured_ms <= interval[1]
+
+    def to_json(self) -> dict[str, object]:
+        """The comparison as plain values."""
+        interval = self.prediction.interval_ms
+        return {
+            "model": self.model,
+            "predicted_ms": self.predicted_ms,
+            "interval_ms": list(interval) if interval else None,
+            "measured_ms": self.measured_ms,
+            "error": self.error,
+            "priced_share": self.prediction.priced_share,
+            "uncalibrated_ms": self.prediction.uncalibrated_ms,
+            "median_ms": self.median_ms,
+            "repeatability": self.repeatability,
+            "in_interval": self.in_interval,
+            "status": self.measurement.status,
+            "reason": self.measurement.reason,
+            "rounds": len(self.measurement.rounds),
+            "unpriced": [item.name for item in self.prediction.unpriced],
+            "predicted_for": self.prediction.device.label if self.prediction.device else None,
+            "measured_on": self.device.label,
+            "cost": self.prediction.cost,
+            "source": self.prediction.source,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Comparisons in a few numbers; shares are of those that have an error.
+
+    Attributes:
+        models: networks compared.
+        compared: networks that have both a predicted and a measured time.
+        median_error: median of the absolute errors; None without any.
+        worst_error: the error that is furthest from 0, with its sign.
+        worst_model: whose it is.
+        within_5: share within 5 %.
+        within_10: share within 10 %.
+        within_15: share within 15 %.
+        in_interval: share whose measured time lies in the prediction's interval.
+        repeatability: median disagreement of the halves of the measuring rounds: the ceiling.
+    """
+
+    models: int
+    compared: int
+    median_error: float | None
+    worst_error: float | None
+    worst_model: str
+    within_5: float | None
+    within_10: float | None
+    within_15: float | None
+    in_interval: float | None
+    repeatability: float | None
+
+
+def summarise(comparisons: Sequence[Comparison]) -> Summary:
+    """The errors of several networks in a few numbers."""
+    errors = [(item.error, item.model) for item in comparisons if item.error is not None]
+    sizes = [abs(error) for error, _ in errors]
+    worst = max(errors, key=lambda pair: abs(pair[0]), default=(None, ""))
+    spreads = [item.repeatability for item in comparisons if item.repeatability is not None]
+    inside = [item.in_interval for item in comparisons if item.in_interval is not None]
+
+    def share(limit: float) -> float | None:
+        return sum(size <= limit for size in sizes) / len(sizes) if sizes else None
+
+    return Summary(
+        models=len(comparisons),
+        compared=len(errors),
+        median_error=median(sizes) if sizes else None,
+        worst_error=worst[0],
+        worst_model=worst[1],
+        within_5=share(0.05),
+        within_10=share(0.10),
+        within_15=share(0.15),
+        in_interval=sum(inside) / len(inside) if inside else None,
+        repeatability=median(spreads) if spreads else None,
+    )
+
+
+def compare(
+    models: Sequence[Path],
+    *,
+    runner: str,
+    cost: CostModel,
+    options: Mapping[str, Option] | None = None,
+    calibration: Calibration | None = None,
+    sizes: Mapping[str, int] | None = None,
+    plan: Plan = DEFAULT_PLAN,
+    progress: Progress | None = None,
+) -> tuple[Comparison, ...]:
+    """Predict each network and measure it, with the protocol that made the table.
+
+    The rounds are interleaved over the networks and a convolution that serves as drift probe, in
+    a worker process; the estimate of a network is made like that of a row.
+
+    Args:
+        models: files that the runner reads.
+        runner: entry-point name of the runner.
+        cost: prices the Ops, in milliseconds.
+        options: the runner's options, such as ``{"threads": 2}``.
+        calibration: from the sum of Ops to whole networks.
+        sizes: values of named dynamic dimensions, for every model.
+        plan: how much care to take; a missing anchor is chosen here.
+        progress: who is told how far it is.
+
+    Returns:
+        One per model, in order. A network that could not be timed has no ``measured_ms``, and its
+        measurement says why.
+
+    Raises:
+        InvalidInputError: for no models, or a cost model that does not price in milliseconds.
+        ModelFormatError: if a file cannot be read; nothing has been measured then.
+        LockedError: if a profiler holds the device.
+        KeyboardInterrupt: when interrupted; a partial comparison would be taken for a whole one.
+    """
+    if not models:
+        message = "There is nothing to compare. Give at least one model."
+        raise InvalidInputError(message)
+    if cost.unit != "ms":
+        message = (
+            f"The cost model {cost.name!r} prices in {cost.unit}, and a clock measures ms. "
+            "Use one that prices in milliseconds, e.g. a regression or a lookup."
+        )
+        raise InvalidInputError(message)
+    chosen = load_runner(runner, options)
+    bound = dict(sizes or {})
+    networks = [chosen.lower(path, bound) for path in models]
+    predictions = [
+        predict(network, cost, calibration, device=_device_of(cost)) for network in networks
+    ]
+    rows = _time(models, networks, runner, options or {}, bound, plan, progress)
+    return tuple(
+        Comparison(prediction=prediction, measurement=row, device=chosen.device)
+        for prediction, row in zip(predictions, rows, strict=True)
+    )
+
+
+def measure(
+    models: Sequence[Path],
+    *,
+    runner: str,
+    options: Mapping[str, Option] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    plan: Plan = DEFAULT_PLAN,
+    progress: Progress | None = None,
+) -> tuple[Measurement, ...]:
+    """Time whole networks as ``compare`` does, their rounds interleaved, without a prediction.
+
+    Args:
+        models: as for ``compare``.
+        runner: as for ``compare``.
+        options: as for ``compare``.
+        sizes: as for ``compare``.
+        plan: as for ``compare``.
+        progress: as for ``compare``.
+
+    Returns:
+        One per model, in order; one that could not be timed says why.
+
+    Raises:
+        InvalidInputError: for no models.
+        ModelFormatError: as for ``compare``.
+        LockedError: as for ``compare``.
+        KeyboardInterrupt: as for ``compare``.
+    """
+    if not models:
+        message = "There is nothing to measure. Give at least one model."
+        raise InvalidInputError(message)
+    chosen = load_runner(runner, options)
+    bound = dict(sizes or {})
+    networks = [chosen.lower(path, bound) for path in models]
+    return tuple(_time(models, networks, runner, options or {}, bound, plan, progress))
+
+
+def _time(
+    models: Sequence[Path],
+    networks: Sequence[Network],
+    runner: str,
+    options: Mapping[str, Option],
+    sizes: Mapping[str, int],
+    plan: Plan,
+    progress: Progress | None,
+) -> list[Measurement]:
+    jobs = [
+        Job(
+            op=model_op(network.name, model_digest(path, sizes), network.ops),
+            model=path.resolve(),
+            sizes=tuple(sorted(sizes.items())),
+        )
+        for path, network in zip(models, networks, strict=True)
+    ]
+    rows = _measure(jobs, runner, options, _with_anchor(plan, networks), progress)
+    return [rows[job.op] for job in jobs]
+
+
+def _device_of(cost: CostModel) -> Device | None:
+    """The device whose numbers a cost model holds, where it says so."""
+    found = getattr(cost, "device", None)
+    return found if isinstance(found, Device) else None
+
+
+def _with_anchor(plan: Plan, networks: Sequence[Network]) -> Plan:
+    """The plan with the convolution of middle size as drift probe, unless it names one."""
+    if plan.anchor is not None:
+        return plan
+    convolutions = {op for network in networks for op in network.ops if op.kind == "conv"}
+    ranked = sorted(convolutions, key=lambda op: (op.macs, op.digest))
+    if not ranked:
+        return plan
+
+    return replace(plan, anchor=ranked[len(ranked) // 2])
+
+
+def _measure(
+    jobs: Sequence[Job],
+    runner: str,
+    options: Mapping[str, Option],
+    plan: Plan,
+    progress: Progress | None,
+) -> dict[Op, Measurement]:
+    """Time whole networks into a table that is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
+        out = Path(folder) / "compare.jsonl"
+        report = profile(
+            jobs, runner=runner, options=options, out=out, plan=plan, progress=progress
+        )
+    if report.interrupted:
+        raise KeyboardInterrupt
+    rows = dict(report.table.rows)
+    for job in jobs:
+        if job.op not in rows:
+            reason = "the time allowed ended before its first round"
+            rows[job.op] = Measurement.from_rounds(job.op, (), status="timeout", reason=reason)
+    return rows

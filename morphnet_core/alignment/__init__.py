@@ -1,0 +1,30 @@
+"""align: pads channels of any ONNX network with zeros up to widths that a device runs faster.
+
+``align(model, cost)`` finds the widths and checks that the function stays the same;
+``measured(alignment, runner=...)`` adds what the clock says.
+"""
+
+from __future__ import annotations
+
+from morphnet_core.alignment.alignment import Alignment, GroupWidth, align
+from morphnet_core.alignment.edit import cut, pad
+from morphnet_core.alignment.freeze import paddable
+from morphnet_core.alignment.measure import measured
+from morphnet_core.alignment.search import Limits
+from morphnet_core.alignment.source import Source, read_source
+from morphnet_core.alignment.verify import TOLERANCE, largest_difference
+
+__all__ = [
+    "TOLERANCE",
+    "Alignment",
+    "GroupWidth",
+    "Limits",
+    "Source",
+    "align",
+    "cut",
+    "largest_difference",
+    "measured",
+    "pad",
+    "paddable",
+    "read_source",
+]

@@ -1,0 +1,24 @@
+"""From a model, data and a budget to a trained network that keeps it, in one call."""
+
+from __future__ import annotations
+
+from morphnet_core.morphing.clock import Clock, DeviceClock
+from morphnet_core.morphing.data import Data
+from morphnet_core.morphing.loop import LoopResult, LoopRound, device_rounds, fit_to_device
+from morphnet_core.morphing.morph import Morphed, morph
+from morphnet_core.morphing.recipe import Recipe, load_recipe, standard
+
+__all__ = [
+    "Clock",
+    "Data",
+    "DeviceClock",
+    "LoopResult",
+    "LoopRound",
+    "Morphed",
+    "Recipe",
+    "device_rounds",
+    "fit_to_device",
+    "load_recipe",
+    "morph",
+    "standard",
+]

@@ -1,9 +1,0 @@
-"""Pictures of a morphed network: its widths, where its milliseconds go, and what it is worth."""
-
-from __future__ import annotations
-
-from morphnet_core.pictures.breakdown import breakdown, plot_breakdown
-from morphnet_core.pictures.tradeoff import Trained, plot_tradeoff
-from morphnet_core.pictures.widths import plot_widths
-
-__all__ = ["Trained", "breakdown", "plot_breakdown", "plot_tradeoff", "plot_widths"]

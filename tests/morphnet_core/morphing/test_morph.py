@@ -1,0 +1,100 @@
+"""One call does all of it, on the real runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from costmodel.errors import CostModelError, InvalidInputError
+from costmodel.profiler import Plan
+from morphnet_core.morphing import Data, DeviceClock, morph
+from morphnet_core.morphing.verify import same_outputs
+from morphnet_core.structure import Structure
+
+pytestmark = pytest.mark.keras
+
+QUICK = Plan(rounds=2, min_rounds=2, visit_ms=5.0, restart_every=2, anchor_every_ms=float("inf"))
+
+
+def network(width: int = 16) -> Any:
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((8, 8, 3))
+    for name in "ab":
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)(x)
+        x = layers.BatchNormalization(name=f"norm_{name}")(x)
+        x = layers.ReLU()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(3, name="head")(x), name="net")
+
+
+def data(count: int = 64) -> Data:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(count, 8, 8, 3)).astype("float32")
+    y = random.integers(3, size=count)
+    return Data(x=x, y=y, x_val=x[:16], y_val=y[:16], batch_size=16)
+
+
+def compiled(model: Any, steps: int) -> Any:
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    schedule = keras.optimizers.schedules.CosineDecay(0.05, steps)
+    model.compile(keras.optimizers.SGD(schedule), loss, metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize("finish", ["retrain", "finetune"])
+def test_everything_in_one_call(tmp_path: Path, finish: Any) -> None:
+    exports = ("onnx", "litert") if finish == "retrain" else ("onnx",)
+    told: list[str] = []
+    done = morph(
+        network(), data(), "flops",
+        compiled=compiled, target="50%", search_epochs=2, finish=finish, finish_epochs=1,
+        out=tmp_path, exports=exports, verbose=0, tell=told.append,
+    )  # fmt: skip
+    assert done.loop.predicted_only
+    assert done.model.count_params() < network().count_params()
+    assert 0.0 <= done.metrics["accuracy"] <= 1.0
+    assert set(done.files) == {"keras", "structure", "widths", *exports}
+    assert set(done.difference) == set(exports)
+    assert max(done.difference.values()) < 1e-4
+    assert Structure.load(done.files["structure"]).costs["flops"] <= 0.5 * 1e9
+    assert keras.models.load_model(done.files["keras"]).count_params() == done.model.count_params()
+    assert told
+    assert "onnx" in str(done)
+
+
+def test_the_clock_times_the_real_runtime() -> None:
+    clock = DeviceClock(runner="ort", options={"threads": 1}, plan=QUICK)
+    small, large = clock([network(4), network(96)])
+    assert 0 < small < large
+
+
+def test_taylor_importance_and_growth() -> None:
+    done = morph(
+        network(), data(), "flops",
+        compiled=compiled, target="60%", search_epochs=1, finish="none", importance="taylor",
+        verbose=0,
+    )  # fmt: skip
+    assert done.loop.best.projection.value < 1.0
+    assert done.files == {}
+
+
+def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    from morphnet_core.morphing.clock import as_onnx
+
+    path = as_onnx(network(), tmp_path / "other.onnx")
+    other = network()
+    other.set_weights([w + 0.5 for w in other.get_weights()])
+    with pytest.raises(CostModelError, match="computes something else"):
+        same_outputs(other, path, data().x[:1])
+    with pytest.raises(InvalidInputError, match="neither an ONNX nor a LiteRT"):
+        same_outputs(other, tmp_path / "x.bin", data().x[:1])
+
+
+def test_wrong_options_are_named() -> None:
+    with pytest.raises(InvalidInputError, match="finish is retrain, finetune or none"):
+        morph(network(), data(), "flops", compiled=compiled, target="50%", finish="later")  # type: ignore[arg-type]
