@@ -331,7 +331,7 @@ def main() -> None:
         started=started,
         detail={"cases": found, "plan": str(PLAN)},
         notes=[note, "\n".join(lines(found))],
-        issue="budget",
+        topic="budget",
     )
 
 

@@ -151,6 +151,7 @@ def examine(threads: int, *, again: bool) -> None:
         print("\n".join(lines[-len(found) :]), flush=True)
     ledger.write(
         f"compare-t{threads}",
+        topic="main-job",
         figures=figures,
         started=started,
         detail=detail,
