@@ -243,7 +243,7 @@ def _failures(failed: Sequence[Measurement]) -> Sheet:
 
 
 def _name(row: Measurement) -> str:
-    return str(dict(row.op.attributes).get("name", row.op.label))
+    return row.op.attribute("name", row.op.label)
 
 
 def _label(row: Measurement) -> str:

@@ -84,7 +84,7 @@ def earlier(threads: int, *, again: bool) -> tuple[Comparison, ...]:
     nothing = predict(Network(name="", layers=()), Lookup(table))
     return tuple(
         Comparison(
-            prediction=replace(nothing, model=str(dict(row.op.attributes)["name"])),
+            prediction=replace(nothing, model=str(row.op.attribute("name"))),
             measurement=row,
             device=table.device,
         )

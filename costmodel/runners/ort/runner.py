@@ -246,7 +246,7 @@ class OrtRunner:
             overhead_ms = run + feed * (len(rebuilt.feed) - 1) + read * rebuilt.readers
         kernels = 2 * replicas - 1 if op.kind in RELABEL else replicas
         setup = self._setup
-        home = dict(op.attributes).get(PROVIDER, setup.provider.name)
+        home = op.attribute(PROVIDER, setup.provider.name)
         if home == CPU_NAME:
             setup = CPU
         elif home != setup.provider.name:

@@ -66,10 +66,8 @@ def weight_view(shape: Shape, dtype: str, offset: int) -> tuple[NDArray[np.gener
 
 def weight_dtypes(op: Op) -> tuple[str, ...]:
     """Element type of each of ``op.weights``: that of the Op unless an attribute says otherwise."""
-    stated = dict(op.attributes).get(WEIGHT_DTYPES)
-    if isinstance(stated, str) and stated:
-        return tuple(stated.split())
-    return (FLOAT_OF.get(op.dtype, "float32"),) * len(op.weights)
+    stated = tuple(op.attribute(WEIGHT_DTYPES, "").split())
+    return stated or (FLOAT_OF.get(op.dtype, "float32"),) * len(op.weights)
 
 
 #: Attribute of Ops whose weights are not of the Op's own float type: a word for each.
@@ -82,7 +80,7 @@ OUTPUT_DTYPE = "output_dtype"
 
 def output_dtype(op: Op) -> str:
     """Element type of what an integer kernel writes; of others that of the Op."""
-    return str(dict(op.attributes).get(OUTPUT_DTYPE, op.dtype))
+    return op.attribute(OUTPUT_DTYPE, op.dtype)
 
 
 def element_of(dtype: str) -> int:
