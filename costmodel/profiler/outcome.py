@@ -9,8 +9,8 @@ from statistics import fmean, median
 from costmodel.measurement import Round, quiet_estimate
 from costmodel.op import Op
 from costmodel.profiler.account import Account
-from costmodel.profiler.anchor import SLOW
 from costmodel.table import LatencyTable
+from costmodel.timing.anchor import SLOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,10 @@ from onnx import TensorProto, helper
 from costmodel.errors import UnsupportedOpError
 from costmodel.onnx_model.nodes import OPSET
 from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape, Slot
+from costmodel.runners.ort.bound import MAX_BYTES
 from costmodel.runners.ort.integer import has_parameters, parameters
 from costmodel.runners.ort.operands import PROVIDER
-from costmodel.runners.ort.session import MAX_BYTES, random_input
+from costmodel.runners.ort.session import random_input
 from costmodel.runners.ort.weights import (
     OUTPUT_DTYPE,
     POOL_SIZE,

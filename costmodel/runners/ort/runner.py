@@ -14,6 +14,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op, Shape
+from costmodel.runners.ort.bound import SETTINGS, session_options
 from costmodel.runners.ort.convert import DTYPES, RECIPES, convert
 from costmodel.runners.ort.covers import name_nodes
 from costmodel.runners.ort.device import own_instruction_set, this_device
@@ -23,12 +24,10 @@ from costmodel.runners.ort.optimised import LocalExecutor, lower, runtime_versio
 from costmodel.runners.ort.providers import CPU, CPU_NAME, PROVIDERS, Setup, Value, find_setup
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
 from costmodel.runners.ort.session import (
-    SETTINGS,
     SessionWorkload,
     is_from_runtime,
     make_session,
     random_feed,
-    session_options,
 )
 
 #: Channel block of the NCHWc layout per instruction set, as MLAS chooses it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from onnx import TensorProto
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import Op, Shape
+from costmodel.runners.ort.bound import weight_cut
 
 #: Values in the pool that weights are cut from; larger than any last-level cache we know.
 POOL_SIZE = 24 << 20
@@ -54,14 +54,10 @@ def weight_view(shape: Shape, dtype: str, offset: int) -> tuple[NDArray[np.gener
         dtype: its element type.
         offset: where in the pool it may start.
     """
-    count = prod(shape)
     source: NDArray[np.generic] = pool() if len(shape) > 1 else positive_pool()
     if dtype != "float32":
         source = _other_pool(dtype, min(len(shape), 2))
-    if count > len(source):
-        return np.resize(source, count).reshape(shape), offset
-    start = offset % (len(source) - count + 1) // 16 * 16
-    return source[start : start + count].reshape(shape), offset + count + 16
+    return weight_cut(source, shape, offset)
 
 
 def weight_dtypes(op: Op) -> tuple[str, ...]:
