@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
+from costmodel.measurement import Repeatability
 from costmodel.profiler.interrupt import Interrupt
 from costmodel.profiler.lock import device_lock, hold, table_lock
-from costmodel.profiler.outcome import Drift, ProfileReport, Repeatability
+from costmodel.profiler.outcome import Drift, ProfileReport
 from costmodel.profiler.plan import Job, Plan, Progress, unique_jobs
 from costmodel.profiler.session import Session
 from costmodel.table import LatencyTable
