@@ -36,6 +36,7 @@ from costmodel.profiler.messages import (
 )
 from costmodel.protocols import Runner, Workload
 from costmodel.registry import load_runner
+from costmodel.streams import take_streams
 from costmodel.timing.anchor import Anchor
 from costmodel.timing.cores import stay_on, usable_cores
 from costmodel.timing.mishaps import die_with_parent, is_out_of_memory, one_line
@@ -157,20 +158,10 @@ def _listen(orders: BinaryIO, segments: queue.SimpleQueue[Segment], stop: thread
     os._exit(0)
 
 
-def _take_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Move the conversation off descriptors 0 and 1, which native libraries print to."""
-    orders = os.fdopen(os.dup(0), "rb")
-    events = os.fdopen(os.dup(1), "wb", buffering=0)
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.dup2(2, 1)
-    return orders, events
-
-
 def main() -> int:
     """Serve one parent; returns the exit status."""
     die_with_parent()
-    orders, events = _take_streams()
+    orders, events = take_streams()
     line = orders.readline()
     if not line:
         return 0
