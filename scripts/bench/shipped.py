@@ -52,7 +52,7 @@ def main() -> None:
         ],
         started=started,
         notes=["\n".join(lines)],
-        issue="devices",
+        topic="devices",
     )
 
 

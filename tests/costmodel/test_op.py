@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from costmodel.errors import InvalidInputError
 from costmodel.op import (
     Op,
+    as_operands,
+    clip_bounds,
     conv_op,
     decode_op,
     describe,
@@ -188,3 +190,70 @@ def test_a_damaged_model_row_is_refused(listing: str) -> None:
     op = Op(kind="model", attributes=(("name", "net"), ("ops", listing)))
     with pytest.raises(InvalidInputError, match=r"digest\*count"):
         model_op_counts(op)
+
+
+OPERANDS = st.text("dwc-", max_size=8)
+
+
+@given(OPERANDS)
+def test_slots_are_every_operand_in_the_operators_order(letters: str) -> None:
+    op = Op(
+        kind="add",
+        inputs=tuple((1, n + 1) for n in range(letters.count("d"))),
+        weights=tuple((n + 1,) for n in range(letters.count("w"))),
+        constants=tuple((n,) for n in range(letters.count("c"))),
+        operands=as_operands(letters),
+        input_dtypes=tuple(f"int{n}" for n in range(letters.count("d"))),
+    )
+    slots = op.slots()
+    assert "".join(slot.letter for slot in slots) == op.order
+    assert op.order.rstrip("-") == letters.rstrip("-")
+    data, weights, constants = ([s for s in slots if s.letter == letter] for letter in "dwc")
+    assert tuple(slot.shape for slot in data) == op.inputs
+    assert tuple(slot.dtype for slot in data) == op.input_types
+    assert tuple(slot.shape for slot in weights) == op.weights
+    assert tuple(slot.values for slot in constants) == op.constants
+    for kind in (data, weights, constants):
+        assert [slot.index for slot in kind] == list(range(len(kind)))
+
+
+@given(OPERANDS)
+def test_the_usual_order_is_not_written(letters: str) -> None:
+    usual = "".join(sorted(letters, key="dwc-".index))
+    assert as_operands(letters) == ("" if letters == usual else letters)
+
+
+def test_letters_of_a_runtime_are_never_the_usual_order() -> None:
+    assert as_operands("dszw") == "dszw"
+    slot = Op(kind="conv", inputs=((1, 8),), operands="ds").slots()[1]
+    assert (slot.letter, slot.index, slot.shape, slot.values) == ("s", 0, (), ())
+
+
+def test_operands_that_are_not_there_are_refused() -> None:
+    op = Op(kind="add", inputs=((1, 8),), operands="dd")
+    with pytest.raises(InvalidInputError, match="'dd' are more than it has"):
+        op.slots()
+
+
+@given(ops(), st.text(max_size=4))
+def test_an_attribute_is_what_its_pair_says(op: Op, name: str) -> None:
+    pairs = dict(op.attributes)
+    assert {key: op.attribute(key) for key in pairs} == pairs
+    assert op.attribute(name, 7) == pairs.get(name, 7)
+
+
+def test_an_attribute_has_the_type_of_its_default() -> None:
+    op = Op(kind="gemm", attributes=(("alpha", 1), ("axis", 2.0), ("mode", "x"), ("scale", 0.5)))
+    assert isinstance(op.attribute("alpha", 1.0), float)
+    assert isinstance(op.attribute("axis", 0), int)
+    for name, default in (("mode", 1), ("scale", 1), ("axis", ""), ("alpha", ())):
+        with pytest.raises(InvalidInputError, match=f"gemm: its attribute {name} must be like"):
+            op.attribute(name, default)
+
+
+def test_bounds_of_a_clip_are_operands_or_attributes() -> None:
+    shape = ((1, 4),)
+    upper = Op(kind="clip", inputs=shape, operands="d-c", constants=((6.0,),))
+    assert clip_bounds(upper) == (-math.inf, 6.0)
+    old = Op(kind="clip", inputs=shape, attributes=(("min", -1), ("since", 6)))
+    assert clip_bounds(old, 3e38) == (-1.0, 3e38)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from costmodel.errors import InvalidInputError
-from costmodel.hlo_model.draft import recipe_of
+from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.module import parse
 from costmodel.hlo_model.recipe import read_recipe
 

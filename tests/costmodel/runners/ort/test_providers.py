@@ -20,7 +20,7 @@ from costmodel.errors import (
 )
 from costmodel.op import Op
 from costmodel.registry import load_runner
-from costmodel.runners.ort import device, nvidia, providers, session
+from costmodel.runners.ort import bound, device, nvidia, providers, session
 from costmodel.runners.ort.optimised import LocalExecutor, lower
 from costmodel.runners.ort.providers import CPU, PROVIDERS, Setup, find_setup
 from costmodel.runners.ort.runner import OrtRunner, num_replicas
@@ -131,7 +131,7 @@ def test_a_provider_that_does_not_start_is_an_error(name: str) -> None:
         opset_imports=[helper.make_opsetid("", 13)],
         ir_version=8,
     )
-    options = session.session_options(1, optimise=False)
+    options = bound.session_options(1, optimise=False)
     with (
         pytest.warns(UserWarning, match="not in available"),
         pytest.raises(
