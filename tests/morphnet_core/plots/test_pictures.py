@@ -22,7 +22,7 @@ from morphnet_core.plots import (
 )
 from morphnet_core.pricing import Pricer
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="needs the report extra")
 pytestmark = pytest.mark.keras
 
 

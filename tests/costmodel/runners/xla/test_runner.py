@@ -141,7 +141,7 @@ def test_bfloat16_is_another_device(xla_runner: XlaRunner, model_file: PathOf) -
 
 def test_joined_fusions_are_an_option(xla_runner: XlaRunner, model_file: PathOf) -> None:
     joined = XlaRunner(threads=xla_runner.device.threads, platform="cpu", fusions="default")
-    path = model_file("resnet20_cifar10")
+    path = model_file("resnet20")
     assert "subgraph" in {op.kind for op in lowered(joined, path).ops}
     assert "subgraph" not in {op.kind for op in lowered(xla_runner, path).ops}
 
@@ -183,7 +183,7 @@ print((time.process_time() - used) / (time.perf_counter() - start))
 
 def test_one_thread_uses_one_processor(model_file: PathOf) -> None:
     """Counted in processor time, which other programs on the machine do not add to."""
-    code = ONE_THREAD.format(path=str(model_file("resnet20_cifar10")))
+    code = ONE_THREAD.format(path=str(model_file("resnet20")))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1.15

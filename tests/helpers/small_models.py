@@ -1,34 +1,12 @@
-"""Small real ONNX models of every sort, built here and lowered once for all tests."""
+"""Small ONNX models that together hold most kinds of kernels, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
-import pytest
 from onnx import TensorProto, helper, numpy_helper
-
-from costmodel.network import Network
-from costmodel.runners.ort.runner import OrtRunner
-
-SHARED = Path(__file__).parents[4] / "shared" / "models"
-#: Real models that lower in under a second each.
-QUICK = (
-    "light_densenet121",
-    "light_inception_v1",
-    "light_inception_v2",
-    "light_shufflenet",
-    "light_squeezenet",
-    "mnist-8",
-    "resnet20_cifar10",
-    "ultraface_slim-320",
-    "yunet_s_320",
-)
-#: Of these, branches that have equal weights: the runtime computes one and reads it twice.
-MERGED = ("light_inception_v1", "light_inception_v2")
-BIG = ("light_bvlc_alexnet", "light_resnet50", "light_vgg19", "light_zfnet512")
 
 
 class Draft:
@@ -302,50 +280,3 @@ MODELS: Mapping[str, Callable[[], onnx.ModelProto]] = {
         rank_3_and_5, residual, resize, shuffle, slices, split_18, transformer, transposed_conv,
     )
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def runner() -> OrtRunner:
-    return OrtRunner()
-
-
-@pytest.fixture(scope="session")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Path of a model of ``MODELS`` or of the shared ones by name."""
-    folder = tmp_path_factory.mktemp("models")
-
-    def path_of(name: str) -> Path:
-        path = SHARED / f"{name}.onnx"
-        if name in MODELS:
-            path = folder / f"{name}.onnx"
-            onnx.save(MODELS[name](), path)
-        elif not path.exists():
-            pytest.skip(f"needs {path.name}, which lies in shared/models beside the checkout")
-        return path
-
-    return path_of
-
-
-@pytest.fixture(scope="session")
-def lower(runner: OrtRunner, model_file: Callable[[str], Path]) -> Callable[[str], Network]:
-    """Lower a model of ``MODELS`` or of the shared ones by name, once."""
-    found: dict[str, Network] = {}
-
-    def lowered(name: str) -> Network:
-        if name not in found:
-            found[name] = runner.lower(model_file(name), {})
-        return found[name]
-
-    return lowered
-
-
-@pytest.fixture(params=[*MODELS, *QUICK])
-def every_model(request: pytest.FixtureRequest) -> str:
-    """Name of each model in turn."""
-    return str(request.param)
-
-
-@pytest.fixture(params=[*MODELS, *(name for name in QUICK if name not in MERGED)])
-def unmerged_model(request: pytest.FixtureRequest) -> str:
-    """Name of each model of whose layers the runtime executes all, in turn."""
-    return str(request.param)
