@@ -11,6 +11,7 @@ from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import onnx
@@ -242,7 +243,7 @@ def mobilenet_v3(sides: int = 64) -> onnx.ModelProto:
     """Inverted residuals with squeeze-and-excite and hard swishes, as in MobileNetV3 Small."""
     net = Net((1, 3, sides, sides), opset=14)
 
-    def unit(x: str, channels: int, filters: int, kernel: int, act: str, **more: object) -> str:
+    def unit(x: str, channels: int, filters: int, kernel: int, act: str, **more: Any) -> str:
         y = net.conv(x, channels, filters, kernel, **more)
         return net.op(act, y) if act else y
 

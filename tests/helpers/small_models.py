@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ class Draft:
         self.opset = opset
         self.rng = np.random.default_rng(0)
 
-    def node(self, op_type: str, *reads: str, writes: int = 1, **attributes: object) -> str:
+    def node(self, op_type: str, *reads: str, writes: int = 1, **attributes: Any) -> str:
         domain = str(attributes.pop("domain", ""))
         name = f"{op_type.lower()}{len(self.nodes)}"
         written = [f"{name}_y{i}" if i else f"{name}_y" for i in range(writes)]
@@ -110,7 +111,7 @@ def depthwise() -> onnx.ModelProto:
 def pools() -> onnx.ModelProto:
     d = Draft(2, 16, 13, 13)
     y = d.conv("x", 16, 16)
-    window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
     a = d.node("MaxPool", y, **window)
     b = d.node("AveragePool", y, count_include_pad=1, **window)
     c = d.node("AveragePool", "x", auto_pad="SAME_LOWER", kernel_shape=[4, 4], strides=[3, 3])
@@ -150,7 +151,7 @@ def resize() -> onnx.ModelProto:
     d = Draft(1, 8, 5, 5)
     scales = d.const([1.0, 1.0, 2.0, 2.0])
     sizes = d.const([1, 8, 7, 9], np.int64)
-    half = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    half: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     a = d.node("Resize", "x", "", scales, mode="nearest", **half)
     return d.done(a, d.node("Resize", "x", "", "", sizes, mode="linear"))
 
@@ -208,7 +209,7 @@ def transposed_conv() -> onnx.ModelProto:
     w, b = d.weight(16, 8, 2, 2), d.weight(8)
     y = d.node("ConvTranspose", "x", w, b, strides=[2, 2], kernel_shape=[2, 2])
     w = d.weight(8, 4, 3, 3)
-    shape = {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}
+    shape: dict[str, Any] = {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}
     return d.done(d.node("ConvTranspose", y, w, group=2, **shape))
 
 

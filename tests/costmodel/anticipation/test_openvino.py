@@ -27,8 +27,10 @@ pytestmark = pytest.mark.skipif(
     RUNNER.device.isa != "avx512", reason="the rules were seen on AVX-512 processors only"
 )
 #: Real models that lower in under a second each; the heads of two detectors are not modelled.
-QUICK = ("light_densenet121", "light_inception_v1", "light_shufflenet", "light_squeezenet")
-QUICK += ("mnist", "resnet20")
+QUICK = (
+    "light_densenet121", "light_inception_v1", "light_shufflenet", "light_squeezenet", "mnist",
+    "resnet20",
+)  # fmt: skip
 HEADS = ("ultraface", "yunet")
 #: Not 1: a single channel lies the same way in every layout, and the plug-in takes either.
 CHANNELS = (2, 3, 4, 5, 7, 8, 12, 15, 16, 17, 20, 24, 31, 32, 33, 48, 64, 66)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,6 +251,6 @@ def test_no_locks_or_notes_are_left_behind_but_the_table_reads(tmp_path: Path) -
         {"memory_limit_bytes": 0},
     ],
 )
-def test_absurd_plans_are_refused(fault: dict[str, float]) -> None:
+def test_absurd_plans_are_refused(fault: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(fault))):
         Plan(**fault)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -105,7 +106,7 @@ def test_every_setting_that_decides_what_runs_is_in_the_device() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"threads": 1025}, {"dtype": "int4"}])
-def test_absurd_options_are_refused(wrong: dict[str, object]) -> None:
+def test_absurd_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="Received"):
         OpenVinoRunner(**wrong)
 
@@ -156,7 +157,7 @@ def first_conv(small: Path) -> Op:
     ],
 )
 def test_ops_that_would_run_otherwise_are_refused(
-    small: Path, change: dict[str, object], message: str
+    small: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UnsupportedOpError, match=message):
         FLOAT.load_op(replace(first_conv(small), **change))

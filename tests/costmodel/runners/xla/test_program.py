@@ -174,7 +174,7 @@ def test_a_view_is_its_tensor_whatever_is_done_to_it(data: st.DataObject) -> Non
 
 
 def _other_shape(data: st.DataObject, size: int) -> tuple[int, ...]:
-    shape = []
+    shape: list[int] = []
     while size > 1 and len(shape) < 5:
         divisors = [d for d in range(1, size + 1) if size % d == 0]
         shape.append(data.draw(st.sampled_from(divisors)))
