@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,7 +117,7 @@ def test_channels_last_shapes_are_read_as_such() -> None:
 
 
 def test_depthwise_is_one_channel_a_group() -> None:
-    make = [
+    make: list[dict[str, Any]] = [
         {"in_channels": 8, "out_channels": 8, "groups": 8},
         {"in_channels": 8, "out_channels": 8, "groups": 4},
         {"in_channels": 1, "out_channels": 8, "groups": 1},
@@ -157,10 +158,10 @@ def test_same_padding_keeps_the_size_over_the_stride(
         ({"kernel": (9, 9), "padding": "valid"}, "does not fit"),
     ],
 )
-def test_impossible_convolutions_are_refused(wrong: dict[str, object], problem: str) -> None:
-    sizes = {"in_channels": 8, "out_channels": 8, "size": (8, 8), "kernel": (3, 3), **wrong}
+def test_impossible_convolutions_are_refused(wrong: dict[str, Any], problem: str) -> None:
+    right: dict[str, Any] = {"in_channels": 8, "out_channels": 8, "size": (8, 8), "kernel": (3, 3)}
     with pytest.raises(InvalidInputError, match=problem):
-        conv_op(**sizes)
+        conv_op(**right | wrong)
 
 
 def test_labels_tell_what_matters() -> None:
