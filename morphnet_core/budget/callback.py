@@ -63,6 +63,16 @@ class LatencyBudget(CostRegularizer):
         budget.model.fit(x, y, epochs=epochs, callbacks=[budget])
         structure = budget.project()  # exactly within 5 ms, by the prices
 
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> budget = LatencyBudget(model, "flops", target="50%", steps=100)
+    >>> budget.targets[0] / budget.pricer.seed
+    0.5
+
     A quarter of the steps nothing is charged. Then the widths that the budget would pay for are
     aimed at (see ``aim``), and what is beyond them is charged. The priced latency, of the channels
     alive or of what is left of their signals if that is less, follows an exponential path from the

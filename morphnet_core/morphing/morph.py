@@ -132,6 +132,19 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     Raises:
         InvalidInputError: for an option that means nothing, or a budget that cannot be kept.
         CostModelError: if the result cannot be exported, or computes something else.
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> data = Data(x=np.zeros((64, 8, 8, 3)), y=np.arange(64) % 2)
+    >>> done = morph(
+    ...     model, data, "flops", target="60%", search_epochs=1, finish="none", verbose=0
+    ... )
+    >>> done.structure.counts["conv/Conv2D"] <= 5
+    True
     """
     if finish not in {"retrain", "finetune", "none"} or importance not in {"signal", "taylor"}:
         message = (

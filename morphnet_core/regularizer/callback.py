@@ -59,6 +59,16 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
     for a small network and for a large one. With all channels alive and signals at 1 the term is
     about twice the strength (each kernel is charged for its inputs and for its outputs).
 
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> regularizer = CostRegularizer(model, "flops", strength=0.3)
+    >>> regularizer.model is model, regularizer.structure().counts["conv/Conv2D"]
+    (True, 8)
+
     Use it in compiled training::
 
         regularizer = CostRegularizer(model, "flops", strength=0.3)

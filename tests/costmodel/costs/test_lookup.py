@@ -89,8 +89,6 @@ def test_an_empty_table_prices_nothing() -> None:
 @given(st.lists(ops(), min_size=1, max_size=8, unique=True), st.data())
 def test_exactly_the_ops_of_the_table_have_a_price(listed: list[Op], data: st.DataObject) -> None:
     known = data.draw(st.sets(st.sampled_from(listed)))
-    lookup = Lookup(
-        LatencyTable(DEVICE, [measured(op, 1.0 + i) for i, op in enumerate(known)])
-    )
+    lookup = Lookup(LatencyTable(DEVICE, [measured(op, 1.0 + i) for i, op in enumerate(known)]))
     prices = lookup.price(listed)
     assert [op in known for op in listed] == np.isfinite(prices.values).tolist()
