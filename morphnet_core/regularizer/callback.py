@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.protocols import CostModel
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import Grouping, cascade, find_groups
 from morphnet_core.groups.convert import structure_of
@@ -27,10 +29,6 @@ from morphnet_core.signals.gamma import flush_denormals
 from morphnet_core.signals.prepare import Reading, prepare
 from morphnet_core.signals.source import as_numpy
 from morphnet_core.structure import Structure
-
-if TYPE_CHECKING:
-    from costmodel.device import Device
-    from costmodel.protocols import CostModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
