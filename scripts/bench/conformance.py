@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import ledger
 import suites
 
@@ -21,7 +19,9 @@ CONTRACTS = {
 
 
 def main() -> None:
-    names = sys.argv[1:] or list(CONTRACTS)
+    parser = ledger.parser(__doc__)
+    parser.add_argument("runners", nargs="*", metavar="RUNNER", help=", ".join(CONTRACTS))
+    names = parser.parse_args().runners or list(CONTRACTS)
     found = {
         name: suites.run(f"a-{name}", f"the contract, {name},", CONTRACTS[name]) for name in names
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import ledger
 import suites
 
@@ -11,12 +9,14 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def main() -> None:
+    parser = ledger.parser(__doc__)
+    parser.add_argument("backends", nargs="*", default=BACKENDS)
     tests = ["-n", "2", "--dist", "loadscope", "tests/morphnet_core"]
     found = {
         backend: suites.run(
             f"g-{backend}", f"morphnet_core on {backend}", tests, {"KERAS_BACKEND": backend}
         )
-        for backend in sys.argv[1:] or BACKENDS
+        for backend in parser.parse_args().backends
     }
     rows = [f"{backend} | {row}" for backend, (_, row) in found.items()]
     ledger.write(
