@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.lite_model.graph import ACTIVATION_NUMBERS, LiteBuilder, LiteModel, LiteTensor, Scale
@@ -241,6 +242,22 @@ class Converter:
         target = self.activation(name, shape, scale=output_scale(code, scales), dtype=kept)
         self.operator(code, reads, [target], covers=covers, **options)
         return target
+
+    def carry_out(
+        self, layer: Layer, code: str, reads: Iterable[int], axes: Axes, **options: Any
+    ) -> None:
+        """Add the operator that writes a layer's result.
+
+        Args:
+            layer: what is carried out.
+            code: TensorFlow Lite's name.
+            reads: positions of tensors.
+            axes: order in which the result is stored.
+            options: of ``emit``.
+        """
+        name, shape = layer.outputs[0], permuted(layer.op.outputs[0], axes)
+        index = self.emit(code, reads, shape, name=name, covers=[layer.name], **options)
+        self.put(name, index, axes)
 
     def operator(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,9 +19,6 @@ from morphnet_core.regularizer import CostRegularizer
 from morphnet_core.regularizer.callback import Charging
 from morphnet_core.signals.choose import Gates
 from morphnet_core.signals.source import as_numpy
-
-if TYPE_CHECKING:
-    pass
 
 #: Shares of the steps: before the first nothing is charged, so that importance can be told from
 #: chance; after the second the cost should be where it is wanted, and the rest settles it.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from costmodel.errors import InvalidInputError, MissingDependencyError
 from costmodel.readers.keras import as_keras
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
+from morphnet_core.groups import Grouping
 from morphnet_core.groups.convert import structure_of
 from morphnet_core.morphing.clock import Clock, as_onnx, device_clock
 from morphnet_core.morphing.data import Data
@@ -23,12 +24,9 @@ from morphnet_core.morphing.loop import LoopResult, build, fit_to_device
 from morphnet_core.morphing.recipe import standard
 from morphnet_core.morphing.verify import same_outputs, write_litert
 from morphnet_core.plots import plot_breakdown, plot_widths
+from morphnet_core.pricing import Cost
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import shrink
-
-if TYPE_CHECKING:
-    from morphnet_core.groups import Grouping
-    from morphnet_core.pricing import Cost
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]

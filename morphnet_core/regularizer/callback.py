@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import Grouping, cascade, find_groups
@@ -27,9 +28,6 @@ from morphnet_core.signals.gamma import flush_denormals
 from morphnet_core.signals.prepare import Reading, prepare
 from morphnet_core.signals.source import as_numpy
 from morphnet_core.structure import Structure
-
-if TYPE_CHECKING:
-    from costmodel.device import Device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

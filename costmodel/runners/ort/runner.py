@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.errors import InvalidInputError, UnsupportedOpError
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op, Shape
@@ -29,6 +29,7 @@ from costmodel.runners.ort.session import (
     is_from_runtime,
     make_session,
     random_feed,
+    refused_as,
 )
 
 #: Channel block of the NCHWc layout per instruction set, as MLAS chooses it.
@@ -293,18 +294,13 @@ class OrtRunner(KeepsOptions):
             ModelFormatError: if the file cannot be read, or the runtime cannot load or run it.
         """
         source = self._models(model, sizes)[1].SerializeToString()
-        try:
+        with refused_as(f"{model}: ONNX Runtime cannot run this model"):
             options = session_options(self._threads, optimise=True)
             session = make_session(source, options, self._setup)
             workload = SessionWorkload(
                 session, random_feed(session), threads=self._threads, setup=self._setup
             )
             workload.block(0.0)
-        except Exception as error:
-            if not is_from_runtime(error):
-                raise
-            message = f"{model}: ONNX Runtime cannot run this model: {error}"
-            raise ModelFormatError(message) from error
         return workload
 
 

@@ -55,7 +55,11 @@ def test_a_profile_is_a_table_that_can_be_resumed(table: Path) -> None:
 def test_predictions_take_models_and_tables_in_any_form(table: Path, tmp_path: Path) -> None:
     onnx.save(net(), str(tmp_path / "net16.onnx"))
     rows = cm.LatencyTable.load(table)
-    forms = [(net(), rows), (tmp_path / "net16.onnx", table), (str(tmp_path / "net16.onnx"), rows)]
+    forms: list[tuple[object, cm.LatencyTable | Path]] = [
+        (net(), rows),
+        (tmp_path / "net16.onnx", table),
+        (str(tmp_path / "net16.onnx"), rows),
+    ]
     found = [cm.predict(model, source) for model, source in forms]
     assert {item.total for item in found} == {found[0].total}
     assert found[0].source == "lowered"

@@ -27,8 +27,8 @@ def test_a_copy_is_the_same_model_of_its_own(make: type[keras.Model]) -> None:
     model = make()
     copy = copied(model)
     assert [item.name for item in copy.inputs] == [item.name for item in model.inputs]
-    fed = [np.random.default_rng(0).normal(size=(2, 6, 6, 3)) for _ in model.inputs]
-    fed = fed if len(fed) > 1 else fed[0]
+    maps = [np.random.default_rng(0).normal(size=(2, 6, 6, 3)) for _ in model.inputs]
+    fed = maps if len(maps) > 1 else maps[0]
     before = np.asarray(model(fed))
     assert np.array_equal(np.asarray(copy(fed)), before)
     copy.set_weights([weight * 0 for weight in copy.get_weights()])
