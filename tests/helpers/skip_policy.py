@@ -53,7 +53,7 @@ class SkipPolicy:
     def judge(self, sort: str, where: str, reason: str) -> None:
         """Count one test, or one file of tests, and note it if its reason is not on the list."""
         self.counts[sort] += 1
-        entries = [e for e in self.allowed[sort] if re.fullmatch(e["reason"], reason)]
+        entries = [e for e in self.allowed.get(sort, ()) if re.fullmatch(e["reason"], reason)]
         if not entries:
             self.refused.append(f"{where}: {reason or 'no reason'} (not on the list)")
         elif sort == "skip" and not any(map(_holds, entries)):
