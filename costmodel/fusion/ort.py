@@ -20,12 +20,10 @@ from costmodel.fusion.ort_blocked import block_layout
 from costmodel.fusion.ort_fold import fold
 from costmodel.fusion.ort_int8 import quantise
 from costmodel.fusion.ort_nhwc import move_channels
+from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 
-#: Channel block of the NCHWc layout per instruction set. On others MLAS has no such kernels (on
-#: ARM64 only where it was built with them, which the released wheels are not).
-BLOCKS = {"avx512": 16, "avx2": 8}
 #: Element types and providers that there are rules for; a device need not name its provider.
 DTYPES = frozenset({"float32", "int8"})
 PROVIDERS = frozenset({"", "CPUExecutionProvider"})
@@ -79,8 +77,8 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
     if device.dtype == "int8":
         quantise(graph)
     fuse_activations(graph)
-    block = BLOCKS.get(device.isa)
-    if block is not None:
+    block = find_instruction_set(device.isa).block
+    if block > 1:
         block_layout(graph, block)
     fuse_sums(graph)
     if device.dtype == "int8":
@@ -100,7 +98,7 @@ def op_type(op: Op) -> str:
     return _OP_TYPES.get(op.kind) or "".join(word.capitalize() for word in op.kind.split("_"))
 
 
-def _name_kernels(graph: Graph, block: int | None) -> None:
+def _name_kernels(graph: Graph, block: int) -> None:
     for node in graph.nodes.values():
         layout = f"nchw{block}c" if node.domain.endswith("nchwc") else node.op.layout
         node.op = replace(node.op, implementation=_kernel(node), layout=layout)

@@ -55,11 +55,11 @@ def quantise(graph: Graph) -> None:
         else:
             _surround(graph, node, planned)
     for name in sorted(planned & graph.inputs):
-        graph.add(_conversion("QuantizeLinear", name, _quantised(name), _size(graph, name)))
+        graph.add(conversion("QuantizeLinear", name, _quantised(name), _size(graph, name)))
     for name in sorted(planned & graph.returned):
         source = _quantised(name)
         size = _size(graph, source)
-        graph.add(_conversion("DequantizeLinear", source, name, size))
+        graph.add(conversion("DequantizeLinear", source, name, size))
     _drop_covered(graph)
     _move_back(graph)
 
@@ -195,7 +195,7 @@ def _surround(graph: Graph, node: Node, planned: set[str]) -> None:
             continue
         restored = f"{name}/for {node.name} {index}"
         size = node.op.inputs[index]
-        graph.add(_conversion("DequantizeLinear", _quantised(name), restored, size))
+        graph.add(conversion("DequantizeLinear", _quantised(name), restored, size))
         reads.append(restored)
     for index, name in enumerate(node.writes):
         if name not in planned:
@@ -203,7 +203,7 @@ def _surround(graph: Graph, node: Node, planned: set[str]) -> None:
             continue
         plain = f"{name}/float"
         size = node.op.outputs[index]
-        graph.add(_conversion("QuantizeLinear", plain, _quantised(name), size))
+        graph.add(conversion("QuantizeLinear", plain, _quantised(name), size))
         writes.append(plain)
     graph.rewire(node, reads=reads, writes=writes)
 
@@ -236,7 +236,8 @@ def _size(graph: Graph, name: str) -> tuple[int, ...]:
     return ()
 
 
-def _conversion(op_type: str, source: str, target: str, size: tuple[int, ...]) -> Node:
+def conversion(op_type: str, source: str, target: str, size: tuple[int, ...]) -> Node:
+    """A ``QuantizeLinear`` or ``DequantizeLinear`` between two tensors."""
     to_float = op_type == "DequantizeLinear"
     op = Op(
         kind="dequantize_linear" if to_float else "quantize_linear",

@@ -3,7 +3,7 @@
 Every QLinearConv gets a Transpose before and behind it. Then, in running order, a Transpose goes
 behind the kernel that reads it where that saves any, counting axes: those that vanish at the
 kernel's operands against those that its other operands and its result need, unless the result leads
-to another Transpose with which it may cancel. Axes of length 1 count nothing. MaxPool, which is
+to another Transpose with which it may cancel and is not returned itself. Axes of length 1 count nothing. MaxPool, which is
 quicker with channels last, is always passed.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from costmodel.fusion.graph import Graph, Node
-from costmodel.fusion.ort_int8 import MICROSOFT
+from costmodel.fusion.ort_int8 import MICROSOFT, conversion
 from costmodel.fusion.ort_layout import FROM_NHWC, TO_NHWC, is_transpose
 from costmodel.op import Op, Shape
 
@@ -41,6 +41,7 @@ def move_channels(graph: Graph) -> None:
         elif _passes(graph, node, leading):
             _push(graph, node)
     _sweep(graph, dead)
+    _complete(graph)
 
 
 def _wrap(graph: Graph) -> None:
@@ -145,7 +146,7 @@ def _passes(graph: Graph, node: Node, leading: set[str]) -> bool:
         -_axes(size) if gone else _axes(size)
         for gone, size in zip(turned, node.op.inputs, strict=True)
     )
-    if cost < 0 and not any(name in leading for name in node.writes):
+    if cost < 0 and not any(name in leading - graph.returned for name in node.writes):
         cost += max(map(_axes, node.op.outputs))
     return cost < 0
 
@@ -172,7 +173,7 @@ def _constant_last(size: Shape) -> Shape:
 def _cancel(graph: Graph, node: Node) -> None:
     """A Transpose that undoes the one before it goes."""
     writer = graph.producer.get(node.reads[0])
-    if writer is None or writer.op_type != "Transpose" or node.out in graph.returned:
+    if writer is None or writer.op_type != "Transpose":
         return
     first, second = (dict(item.op.attributes)["perm"] for item in (writer, node))
     if not isinstance(first, tuple) or not isinstance(second, tuple):
@@ -180,10 +181,28 @@ def _cancel(graph: Graph, node: Node) -> None:
     if [first[int(axis)] for axis in second] != list(range(len(first))):
         return
     source = writer.reads[0]
+    if node.out in graph.returned:
+        _return_as(graph, node, source)
+        return
     for reader in list(dict.fromkeys(graph.readers.get(node.out, ()))):
         reads = [source if name == node.out else name for name in reader.reads]
         graph.rewire(reader, reads=reads, writes=reader.writes)
     writer.covers += node.covers
+
+
+def _return_as(graph: Graph, node: Node, source: str) -> None:
+    """Let what writes ``source`` write instead what ``node``, equal to it, returns."""
+    before = graph.producer.get(source)
+    if before is None or source in graph.returned:
+        return
+    target = node.out
+    graph.remove(node)
+    for reader in list(dict.fromkeys(graph.readers.get(source, ()))):
+        reads = [target if name == source else name for name in reader.reads]
+        graph.rewire(reader, reads=reads, writes=reader.writes)
+    writes = [target if name == source else name for name in before.writes]
+    graph.rewire(before, reads=before.reads, writes=writes)
+    before.covers += node.covers
 
 
 def _sweep(graph: Graph, dead: set[str]) -> None:
@@ -191,6 +210,44 @@ def _sweep(graph: Graph, dead: set[str]) -> None:
     for node in reversed(graph.ordered()):
         if node.op_type == "Transpose" and not graph.uses(node.out) and node.out not in dead:
             graph.remove(node)
+
+
+def _complete(graph: Graph) -> None:
+    """A Transpose left between a conversion and a kernel of floats gets the other conversion too.
+
+    So it lies between two conversions, as a kernel that may be an integer one later. Seen: only
+    where the conversion has no other reader and the Transpose not several.
+    """
+    for node in graph.ordered():
+        if node.op_type != "Transpose":
+            continue
+        before = graph.producer.get(node.reads[0])
+        readers = list(dict.fromkeys(graph.readers.get(node.out, ())))
+        quantised = any(reader.op_type == "QuantizeLinear" for reader in readers)
+        alone = before is not None and graph.uses(node.reads[0]) == 1
+        if before is None or not alone or len(readers) > 1:
+            continue
+        if before.op_type == "DequantizeLinear" and not quantised:
+            inner, target = f"{node.out}/unit", node.out
+            graph.rewire(node, reads=node.reads, writes=[inner])
+            _add_pair(graph, inner, target, node.op.outputs[0])
+        elif before.op_type != "DequantizeLinear" and quantised and node.out not in graph.returned:
+            inner, target = f"{node.reads[0]}/unit", node.reads[0]
+            writes = [inner if name == target else name for name in before.writes]
+            graph.rewire(before, reads=before.reads, writes=writes)
+            _add_pair(graph, inner, target, node.op.inputs[0])
+
+
+def _add_pair(graph: Graph, source: str, target: str, size: Shape) -> None:
+    """Conversions to integers and back between two tensors."""
+    between = f"{target}/unit int8"
+    for op_type, read, written in (
+        ("QuantizeLinear", source, between),
+        ("DequantizeLinear", between, target),
+    ):
+        made = conversion(op_type, read, written, size)
+        made.name = f"{written}/unit {op_type}"
+        graph.add(made)
 
 
 def _rename_axis(node: Node) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from random_networks import Builder, RandomNet
+from random_networks import Builder, QuantisableNet
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -37,15 +37,6 @@ def differences(path):
 
 def heavy(ops):
     return [op for op in ops if op.kind in CONV_KINDS | MATMUL_KINDS]
-
-
-class QuantisableNet(RandomNet):
-    """Without channel shuffles, see the exceptions below, and copies of what is returned."""
-
-    def shuffle(self, x, channels, side):
-        self.conv(x, channels, side)
-
-    copy = shuffle
 
 
 @needs_models
