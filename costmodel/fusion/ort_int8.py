@@ -60,8 +60,10 @@ def quantise(graph: Graph) -> None:
         source = _quantised(name)
         size = _size(graph, source)
         graph.add(conversion("DequantizeLinear", source, name, size))
-    _drop_covered(graph)
+    covered = _covered(graph)
     _move_back(graph)
+    for node in covered:
+        graph.bypass(node)
 
 
 def _renew(graph: Graph) -> None:
@@ -118,7 +120,10 @@ def _renew_softmax(graph: Graph, node: Node) -> None:
 
 
 def _move_back(graph: Graph) -> None:
-    """A conversion to integers goes before the kernels that pass values on to it alone."""
+    """A conversion to integers goes before the kernels that pass values on to it alone.
+
+    Done while the activations that its range applies are still there, so that it stays behind them.
+    """
     for node in [item for item in graph.nodes.values() if item.op_type == "QuantizeLinear"]:
         before = graph.producer.get(node.reads[0])
         while (
@@ -208,12 +213,16 @@ def _surround(graph: Graph, node: Node, planned: set[str]) -> None:
     graph.rewire(node, reads=reads, writes=writes)
 
 
-def _drop_covered(graph: Graph) -> None:
-    """An activation that only a conversion to integers reads is applied by that one's range."""
-    for node in list(graph.nodes.values()):
-        later = graph.sole_reader(node) if node.op_type in _REMOVABLE else None
-        if later is not None and later.op_type == "QuantizeLinear" and _is_wide(node.op):
-            graph.bypass(node)
+def _covered(graph: Graph) -> list[Node]:
+    """Activations that only a conversion to integers reads, which applies them by its range."""
+    return [
+        node
+        for node in graph.nodes.values()
+        if node.op_type in _REMOVABLE
+        and (later := graph.sole_reader(node)) is not None
+        and later.op_type == "QuantizeLinear"
+        and _is_wide(node.op)
+    ]
 
 
 def _is_wide(op: Op) -> bool:

@@ -76,7 +76,13 @@ def _turn(graph: Graph, node: Node) -> None:
 
 
 def _transposed(graph: Graph, name: str) -> str:
-    """``name`` with channels last: what it was made from, an existing Transpose, or a new one."""
+    """``name`` with channels last: what it was made from, an existing Transpose, or a new one.
+
+    A conversion to floats on the way moves with it.
+    """
+    converted = _converted_from(graph, name)
+    if converted is not None:
+        _turn(graph, converted)
     writer = graph.producer.get(name)
     if writer is not None and is_transpose(writer, FROM_NHWC):
         return writer.reads[0]
@@ -136,19 +142,32 @@ def _may_pass(node: Node) -> bool:
 def _passes(graph: Graph, node: Node, leading: set[str]) -> bool:
     if not _may_pass(node):
         return False
-    sources = [graph.producer.get(name) for name in node.reads]
-    turned = [item is not None and is_transpose(item, FROM_NHWC) for item in sources]
+    turned = [_turned(graph, name) for name in node.reads]
     if not any(turned) or node.domain.endswith("nchwc"):
         return False
     if node.op_type == "MaxPool":
         return node.op.dtype == "uint8"
     cost = sum(
-        -_axes(size) if gone else _axes(size)
-        for gone, size in zip(turned, node.op.inputs, strict=True)
+        -_axes(size) if gone or _converted_from(graph, name) else _axes(size)
+        for gone, name, size in zip(turned, node.reads, node.op.inputs, strict=True)
     )
     if cost < 0 and not any(name in leading - graph.returned for name in node.writes):
         cost += max(map(_axes, node.op.outputs))
     return cost < 0
+
+
+def _turned(graph: Graph, name: str) -> bool:
+    """Whether a Transpose to channels first wrote this."""
+    writer = graph.producer.get(name)
+    return writer is not None and is_transpose(writer, FROM_NHWC)
+
+
+def _converted_from(graph: Graph, name: str) -> Node | None:
+    """The conversion to floats that wrote this, where it reads what such a Transpose wrote."""
+    writer = graph.producer.get(name)
+    if writer is None or writer.op_type != "DequantizeLinear":
+        return None
+    return writer if _turned(graph, writer.reads[0]) else None
 
 
 def _axes(size: Shape) -> int:
