@@ -199,29 +199,7 @@ def _cancel(graph: Graph, node: Node) -> None:
         return
     if [first[int(axis)] for axis in second] != list(range(len(first))):
         return
-    source = writer.reads[0]
-    if node.out in graph.returned:
-        _return_as(graph, node, source)
-        return
-    for reader in list(dict.fromkeys(graph.readers.get(node.out, ()))):
-        reads = [source if name == node.out else name for name in reader.reads]
-        graph.rewire(reader, reads=reads, writes=reader.writes)
-    writer.covers += node.covers
-
-
-def _return_as(graph: Graph, node: Node, source: str) -> None:
-    """Let what writes ``source`` write instead what ``node``, equal to it, returns."""
-    before = graph.producer.get(source)
-    if before is None or source in graph.returned:
-        return
-    target = node.out
-    graph.remove(node)
-    for reader in list(dict.fromkeys(graph.readers.get(source, ()))):
-        reads = [target if name == source else name for name in reader.reads]
-        graph.rewire(reader, reads=reads, writes=reader.writes)
-    writes = [target if name == source else name for name in before.writes]
-    graph.rewire(before, reads=before.reads, writes=writes)
-    before.covers += node.covers
+    graph.replace_by_source(node, writer.reads[0])
 
 
 def _sweep(graph: Graph, dead: set[str]) -> None:
