@@ -21,11 +21,13 @@ class InstructionSet:
         block: channels per block of the NCHWc layout in released builds; 1 where these have no
             such kernels.
         own_block: the same in builds of one's own, which may have kernels that released ones lack.
+        float_rules: whether it is known which kernels float networks run as.
     """
 
     flags: frozenset[str] = frozenset()
     block: int = 1
     own_block: int = 1
+    float_rules: bool = True
 
 
 #: By name, of two that a processor has the better first. Released wheels for ARM have no blocked
@@ -38,7 +40,8 @@ INSTRUCTION_SETS = MappingProxyType(
         "avx2": InstructionSet(flags=frozenset({"avx2", "fma"}), block=8, own_block=8),
         "avx": InstructionSet(flags=frozenset({"avx"}), block=8, own_block=8),
         "sse": InstructionSet(block=8, own_block=8),
-        "sme": InstructionSet(flags=frozenset({"asimd", "sme"}), own_block=16),
+        # Some of its float convolutions ask for channels last, which no rule follows.
+        "sme": InstructionSet(flags=frozenset({"asimd", "sme"}), own_block=16, float_rules=False),
         "neon": InstructionSet(flags=frozenset({"asimd"}), own_block=16),
     }
 )

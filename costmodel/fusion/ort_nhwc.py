@@ -2,9 +2,10 @@
 
 Every QLinearConv gets a Transpose before and behind it. Then, in running order, a Transpose goes
 behind the kernel that reads it where that saves any, counting axes: those that vanish at the
-kernel's operands against those that its other operands and its result need, unless the result leads
-to another Transpose with which it may cancel and is not returned itself. Axes of length 1 count nothing. MaxPool, which is
-quicker with channels last, is always passed.
+kernel's operands, also past a conversion to floats, against those that its other operands and its
+result need, unless the result leads to another Transpose with which it may cancel and is not
+returned itself. Axes of length 1 count nothing. MaxPool, which is quicker with channels last, is
+always passed. What then lies half between conversions gets the other half.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,11 +30,13 @@ from costmodel.remote.specs import runtime_setup
 from costmodel.runners.litert.session import taken_over
 from costmodel.runners.litert.write import write_model
 
-#: Emulated processor by instruction set; the first of each name is an old one, so that nothing
-#: beyond the set decides. AVX-512 is in no emulator: it takes a processor that has it.
-PROCESSORS = {"avx2": "Haswell", "avx": "SandyBridge", "sse": "Nehalem", "neon": "cortex-a76"}
-#: Further processors of a set, to see that nothing else about them decides.
-FURTHER = {"sme": "max", "neon-max": "max,sme=off", "neon-old": "cortex-a53"}
+#: Emulated processor by instruction set: old ones, so that nothing beyond the set decides.
+#: AVX-512 is in no emulator: it takes a processor that has it.
+X86 = {"avx2": "Haswell", "avx": "SandyBridge", "sse": "Nehalem"}
+#: The first is the one that bundles are for; the second has all that ARM has but for SME (SVE,
+#: products of 8-bit matrices, float16), to see that it does not decide; the last has SME too.
+ARM = {"neon": "cortex-a76", "neon-max": "max,sme=off", "sme": "max"}
+PROCESSORS = {**X86, **ARM}
 _WORKER = Path(__file__).with_name("isa_worker.py")
 _HOME = place.WORK / "isa"
 
@@ -46,7 +49,7 @@ class Emulated:
     """One process under an emulated processor that answers about many models.
 
     Args:
-        isa: a key of ``PROCESSORS`` or ``FURTHER``; ``native`` for the processor as it is.
+        isa: a key of ``PROCESSORS``; ``native`` for the processor as it is.
     """
 
     def __init__(self, isa: str) -> None:
@@ -65,9 +68,11 @@ class Emulated:
             RuntimeError: if the process is gone.
         """
         process = self._process
-        assert process.stdin and process.stdout
-        process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
-        process.stdin.flush()
+        assert process.stdin
+        assert process.stdout
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
+            process.stdin.flush()
         line = process.stdout.readline()
         if not line:
             message = f"The emulated process ended ({process.wait()}) over {do} {fields}."
@@ -79,8 +84,10 @@ class Emulated:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
+        assert self._process.stdin
+        assert self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
         self._folder.cleanup()
@@ -141,12 +148,11 @@ def delegated_there(emulated: Emulated, model: LiteModel) -> frozenset[int]:
 def _command(isa: str) -> list[str]:
     if isa == "native":
         return [sys.executable, str(_WORKER)]
-    processor = {**PROCESSORS, **FURTHER}[isa]
-    if not isa.startswith("neon"):
-        return ["qemu-x86_64", "-cpu", processor, sys.executable, str(_WORKER)]
+    if isa in X86:
+        return ["qemu-x86_64", "-cpu", X86[isa], sys.executable, str(_WORKER)]
     root, litert = _arm_bundle(), _arm_litert()
     words = [word.format(root=root) for word in EMULATED]
-    words[words.index("-cpu") + 1] = processor
+    words[words.index("-cpu") + 1] = ARM[isa]
     library = str(root / "lib")
     loader = [f"{library}/ld-linux-aarch64.so.1", "--inhibit-cache", "--library-path", library]
     return [*words, *loader, str(root / "bin" / "python3"), "-E", "-s", str(_WORKER), str(litert)]
