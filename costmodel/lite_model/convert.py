@@ -21,7 +21,7 @@ from costmodel.lite_model.scales import (
     output_scale,
     weight_scale,
 )
-from costmodel.lite_model.share import share_equal, split_pads
+from costmodel.lite_model.share import drop_unread, share_equal, split_pads
 from costmodel.lite_model.stored import (
     Axes,
     Tail,
@@ -64,7 +64,7 @@ class Converter:
         if dtype not in DTYPES:
             message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
             raise InvalidInputError(message)
-        network, self._stands_for = share_equal(network)
+        network, self._stands_for = share_equal(drop_unread(network))
         self.network = network = split_pads(network)
         self.quantised = dtype == "int8"
         self.rules = rules
@@ -116,7 +116,7 @@ class Converter:
         stored = permuted(shape, axes)
         index = self.builder.tensor(LiteTensor(name=name, shape=stored))
         inner = index
-        if self.quantised:
+        if self.quantised and (name in self.readers or name in self.returned):
             inner = self.activation(f"{name}/int8", stored)
             self.builder.operator("QUANTIZE", [index], [inner])
         self.values[name] = Value(index=inner, axes=axes)
