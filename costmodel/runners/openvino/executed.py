@@ -132,7 +132,7 @@ def physical(shape: Shape, layout: str) -> Shape:
         return shape
     if layout == "nhwc":
         return (shape[0], *shape[2:], shape[1])
-    block = int(layout.removeprefix("nchw").removesuffix("c"))
+    block = block_of(layout)
     return (shape[0], -(-shape[1] // block) * block, *shape[2:])
 
 
@@ -141,6 +141,16 @@ def logical(shape: Shape, layout: str) -> Shape:
     if len(shape) < 3 or layout != "nhwc":
         return shape
     return (shape[0], shape[-1], *shape[1:-1])
+
+
+def block_of(layout: str) -> int:
+    """Channels that lie together in a blocked layout; 1 in any other.
+
+    >>> block_of("nchw8c"), block_of("nchw"), block_of("nhwc")
+    (8, 1, 1)
+    """
+    inside = layout.removeprefix("nchw").removesuffix("c")
+    return int(inside) if layout.startswith("nchw") and inside else 1
 
 
 def is_known(layout: str) -> bool:
