@@ -59,6 +59,20 @@ class Node:
         return not (self.layer in BORDER or self.constant or view or faked)
 
 
+#: Words in names of generated kernels, and the instruction sets they are generated for.
+_VECTORS = {"avx512": "avx512", "avx2": "avx2", "sse42": "sse"}
+
+
+def instruction_set(compiled: Any) -> str:
+    """The vector instructions that a model's kernels are generated for; empty where none tells.
+
+    The processor may have more: the environment can cap what the runtime uses.
+    """
+    names = [node.primitive for node in executed_nodes(compiled) if node.runs]
+    found = [isa for word, isa in _VECTORS.items() if any(word in name for name in names)]
+    return found[0] if found else ""
+
+
 def counters(request: Any) -> dict[str, float]:
     """Mean milliseconds of each node over all runs of a request; each is cut to a microsecond."""
     return {p.node_name: p.real_time.total_seconds() * 1e3 for p in request.get_profiling_info()}

@@ -217,6 +217,9 @@ def _reorder_pair(draft: Draft, index: int, *, direct: bool, bare: bool) -> None
     op = draft.op
     have, want = input_layouts(op)[0], op.layout
     shape = logical(op.inputs[0], op.layout)
+    channels = dict(op.attributes).get("channels", shape[1] if len(shape) > 1 else None)
+    if isinstance(channels, int):
+        shape = (shape[0], channels, *shape[2:])
     source = make_source(draft, shape, have, op.dtype, fed=False)
     written = str(dict(op.attributes).get("output_dtypes", op.dtype))
     other = make_source(draft, shape, want, written, fed=direct)
