@@ -11,6 +11,8 @@ import msgspec
 
 from costmodel.errors import DeviceMismatchError
 
+#: Option of a device whose runtime is capped below its processor: the ``isa`` without the cap.
+PROCESSOR_ISA = "PROCESSOR_ISA"
 Provenance = Literal["measured", "imported", "estimated"]
 
 

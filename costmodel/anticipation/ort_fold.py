@@ -341,7 +341,7 @@ def _permutation(node: Node) -> tuple[int, ...]:
     if node.op_type == "Reshape":
         size = node.op.outputs[0]
         return tuple(range(len(size))) if node.op.inputs[0] == size else ()
-    order = dict(node.op.attributes).get("perm")
+    order = node.op.attribute("perm")
     return tuple(int(axis) for axis in order) if isinstance(order, tuple) else ()
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from costmodel.runners.ort.device import own_instruction_set
+
 ROOT = Path(__file__).parents[2]
 LIST = ROOT / "tests" / "allowed_skips.toml"
 #: Programs may be installed where users' paths do not lead, or lie where scripts/tools puts them.
@@ -33,6 +35,8 @@ def _holds(entry: Mapping[str, Any]) -> bool:
         return not all((ROOT / name).exists() for name in entry["without_files"])
     if "backends" in entry:
         return os.environ.get("KERAS_BACKEND", "tensorflow") in entry["backends"]
+    if "without_isa" in entry:
+        return own_instruction_set() not in entry["without_isa"]
     if "platforms" in entry:
         return sys.platform in entry["platforms"]
     return platform.machine() not in entry["machines_except"]
