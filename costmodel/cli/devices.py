@@ -50,7 +50,8 @@ def _runner(name: str, options: Mapping[str, Option] | None = None) -> _Found:
 
 
 def _profile(name: str) -> _Found:
-    from costmodel.table import LatencyTable, find_profile
+    from costmodel.shipped import find_profile
+    from costmodel.table import LatencyTable
 
     try:
         table = LatencyTable.load(find_profile(name))
@@ -78,7 +79,7 @@ def devices(
 ) -> None:
     """List the runners that work here, why others do not, and the shipped profiles."""
     from costmodel.report import Sheet
-    from costmodel.table import shipped_profiles
+    from costmodel.shipped import shipped_profiles
 
     options = parse_runner_options(runner_option, threads)
     if options and runner is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("jax", reason="the XLA runner needs JAX: pip install 'costmodel[xla]'")
+pytest.importorskip("jax", reason="the XLA runner needs JAX: pip install 'morphnet-latency[xla]'")
 
 from costmodel.runners.xla.backend import started_threads
 from costmodel.runners.xla.runner import XlaRunner
