@@ -9,20 +9,19 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from costmodel._moved import moved_names
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.network import Network, model_digest
 from costmodel.op import Op, model_op
-from costmodel.prediction import Prediction, finite, predict
-from costmodel.profiler import Job, Plan, Progress, profile
+from costmodel.prediction import Prediction, finite, price_network
+from costmodel.profiler import Job, Plan, Progress, time_jobs
 from costmodel.protocols import CostModel
-from costmodel.registry import load_runner
+from costmodel.registry import Option, load_runner
 
 if TYPE_CHECKING:
     from costmodel.calibration import Calibration
-
-Option = str | int | float | bool
 
 #: Visits are longer than those of kernels: one run of a network may take a second.
 #: A whole network may be 10 % slower in one process than in the next, by where its memory lies, so
@@ -43,6 +42,15 @@ class Comparison:
     prediction: Prediction
     measurement: Measurement
     device: Device
+
+    def __str__(self) -> str:
+        """One line: both times, and how far they are apart."""
+        if self.measured_ms is None:
+            return f"{self.model}: not timed ({self.measurement.reason})"
+        measured = f"measured {self.measured_ms:.4g} ms"
+        if self.predicted_ms is None or self.error is None:
+            return f"{self.model}: {measured}, nothing in it has a price"
+        return f"{self.model}: predicted {self.predicted_ms:.4g} ms, {measured} ({self.error:+.1%})"
 
     @property
     def model(self) -> str:
@@ -163,7 +171,7 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     )
 
 
-def compare(
+def compare_files(
     models: Sequence[Path],
     *,
     runner: str,
@@ -212,7 +220,7 @@ def compare(
     bound = dict(sizes or {})
     networks = [chosen.lower(path, bound) for path in models]
     predictions = [
-        predict(network, cost, calibration, device=_device_of(cost)) for network in networks
+        price_network(network, cost, calibration, device=cost.device) for network in networks
     ]
     rows = _time(models, networks, runner, options or {}, bound, plan, progress)
     return tuple(
@@ -230,24 +238,24 @@ def measure(
     plan: Plan = DEFAULT_PLAN,
     progress: Progress | None = None,
 ) -> tuple[Measurement, ...]:
-    """Time whole networks as ``compare`` does, their rounds interleaved, without a prediction.
+    """Time whole networks as ``compare_files`` does, without a prediction.
 
     Args:
-        models: as for ``compare``.
-        runner: as for ``compare``.
-        options: as for ``compare``.
-        sizes: as for ``compare``.
-        plan: as for ``compare``.
-        progress: as for ``compare``.
+        models: as for ``compare_files``.
+        runner: as for ``compare_files``.
+        options: as for ``compare_files``.
+        sizes: as for ``compare_files``.
+        plan: as for ``compare_files``.
+        progress: as for ``compare_files``.
 
     Returns:
         One per model, in order; one that could not be timed says why.
 
     Raises:
         InvalidInputError: for no models.
-        ModelFormatError: as for ``compare``.
-        LockedError: as for ``compare``.
-        KeyboardInterrupt: as for ``compare``.
+        ModelFormatError: as for ``compare_files``.
+        LockedError: as for ``compare_files``.
+        KeyboardInterrupt: as for ``compare_files``.
     """
     if not models:
         message = "There is nothing to measure. Give at least one model."
@@ -279,12 +287,6 @@ def _time(
     return [rows[job.op] for job in jobs]
 
 
-def _device_of(cost: CostModel) -> Device | None:
-    """The device whose numbers a cost model holds, where it says so."""
-    found = getattr(cost, "device", None)
-    return found if isinstance(found, Device) else None
-
-
 def _with_anchor(plan: Plan, networks: Sequence[Network]) -> Plan:
     """The plan with the convolution of middle size as drift probe, unless it names one."""
     if plan.anchor is not None:
@@ -307,7 +309,7 @@ def _measure(
     """Time whole networks into a table that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         out = Path(folder) / "compare.jsonl"
-        report = profile(
+        report = time_jobs(
             jobs, runner=runner, options=options, out=out, plan=plan, progress=progress
         )
     if report.interrupted:
@@ -318,3 +320,6 @@ def _measure(
             reason = "the time allowed ended before its first round"
             rows[job.op] = Measurement.from_rounds(job.op, (), status="timeout", reason=reason)
     return rows
+
+
+__getattr__ = moved_names(__name__, {"compare": ":compare_files"})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan, nan, sqrt
 from typing import TYPE_CHECKING, Literal
 
+from costmodel._moved import moved_names
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 from costmodel.protocols import CostModel, Prices, Unit
@@ -111,6 +112,15 @@ class Prediction:
     priced_share: float | None
     priced_count_share: float
 
+    def __str__(self) -> str:
+        """One line: total, interval, and how much of the network has a price."""
+        if isnan(self.total):
+            return f"{self.model}: nothing in it has a price"
+        unit = f" {self.unit}"
+        between = f" ({self.low:.4g} to {self.high:.4g})" if self.high > self.low else ""
+        missing = f", {len(self.unpriced)} without a price" if self.unpriced else ""
+        return f"{self.model}: {self.total:.4g}{unit}{between}, {len(self.layers)} layers{missing}"
+
     @property
     def predicted_ms(self) -> float | None:
         """The total where the unit is milliseconds and anything has a price; else None."""
@@ -169,7 +179,7 @@ def finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def predict(
+def price_network(
     network: Network,
     cost: CostModel,
     calibration: Calibration | None = None,
@@ -319,3 +329,6 @@ def _layer_json(layer: PricedLayer, unit: Unit) -> dict[str, object]:
     if layer.covers:
         found["covers"] = list(layer.covers)
     return found
+
+
+__getattr__ = moved_names(__name__, {"predict": ":price_network"})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 from costmodel.device import Device
+from costmodel.errors import InvalidInputError
 from costmodel.network import Network
 from costmodel.op import Op
 
@@ -142,6 +143,27 @@ class CostModel(Protocol):
         """Short name for reports."""
         ...
 
+    @property
+    def device(self) -> Device | None:
+        """The device whose numbers these are; None for counts, which hold anywhere."""
+        ...
+
     def price(self, ops: Sequence[Op]) -> Prices:
         """Price each Op; never raises for an Op it does not know, and never answers zero for it."""
         ...
+
+
+def require_cost_model(cost: object) -> CostModel:
+    """The thing itself, if it is a cost model.
+
+    Raises:
+        InvalidInputError: naming what it lacks.
+    """
+    if isinstance(cost, CostModel):
+        return cost
+    lacks = [name for name in ("price", "unit", "name", "device") if not hasattr(cost, name)]
+    message = (
+        f"{cost!r} is no cost model: it has no {', '.join(lacks)}. See "
+        "costmodel.protocols.CostModel."
+    )
+    raise InvalidInputError(message)

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Self
 
 from costmodel.errors import CostModelError, InvalidInputError, MissingDependencyError
 from costmodel.protocols import Runner
 
 RUNNERS = "costmodel.runners"
+Option = str | int | float | bool
+
+
+class KeepsOptions:
+    """Base of runners that can be given as objects where they are made anew in a worker process.
+
+    Attributes:
+        options: the keyword arguments that it was made with.
+    """
+
+    options: dict[str, Any]
+
+    def __new__(cls, **options: Any) -> Self:
+        """Keep the options; ``__init__`` gets them as well."""
+        made = super().__new__(cls)
+        made.options = dict(options)
+        return made
 
 
 def runner_names() -> tuple[str, ...]:
@@ -16,14 +34,15 @@ def runner_names() -> tuple[str, ...]:
     return tuple(sorted({item.name for item in entry_points(group=RUNNERS)}))
 
 
-def load_runner(name: str, options: Mapping[str, str | int | float | bool] | None = None) -> Runner:
+def load_runner(name: str, options: Mapping[str, Option] | None = None) -> Runner:
     """Make the runner registered under ``name``.
 
     A name such as ``ssh://board`` is an address: the runner registered under its scheme gets it
-    as the option ``address``.
+    as the option ``address``. A name such as ``package.module:Class`` is imported, registered or
+    not.
 
     Args:
-        name: entry-point name, such as ``ort`` or ``fake``, or an address.
+        name: entry-point name, such as ``ort`` or ``fake``, an address, or where the class is.
         options: keyword arguments of the runner, e.g. ``{"threads": 2}``.
 
     Raises:
@@ -36,8 +55,13 @@ def load_runner(name: str, options: Mapping[str, str | int | float | bool] | Non
     if is_address:
         options = {**(options or {}), "address": name}
         name = scheme
+    elif ":" in name:
+        found[name] = EntryPoint(name=name, value=name, group=RUNNERS)
     if name not in found:
-        message = f"There is no runner named {name!r}. Registered here: {', '.join(sorted(found))}."
+        message = (
+            f"There is no runner named {name!r}. Registered here: {', '.join(sorted(found))}; "
+            "package.module:Class names any other."
+        )
         raise InvalidInputError(message)
     try:
         make: Callable[..., Runner] = found[name].load()
@@ -55,3 +79,37 @@ def load_runner(name: str, options: Mapping[str, str | int | float | bool] | Non
             f"The runner {name!r} does not take these options: {dict(options or {})} ({error})."
         )
         raise InvalidInputError(message) from error
+
+
+def name_of(
+    runner: str | Runner, options: Mapping[str, Option] | None = None
+) -> tuple[str, dict[str, Option]]:
+    """How ``load_runner`` makes a runner again, in another process.
+
+    Args:
+        runner: its name, or the runner itself, which then must be a ``KeepsOptions`` of a module
+            that can be imported.
+        options: of a name.
+
+    Returns:
+        A name and options for ``load_runner``.
+
+    Raises:
+        InvalidInputError: if the runner cannot be made again.
+    """
+    if isinstance(runner, str):
+        return runner, dict(options or {})
+    kind = type(runner)
+    where = f"{kind.__module__}:{kind.__qualname__}"
+    kept = getattr(runner, "options", None)
+    usable = isinstance(kept, Mapping) and all(isinstance(v, Option) for v in kept.values())
+    if options or not usable or "<locals>" in where or kind.__module__ == "__main__":
+        message = (
+            f"The runner {runner!r} cannot be made anew in the process that measures. Give its "
+            "name and options, such as runner='ort', options={'threads': 2}; or an object without "
+            "further options, whose class is in a module of its own, is a "
+            "costmodel.registry.KeepsOptions, and takes plain values only."
+        )
+        raise InvalidInputError(message)
+    names = [item.name for item in entry_points(group=RUNNERS) if item.value == where]
+    return (names[0] if names else where), dict(kept or {})

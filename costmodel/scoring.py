@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel._moved import moved_names
 from costmodel.costs.baselines import FlopsLine, NnMeterForest
 from costmodel.costs.regression import Regression
 from costmodel.errors import InvalidInputError
@@ -93,7 +94,7 @@ def _json(accuracy: Accuracy) -> dict[str, float]:
     return {name: getattr(accuracy, name) for name in names}
 
 
-def score(table: LatencyTable, *, held_out: int | None = None, seed: int = 0) -> Score:
+def score_table(table: LatencyTable, *, held_out: int | None = None, seed: int = 0) -> Score:
     """Hold convolutions of a table out, learn from the rest, and compare.
 
     Args:
@@ -161,3 +162,6 @@ def repeat_accuracy(rows: Sequence[Measurement]) -> Accuracy | None:
 
 def _is_test_row(row: Measurement) -> bool:
     return row.op.kind in CONV_KINDS and row.has_number and row.latency_ms > 0
+
+
+__getattr__ = moved_names(__name__, {"score": ":score_table"})

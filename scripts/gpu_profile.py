@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import compare
+from costmodel.comparison import compare_files
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import CostModelError, InvalidInputError
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.protocols import Runner
 from costmodel.registry import load_runner
 from costmodel.sampling.choose import choose_convolutions, choose_kernels, split_roles
 from costmodel.sampling.design import design
 from costmodel.sampling.lowered import lower_probes
 from costmodel.sampling.probe import Probe
-from costmodel.scoring import score
+from costmodel.scoring import score_table
 from costmodel.table import LatencyTable
 
 Options = dict[str, str | int | float | bool]
@@ -131,9 +131,9 @@ def examine(
     whole = _whole(chosen, files)
     spent = (time.perf_counter() - began) / 60.0
     timed = max(0.2, minutes - spent)
-    profile(jobs, runner=runner, options=options, out=out, plan=_plan(timed * SHARES[0]))
+    time_jobs(jobs, runner=runner, options=options, out=out, plan=_plan(timed * SHARES[0]))
     if whole:
-        profile(whole, runner=runner, options=options, out=out, plan=_plan(timed * SHARES[1]))
+        time_jobs(whole, runner=runner, options=options, out=out, plan=_plan(timed * SHARES[1]))
     table = LatencyTable.load(out)
     record: dict[str, Any] = {
         "device": table.device.label,
@@ -147,7 +147,7 @@ def examine(
     }
     if files:
         cost = fit_regression(table)
-        found = compare(
+        found = compare_files(
             files,
             runner=runner,
             options=options,
@@ -180,7 +180,7 @@ def _whole(runner: Runner, files: Sequence[Path]) -> list[Job]:
 def _score(table: LatencyTable) -> dict[str, Any] | str:
     for held_out in (HELD_OUT, None):
         try:
-            return dict(score(table, held_out=held_out).to_json())
+            return dict(score_table(table, held_out=held_out).to_json())
         except InvalidInputError as error:
             reason = str(error)
     return reason

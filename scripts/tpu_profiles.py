@@ -20,7 +20,7 @@ from pathlib import Path
 
 from costmodel.errors import CostModelError, UnsupportedOpError
 from costmodel.op import Op, conv_op
-from costmodel.profiler import Job, profile
+from costmodel.profiler import Job, time_jobs
 from costmodel.runners.tpu_aot.generations import GENERATIONS
 from costmodel.runners.tpu_aot.ops import kernel_op
 from costmodel.runners.tpu_aot.runner import TpuAotRunner, compiler_version
@@ -190,7 +190,7 @@ def make(generation: str, ops: list[Op], jobs: int) -> Path:
         # What is not the kernel's fault must not become a row that says so.
         if isinstance(error, CostModelError) and not isinstance(error, UnsupportedOpError):
             raise error
-    report = profile(
+    report = time_jobs(
         [Job(op=op) for op in ops],
         runner="tpu-aot",
         options={"generation": generation, "dtype": DTYPE},

@@ -17,7 +17,7 @@ from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.network import Layer, Network
 from costmodel.op import Op, model_op
-from costmodel.prediction import predict
+from costmodel.prediction import price_network
 from costmodel.report import comparison_sheets, to_text
 from costmodel.table import LatencyTable
 
@@ -39,7 +39,9 @@ def row(op: Op, *times_ms: float) -> Measurement:
 
 def comparison(name: str, *times_ms: float) -> Comparison:
     network = Network(name=name, layers=(Layer(name="sum", op=ADD),), source="lowered")
-    prediction = predict(network, Lookup(LatencyTable(BOARD, [row(ADD, 1.0, 1.0)])), device=BOARD)
+    prediction = price_network(
+        network, Lookup(LatencyTable(BOARD, [row(ADD, 1.0, 1.0)])), device=BOARD
+    )
     measured = row(model_op(name, "0", ()), *times_ms)
     return Comparison(prediction=prediction, measurement=measured, device=BOARD)
 

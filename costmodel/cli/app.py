@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from costmodel import __version__
+from costmodel.cli.output import tell_decisions
 from costmodel.errors import CostModelError
 
 #: Exit codes.
@@ -32,6 +33,7 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
+        tell_decisions()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.inputs import (
-    as_onnx,
-    load_prices,
-    require_same_device,
-    runner_of,
-    with_threads,
-)
 from costmodel.cli.options import (
     Cost,
     Json,
@@ -32,12 +24,9 @@ from costmodel.cli.options import (
     parse_sizes,
 )
 from costmodel.cli.output import emit, note, progress
-from costmodel.errors import InvalidInputError
-from costmodel.registry import load_runner
 
 if TYPE_CHECKING:
     from costmodel.comparison import Comparison
-    from costmodel.device import Device
 
 
 @app.command(
@@ -78,35 +67,26 @@ def compare_models(
 
     Exit code 1 if a network could not be timed, or an error is above --max-error.
     """
-    from costmodel.comparison import DEFAULT_PLAN, compare
     from costmodel.report import comparison_sheets
+    from costmodel.uses.comparing import compare
 
-    sizes = parse_sizes(size)
     if plot is not None:
         from costmodel.plots import check_picture
 
         check_picture(plot)
-    prices = load_prices(table, cost, calibrated=not no_calibration)
-    device = prices.device
-    options = with_threads(parse_runner_options(runner_option, threads), device)
-    name = runner or _default_runner(device)
-    if device is not None:
-        require_same_device(load_runner(name, options).device, device, other_device=other_device)
-    with as_onnx(models, sizes) as files:
-        found = compare(
-            files,
-            runner=name,
-            cost=prices.cost,
-            options=options,
-            calibration=prices.calibration,
-            sizes=sizes,
-            plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
-            progress=progress("Comparing"),
-        )
-    # A cost model need not know its device; the table does.
-    found = tuple(
-        replace(item, prediction=replace(item.prediction, device=item.prediction.device or device))
-        for item in found
+    found = compare(
+        models,
+        table,
+        cost=cost,
+        runner=runner,
+        options=parse_runner_options(runner_option),
+        threads=threads,
+        sizes=parse_sizes(size),
+        rounds=rounds,
+        seed=seed,
+        other_device=other_device,
+        calibrated=not no_calibration,
+        progress=progress("Comparing"),
     )
     emit(
         lambda: [item.to_json() for item in found],
@@ -119,19 +99,6 @@ def compare_models(
 
         note(f"Drew {plot_comparison(found, plot)}.")
     _finish(found, max_error)
-
-
-def _default_runner(device: Device | None) -> str:
-    if device is None:
-        return "ort"
-    name = runner_of(device)
-    if name is None:
-        message = (
-            f"The table is of {device.label}, and no runner for {device.runtime!r} is registered "
-            "here. Choose one with --runner (and --other-device)."
-        )
-        raise InvalidInputError(message)
-    return name
 
 
 def _finish(found: Sequence[Comparison], max_error: float | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,7 @@ from typing import Annotated
 import typer
 
 from costmodel.errors import InvalidInputError
-
-Option = str | int | float | bool
+from costmodel.registry import Option
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout; all else to stderr.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Write markdown instead of text.")]
@@ -62,37 +60,6 @@ NoCalibration = Annotated[
     typer.Option("--no-calibration", help="Take the plain sum, also if the table has networks."),
 ]
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
-#: The longest budget that makes sense, in seconds: a week.
-MOST_BUDGET_S = 7 * 24 * 3600.0
-
-
-def parse_budget(text: str) -> float:
-    """Milliseconds of a duration such as ``90s``, ``10m``, ``1h`` or ``1h30m``.
-
-    Raises:
-        InvalidInputError: if it is no duration, or not above 0 and at most a week.
-
-    >>> parse_budget("1h30m"), parse_budget("90")
-    (5400000.0, 90000.0)
-    """
-    wanted = "Give a duration above 0 and at most a week, such as 90s, 10m, 1h or 1h30m."
-    rest = text.strip().lower()
-    seconds, pieces = 0.0, 0
-    while rest:
-        found = _DURATION.match(rest)
-        if found is None or found[2] not in _UNITS or (pieces and not found[2]):
-            message = f"The budget {text!r} is not a duration. {wanted}"
-            raise InvalidInputError(message)
-        seconds += float(found[1]) * _UNITS[found[2]]
-        pieces += 1
-        rest = rest[found.end() :].lstrip()
-    if not 0 < seconds <= MOST_BUDGET_S:
-        message = f"The budget {text!r} is {seconds:g} seconds. {wanted}"
-        raise InvalidInputError(message)
-    return seconds * 1000.0
-
 
 def parse_sizes(items: Sequence[str] | None) -> dict[str, int]:
     """Named sizes of ``--size``.
@@ -117,7 +84,9 @@ def parse_sizes(items: Sequence[str] | None) -> dict[str, int]:
     return sizes
 
 
-def parse_runner_options(items: Sequence[str] | None, threads: int | None) -> dict[str, Option]:
+def parse_runner_options(
+    items: Sequence[str] | None, threads: int | None = None
+) -> dict[str, Option]:
     """Options of a runner from ``--runner-option NAME=VALUE`` and ``--threads``.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 import time
@@ -24,6 +25,23 @@ _LINE_EVERY_S = 15.0
 def note(message: str) -> None:
     """Tell people something that is not the result."""
     typer.echo(message, err=True)
+
+
+class _Notes(logging.Handler):
+    """What the library decides without being asked, as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warning = record.levelno >= logging.WARNING
+        note(f"{'Warning: ' if warning else ''}{record.getMessage()}")
+
+
+def tell_decisions() -> None:
+    """From now on say on stderr what the library decides without being asked."""
+    log = logging.getLogger("costmodel")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if not any(isinstance(item, _Notes) for item in log.handlers):
+        log.addHandler(_Notes())
 
 
 def emit(

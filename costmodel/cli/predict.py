@@ -7,12 +7,6 @@ from typing import Annotated
 import typer
 
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.inputs import (
-    as_onnx,
-    load_prices,
-    lowering_runner,
-    read_network,
-)
 from costmodel.cli.options import (
     Cost,
     Json,
@@ -28,8 +22,6 @@ from costmodel.cli.options import (
     parse_sizes,
 )
 from costmodel.cli.output import emit, note
-from costmodel.device import Device
-from costmodel.errors import InvalidInputError
 
 
 @app.command(
@@ -59,29 +51,18 @@ def predict_model(
     markdown: Markdown = False,
 ) -> None:
     """Predict a network's latency: total, interval, every layer, and what has no price."""
-    from costmodel.prediction import predict
     from costmodel.report import prediction_sheets
+    from costmodel.uses.predicting import predict
 
-    sizes = parse_sizes(size)
-    options = parse_runner_options(runner_option, threads)
-    prices = load_prices(table, cost, calibrated=not no_calibration)
-    device = prices.device
-    if threads is not None and device is not None and threads != device.threads:
-        message = (
-            f"The table is of {device.threads} threads, --threads is {threads}. "
-            "Give a table of that many threads, or leave --threads out."
-        )
-        raise InvalidInputError(message)
-    with as_onnx([model], sizes) as (path,):
-        lowering, reason = lowering_runner(runner, options, device)
-        network = read_network(path, sizes, runner=lowering, reason=reason, device=device)
-    own = getattr(prices.cost, "device", device)
-    prices_of = own if isinstance(own, Device) else device
     found = predict(
-        network,
-        prices.cost,
-        prices.calibration,
-        device=prices_of if prices.cost.unit == "ms" else None,
+        model,
+        table,
+        cost=cost,
+        runner=runner,
+        options=parse_runner_options(runner_option),
+        threads=threads,
+        sizes=parse_sizes(size),
+        calibrated=not no_calibration,
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)
     if found.unpriced:

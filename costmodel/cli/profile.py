@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costmodel.cli.app import FINDING, INTERRUPTED, app, examples
-from costmodel.cli.inputs import as_onnx
 from costmodel.cli.options import (
     Json,
     Markdown,
     RunnerOptions,
     Sizes,
     Threads,
-    parse_budget,
     parse_runner_options,
     parse_sizes,
 )
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
-from costmodel.protocols import Estimator
-from costmodel.registry import load_runner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from costmodel.op import Op
     from costmodel.profiler import ProfileReport
     from costmodel.report import Sheet
-
-#: Ops chosen when ``--samples`` is not given.
-SAMPLES = 400
-#: Fewest milliseconds left for timing when choosing Ops took most of the budget.
-_LEAST_BUDGET_MS = 1000.0
 
 
 @app.command(
@@ -60,7 +47,7 @@ def profile_device(
     ] = None,
     samples: Annotated[
         int, typer.Option("--samples", min=0, max=100_000, help="Ops to choose by design.")
-    ] = SAMPLES,
+    ] = 400,
     thinned: Annotated[
         int,
         typer.Option("--thinned", min=0, max=100, help="Variants of each network, channels cut."),
@@ -79,78 +66,27 @@ def profile_device(
     markdown: Markdown = False,
 ) -> None:
     """Measure kernels into a latency table. Run the same command again to resume."""
-    from costmodel.profiler import Job, Plan, profile
-    from costmodel.sampling.select import sample_ops
+    from costmodel.uses.profiling import profile
 
-    started = time.perf_counter()
-    budget_ms = parse_budget(budget) if budget else None
-    sizes = parse_sizes(size)
-    options = parse_runner_options(runner_option, threads)
-    networks = [*(models or []), *(more or [])]
     if more and not models:
         message = f"What is {more[0]}? Networks to measure are given by --models."
         raise InvalidInputError(message)
-    _check_out(out)
-    chosen = load_runner(runner, options)
-    _ = chosen.device  # what cannot be reached is told before Ops are chosen
-    with as_onnx(networks, sizes) as files:
-        sample = sample_ops(chosen, samples, seed, files, sizes, thinned=thinned)
-        for name, reason in list(sample.skipped.items())[:5]:
-            note(f"Left out: {name}: {reason}")
-        jobs = [Job(op=op) for op in sample.ops]
-        jobs += [
-            Job(op=op, model=path.resolve(), sizes=tuple(sorted(sizes.items())))
-            for op, path in sample.model_jobs
-        ]
-        if budget_ms is not None:
-            spent_ms = (time.perf_counter() - started) * 1000.0
-            budget_ms = max(_LEAST_BUDGET_MS, budget_ms - spent_ms)
-        plan = Plan(budget_ms=budget_ms, seed=seed).with_rounds(rounds)
-        _tell_start(out, len(jobs), chosen.device.label)
-        if isinstance(chosen, Estimator):
-            _estimate(chosen, [job.op for job in jobs if job.model is None])
-        report = profile(
-            jobs,
-            runner=runner,
-            options=options,
-            out=out,
-            plan=plan,
-            progress=progress("Profiling"),
-        )
+    report = profile(
+        out,
+        runner=runner,
+        models=[*(models or []), *(more or [])],
+        budget=budget,
+        samples=samples,
+        thinned=thinned,
+        rounds=rounds,
+        seed=seed,
+        threads=threads,
+        options=parse_runner_options(runner_option),
+        sizes=parse_sizes(size),
+        progress=progress("Profiling"),
+    )
     emit(lambda: _data(report, out), lambda: _sheets(report, out), as_json=json, markdown=markdown)
     _finish(report)
-
-
-def _estimate(runner: Estimator, ops: Sequence[Op]) -> None:
-    """Compute on all processors what the visits will then find ready."""
-    bar = progress("Estimating")
-    started = time.perf_counter()
-
-    def told(finished: int, op: Op) -> None:
-        each_s = (time.perf_counter() - started) / finished
-        bar.advance(finished, len(ops), each_s * (len(ops) - finished), op.label)
-
-    bar.start(len(ops))
-    try:
-        runner.estimate_all(ops, told)
-    finally:
-        bar.stop()
-
-
-def _check_out(out: Path) -> None:
-    if out.is_dir():
-        message = f"--out {out} is a folder. Give the name of a table file, such as {out}/t.jsonl."
-        raise InvalidInputError(message)
-
-
-def _tell_start(out: Path, jobs: int, device: str) -> None:
-    from costmodel.table import LatencyTable
-
-    if out.is_file() and out.stat().st_size:
-        rows = len(LatencyTable.load(out))
-        note(f"Resuming {out}: it has {rows} rows; {jobs} are wanted on {device}.")
-    else:
-        note(f"Measuring {jobs} rows on {device} into {out}.")
 
 
 def _finish(report: ProfileReport) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.inputs import load_table, make_cost
 from costmodel.cli.options import Json, Markdown, Plot, TableName
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
@@ -34,12 +33,13 @@ def show(
     --plot draws the staircase of latency over channels.
     """
     from costmodel.report import table_sheets, table_summary
+    from costmodel.uses.tables import open_table
 
     if plot is not None:
         from costmodel.plots import check_picture
 
         check_picture(plot)
-    rows = load_table(table)
+    rows = open_table(table)
     if plot is not None:
         note(f"Drew {_draw(rows, plot)}.")
     emit(lambda: table_summary(rows), lambda: table_sheets(rows), as_json=json, markdown=markdown)
@@ -66,8 +66,10 @@ def _draw(table: LatencyTable, path: Path) -> Path:
 
 
 def _cost_or_none(table: LatencyTable) -> CostModel | None:
+    from costmodel.uses.tables import fit
+
     try:
-        return make_cost("regression", table)
+        return fit(table)
     except InvalidInputError as error:
         note(f"Without predictions: {error}")
         return None
@@ -83,8 +85,9 @@ def check(table: TableName, json: Json = False, markdown: Markdown = False) -> N
     from costmodel.report import audit_sheets
     from costmodel.report.quality import finding_json
     from costmodel.report.table import repeatability_json
+    from costmodel.uses.tables import open_table
 
-    rows = load_table(table)
+    rows = open_table(table)
     findings, repeats = audit(rows), repeatability(rows)
     faults = sum(not finding.is_information for finding in findings)
     emit(
@@ -121,7 +124,7 @@ def score(
 ) -> None:
     """Error of the regression on unseen rows, beside baselines and the rows' repeatability."""
     from costmodel.report import score_sheets
-    from costmodel.scoring import score as score_table
+    from costmodel.uses.tables import score as score_table
 
-    found = score_table(load_table(table), held_out=held_out, seed=seed).to_json()
+    found = score_table(table, held_out=held_out, seed=seed).to_json()
     emit(lambda: found, lambda: score_sheets(found), as_json=json, markdown=markdown)

@@ -30,6 +30,7 @@ class NnMeterForest:
 
     unit: Unit = "ms"
     name = "nn-meter recipe"
+    device = None
 
     def __init__(self, rows: Sequence[Measurement], *, seed: int = 0) -> None:
         self._forest = RandomForestRegressor(
@@ -53,6 +54,7 @@ class FlopsLine:
 
     unit: Unit = "ms"
     name = "flops line"
+    device = None
 
     def __init__(self, rows: Sequence[Measurement]) -> None:
         latency = np.array([row.latency_ms for row in rows])

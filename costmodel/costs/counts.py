@@ -106,6 +106,11 @@ class _Count:
         """Short name for reports; the unit."""
         return self._unit
 
+    @property
+    def device(self) -> None:
+        """None: a count holds on any device."""
+        return
+
     def price(self, ops: Sequence[Op]) -> Prices:
         """Count each Op exactly; NaN with a reason for a kind outside ``COUNTED_KINDS``."""
         values = np.full(len(ops), np.nan)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite, log1p, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from costmodel.measurement import Measurement
+from costmodel.device import Device
 from costmodel.op import MODEL, Op
 from costmodel.protocols import Prices, Unit
+from costmodel.table import LatencyTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,22 +29,25 @@ class Lookup:
     Each row's interval is its latency give or take its spread, the disagreement of the two halves
     of its rounds. An Op that is not in the table has no price; the reason names the nearest row.
 
+    >>> from costmodel.measurement import Measurement
     >>> add = Op(kind="add", inputs=((1, 8),) * 2, outputs=((1, 8),))
     >>> wide = Op(kind="add", inputs=((1, 9),) * 2, outputs=((1, 9),))
     >>> row = Measurement(op=add, latency_ms=1.0, median_ms=1.1, spread=0.02)
-    >>> prices = Lookup({add: row}).price([add, wide])
+    >>> table = LatencyTable(Device(name="board", runtime="fake"), [row])
+    >>> prices = Lookup(table).price([add, wide])
     >>> prices.values, prices.high, prices.reasons[1]
     (array([ 1., nan]), array([1.02,  nan]), 'no row is exactly this; nearest of 1 add: add 8')
     """
 
-    def __init__(self, table: Mapping[Op, Measurement]) -> None:
-        """Use a table.
-
-        Args:
-            table: its rows by Op, such as a ``LatencyTable``.
-        """
+    def __init__(self, table: LatencyTable) -> None:
+        """Use a table."""
         self._table = table
         self._nearest: dict[str, _Nearest] = {}
+
+    @property
+    def device(self) -> Device:
+        """The table's."""
+        return self._table.device
 
     @property
     def unit(self) -> Unit:

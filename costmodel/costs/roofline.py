@@ -51,6 +51,8 @@ class Datasheet:
             raise InvalidInputError(message)
 
 
+#: Runtime of the devices of datasheets, which execute nothing.
+DATASHEET = "datasheet"
 _GPU = "NVIDIA datasheet"
 
 #: Devices whose numbers their makers print; dense rates, one chip, boost clock.
@@ -218,6 +220,22 @@ ORIGINAL_DEVICES: Mapping[str, Datasheet] = {
     "MEMORY_LATENCY": _original("MEMORY_LATENCY", 1e20, 1, "; arithmetic is free"),
 }
 
+
+def datasheet(name: str) -> Datasheet:
+    """The datasheet of this name.
+
+    Raises:
+        InvalidInputError: if there is none; lists those that there are.
+
+    >>> datasheet("p100").bandwidth_bytes_per_s
+    732000000000.0
+    """
+    if name not in DATASHEETS:
+        message = f"There is no datasheet {name!r}. Known: {', '.join(sorted(DATASHEETS))}."
+        raise InvalidInputError(message)
+    return DATASHEETS[name]
+
+
 #: A kernel is assumed to reach at least this share of the roof; sets the upper end of the interval.
 REACHED_SHARE = 0.1
 
@@ -273,7 +291,7 @@ class Roofline:
         sheet = self.datasheet
         return Device(
             name=sheet.name,
-            runtime="datasheet",
+            runtime=DATASHEET,
             dtype=self.dtype,
             options=(
                 ("bandwidth_bytes_per_s", str(sheet.bandwidth_bytes_per_s)),

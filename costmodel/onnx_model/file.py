@@ -50,6 +50,24 @@ def open_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model held in memory; weights beyond what one file may hold go beside it.
+
+    Raises:
+        ModelFormatError: if it cannot be written.
+    """
+    try:
+        if model.ByteSize() < MAX_BYTES:
+            onnx.save(model, str(path))
+            return
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)  # saving moves the weights out of what it is given
+        onnx.save(copy, str(path), save_as_external_data=True, location=f"{path.name}.data")
+    except (OSError, ValueError) as error:
+        message = f"The model {model.graph.name!r} cannot be written to {path}: {error}."
+        raise ModelFormatError(message) from error
+
+
 def _parse(path: Path) -> onnx.ModelProto:
     try:
         size = path.stat().st_size

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from costmodel._moved import moved_names
 from costmodel.errors import InvalidInputError
 from costmodel.profiler.affinity import affinity_restored
 from costmodel.profiler.interrupt import Interrupt
@@ -18,12 +19,12 @@ from costmodel.profiler.plan import Job, Plan, Progress, unique_jobs
 from costmodel.profiler.session import Session
 from costmodel.table import LatencyTable
 
-__all__ = ["Drift", "Job", "Plan", "ProfileReport", "Progress", "Repeatability", "profile"]
+__all__ = ["Drift", "Job", "Plan", "ProfileReport", "Progress", "Repeatability", "time_jobs"]
 
 _DEFAULT_PLAN = Plan()
 
 
-def profile(
+def time_jobs(
     jobs: Sequence[Job],
     *,
     runner: str,
@@ -87,3 +88,6 @@ def _make_folder(out: Path) -> None:
             "you may write to."
         )
         raise InvalidInputError(message) from error
+
+
+__getattr__ = moved_names(__name__, {"profile": ":time_jobs"})

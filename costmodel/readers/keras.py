@@ -27,14 +27,15 @@ from costmodel.readers.keras_ops import layer_steps
 OPSET = 17
 
 
-def export_onnx(path: Path, out: Path, sizes: Mapping[str, int] | None = None) -> Path:
-    """Convert a ``.keras`` or ``.h5`` file to ONNX with a batch of 1.
+def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -> Path:
+    """Convert a Keras model to ONNX with a batch of 1.
 
     The ONNX model takes and returns what the Keras model does, channels last included; it is
     written beside ``out`` first and moved there whole.
 
     Args:
-        path: Keras model file; it is never trusted to run code of its own (Lambda layers).
+        model: a Keras model, or the path of its ``.keras`` or ``.h5`` file, which is never trusted
+            to run code of its own (Lambda layers).
         out: ONNX file to write.
         sizes: values of open dimensions as ``<input>:<axis>``, e.g. ``{"image:1": 224}``.
 
@@ -54,9 +55,10 @@ def export_onnx(path: Path, out: Path, sizes: Mapping[str, int] | None = None) -
             "started with KERAS_BACKEND=tensorflow."
         )
         raise InvalidInputError(message)
-    model = load_keras(Path(path))
-    shapes = {item.name: _bound_shape(str(path), item, sizes or {}) for item in model.inputs}
-    data = _convert(str(path), model, shapes)
+    where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
+    model = as_keras(model)
+    shapes = {item.name: _bound_shape(where, item, sizes or {}) for item in model.inputs}
+    data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
     try:
         scratch.write_bytes(data)
@@ -66,6 +68,16 @@ def export_onnx(path: Path, out: Path, sizes: Mapping[str, int] | None = None) -
         message = f"{out} cannot be written ({error.strerror}). Give a path in a writable folder."
         raise ModelFormatError(message) from error
     return Path(out)
+
+
+def as_keras(model: Any) -> Any:
+    """A Keras model, loaded if it is the path of a file.
+
+    Raises:
+        MissingDependencyError: if Keras is not installed.
+        ModelFormatError: if the file cannot be loaded; says why.
+    """
+    return load_keras(Path(model)) if isinstance(model, str | Path) else model
 
 
 def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
@@ -86,9 +98,7 @@ def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
-    if isinstance(model, str | Path):
-        model = load_keras(Path(model))
-    functional = _functional(model)
+    functional = _functional(as_keras(model))
     if any(None in item.shape[1:] for item in functional.inputs):
         functional = _resized(functional, sizes or {})
     return _Walk(functional, channels_last=_channels_last(functional)).network()

@@ -24,6 +24,7 @@ from costmodel.op import SESSION, Op
 from costmodel.profiler.messages import Event, Setup
 from costmodel.profiler.worker import Visitor
 from costmodel.protocols import Block
+from costmodel.registry import KeepsOptions
 from costmodel.remote.board import Board, Patience
 from costmodel.remote.conductor import Conductor
 from costmodel.remote.cores import choose_cores, parse_cores
@@ -78,7 +79,7 @@ class _Settings:
         return overhead_specs()
 
 
-class RemoteRunner:
+class RemoteRunner(KeepsOptions):
     """ONNX Runtime on another device; a ``Runner``, and the base of one for each transport.
 
     Args:

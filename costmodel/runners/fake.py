@@ -23,6 +23,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.network import Layer, Network
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, MODEL, SESSION, Op
 from costmodel.protocols import Block
+from costmodel.registry import KeepsOptions
 
 #: Channels the device works on at once; it pads up to a whole number of them.
 BLOCK = 16
@@ -181,7 +182,7 @@ class FakeWorkload:
         self.close()
 
 
-class FakeRunner:
+class FakeRunner(KeepsOptions):
     """The fake device as a ``Runner``: a model is a JSON file that holds a list of Ops.
 
     >>> from costmodel.op import conv_op

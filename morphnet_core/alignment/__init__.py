@@ -1,12 +1,13 @@
 """align: pads channels of any ONNX network with zeros up to widths that a device runs faster.
 
-``align(model, cost)`` finds the widths and checks that the function stays the same;
+``pad_to_fast_widths(model, cost)`` finds the widths and checks that the function stays the same;
 ``measured(alignment, runner=...)`` adds what the clock says.
 """
 
 from __future__ import annotations
 
-from morphnet_core.alignment.alignment import Alignment, GroupWidth, align
+from costmodel._moved import moved_names
+from morphnet_core.alignment.alignment import Alignment, GroupWidth, pad_to_fast_widths
 from morphnet_core.alignment.edit import cut, pad
 from morphnet_core.alignment.freeze import paddable
 from morphnet_core.alignment.measure import measured
@@ -20,11 +21,13 @@ __all__ = [
     "GroupWidth",
     "Limits",
     "Source",
-    "align",
     "cut",
     "largest_difference",
     "measured",
     "pad",
+    "pad_to_fast_widths",
     "paddable",
     "read_source",
 ]
+
+__getattr__ = moved_names(__name__, {"align": ":pad_to_fast_widths"})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from costmodel.errors import ModelFormatError
-from costmodel.prediction import Prediction, predict
+from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel
 from morphnet_core.alignment.edit import pad
 from morphnet_core.alignment.evaluate import Evaluator, check_unit, present
@@ -152,7 +152,7 @@ class Alignment:
         }
 
 
-def align(
+def pad_to_fast_widths(
     model: str | Path | onnx.ModelProto,
     cost: CostModel,
     device: Device | None = None,
@@ -185,7 +185,7 @@ def align(
             network's work has a price.
     """
     check_unit(cost)
-    chosen = device if device is not None else getattr(cost, "device", None)
+    chosen = device if device is not None else cost.device
     source = read_source(model, sizes, fix_weights=fix_weights)
     grouping = paddable(source)
     Pricer(grouping, cost, chosen)  # refuses what it cannot price
@@ -193,7 +193,7 @@ def align(
     counts, now = best_counts(evaluator, limits), present(grouping)
 
     def predicted(widths: Units) -> Prediction:
-        return predict(evaluator.network(widths), cost, calibration, device=chosen)
+        return price_network(evaluator.network(widths), cost, calibration, device=chosen)
 
     before = predicted(now)
     after = predicted(counts)

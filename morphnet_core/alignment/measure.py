@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from costmodel.comparison import DEFAULT_PLAN, Option, compare
+from costmodel.comparison import DEFAULT_PLAN, compare_files
 from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
+from costmodel.registry import Option
 
 if TYPE_CHECKING:
     from costmodel.comparison import Comparison
@@ -50,7 +51,7 @@ def measured(
         files = [Path(folder) / f"{alignment.name}{part}.onnx" for part in ("", "-aligned")]
         for file, model in zip(files, (alignment.original, alignment.model), strict=True):
             write_model(model, file)
-        found = compare(
+        found = compare_files(
             files,
             runner=runner,
             cost=cost,

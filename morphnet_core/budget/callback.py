@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.budget.controller import Controller, Path
-from morphnet_core.pricing import ChannelPrices, Count, Pricer
+from morphnet_core.pricing import ChannelPrices, Cost, Pricer
 from morphnet_core.projection import Projection, best_units, project
 from morphnet_core.regularizer import CostRegularizer, Report
 from morphnet_core.signals.choose import Gates
 from morphnet_core.signals.source import as_numpy
 
 if TYPE_CHECKING:
-    from costmodel.protocols import CostModel
+    pass
 
 #: Shares of the steps: before the first nothing is charged, so that importance can be told from
 #: chance; after the second the cost should be where it is wanted, and the rest settles it.
@@ -48,7 +48,7 @@ class Limit:
         target: in the cost's unit, or a share of the seed's such as ``"50%"``.
     """
 
-    cost: str | Count | CostModel
+    cost: Cost
     target: float | str
 
 
@@ -77,7 +77,7 @@ class LatencyBudget(CostRegularizer):
     def __init__(
         self,
         model: Any,
-        cost: str | Count | CostModel,
+        cost: Cost,
         *,
         steps: int,
         target_ms: float | None = None,

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costmodel.cli.app import FINDING, examples
-from costmodel.cli.inputs import as_onnx, load_prices, with_threads
 from costmodel.cli.options import (
     Cost,
     Json,
     Markdown,
     Model,
     NoCalibration,
-    Option,
     RunnerName,
     RunnerOptions,
     Sizes,
@@ -29,11 +25,8 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import runner_for
 
 if TYPE_CHECKING:
-    from costmodel.profiler import Plan
-    from costmodel.protocols import CostModel
     from costmodel.report import Sheet
     from morphnet_core.alignment import Alignment
 
@@ -86,44 +79,28 @@ def align_model(
     Both networks are run and compared before anything is written, and timed where the table's
     device is at hand. Exit code 1 where nothing is gained; then nothing is written.
     """
-    from costmodel.comparison import DEFAULT_PLAN
-    from morphnet_core.alignment import Limits, align
+    from morphnet_core.uses.aligning import align
 
-    sizes = parse_sizes(size)
-    options = parse_runner_options(runner_option, threads)
     if out is not None and out.is_dir():
         message = f"{out} is a folder. Give the file to write with --out."
         raise InvalidInputError(message)
-    prices = load_prices(table, cost, calibrated=not no_calibration)
-    clock, reason = ("", "") if predict_only else runner_for(runner, options, prices.device)
-    with as_onnx([model], sizes) as (path,):
-        found = align(
-            path,
-            prices.cost,
-            prices.device,
-            calibration=prices.calibration,
-            sizes=sizes,
-            limits=Limits(factor=max_growth, extra=64 if max_growth > 1 else 0),
-            fix_weights=fix_weights,
-        )
-    if clock and found.changed:
-        settings = with_threads(options, prices.device)
-        plan = DEFAULT_PLAN.with_rounds(rounds)
-        found = _timed(found, clock, settings, prices.cost, plan)
-    elif reason and found.changed:
-        found = replace(found, note=f"predicted only: {reason}")
+    found = align(
+        model,
+        table,
+        cost=cost,
+        runner=runner,
+        options=parse_runner_options(runner_option),
+        threads=threads,
+        sizes=parse_sizes(size),
+        max_growth=max_growth,
+        fix_weights=fix_weights,
+        predict_only=predict_only,
+        rounds=rounds,
+        calibrated=not no_calibration,
+        progress=progress("Timing"),
+    )
     emit(found.to_json, lambda: _sheets(found), as_json=json, markdown=markdown)
     _finish(found, out, force=force)
-
-
-def _timed(
-    found: Alignment, clock: str, options: Mapping[str, Option], cost: CostModel, plan: Plan
-) -> Alignment:
-    from morphnet_core.alignment import measured
-
-    return measured(
-        found, runner=clock, cost=cost, options=options, plan=plan, progress=progress("Timing")
-    )
 
 
 def _sheets(found: Alignment) -> tuple[Sheet, ...]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from costmodel.cli.inputs import KERAS
 from costmodel.errors import InvalidInputError
+from costmodel.uses.models import KERAS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

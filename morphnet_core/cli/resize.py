@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costmodel.cli.app import examples
-from costmodel.cli.inputs import load_prices
 from costmodel.cli.options import (
     Cost,
     Json,
@@ -22,7 +21,7 @@ from costmodel.cli.options import (
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import check_milliseconds, prices_and_clock
+from morphnet_core.cli.device import clock_for, prices_of
 from morphnet_core.cli.options import (
     KerasModel,
     PredictOnly,
@@ -37,12 +36,8 @@ from morphnet_core.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from costmodel.report import Sheet
-    from morphnet_core.groups import Grouping
-    from morphnet_core.morphing import Clock
-    from morphnet_core.pricing import Pricer
+    from morphnet_core.uses.resizing import Resized
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT.keras", help="Where to write the model.")
@@ -91,20 +86,24 @@ def shrink_model(
         message = "Give either --structure S.json, or a budget: --target-ms or --target."
         raise InvalidInputError(message)
     seed_model = open_model(model)
+    from morphnet_core.uses.resizing import shrink_to_budget, shrink_to_structure
+
     if structure is not None:
-        found = _to_structure(seed_model, structure)
+        found = shrink_to_structure(seed_model, structure)
     else:
         wanted = one_target(target_ms, target)
         if data is None:
             message = "To cut to a budget, channels are rated on data: give --data DATA.py."
             raise InvalidInputError(message)
-        options = parse_runner_options(runner_option, threads)
-        priced_by, clock = prices_and_clock(
-            table=table, cost=cost, runner=runner, options=options, rounds=rounds,
-            predict_only=predict_only,
+        from morphnet_core.morphing import load_recipe
+
+        prices = prices_of(table, cost, target_ms)
+        clock = clock_for(
+            prices, runner=runner, options=parse_runner_options(runner_option, threads),
+            rounds=rounds, predict_only=predict_only,
         )  # fmt: skip
-        check_milliseconds(target_ms, priced_by, cost)
-        found = _to_budget(seed_model, priced_by, wanted, data, clock)
+        recipe = load_recipe(data)
+        found = shrink_to_budget(seed_model, recipe, prices, wanted, clock=clock, tell=note)
     _finish(found, out, as_json=json, markdown=markdown)
 
 
@@ -141,120 +140,31 @@ def expand_model(
     if (by is None) == (target is None and target_ms is None):
         message = "Give either --by FACTOR, or a cost: --target-ms or --target."
         raise InvalidInputError(message)
-    from costmodel.readers.keras import read_keras
-    from morphnet_core.expansion import expand_to, scaled_counts
-    from morphnet_core.groups import find_groups
-    from morphnet_core.pricing import Pricer
-    from morphnet_core.surgery import expand
+    from morphnet_core.uses.resizing import expand_by, expand_to_cost
 
     small = open_model(model)
-    grouping = find_groups(read_keras(small))
-    full = grouping.counts(grouping.full())
-    told: dict[str, Any] = {}
     if by is not None:
-        counts = scaled_counts(grouping, full, by, multiple=multiple).tolist()
+        found = expand_by(small, by, multiple=multiple, seed=seed)
     else:
-        wanted = one_target(target_ms, target)
-        prices = load_prices(table, cost, calibrated=False)
-        priced_by = prices.cost if prices.cost.unit == "ms" else cost
-        check_milliseconds(target_ms, priced_by, cost)
-        pricer = Pricer(grouping, priced_by)
-        goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
-        widened = expand_to(grouping, full, pricer.at_counts, goal, multiple=multiple)
-        counts = list(widened.counts)
-        told = _costs(pricer, counts, goal) | {"multiplier": widened.multiplier}
-    large = expand(small, _array(counts), grouping=grouping, seed=seed)
-    _finish((large, grouping, counts, told), out, as_json=json, markdown=markdown)
+        wanted, prices = one_target(target_ms, target), prices_of(table, cost, target_ms)
+        found = expand_to_cost(small, prices, wanted, multiple=multiple, seed=seed)
+    _finish(found, out, as_json=json, markdown=markdown)
 
 
-_Found = tuple[Any, "Grouping", "Sequence[int]", dict[str, Any]]
-
-
-def _array(counts: Sequence[int]) -> Any:
-    import numpy as np
-
-    return np.asarray(counts, dtype=np.intp)
-
-
-def _costs(pricer: Pricer, counts: Sequence[int], goal: float) -> dict[str, Any]:
-    return {
-        "unit": pricer.unit,
-        "target": goal,
-        "seed": pricer.seed,
-        "predicted": pricer.at_counts(counts),
-    }
-
-
-def _to_structure(model: Any, path: Path) -> _Found:
-    from costmodel.readers.keras import read_keras
-    from morphnet_core.groups import find_groups
-    from morphnet_core.groups.convert import alive_of
-    from morphnet_core.structure import Structure
-    from morphnet_core.surgery import shrink
-
-    grouping = find_groups(read_keras(model))
-    kept = Structure.load(path)
-    counts = grouping.counts(alive_of(grouping, kept)).tolist()
-    return shrink(model, kept, grouping=grouping), grouping, counts, {}
-
-
-def _to_budget(
-    model: Any, cost: Any, wanted: float | str, data: Path, clock: Clock | None
-) -> _Found:
-    from costmodel.readers.keras import read_keras
-    from morphnet_core.budget.callback import in_unit
-    from morphnet_core.budget.taylor import taylor_importance
-    from morphnet_core.groups import find_groups
-    from morphnet_core.morphing import fit_to_device, load_recipe
-    from morphnet_core.pricing import Pricer
-    from morphnet_core.surgery import shrink
-
-    recipe = load_recipe(data)
-    grouping = find_groups(read_keras(model))
-    pricer = Pricer(grouping, cost)
-    if clock is None:
-        wanted = in_unit(pricer, wanted)
-    recipe.compiled(model, 1)
-    rated = taylor_importance(
-        grouping,
-        model,
-        recipe.data.x,
-        recipe.data.y,
-        loss=model.loss,
-        batch=recipe.data.batch_size,
-    )
-    loop = fit_to_device(model, pricer, rated, wanted, clock=clock, tell=note)
-    best = loop.best
-    told = {
-        "unit": pricer.unit,
-        "target": loop.target_ms,
-        "seed": loop.seed_ms,
-        "predicted": best.predicted_ms,
-        "measured_ms": best.measured_ms,
-        "hit": loop.hit,
-    }
-    small = shrink(model, best.projection.alive, grouping=grouping)
-    return small, grouping, best.projection.counts.tolist(), told
-
-
-def _finish(found: _Found, out: Path, *, as_json: bool, markdown: bool) -> None:
-    model, grouping, counts, told = found
-    model.save(out)
-    groups = {
-        group.name: [group.size, int(count)]
-        for group, count in zip(grouping.groups, counts, strict=True)
-    }
-    data = {**told, "groups": groups, "weights": model.count_params(), "file": str(out)}
+def _finish(found: Resized, out: Path, *, as_json: bool, markdown: bool) -> None:
+    found.model.save(out)
 
     def sheets() -> tuple[Sheet, ...]:
         from costmodel.report import Sheet
 
-        numbers = [(key, value) for key, value in told.items() if isinstance(value, float)]
+        costs = found.costs
+        numbers = [(key, value) for key, value in costs.items() if isinstance(value, float)]
         rows = [(key.replace("_", " "), f"{value:.6g}") for key, value in numbers]
-        rows.append(("weights", f"{model.count_params():,}"))
-        title = f"{model.name}" + (f", costs in {told['unit']}" if "unit" in told else "")
+        rows.append(("weights", f"{found.model.count_params():,}"))
+        title = f"{found.model.name}" + (f", costs in {costs['unit']}" if "unit" in costs else "")
         own = Sheet(title=title, columns=("", "value"), rows=tuple(rows), align="lr")
-        return own, widths_sheet(grouping, counts)
+        return own, widths_sheet(found.grouping, found.counts)
 
+    data = {**found.to_json(), "file": str(out)}
     emit(lambda: data, sheets, as_json=as_json, markdown=markdown)
     note(f"Wrote {out}.")

@@ -21,7 +21,7 @@ from costmodel.cli.options import (
 )
 from costmodel.cli.output import emit, note
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import check_milliseconds, prices_and_clock
+from morphnet_core.cli.device import clock_for, prices_of
 from morphnet_core.cli.options import (
     DataFile,
     Grow,
@@ -126,12 +126,11 @@ def train(
     """
     wanted = one_target(target_ms, target)
     check_out(out)
-    options = parse_runner_options(runner_option, threads)
-    priced_by, clock = prices_and_clock(
-        table=table, cost=cost, runner=runner, options=options, rounds=rounds,
-        predict_only=predict_only,
+    prices = prices_of(table, cost, target_ms)
+    clock = clock_for(
+        prices, runner=runner, options=parse_runner_options(runner_option, threads),
+        rounds=rounds, predict_only=predict_only,
     )  # fmt: skip
-    check_milliseconds(target_ms, priced_by, cost)
     seed_model = open_model(model)
     from morphnet_core.morphing import load_recipe, morph
 
@@ -140,7 +139,7 @@ def train(
     found = morph(
         seed_model,
         recipe.data,
-        priced_by,
+        prices,
         compiled=recipe.compiled,
         clock=clock,
         search_epochs=search_epochs,

@@ -68,7 +68,4 @@ def as_onnx(model: Any, out: Path) -> Path:
         ``out``.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="morphnet-") as folder:
-        saved = Path(folder) / "model.keras"
-        model.save(saved)
-        return export_onnx(saved, out)
+    return export_onnx(model, out)

@@ -26,9 +26,8 @@ from morphnet_core.structure import Structure
 from morphnet_core.surgery import shrink
 
 if TYPE_CHECKING:
-    from costmodel.protocols import CostModel
     from morphnet_core.groups import Grouping
-    from morphnet_core.pricing import Count
+    from morphnet_core.pricing import Cost
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
@@ -70,7 +69,7 @@ class Morphed:
 def morph(  # noqa: PLR0913 - one option per decision of the recipe
     model: Any,
     data: Data,
-    cost: str | Count | CostModel,
+    cost: Cost,
     *,
     compiled: Callable[[Any, int], Any] = standard,
     target_ms: float | None = None,
@@ -187,7 +186,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
 def _search(
     model: Any,
     data: Data,
-    cost: str | Count | CostModel,
+    cost: Cost,
     compiled: Callable[[Any, int], Any],
     epochs: int,
     importance: Importance,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from costmodel._moved import moved_names
 from morphnet_core.pricing.pricer import ChannelPrices, Pricer
-from morphnet_core.pricing.targets import COUNTS, Count, target
+from morphnet_core.pricing.targets import COUNTS, Cost, Count, target
 
-__all__ = ["COUNTS", "ChannelPrices", "Count", "Pricer", "target"]
+__all__ = ["COUNTS", "ChannelPrices", "Cost", "Count", "Pricer", "target"]
 
 __getattr__ = moved_names(__name__, {"GroupPrices": ":ChannelPrices"})

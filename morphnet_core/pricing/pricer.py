@@ -22,7 +22,7 @@ from morphnet_core.pricing.executed import executed
 from morphnet_core.pricing.grid import grid_widths
 from morphnet_core.pricing.secant import Secants
 from morphnet_core.pricing.tables import CostTables
-from morphnet_core.pricing.targets import Count, target
+from morphnet_core.pricing.targets import Cost, Count, device_of, target
 from morphnet_core.pricing.terms import is_count, whole
 from morphnet_core.pricing.wiring import Floats, Kernels, Widths, Wiring
 
@@ -94,7 +94,7 @@ class Pricer:
     def __init__(
         self,
         grouping: Grouping,
-        cost: str | Count | CostModel,
+        cost: Cost,
         device: Device | None = None,
         *,
         tolerance: float = TOLERANCE,
@@ -104,7 +104,7 @@ class Pricer:
     ) -> None:
         self.grouping = at_batch(grouping, batch)
         self.cost = target(cost)
-        self.device = device if device is not None else getattr(self.cost, "device", None)
+        self.device = device if device is not None else device_of(self.cost)
         self._options = tolerance, most_widths, block
         self.wiring = Wiring(self.grouping)
         self._known: dict[Op, float] = {}

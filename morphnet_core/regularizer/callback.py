@@ -14,7 +14,7 @@ from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import Grouping, cascade, find_groups
 from morphnet_core.groups.convert import structure_of
-from morphnet_core.pricing import ChannelPrices, Count, Pricer
+from morphnet_core.pricing import ChannelPrices, Cost, Pricer
 from morphnet_core.regularizer.log import RunLog, ScalarWriter, add_to_logs
 from morphnet_core.regularizer.penalty import PenaltyState, attach, detach, distribution_scope
 from morphnet_core.regularizer.report import Report
@@ -29,7 +29,6 @@ from morphnet_core.structure import Structure
 
 if TYPE_CHECKING:
     from costmodel.device import Device
-    from costmodel.protocols import CostModel
 
 #: Strength to begin with; see ``CostRegularizer``.
 DEFAULT_STRENGTH = 1.0
@@ -63,7 +62,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(  # noqa: PLR0913 - one option per line of the training recipe
         self,
         model: Any,
-        cost: str | Count | CostModel,
+        cost: Cost,
         *,
         signal: str | Signal = "gamma",
         strength: float = DEFAULT_STRENGTH,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
-from costmodel.readers.keras import read_keras
+from costmodel.readers.keras import as_keras, read_keras
 from morphnet_core.expansion import copies_of, scaled_counts
 from morphnet_core.groups import Grouping, cascade, find_groups
 from morphnet_core.groups.convert import alive_of, checked_alive
@@ -23,7 +24,7 @@ from morphnet_core.surgery.walk import Walk
 
 def shrink(
     model: Any,
-    structure: Structure | NDArray[np.bool_],
+    structure: Structure | str | Path | NDArray[np.bool_],
     *,
     grouping: Grouping | None = None,
 ) -> Any:
@@ -35,8 +36,8 @@ def shrink(
     compiled. A model of a subclass of ``keras.Model`` becomes a plain one.
 
     Args:
-        model: a functional or sequential Keras model, not changed.
-        structure: what to keep; or one truth value for each unit of ``grouping``.
+        model: a functional or sequential Keras model, not changed; or the path of its file.
+        structure: what to keep, or its file; or one truth value for each unit of ``grouping``.
         grouping: groups of the model, where it has been grouped with options or with open sizes.
 
     Returns:
@@ -46,13 +47,14 @@ def shrink(
         InvalidInputError: if the structure is of another network.
         ModelFormatError: naming the layer that cannot be rebuilt, and what to do.
     """
+    model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
     return _resized(model, _plan(grouping, structure), seed=None, carry=True)
 
 
 def rebuild(
     model: Any,
-    structure: Structure | NDArray[np.bool_],
+    structure: Structure | str | Path | NDArray[np.bool_],
     *,
     grouping: Grouping | None = None,
     seed: int | None = None,
@@ -75,6 +77,7 @@ def rebuild(
         InvalidInputError: as for ``shrink``.
         ModelFormatError: as for ``shrink``.
     """
+    model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
     return _resized(model, _plan(grouping, structure), seed=seed, carry=False)
 
@@ -107,6 +110,7 @@ def expand(
         InvalidInputError: if a width is given for no group, or for one that may not change.
         ModelFormatError: as for ``shrink``.
     """
+    model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
     counts = grouping.counts(grouping.full())
     if isinstance(widths, Mapping):
@@ -119,7 +123,9 @@ def expand(
     return _resized(model, plan, seed=seed, carry=False)
 
 
-def _plan(grouping: Grouping, structure: Structure | NDArray[np.bool_]) -> Plan:
+def _plan(grouping: Grouping, structure: Structure | str | Path | NDArray[np.bool_]) -> Plan:
+    if isinstance(structure, str | Path):
+        structure = Structure.load(structure)
     if isinstance(structure, Structure):
         alive = alive_of(grouping, structure)
     else:

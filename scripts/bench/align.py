@@ -28,20 +28,20 @@ import place
 from thinned import mobilenet
 
 from costmodel.calibration import Calibration, fit_calibration
-from costmodel.cli.inputs import runner_of
-from costmodel.comparison import compare
+from costmodel.comparison import compare_files
 from costmodel.costs.regression import Regression, fit_regression
 from costmodel.profiler import Plan
 from costmodel.sampling.constants import read_constants, write_constants
 from costmodel.table import LatencyTable
+from costmodel.uses.matching import runner_of
 from morphnet_core.alignment import (
     TOLERANCE,
     Alignment,
     Source,
-    align,
     cut,
     largest_difference,
     measured,
+    pad_to_fast_widths,
     paddable,
     read_source,
 )
@@ -189,7 +189,7 @@ def judge(
     if chosen.worthwhile:
         files.append(chosen.save(path.with_name(f"{path.stem}-aligned.onnx")))
     second = replace(plan, seed=plan.seed + 1)
-    rows = compare(files, runner=runner, cost=cost, options=options, plan=second)
+    rows = compare_files(files, runner=runner, cost=cost, options=options, plan=second)
     times = [row.measured_ms for row in rows]
     return {
         "decided_before_ms": chosen.measured_before_ms,
@@ -213,7 +213,7 @@ def one(
     """Everything about one case; without a plan nothing is timed."""
     title, whole, path = case
     begun = time.perf_counter()
-    found = align(path, cost, table.device, calibration=calibration)
+    found = pad_to_fast_widths(path, cost, table.device, calibration=calibration)
     spent = time.perf_counter() - begun
     apart = [largest_difference(path, found.original, found.model, {}, seed=seed) for seed in SEEDS]
     record = {

@@ -15,11 +15,11 @@ import ledger
 import place
 
 from costmodel.calibration import Calibration, fit_calibration
-from costmodel.comparison import Comparison, compare
+from costmodel.comparison import Comparison, compare_files
 from costmodel.costs.lookup import Lookup
 from costmodel.costs.regression import fit_regression
 from costmodel.network import Network
-from costmodel.prediction import predict
+from costmodel.prediction import price_network
 from costmodel.profiler import Plan
 from costmodel.protocols import CostModel
 from costmodel.registry import load_runner
@@ -81,7 +81,7 @@ def earlier(threads: int, *, again: bool) -> tuple[Comparison, ...]:
     if not again or not path.exists():
         return ()
     table = LatencyTable.load(path)
-    nothing = predict(Network(name="", layers=()), Lookup(table))
+    nothing = price_network(Network(name="", layers=()), Lookup(table))
     return tuple(
         Comparison(
             prediction=replace(nothing, model=str(dict(row.op.attributes)["name"])),
@@ -98,7 +98,7 @@ def predicted_anew(
     """The same measurement beside another table's prediction."""
     runner = load_runner("ort", {"threads": threads})
     network = runner.lower(place.MODELS / f"{item.model}.onnx", {})
-    return replace(item, prediction=predict(network, cost, calibration, device=item.device))
+    return replace(item, prediction=price_network(network, cost, calibration, device=item.device))
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def examine(threads: int, *, again: bool) -> None:
         measured = (
             measured
             or earlier(threads, again=again)
-            or compare(
+            or compare_files(
                 place.real_models(),
                 runner="ort",
                 cost=cost,

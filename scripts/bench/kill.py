@@ -27,7 +27,7 @@ import psutil
 
 from costmodel.measurement import Round
 from costmodel.op import SESSION, Op, conv_op, decode_op
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 
@@ -81,7 +81,7 @@ def child(runner: str, model: Path | None, out: Path) -> int:
     """Profile, acknowledging each round on standard output."""
     options = {"realtime": True, "noise": 0.02} if runner == "fake" else {"threads": 1}
     with patch("costmodel.profiler.LatencyTable", Acknowledging):
-        report = profile(jobs(runner, model), runner=runner, options=options, out=out, plan=PLAN)
+        report = time_jobs(jobs(runner, model), runner=runner, options=options, out=out, plan=PLAN)
     return 0 if report.unmeasured == 0 and not report.interrupted else 1
 
 

@@ -161,7 +161,7 @@ def rows() -> list[dict[str, Any]]:
 
 def measure() -> None:
     """Time every network in one run, so that ratios hold."""
-    from costmodel.comparison import compare
+    from costmodel.comparison import compare_files
     from costmodel.profiler import Plan
     from costmodel.readers.keras import export_onnx
 
@@ -169,7 +169,7 @@ def measure() -> None:
     for row in rows():
         stem = WORK / f"{row['data']}-{row['seed']}-{row['variant']}"
         paths.append(export_onnx(stem.with_suffix(".keras"), stem.with_suffix(".onnx")))
-    found = compare(
+    found = compare_files(
         paths,
         runner="ort",
         cost=target("latency"),

@@ -20,7 +20,7 @@ import place
 
 from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.table import LatencyTable
 
 ROWS = 60
@@ -59,7 +59,7 @@ class Neighbour:
 def measure(name: str, jobs: list[Job]) -> LatencyTable:
     out = place.WORK / f"noise-{name}.jsonl"
     out.unlink(missing_ok=True)
-    return profile(jobs, runner="ort", options={"threads": 1}, out=out, plan=PLAN).table
+    return time_jobs(jobs, runner="ort", options={"threads": 1}, out=out, plan=PLAN).table
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import time
 import place
 
 from costmodel.op import CONV_KINDS
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
 
@@ -60,7 +60,7 @@ def main() -> None:
     if options.name == "models" and not out.exists():
         shutil.copy(place.table_path("plain", options.threads), out)
     budget_ms = max(1.0, options.minutes * 60e3 - sampled * 1e3)
-    report = profile(
+    report = time_jobs(
         jobs,
         runner="ort",
         options={"threads": options.threads},

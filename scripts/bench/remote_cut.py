@@ -26,7 +26,7 @@ from typing import Any
 import ledger
 
 from costmodel.op import Op
-from costmodel.profiler import Job, Plan, ProfileReport, profile
+from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
 from costmodel.table import LatencyTable
@@ -75,7 +75,7 @@ def run(
 ) -> ProfileReport:
     """One profile of all Ops."""
     jobs = [Job(op=op) for op in ops]
-    return profile(jobs, runner=runner, options=options, out=out, plan=plan, progress=trouble)
+    return time_jobs(jobs, runner=runner, options=options, out=out, plan=plan, progress=trouble)
 
 
 def count_wrong(table: LatencyTable, ops: Sequence[Op], rounds: int) -> tuple[int, int]:

@@ -28,9 +28,9 @@ import place
 from costmodel.audit import audit
 from costmodel.audit import repeatability as halves
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison, compare
+from costmodel.comparison import Comparison, compare_files
 from costmodel.costs.regression import fit_regression
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
 from costmodel.table import LatencyTable
@@ -107,7 +107,7 @@ def measure(name: str, part: str, samples: int, minutes: float | None) -> None:
         print(f"{name}: left out {probe}: {reason}", flush=True)
     runner, options = TABLES[name]
     plan = PLAN if part == "kernels" else NETWORK_PLAN
-    report = profile(
+    report = time_jobs(
         kernels if part == "kernels" else whole,
         runner=runner,
         options=options,
@@ -129,7 +129,7 @@ def hold_against(name: str, *_: object) -> None:
     table = LatencyTable.load(table_path(name))
     cost = fit_regression(table)
     calibration = fit_calibration(table, cost)
-    found = compare(
+    found = compare_files(
         networks(),
         runner=runner,
         cost=cost,

@@ -17,7 +17,7 @@ import place
 from costmodel.costs.regression import fit_regression
 from costmodel.measurement import Measurement, Round
 from costmodel.op import Op, conv_op
-from costmodel.prediction import predict
+from costmodel.prediction import price_network
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 
@@ -87,7 +87,7 @@ def main() -> None:
     cost = fit_regression(table)
     runner = load_runner("ort", {"threads": 1})
     network = runner.lower(place.MODELS / "light_resnet50.onnx", {})
-    warm = seconds(lambda: predict(network, cost), 21)
+    warm = seconds(lambda: price_network(network, cost), 21)
     ops = many_ops(MANY)
     priced = seconds(lambda: cost.price(ops), 5)
     with tempfile.TemporaryDirectory() as folder:

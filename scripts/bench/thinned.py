@@ -11,7 +11,7 @@ import onnx
 import place
 
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import compare
+from costmodel.comparison import compare_files
 from costmodel.costs.regression import Regression, fit_regression
 from costmodel.op import SESSION
 from costmodel.profiler import Plan
@@ -70,7 +70,7 @@ def main() -> None:
     cost = Regression(rows, device=table.device)
     # The networks as they were, unthinned, are among those that the sum is calibrated on.
     calibration = fit_calibration(table, fit_regression(table))
-    found = compare(
+    found = compare_files(
         models,
         runner="ort",
         cost=cost,

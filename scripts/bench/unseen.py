@@ -15,7 +15,7 @@ import onnx
 import place
 
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import compare
+from costmodel.comparison import compare_files
 from costmodel.costs.regression import fit_regression
 from costmodel.profiler import Plan
 from costmodel.readers.keras import export_onnx
@@ -61,7 +61,7 @@ def main() -> None:
     models = exported(folder)
     table = LatencyTable.load(place.table_path("models", 1))
     cost = fit_regression(table)
-    found = compare(
+    found = compare_files(
         models,
         runner="ort",
         cost=cost,

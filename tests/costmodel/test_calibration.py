@@ -27,6 +27,7 @@ class LawCost:
 
     unit: Unit = "ms"
     name = "law"
+    device = None
 
     def price(self, ops: Sequence[Op]) -> Prices:
         values = np.array([law_ms(op) for op in ops])

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from costmodel.comparison import Comparison, compare, summarise
+from costmodel.comparison import Comparison, compare_files, summarise
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.measurement import Measurement, Round
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op, model_op
-from costmodel.prediction import predict
+from costmodel.prediction import price_network
 from costmodel.profiler import Plan
 from costmodel.protocols import Prices, Unit
 from costmodel.runners.fake import law_ms, write_model
@@ -39,6 +39,7 @@ class LawCost:
     """The fake device's own law, off by a factor."""
 
     name = "law"
+    device = None
 
     def __init__(self, factor: float = 1.0, unit: Unit = "ms") -> None:
         self.factor = factor
@@ -54,6 +55,7 @@ def made_up(name: str, predicted: float, measured: Sequence[float]) -> Compariso
 
     class Fixed:
         name = "fixed"
+        device = None
         unit: Unit = "ms"
 
         def price(self, ops: Sequence[Op]) -> Prices:
@@ -69,13 +71,13 @@ def made_up(name: str, predicted: float, measured: Sequence[float]) -> Compariso
     )
     network = Network(name=name, layers=(Layer(name="l", op=ADD),))
     device = Device(name="board", runtime="fake")
-    return Comparison(prediction=predict(network, Fixed()), measurement=row, device=device)
+    return Comparison(prediction=price_network(network, Fixed()), measurement=row, device=device)
 
 
 def test_the_law_predicts_the_fake_device_exactly(tmp_path: Path) -> None:
     small = write_model(tmp_path / "small.json", [CONV])
     large = write_model(tmp_path / "large.json", [CONV, ADD, CONV])
-    found = compare([small, large], runner="fake", cost=LawCost(), plan=QUICK)
+    found = compare_files([small, large], runner="fake", cost=LawCost(), plan=QUICK)
     assert [item.model for item in found] == ["small", "large"]
     assert [item.error for item in found] == pytest.approx([0.0, 0.0], abs=1e-9)
     assert [item.priced_share for item in (x.prediction for x in found)] == [1.0, 1.0]
@@ -85,14 +87,14 @@ def test_the_law_predicts_the_fake_device_exactly(tmp_path: Path) -> None:
 
 def test_error_has_the_sign_of_the_prediction(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.json", [CONV])
-    (found,) = compare([model], runner="fake", cost=LawCost(1.25), plan=QUICK)
+    (found,) = compare_files([model], runner="fake", cost=LawCost(1.25), plan=QUICK)
     assert found.error == pytest.approx(0.25)
     assert found.in_interval is False
 
 
 def test_a_file_given_twice_is_compared_twice(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.json", [CONV])
-    found = compare([model, model], runner="fake", cost=LawCost(), plan=QUICK)
+    found = compare_files([model, model], runner="fake", cost=LawCost(), plan=QUICK)
     assert [item.model for item in found] == ["m", "m"]
     assert found[0] == found[1]
 
@@ -103,7 +105,7 @@ def test_a_model_that_crashes_has_a_reason_and_no_error(tmp_path: Path) -> None:
         tmp_path / "bad.json", [CONV, Op(kind="lrn", inputs=((1, 8),), outputs=((1, 8),))]
     )
     options = {"misbehave": "exit:lrn"}
-    found = compare([good, bad], runner="fake", options=options, cost=LawCost(), plan=QUICK)
+    found = compare_files([good, bad], runner="fake", options=options, cost=LawCost(), plan=QUICK)
     assert found[0].error == pytest.approx(0.0, abs=1e-9)
     assert (found[1].measured_ms, found[1].error, found[1].in_interval) == (None, None, None)
     assert found[1].measurement.status == "crashed"
@@ -113,18 +115,18 @@ def test_a_model_that_crashes_has_a_reason_and_no_error(tmp_path: Path) -> None:
 
 def test_nothing_to_compare_is_an_error() -> None:
     with pytest.raises(InvalidInputError, match="at least one model"):
-        compare([], runner="fake", cost=LawCost())
+        compare_files([], runner="fake", cost=LawCost())
 
 
 def test_counts_cannot_be_held_against_a_clock(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.json", [CONV])
     with pytest.raises(InvalidInputError, match="flops"):
-        compare([model], runner="fake", cost=LawCost(unit="flops"))
+        compare_files([model], runner="fake", cost=LawCost(unit="flops"))
 
 
 def test_a_missing_model_is_named_before_anything_is_measured(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match=r"absent\.json"):
-        compare([tmp_path / "absent.json"], runner="fake", cost=LawCost())
+        compare_files([tmp_path / "absent.json"], runner="fake", cost=LawCost())
 
 
 def test_summary_counts_the_networks_within_each_limit() -> None:

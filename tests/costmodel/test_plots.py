@@ -24,7 +24,7 @@ from costmodel.plots import (
     staircase_of_cost,
     staircase_of_table,
 )
-from costmodel.prediction import predict
+from costmodel.prediction import price_network
 from costmodel.protocols import Prices, Unit
 from costmodel.runners.fake import FakeRunner, law_ms
 from costmodel.table import LatencyTable
@@ -36,6 +36,7 @@ class LawCost:
     """The fake device's law."""
 
     name = "law"
+    device = None
     unit: Unit = "ms"
 
     def price(self, ops: Sequence[Op]) -> Prices:
@@ -67,7 +68,7 @@ def table(*ops: Op) -> LatencyTable:
 def comparison(name: str, measured_ms: float) -> Comparison:
     network = Network(name=name, layers=(Layer(name="l", op=conv(64)),))
     return Comparison(
-        prediction=predict(network, LawCost()),
+        prediction=price_network(network, LawCost()),
         measurement=row(model_op(name, "0", ()), measured_ms, measured_ms),
         device=Device(name="board", runtime="fake"),
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from costmodel.calibration import Calibration
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op
-from costmodel.prediction import SUMMATION_SHARE, interval_of_sum, predict
+from costmodel.prediction import SUMMATION_SHARE, interval_of_sum, price_network
 from costmodel.protocols import Prices, Unit
 
 
@@ -22,6 +22,7 @@ class ListCost:
     """Prices Ops from a dict; an Op that is not in it has no price."""
 
     name = "list"
+    device = None
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ def network(*ops: Op, shares: Sequence[float] = (), **more: object) -> Network:
 
 def test_total_is_the_sum_of_the_layers_asked_for_once() -> None:
     cost = ListCost({SMALL: 1.0, LARGE: 3.0})
-    found = predict(network(SMALL, LARGE, SMALL), cost)
+    found = price_network(network(SMALL, LARGE, SMALL), cost)
     assert (found.predicted_ms, found.uncalibrated_ms) == (5.0, 5.0)
     assert [layer.share for layer in found.layers] == [0.2, 0.6, 0.2]
     assert [layer.basis for layer in found.layers] == ["exact"] * 3
@@ -76,14 +77,14 @@ def test_total_is_the_sum_of_the_layers_asked_for_once() -> None:
 
 
 def test_exact_rows_still_leave_the_doubt_of_summing_kernels() -> None:
-    found = predict(network(SMALL, LARGE), ListCost({SMALL: 1.0, LARGE: 3.0}))
+    found = price_network(network(SMALL, LARGE), ListCost({SMALL: 1.0, LARGE: 3.0}))
     assert found.interval_ms == pytest.approx(
         (4 * (1 - SUMMATION_SHARE), 4 * (1 + SUMMATION_SHARE))
     )
 
 
 def test_layer_without_a_price_is_listed_and_never_zero() -> None:
-    found = predict(network(SMALL, ODD, shares=(0.6, 0.2)), ListCost({SMALL: 1.0}))
+    found = price_network(network(SMALL, ODD, shares=(0.6, 0.2)), ListCost({SMALL: 1.0}))
     assert [(item.name, item.reason, item.share) for item in found.unpriced] == [
         ("l1", "no row for einsum", 0.2)
     ]
@@ -96,28 +97,28 @@ def test_unread_layers_of_the_network_are_unpriced_too() -> None:
     model = network(
         SMALL, shares=(0.9,), unread={"loop": "control of what"}, unread_shares={"loop": 0.1}
     )
-    found = predict(model, ListCost({SMALL: 1.0}))
+    found = price_network(model, ListCost({SMALL: 1.0}))
     assert [(item.name, item.reason) for item in found.unpriced] == [("loop", "control of what")]
     assert found.priced_share == pytest.approx(0.9)
     assert found.priced_count_share == 0.5
 
 
 def test_priced_share_is_unknown_when_nobody_looked() -> None:
-    found = predict(network(SMALL, ODD), ListCost({SMALL: 1.0}))
+    found = price_network(network(SMALL, ODD), ListCost({SMALL: 1.0}))
     assert found.priced_share is None
     assert found.priced_count_share == 0.5
-    assert predict(network(SMALL), ListCost({SMALL: 1.0})).priced_share == 1.0
+    assert price_network(network(SMALL), ListCost({SMALL: 1.0})).priced_share == 1.0
 
 
 def test_a_network_without_any_price_has_no_total() -> None:
-    found = predict(network(ODD), ListCost({}), DOUBLE)
+    found = price_network(network(ODD), ListCost({}), DOUBLE)
     assert isnan(found.total)
     assert (found.predicted_ms, found.uncalibrated_ms, found.interval_ms) == (None, None, None)
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["predicted_ms"] is None
 
 
 def test_calibrated_and_plain_total_are_both_there() -> None:
-    found = predict(network(SMALL, LARGE), ListCost({SMALL: 1.0, LARGE: 3.0}), DOUBLE)
+    found = price_network(network(SMALL, LARGE), ListCost({SMALL: 1.0, LARGE: 3.0}), DOUBLE)
     assert (found.predicted_ms, found.uncalibrated_ms) == (8.0, 4.0)
     assert found.interval_ms == pytest.approx((7.2, 8.8))
     assert found.calibration == DOUBLE.describe()
@@ -125,7 +126,7 @@ def test_calibrated_and_plain_total_are_both_there() -> None:
 
 def test_counts_are_exact_and_never_calibrated() -> None:
     cost = ListCost({SMALL: 100.0, LARGE: 300.0}, unit="flops")
-    found = predict(network(SMALL, LARGE), cost, DOUBLE)
+    found = price_network(network(SMALL, LARGE), cost, DOUBLE)
     assert (found.total, found.low, found.high) == (400.0, 400.0, 400.0)
     assert found.predicted_ms is None
     assert found.to_json()["unit"] == "flops"
@@ -133,7 +134,7 @@ def test_counts_are_exact_and_never_calibrated() -> None:
 
 def test_extrapolated_layers_carry_their_reason() -> None:
     cost = ListCost({SMALL: 1.0, LARGE: 3.0}, half=0.1, extrapolated=[LARGE])
-    found = predict(network(SMALL, LARGE), cost)
+    found = price_network(network(SMALL, LARGE), cost)
     assert [(layer.basis, layer.note) for layer in found.layers] == [
         ("predicted", ""),
         ("extrapolated", "too wide"),
@@ -142,13 +143,13 @@ def test_extrapolated_layers_carry_their_reason() -> None:
 
 
 def test_a_repeated_op_is_wrong_by_the_same_amount_each_time() -> None:
-    repeated = predict(network(*[SMALL] * 9), ListCost({SMALL: 1.0}, half=0.1))
+    repeated = price_network(network(*[SMALL] * 9), ListCost({SMALL: 1.0}, half=0.1))
     half = sqrt(0.9**2 + (9 * SUMMATION_SHARE) ** 2)
     assert repeated.interval_ms == pytest.approx((9 - half, 9 + half))
 
 
 def test_json_has_the_documented_keys() -> None:
-    found = predict(network(SMALL, ODD, shares=(0.5, 0.5)), ListCost({SMALL: 1.0}))
+    found = price_network(network(SMALL, ODD, shares=(0.5, 0.5)), ListCost({SMALL: 1.0}))
     data = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert {"model", "device", "predicted_ms", "interval_ms", "ops", "unpriced"} <= set(data)
     assert data["ops"][0]["predicted_ms"] == 1.0
@@ -175,5 +176,5 @@ def test_interval_holds_the_total(prices: list[float], half: float) -> None:
         conv_op(in_channels=8, out_channels=8 + i, size=(8, 8), kernel=(1, 1))
         for i in range(len(prices))
     ]
-    found = predict(network(*ops), ListCost(dict(zip(ops, prices, strict=True)), half=half))
+    found = price_network(network(*ops), ListCost(dict(zip(ops, prices, strict=True)), half=half))
     assert 0 <= found.low <= found.total <= found.high

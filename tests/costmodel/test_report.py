@@ -18,7 +18,7 @@ from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op, model_op
-from costmodel.prediction import Prediction, predict
+from costmodel.prediction import Prediction, price_network
 from costmodel.report import (
     Sheet,
     audit_sheets,
@@ -65,7 +65,7 @@ def prediction(shares: tuple[float, float] = (0.9, 0.1)) -> Prediction:
         Layer(name="odd", op=Op(kind="einsum"), share=shares[1]),
     )
     network = Network(name="net", layers=layers, source="anticipated")
-    return predict(network, Lookup(table()), device=BOARD)
+    return price_network(network, Lookup(table()), device=BOARD)
 
 
 def comparison(spread: float = 0.01) -> Comparison:
@@ -128,7 +128,7 @@ def test_prediction_report_says_when_the_share_of_time_is_unknown() -> None:
 
 def test_prediction_report_lists_the_slowest_layers_first_and_counts_the_rest() -> None:
     layers = tuple(Layer(name=f"l{i}", op=op) for i, op in enumerate((ADD, CONV, ADD)))
-    found = predict(Network(name="net", layers=layers), Lookup(table()))
+    found = price_network(Network(name="net", layers=layers), Lookup(table()))
     slowest = prediction_sheets(found, top=1)[2]
     assert [cells[0] for cells in slowest.rows] == ["l1"]
     assert slowest.notes[0].startswith("2 more layers")

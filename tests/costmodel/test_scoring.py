@@ -12,7 +12,7 @@ from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement, Round
 from costmodel.op import Op, conv_op, model_op
 from costmodel.runners.fake import FakeRunner
-from costmodel.scoring import Accuracy, Score, repeat_accuracy, score, score_rows
+from costmodel.scoring import Accuracy, Score, repeat_accuracy, score_rows, score_table
 from costmodel.table import LatencyTable
 
 FAKE = FakeRunner()
@@ -52,7 +52,7 @@ def table() -> LatencyTable:
 
 @pytest.fixture(scope="module")
 def found(table: LatencyTable) -> Score:
-    return score(table)
+    return score_table(table)
 
 
 def test_accuracy_counts_relative_errors() -> None:
@@ -89,12 +89,12 @@ def test_rounds_without_noise_repeat_perfectly(found: Score) -> None:
 
 
 def test_the_split_depends_on_the_seed_only(table: LatencyTable, found: Score) -> None:
-    assert score(table).to_json() == found.to_json()
-    assert score(table, seed=1).accuracy != found.accuracy
+    assert score_table(table).to_json() == found.to_json()
+    assert score_table(table, seed=1).accuracy != found.accuracy
 
 
 def test_a_number_of_held_out_rows_can_be_asked_for(table: LatencyTable) -> None:
-    found = score(table, held_out=30)
+    found = score_table(table, held_out=30)
     assert (found.held_out, found.rows) == (30, 52)
 
 
@@ -104,7 +104,7 @@ def test_too_few_convolutions_are_an_error_with_their_number(
 ) -> None:
     small = LatencyTable(FAKE.device, [row(op) for op in convs(count)])
     with pytest.raises(InvalidInputError, match=f"The table has {count} with a latency"):
-        score(small, held_out=held_out)
+        score_table(small, held_out=held_out)
 
 
 def test_rows_to_predict_are_never_learned_from() -> None:

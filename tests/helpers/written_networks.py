@@ -168,6 +168,7 @@ class Law:
 
     unit = "ms"
     name = "law"
+    device = None
 
     def __init__(self, law: Callable[[Op], float] = law_ms) -> None:
         self.law = law

@@ -14,6 +14,7 @@ from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
 from costmodel.network import Network
 from costmodel.op import SESSION, Op
+from costmodel.registry import KeepsOptions
 from costmodel.runners.litert.delegated import lower, open_model
 from costmodel.runners.litert.package import VERSION
 from costmodel.runners.litert.rebuild import (
@@ -64,7 +65,7 @@ def num_replicas(op: Op, latency_ms: float) -> int:
     return min(replicas, _MAX_REPLICAS)
 
 
-class LiteRtRunner:
+class LiteRtRunner(KeepsOptions):
     """LiteRT with its XNNPACK delegate on this machine; a ``Runner``.
 
     It takes ``.tflite`` files as they are, and ONNX files as TensorFlow's converter would deploy

@@ -12,6 +12,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.network import Network
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op
+from costmodel.registry import KeepsOptions
 from costmodel.runners.openvino.core import (
     PRECISIONS,
     compile_model,
@@ -61,7 +62,7 @@ def num_turns(op: Op, replicas: int) -> int:
     return max(1, min(replicas, -(-_TURN_BYTES // max(moved, 1))))
 
 
-class OpenVinoRunner:
+class OpenVinoRunner(KeepsOptions):
     """OpenVINO's CPU plug-in on this machine; a ``Runner``.
 
     Nothing is sent to the makers of OpenVINO: its converter, which reports its own import, is left

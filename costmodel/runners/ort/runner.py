@@ -14,6 +14,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op, Shape
+from costmodel.registry import KeepsOptions
 from costmodel.runners.ort.convert import DTYPES, RECIPES, convert
 from costmodel.runners.ort.covers import name_nodes
 from costmodel.runners.ort.device import own_instruction_set, this_device
@@ -84,7 +85,7 @@ def num_replicas(op: Op, latency_ms: float, slowness: float = 1.0) -> int:
     return min(replicas, _MAX_REPLICAS)
 
 
-class OrtRunner:
+class OrtRunner(KeepsOptions):
     """One of ONNX Runtime's providers on this machine; a ``Runner``.
 
     Networks of another element type than float32 are converted first, the same for lowering and

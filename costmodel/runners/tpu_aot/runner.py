@@ -30,6 +30,7 @@ from costmodel.errors import (
 from costmodel.network import Network, model_digest
 from costmodel.op import MODEL, SESSION, Op
 from costmodel.protocols import Block
+from costmodel.registry import KeepsOptions
 from costmodel.runners.tpu_aot.cache import Cache, default_folder, op_key
 from costmodel.runners.tpu_aot.calibrate import EstimateCalibration, load_calibration
 from costmodel.runners.tpu_aot.generations import generation_of
@@ -84,7 +85,7 @@ class EstimatedWorkload:
         self.close()
 
 
-class TpuAotRunner:
+class TpuAotRunner(KeepsOptions):
     """Cloud TPUs of every generation, estimated by their compiler; a ``Runner`` for ONNX files.
 
     Args:

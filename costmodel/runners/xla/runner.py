@@ -13,6 +13,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.network import Network
 from costmodel.op import Op
 from costmodel.readers.onnx import read_onnx
+from costmodel.registry import KeepsOptions
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.xla import backend
 
@@ -41,7 +42,7 @@ from costmodel.runners.xla.rebuild import (  # noqa: E402
 from costmodel.runners.xla.workload import XlaWorkload, random_argument  # noqa: E402
 
 
-class XlaRunner:
+class XlaRunner(KeepsOptions):
     """XLA through JAX on this machine; a ``Runner`` for ONNX files.
 
     Args:

@@ -72,7 +72,7 @@ def test_devices_says_why_a_runner_is_not_usable(run: Run, monkeypatch: pytest.M
         reason = "no such library: libfoo"
         raise RuntimeError(reason)
 
-    monkeypatch.setattr("costmodel.cli.devices.load_runner", fail)
+    monkeypatch.setattr("costmodel.uses.listing.load_runner", fail)
     (first, *_) = run("devices", "--json").json["runners"]
     assert (first["usable"], first["reason"]) == (False, "no such library: libfoo")
 

@@ -103,7 +103,7 @@ def test_a_fault_of_ours_is_told_without_a_traceback(
         reason = "of all things"
         raise ZeroDivisionError(reason)
 
-    monkeypatch.setattr("costmodel.cli.tables.load_table", fail)
+    monkeypatch.setattr("costmodel.uses.tables.open_table", fail)
     found = run("show", table)
     assert found.code == 2
     assert "fault of costmodel" in found.err
@@ -114,7 +114,7 @@ def test_an_interrupt_ends_quietly(run: Run, table: Path, monkeypatch: pytest.Mo
     def interrupt(source: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("costmodel.cli.tables.load_table", interrupt)
+    monkeypatch.setattr("costmodel.uses.tables.open_table", interrupt)
     found = run("show", table)
     assert (found.code, found.err) == (130, "Interrupted.\n")
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel.cli.inputs import runner_of, with_threads
-from costmodel.cli.options import parse_budget, parse_runner_options, parse_sizes
+from costmodel.cli.options import parse_runner_options, parse_sizes
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.uses.matching import runner_of, with_settings
+from costmodel.uses.profiling import parse_budget
 
 
 @pytest.mark.parametrize(
@@ -88,5 +89,5 @@ def test_a_table_knows_the_runner_that_made_it(
     device: Device, runner: str | None, options: dict[str, object]
 ) -> None:
     assert runner_of(device) == runner
-    assert with_threads({}, device) == options
-    assert with_threads({"threads": 7}, device)["threads"] == 7
+    assert with_settings({}, device) == options
+    assert with_settings({"threads": 7}, device)["threads"] == 7

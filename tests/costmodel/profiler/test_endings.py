@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from costmodel.op import Op, conv_op
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.profiler.lock import device_lock, table_lock
 from costmodel.runners.fake import FakeRunner
 from costmodel.table import LatencyTable
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from costmodel.errors import CostModelError
 from costmodel.op import conv_op
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 
 class Acks:
     def start(self, total):
@@ -44,7 +44,7 @@ if len(sys.argv) > 2:
 ops = [conv_op(in_channels=4 * n + 4, out_channels=16, size=(14, 14), kernel=(3, 3))
        for n in range(12)]
 try:
-    report = profile([Job(op=op) for op in ops], runner="fake", options={"realtime": True},
+    report = time_jobs([Job(op=op) for op in ops], runner="fake", options={"realtime": True},
                      out=Path(sys.argv[1]), plan=Plan(visit_ms=30.0), progress=Acks())
 except CostModelError as error:
     sys.exit(f"{type(error).__name__}: {error}")
@@ -82,7 +82,7 @@ def wait_for_acks(process: subprocess.Popen[str], count: int) -> None:
 
 
 def resume(out: Path) -> LatencyTable:
-    report = profile(
+    report = time_jobs(
         jobs(), runner="fake", options={}, out=out, plan=Plan(rounds=6, min_rounds=4, visit_ms=5.0)
     )
     assert (report.ok, report.unmeasured) == (12, 0)

@@ -9,7 +9,7 @@ import pytest
 from costmodel.errors import CostModelError, DeviceMismatchError, InvalidInputError, LockedError
 from costmodel.measurement import Measurement
 from costmodel.op import Op, conv_op, model_op
-from costmodel.profiler import Job, Plan, ProfileReport, profile
+from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
 from costmodel.profiler.lock import hold, table_lock
 from costmodel.runners.fake import law_ms, write_model
 from costmodel.table import LatencyTable
@@ -50,7 +50,7 @@ class Notes:
 def run(
     wanted: list[Job], out: Path, plan: Plan = QUICK, **options: str | int | float | bool
 ) -> ProfileReport:
-    return profile(wanted, runner="fake", options=options, out=out, plan=plan)
+    return time_jobs(wanted, runner="fake", options=options, out=out, plan=plan)
 
 
 def by_kind(table: LatencyTable) -> dict[str, Measurement]:
@@ -73,7 +73,7 @@ def test_a_quiet_device_gives_its_law(tmp_path: Path) -> None:
 
 def test_rounds_interleave_all_jobs_and_progress_tells(tmp_path: Path) -> None:
     notes = Notes()
-    profile(
+    time_jobs(
         jobs(7),
         runner="fake",
         options={},

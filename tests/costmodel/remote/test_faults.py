@@ -17,7 +17,7 @@ from ssh_server import SshServer
 
 from costmodel.errors import LinkLostError, RemoteError
 from costmodel.op import Op
-from costmodel.profiler import Job, Plan, ProfileReport, profile
+from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
 from costmodel.remote.runner import RemoteRunner
 from costmodel.remote.ssh import SshTransport
 from costmodel.table import LatencyTable
@@ -66,7 +66,7 @@ def run(
     plan: Plan = PLAN,
     **options: str | int | float | bool,
 ) -> ProfileReport:
-    return profile(
+    return time_jobs(
         [Job(op=op) for op in ops],
         runner=board.address,
         options={**board.options, **options},
@@ -229,7 +229,7 @@ def test_a_worker_that_is_killed_here_leaves_the_board_to_the_next_one(
 
 def test_a_board_that_was_never_reached_is_not_waited_for(board: SshServer, tmp_path: Path) -> None:
     with pytest.raises(LinkLostError, match=r"ssh://127.*Connection refused"):
-        profile(
+        time_jobs(
             [Job(op=OPS[0])],
             runner="ssh://127.0.0.1:1",
             options=board.options,

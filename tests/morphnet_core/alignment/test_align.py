@@ -16,9 +16,9 @@ from costmodel.errors import InvalidInputError, ModelFormatError
 from morphnet_core.alignment import (
     TOLERANCE,
     Limits,
-    align,
     alignment,
     largest_difference,
+    pad_to_fast_widths,
     paddable,
 )
 from morphnet_core.alignment import read_source as opened
@@ -45,7 +45,7 @@ def changes(found):
 
 def test_widths_go_to_the_next_that_the_device_likes():
     model = bottleneck()
-    found = align(model, Blocks())
+    found = pad_to_fast_widths(model, Blocks())
     # Within a block of 16 all multiples of 4 cost the same in convolutions, but not in the others.
     assert changes(found) == {"conv0": (13, 16), "conv3": (27, 28), "conv8": (27, 28)}
     assert found.changed
@@ -58,7 +58,7 @@ def test_widths_go_to_the_next_that_the_device_likes():
 
 def test_nothing_changes_where_nothing_is_gained():
     model = bottleneck(16, 32)
-    found = align(model, Blocks())
+    found = pad_to_fast_widths(model, Blocks())
     assert not found.changed
     assert not found.worthwhile
     assert found.model.SerializeToString() == found.original.SerializeToString()
@@ -67,16 +67,16 @@ def test_nothing_changes_where_nothing_is_gained():
 
 
 def test_a_gain_below_the_threshold_is_left():
-    assert not align(bottleneck(), Blocks(), limits=Limits(total_gain=0.9)).changed
+    assert not pad_to_fast_widths(bottleneck(), Blocks(), limits=Limits(total_gain=0.9)).changed
     # One group after the other must pay for itself: the small one no longer does.
-    some = align(bottleneck(), Blocks(), limits=Limits(group_gain=0.25))
+    some = pad_to_fast_widths(bottleneck(), Blocks(), limits=Limits(group_gain=0.25))
     assert 0 < len(changes(some)) < 3
 
 
 def test_growth_is_limited():
-    tight = align(bottleneck(3, 5), Blocks(), limits=Limits(factor=1.0, extra=0))
+    tight = pad_to_fast_widths(bottleneck(3, 5), Blocks(), limits=Limits(factor=1.0, extra=0))
     assert not tight.changed
-    found = align(bottleneck(), Blocks(block=64), limits=Limits(factor=1.1, extra=1))
+    found = pad_to_fast_widths(bottleneck(), Blocks(block=64), limits=Limits(factor=1.1, extra=1))
     assert all(after <= max(before * 1.1, before + 1) for before, after in changes(found).values())
 
 
@@ -92,7 +92,10 @@ def test_groups_that_only_pay_together_are_found():
     graph = Graph()
     wide = graph.conv(graph.conv("image", 15), 31, kernel=1)
     model = graph.model(graph.conv(graph.node("Relu", wide), 16, kernel=3))
-    assert changes(align(model, Pairs(slow=1.0))) == {"conv0": (15, 16), "conv1": (31, 32)}
+    assert changes(pad_to_fast_widths(model, Pairs(slow=1.0))) == {
+        "conv0": (15, 16),
+        "conv1": (31, 32),
+    }
 
 
 @settings(
@@ -102,7 +105,7 @@ def test_groups_that_only_pay_together_are_found():
 )
 @given(model=drawn_models())
 def test_any_network_is_aligned_for_a_gain_or_left_alone(model):
-    found = align(model, Blocks(), limits=Limits(seconds=1.0))
+    found = pad_to_fast_widths(model, Blocks(), limits=Limits(seconds=1.0))
     assert found.changed == (found.predicted_after_ms < found.predicted_before_ms)
     assert found.difference <= TOLERANCE
     assert all(group.after >= group.before for group in found.groups)
@@ -141,29 +144,32 @@ def test_a_width_without_a_price_is_not_a_cheap_one():
 
 def test_too_little_that_has_a_price_is_refused():
     with pytest.raises(InvalidInputError, match="cannot price"):
-        align(bottleneck(), Blocks(unknown=lambda op: op.kind == "conv"))
+        pad_to_fast_widths(bottleneck(), Blocks(unknown=lambda op: op.kind == "conv"))
 
 
 def test_a_calibration_is_part_of_the_prediction():
     law = Calibration(slope=2.0, networks={}, interval_share=0.0)
-    plain, twice = align(bottleneck(), Blocks()), align(bottleneck(), Blocks(), calibration=law)
+    plain, twice = (
+        pad_to_fast_widths(bottleneck(), Blocks()),
+        pad_to_fast_widths(bottleneck(), Blocks(), calibration=law),
+    )
     assert twice.predicted_before_ms == pytest.approx(2 * plain.predicted_before_ms)
     assert twice.predicted_after_ms == pytest.approx(2 * plain.predicted_after_ms)
     # Where moving data costs more than any kernel, nothing is moved for a faster kernel.
     heavy = replace(law, slope=1e-6, activation_ms_per_mib=1.0, weight_ms_per_mib=1.0)
-    assert not align(bottleneck(), Blocks(), calibration=heavy).changed
+    assert not pad_to_fast_widths(bottleneck(), Blocks(), calibration=heavy).changed
 
 
 def test_counts_are_refused():
     with pytest.raises(InvalidInputError, match="prices in flops"):
-        align(bottleneck(), Flops())
+        pad_to_fast_widths(bottleneck(), Flops())
 
 
 def test_a_difference_is_an_error(monkeypatch):
     far = Agreement(difference=2 * TOLERANCE, variation=1.0)
     monkeypatch.setattr(alignment, "agreement", lambda *_: far)
     with pytest.raises(ModelFormatError, match="its results differ by 2e-05"):
-        align(bottleneck(), Blocks())
+        pad_to_fast_widths(bottleneck(), Blocks())
 
 
 def test_a_network_that_magnifies_rounding_may_round_differently(monkeypatch):
@@ -172,17 +178,17 @@ def test_a_network_that_magnifies_rounding_may_round_differently(monkeypatch):
     far = Agreement(difference=2 * TOLERANCE, variation=1.0)
     monkeypatch.setattr(alignment, "agreement", lambda *_: far)
     monkeypatch.setattr(alignment, "allowed_difference", lambda *_: 3 * TOLERANCE)
-    assert align(bottleneck(), Blocks()).difference == far.difference
+    assert pad_to_fast_widths(bottleneck(), Blocks()).difference == far.difference
 
 
 def test_results_that_do_not_depend_on_the_input_are_pointed_out():
-    assert align(bottleneck(), Blocks()).telling
+    assert pad_to_fast_widths(bottleneck(), Blocks()).telling
     model = bottleneck()
     last = model.graph.node[-1].input[1]
     weight = next(item for item in model.graph.initializer if item.name == last)
     nothing = np.zeros(tuple(weight.dims), dtype=np.float32)
     weight.CopyFrom(onnx.numpy_helper.from_array(nothing, last))
-    found = align(model, Blocks())
+    found = pad_to_fast_widths(model, Blocks())
     assert found.changed
     assert not found.telling
 
@@ -216,7 +222,9 @@ def test_values_that_are_not_finite_must_agree():
 
 
 def test_json_holds_everything_but_the_models():
-    data = json.loads(json.dumps(align(bottleneck(), Blocks()).to_json(), allow_nan=False))
+    data = json.loads(
+        json.dumps(pad_to_fast_widths(bottleneck(), Blocks()).to_json(), allow_nan=False)
+    )
     assert data["changed"] is True
     assert data["measured_after_ms"] is None
     assert {"name": "conv0", "before": 13, "after": 16} in data["groups"]
@@ -224,7 +232,7 @@ def test_json_holds_everything_but_the_models():
 
 
 def test_the_result_is_saved_whole(tmp_path):
-    found = align(bottleneck(), Blocks())
+    found = pad_to_fast_widths(bottleneck(), Blocks())
     path = found.save(tmp_path / "new" / "fast.onnx")
     assert onnx.load(path).SerializeToString() == found.model.SerializeToString()
     with pytest.raises(InvalidInputError, match="cannot be written"):

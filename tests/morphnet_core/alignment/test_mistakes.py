@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costmodel.errors import CostModelError, InvalidInputError, ModelFormatError
-from morphnet_core.alignment import align
+from morphnet_core.alignment import pad_to_fast_widths
 from tests.morphnet_core.alignment.graphs import SIDE, Blocks, Graph
 from tests.morphnet_core.alignment.test_align import bottleneck
 
@@ -23,7 +23,7 @@ def test_damaged_files(tmp_path, content, message):
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelFormatError, match=message):
-        align(path, Blocks())
+        pad_to_fast_widths(path, Blocks())
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -32,7 +32,7 @@ def test_any_damage_is_an_error_or_harmless(tmp_path, place, value):
     path = tmp_path / "net.onnx"
     path.write_bytes(WHOLE[:place] + bytes([value]) + WHOLE[place + 1 :])
     try:
-        found = align(path, Blocks())
+        found = pad_to_fast_widths(path, Blocks())
     except CostModelError:
         return
     assert found.difference <= 1e-5
@@ -40,9 +40,9 @@ def test_any_damage_is_an_error_or_harmless(tmp_path, place, value):
 
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(ModelFormatError, match="cannot be opened"):
-        align(tmp_path / "none.onnx", Blocks())
+        pad_to_fast_widths(tmp_path / "none.onnx", Blocks())
     with pytest.raises(ModelFormatError, match="not a file"):
-        align(tmp_path, Blocks())
+        pad_to_fast_widths(tmp_path, Blocks())
 
 
 def test_external_data_is_brought_in_or_missed(tmp_path):
@@ -50,13 +50,13 @@ def test_external_data_is_brought_in_or_missed(tmp_path):
     onnx.save(
         bottleneck(), path, save_as_external_data=True, location="net.data", size_threshold=16
     )
-    found = align(path, Blocks())
+    found = pad_to_fast_widths(path, Blocks())
     assert found.changed
     saved = found.save(tmp_path / "alone" / "fast.onnx")
-    assert not align(saved, Blocks()).changed
+    assert not pad_to_fast_widths(saved, Blocks()).changed
     (tmp_path / "net.data").unlink()
     with pytest.raises(ModelFormatError, match=r"'net\.data' beside it, which is missing"):
-        align(path, Blocks())
+        pad_to_fast_widths(path, Blocks())
 
 
 def test_open_sizes_are_asked_for():
@@ -64,12 +64,12 @@ def test_open_sizes_are_asked_for():
     graph.inputs[0].type.tensor_type.shape.dim[2].dim_param = "height"
     model = graph.model(graph.conv(graph.conv("image", 13), 2))
     with pytest.raises(ModelFormatError, match="--size height"):
-        align(model, Blocks())
-    found = align(model, Blocks(), sizes={"height": SIDE})
+        pad_to_fast_widths(model, Blocks())
+    found = pad_to_fast_widths(model, Blocks(), sizes={"height": SIDE})
     assert found.changed
     assert found.model.graph.input[0].type.tensor_type.shape.dim[2].dim_param == "height"
     with pytest.raises(InvalidInputError, match="no open dimension 'depth'"):
-        align(model, Blocks(), sizes={"height": SIDE, "depth": 3})
+        pad_to_fast_widths(model, Blocks(), sizes={"height": SIDE, "depth": 3})
 
 
 def test_quantised_networks_are_refused():
@@ -78,7 +78,7 @@ def test_quantised_networks_are_refused():
     low = graph.node("QuantizeLinear", graph.conv("image", 13), scale, zero)
     last = graph.conv(graph.node("DequantizeLinear", low, scale, zero), 2)
     with pytest.raises(ModelFormatError, match=r"quantised: node .* is a QuantizeLinear"):
-        align(graph.model(last), Blocks())
+        pad_to_fast_widths(graph.model(last), Blocks())
 
 
 def test_networks_laid_out_for_one_machine_are_refused():
@@ -86,7 +86,7 @@ def test_networks_laid_out_for_one_machine_are_refused():
     model.graph.node[0].domain = "com.microsoft.nchwc"
     model.opset_import.append(onnx.helper.make_opsetid("com.microsoft.nchwc", 1))
     with pytest.raises(ModelFormatError, match="optimised for one machine"):
-        align(model, Blocks())
+        pad_to_fast_widths(model, Blocks())
 
 
 def test_custom_kernels_are_refused():
@@ -94,7 +94,7 @@ def test_custom_kernels_are_refused():
     model.graph.node[0].domain = "my.own"
     model.opset_import.append(onnx.helper.make_opsetid("my.own", 1))
     with pytest.raises(ModelFormatError, match=r"custom domain 'my\.own'"):
-        align(model, Blocks())
+        pad_to_fast_widths(model, Blocks())
 
 
 def test_networks_without_stored_weights_stay_as_they_are():
@@ -102,7 +102,7 @@ def test_networks_without_stored_weights_stay_as_they_are():
     size = graph.sizes["image"]
     weight = graph.node("RandomNormalLike", graph.normal(13, 3, 3, 3), size=(13, 3, 3, 3))
     wide = graph.node("Conv", "image", weight, size=(1, 13, *size[2:]), pads=[1, 1, 1, 1])
-    found = align(graph.model(graph.node("Relu", wide)), Blocks())
+    found = pad_to_fast_widths(graph.model(graph.node("Relu", wide)), Blocks())
     assert not found.changed
     reasons = [group.frozen for group in found.groups]
     assert any("computed rather than constant" in reason for reason in reasons), reasons
@@ -112,7 +112,7 @@ def test_networks_that_compute_nothing_are_refused():
     graph = Graph()
     model = graph.model(graph.node("Relu", graph.normal(3, 3), size=(3, 3)))
     with pytest.raises(InvalidInputError, match="computes nothing from its inputs"):
-        align(model, Blocks())
+        pad_to_fast_widths(model, Blocks())
 
 
 def test_a_model_that_the_runtime_cannot_run_is_an_error():
@@ -121,4 +121,4 @@ def test_a_model_that_the_runtime_cannot_run_is_an_error():
     model = graph.model(made)
     model.graph.node[-1].attribute.append(onnx.helper.make_attribute("strange", 1))
     with pytest.raises(ModelFormatError, match="ONNX Runtime cannot load"):
-        align(model, Blocks())
+        pad_to_fast_widths(model, Blocks())

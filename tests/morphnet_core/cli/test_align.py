@@ -18,7 +18,7 @@ from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
-from morphnet_core.alignment import align
+from morphnet_core.alignment import pad_to_fast_widths
 from morphnet_core.cli import main
 from tests.morphnet_core.alignment.graphs import DEVICE, Blocks
 from tests.morphnet_core.alignment.test_align import bottleneck
@@ -73,7 +73,7 @@ class Noting(Blocks):
 def rows(device):
     """Every kernel that aligning the network asks for."""
     cost = Noting(device)
-    align(bottleneck(), cost)
+    pad_to_fast_widths(bottleneck(), cost)
     return [
         Measurement.from_rounds(
             op, [Round(number=n, quiet_ms=value, median_ms=value) for n in range(2)]

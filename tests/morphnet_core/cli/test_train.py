@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.readers.keras import export_onnx
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
@@ -73,7 +73,7 @@ def table(net: Path) -> Path:
     out = net.with_name("cpu.jsonl")
     sample = sample_ops(load_runner("ort", {"threads": 1}), 12, models=[onnx], sizes={}, thinned=0)
     jobs = [Job(op=op) for op in sample.ops]
-    profile(jobs, runner="ort", options={"threads": 1}, out=out, plan=QUICK)
+    time_jobs(jobs, runner="ort", options={"threads": 1}, out=out, plan=QUICK)
     return out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from costmodel.device import Device
 from costmodel.op import Op, conv_op
-from costmodel.profiler import Job, Plan, profile
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.profiler.plan import is_computed
 from costmodel.runners.tpu_aot.ops import kernel_op
 from costmodel.runners.tpu_aot.runner import TpuAotRunner
@@ -25,7 +25,7 @@ def test_each_op_is_visited_once(cache: Path, tmp_path: Path) -> None:
     runner.close()
     options: dict[str, str | int | float | bool] = {"cache": str(cache), "jobs": 1}
     out = tmp_path / "t.jsonl"
-    report = profile([Job(op=op) for op in ops], runner="tpu-aot", options=options, out=out)
+    report = time_jobs([Job(op=op) for op in ops], runner="tpu-aot", options=options, out=out)
     assert (report.ok, report.noisy, report.failed, report.visits) == (2, 0, 0, 2)
     assert report.drift.probes == 0
     table = LatencyTable.load(out)
@@ -34,7 +34,7 @@ def test_each_op_is_visited_once(cache: Path, tmp_path: Path) -> None:
         cycles = known[op].cycles  # type: ignore[union-attr]
         assert table[op].latency_ms == runner.milliseconds(cycles)
         assert len(table[op].rounds) == 1
-    again = profile([Job(op=op) for op in ops], runner="tpu-aot", options=options, out=out)
+    again = time_jobs([Job(op=op) for op in ops], runner="tpu-aot", options=options, out=out)
     assert (again.ok, again.visits) == (2, 0)
 
 

@@ -1,0 +1,83 @@
+"""``compare``: predictions held against the clock, by the protocol that made the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files
+from costmodel.profiler import Progress
+from costmodel.protocols import CostModel, Runner
+from costmodel.registry import Option
+from costmodel.uses.matching import Choice, timing_runner
+from costmodel.uses.models import Model, as_list, onnx_files
+from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
+
+
+def compare(  # noqa: PLR0913 - each has a sensible default
+    models: Model | Sequence[Model],
+    table: Table | None = None,
+    *,
+    cost: str | CostModel = "regression",
+    runner: str | Runner | None = None,
+    options: Mapping[str, Option] | None = None,
+    threads: int | None = None,
+    sizes: Mapping[str, int] | None = None,
+    rounds: int | None = None,
+    seed: int = 0,
+    other_device: bool = False,
+    calibrated: bool = True,
+    progress: Progress | None = None,
+) -> tuple[Comparison, ...]:
+    """Predict networks and time them here.
+
+    Args:
+        models: paths of ONNX or Keras files, ``onnx.ModelProto`` or Keras models; one or several.
+        table: a ``LatencyTable``, its file, or the name of a shipped profile.
+        cost: as for ``predict``, in milliseconds.
+        runner: to time with instead of the one that made the table: its name, or a Runner.
+        options: of ``runner``; the table's threads, element type and back end by default.
+        threads: the same as ``options={"threads": ...}``.
+        sizes: values of open dimensions, for every model.
+        rounds: most visits to a network; 12 by default.
+        seed: of the order of visits.
+        other_device: whether this machine may be another than the table's.
+        calibrated: correct the sum of kernels by networks timed in the table, where it has any.
+        progress: who is told how far it is.
+
+    Returns:
+        One per model, in order: ``predicted_ms``, ``measured_ms``, ``error``, ``repeatability``.
+        A network that could not be timed has no ``measured_ms``, and its measurement says why.
+
+    Raises:
+        DeviceMismatchError: if the table is of another device; names the field that differs.
+        InvalidInputError: for files, tables or options that cannot be used.
+        ModelFormatError: if a model cannot be read; nothing has been measured then.
+        LockedError: if a profiler holds the device.
+        KeyboardInterrupt: when interrupted.
+    """
+    rows = open_table(table) if table is not None else None
+    priced_by = cost_of(cost, rows)
+    device = rows.device if rows is not None else priced_by.device
+    name, settings = timing_runner(
+        Choice.of(runner, options, threads),
+        rows.device if rows is not None else None,
+        other_device=other_device,
+    )
+    bound = dict(sizes or {})
+    with onnx_files(as_list(models), bound) as files:
+        found = compare_files(
+            files,
+            runner=name,
+            cost=priced_by,
+            options=settings,
+            calibration=calibration_of(rows, priced_by) if calibrated else None,
+            sizes=bound,
+            plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
+            progress=progress,
+        )
+    # A baseline is nobody's numbers by itself; the rows it was fitted on are the table's.
+    return tuple(
+        replace(item, prediction=replace(item.prediction, device=item.prediction.device or device))
+        for item in found
+    )

@@ -1,0 +1,101 @@
+"""``predict``: what a network will take on a table's device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from costmodel.costs.roofline import DATASHEET
+from costmodel.device import Device
+from costmodel.errors import InvalidInputError
+from costmodel.network import Network
+from costmodel.prediction import Prediction, price_network
+from costmodel.protocols import CostModel, Runner
+from costmodel.registry import Option
+from costmodel.uses.matching import Choice, lowering_runner
+from costmodel.uses.models import Model, onnx_files
+from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
+
+_LOG = logging.getLogger("costmodel")
+
+
+def predict(
+    model: Model,
+    table: Table | None = None,
+    *,
+    cost: str | CostModel = "regression",
+    runner: str | Runner | None = None,
+    options: Mapping[str, Option] | None = None,
+    threads: int | None = None,
+    sizes: Mapping[str, int] | None = None,
+    calibrated: bool = True,
+) -> Prediction:
+    """Predict a network's latency: total, interval, every layer, and what has no price.
+
+    Where the table's runtime is installed and this is its device, the runtime itself is asked which
+    kernels it executes; elsewhere they are foreseen by rule. ``source`` of the result says which.
+
+    Args:
+        model: path of an ONNX or Keras file, an ``onnx.ModelProto``, or a Keras model.
+        table: a ``LatencyTable``, its file, or the name of a shipped profile.
+        cost: ``regression`` or ``lookup`` of the table; ``flops``, ``params``, ``activations``,
+            ``bytes`` or ``roofline:DATASHEET`` without one; or a cost model.
+        runner: to ask for kernels instead of the one that made the table: its name, or a Runner.
+        options: of ``runner``.
+        threads: the same as ``options={"threads": ...}``.
+        sizes: values of open dimensions; the batch is 1 by default.
+        calibrated: correct the sum of kernels by networks timed in the table, where it has any.
+
+    Returns:
+        The prediction, in milliseconds or the unit of a count.
+
+    Raises:
+        InvalidInputError: for files, tables or options that cannot be used; says how to mend it.
+        ModelFormatError: if the model cannot be read.
+        TableFormatError: if the table cannot be read.
+        MissingDependencyError: for a Keras model without the ``keras`` extra.
+
+    >>> import onnx
+    >>> relu = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     tiny (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) { y = Relu(x) }''')
+    >>> found = predict(relu, cost="flops")
+    >>> found.model, found.total
+    ('tiny', 2048.0)
+    """
+    rows = open_table(table) if table is not None else None
+    priced_by = cost_of(cost, rows)
+    device = rows.device if rows is not None else priced_by.device
+    if threads is not None and rows is not None and threads != rows.device.threads:
+        message = (
+            f"The table is of {rows.device.threads} threads, --threads is {threads}. "
+            "Give a table of that many threads, or leave --threads out."
+        )
+        raise InvalidInputError(message)
+    choice, bound = Choice.of(runner, options, threads), dict(sizes or {})
+    with onnx_files([model], bound) as (path,):
+        network = _network(path, bound, choice, device)
+    return price_network(
+        network,
+        priced_by,
+        calibration_of(rows, priced_by) if calibrated else None,
+        device=(priced_by.device or device) if priced_by.unit == "ms" else None,
+    )
+
+
+def _network(
+    path: Path, sizes: Mapping[str, int], choice: Choice, device: Device | None
+) -> Network:
+    """A model's Ops: asked from the runtime, else by rule for the device, else as written."""
+    runner, reason = lowering_runner(choice, device)
+    if runner is not None:
+        return runner.lower(path, sizes)
+    from costmodel.readers.onnx import read_onnx
+
+    written = read_onnx(path, sizes)
+    if device is None or device.runtime == DATASHEET:
+        return written
+    from costmodel.anticipation import anticipate
+
+    _LOG.info("Kernels are anticipated by rule, not asked from the runtime: %s.", reason)
+    return anticipate(written, device)

@@ -1,0 +1,92 @@
+"""``align``: channels padded to widths that a device runs faster, and what the clock says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from costmodel.comparison import DEFAULT_PLAN
+from costmodel.profiler import Progress
+from costmodel.protocols import CostModel, Runner
+from costmodel.registry import Option
+from costmodel.uses.matching import Choice, clock_of
+from costmodel.uses.models import Model, onnx_files
+from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
+from morphnet_core.alignment import Alignment, Limits, measured, pad_to_fast_widths
+
+
+def align(  # noqa: PLR0913 - each has a sensible default
+    model: Model,
+    table: Table | None = None,
+    *,
+    cost: str | CostModel = "regression",
+    runner: str | Runner | None = None,
+    options: Mapping[str, Option] | None = None,
+    threads: int | None = None,
+    sizes: Mapping[str, int] | None = None,
+    max_growth: float = 2.0,
+    fix_weights: bool = False,
+    predict_only: bool = False,
+    rounds: int | None = None,
+    calibrated: bool = True,
+    progress: Progress | None = None,
+) -> Alignment:
+    """Pad groups of channels with zeros to the widths that a table prices lowest.
+
+    The function stays the same: both networks are run and compared, and timed in turns where the
+    table's device is at hand.
+
+    Args:
+        model: path of an ONNX or Keras file, an ``onnx.ModelProto``, or a Keras model.
+        table: a ``LatencyTable``, its file, or the name of a shipped profile.
+        cost: ``regression`` or ``lookup`` of the table, or a cost model in milliseconds.
+        runner: to time with, instead of the one that made the table: its name, or a Runner.
+        options: of ``runner``.
+        threads: the same as ``options={"threads": ...}``.
+        sizes: values of open dimensions; the padded file keeps them open.
+        max_growth: widest that a group may become, times its width.
+        fix_weights: take weights off the list of inputs first, where old exporters put them.
+        predict_only: time nothing, even with the device at hand.
+        rounds: most visits to a network; 12 by default.
+        calibrated: correct sums of kernels by networks timed in the table, where it has any.
+        progress: who is told how far the timing is.
+
+    Returns:
+        Both networks, what changed, and predicted and measured times; ``save(path)`` writes the
+        padded one, ``worthwhile`` says whether it is faster.
+
+    Raises:
+        ModelFormatError: if the model is damaged or quantised.
+        InvalidInputError: if the cost does not count milliseconds, or too little of the network's
+            work has a price.
+        DeviceMismatchError: if the runner that was asked for is another device than the table's.
+    """
+    rows = open_table(table) if table is not None else None
+    priced_by = cost_of(cost, rows)
+    device = rows.device if rows is not None else priced_by.device
+    clock, reason = (None, "")
+    if not predict_only:
+        clock, reason = clock_of(Choice.of(runner, options, threads), device)
+    bound = dict(sizes or {})
+    with onnx_files([model], bound) as (path,):
+        found = pad_to_fast_widths(
+            path,
+            priced_by,
+            device,
+            calibration=calibration_of(rows, priced_by) if calibrated else None,
+            sizes=bound,
+            limits=Limits(factor=max_growth, extra=64 if max_growth > 1 else 0),
+            fix_weights=fix_weights,
+        )
+    if not found.changed:
+        return found
+    if clock is None:
+        return replace(found, note=f"predicted only: {reason}" if reason else found.note)
+    return measured(
+        found,
+        runner=clock[0],
+        cost=priced_by,
+        options=clock[1],
+        plan=DEFAULT_PLAN.with_rounds(rounds),
+        progress=progress,
+    )

@@ -1,0 +1,180 @@
+"""Other widths for a network without training: to a structure, to a budget, or up to a cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from costmodel.readers.keras import as_keras, read_keras
+from morphnet_core.budget.callback import in_unit
+from morphnet_core.budget.taylor import taylor_importance
+from morphnet_core.expansion import expand_to, scaled_counts
+from morphnet_core.groups import Grouping, find_groups
+from morphnet_core.groups.convert import alive_of
+from morphnet_core.morphing import Clock, Recipe, fit_to_device
+from morphnet_core.pricing import Cost, Pricer, target
+from morphnet_core.structure import Structure
+from morphnet_core.surgery import expand, shrink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resized:
+    """A network at other widths.
+
+    Attributes:
+        model: it, as a Keras model that is not compiled.
+        grouping: groups of the network it was made from.
+        counts: channels of each group now.
+        costs: what is known of its cost: ``unit``, ``target``, ``seed``, ``predicted``,
+            ``measured_ms``, ``hit``, ``multiplier``; empty where nothing was priced.
+    """
+
+    model: Any
+    grouping: Grouping
+    counts: tuple[int, ...]
+    costs: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the model, as plain values."""
+        groups = {
+            group.name: [group.size, count]
+            for group, count in zip(self.grouping.groups, self.counts, strict=True)
+        }
+        return {**self.costs, "groups": groups, "weights": self.model.count_params()}
+
+
+def shrink_to_structure(model: Any, structure: Structure | str | Path) -> Resized:
+    """Cut a network to a structure that training found, with its weights.
+
+    Args:
+        model: a Keras model, or its file.
+        structure: what to keep, or its file.
+
+    Raises:
+        InvalidInputError: if the structure is of another network.
+        ModelFormatError: if the model cannot be read or cut.
+    """
+    model = as_keras(model)
+    grouping = find_groups(read_keras(model))
+    kept = structure if isinstance(structure, Structure) else Structure.load(structure)
+    counts = grouping.counts(alive_of(grouping, kept)).tolist()
+    small = shrink(model, kept, grouping=grouping)
+    return Resized(model=small, grouping=grouping, counts=tuple(counts))
+
+
+def shrink_to_budget(
+    model: Any,
+    recipe: Recipe,
+    cost: Cost,
+    wanted: float | str,
+    *,
+    clock: Clock | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Resized:
+    """Cut a network to a budget without training.
+
+    Channels are rated by how much the loss would change without them (Taylor importance), and the
+    widths of most importance are chosen that the budget pays for.
+
+    Args:
+        model: a Keras model, or its file.
+        recipe: data to rate channels on, and how to compile.
+        cost: prices; see ``morphnet_core.pricing.target``.
+        wanted: in the cost's unit (milliseconds by the clock, with one), or a share of the seed's
+            such as ``"50%"``.
+        clock: times networks on the device; None to go by the prices.
+        tell: who is told what happens.
+
+    Raises:
+        InvalidInputError: for a budget that cannot be kept, or data that do not fit.
+        ModelFormatError: if the model cannot be read or cut.
+    """
+    model = as_keras(model)
+    grouping = find_groups(read_keras(model))
+    pricer = Pricer(grouping, cost)
+    if clock is None:
+        wanted = in_unit(pricer, wanted)
+    recipe.compiled(model, 1)
+    data = recipe.data
+    rated = taylor_importance(
+        grouping, model, data.x, data.y, loss=model.loss, batch=data.batch_size
+    )
+    loop = fit_to_device(model, pricer, rated, wanted, clock=clock, tell=tell)
+    best = loop.best
+    costs = {
+        "unit": pricer.unit,
+        "target": loop.target_ms,
+        "seed": loop.seed_ms,
+        "predicted": best.predicted_ms,
+        "measured_ms": best.measured_ms,
+        "hit": loop.hit,
+    }
+    small = shrink(model, best.projection.alive, grouping=grouping)
+    counts = tuple(best.projection.counts.tolist())
+    return Resized(model=small, grouping=grouping, counts=counts, costs=costs)
+
+
+def expand_by(model: Any, factor: float, *, multiple: int = 1, seed: int = 0) -> Resized:
+    """Scale all widths of a network by one factor, with fresh weights.
+
+    Args:
+        model: a Keras model, or its file.
+        factor: of every width; tied layers stay tied.
+        multiple: changed widths are multiples of it.
+        seed: of the weights.
+
+    Raises:
+        ModelFormatError: if the model cannot be read or rebuilt.
+    """
+    model = as_keras(model)
+    grouping = find_groups(read_keras(model))
+    counts = scaled_counts(grouping, grouping.counts(grouping.full()), factor, multiple=multiple)
+    return _expanded(model, grouping, counts.tolist(), seed, {})
+
+
+def expand_to_cost(
+    model: Any,
+    cost: Cost,
+    wanted: float | str,
+    *,
+    multiple: int = 1,
+    seed: int = 0,
+) -> Resized:
+    """Scale all widths of a network by the largest factor that a cost allows, with fresh weights.
+
+    Args:
+        model: a Keras model, or its file.
+        cost: prices; see ``morphnet_core.pricing.target``.
+        wanted: in the cost's unit, or a share of the network's own such as ``"150%"``.
+        multiple: changed widths are multiples of it.
+        seed: of the weights.
+
+    Raises:
+        InvalidInputError: for a cost that cannot be reached.
+        ModelFormatError: if the model cannot be read or rebuilt.
+    """
+    model = as_keras(model)
+    grouping = find_groups(read_keras(model))
+    full, pricer = grouping.counts(grouping.full()), Pricer(grouping, target(cost))
+    goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
+    widened = expand_to(grouping, full, pricer.at_counts, goal, multiple=multiple)
+    counts = list(widened.counts)
+    costs = {
+        "unit": pricer.unit,
+        "target": goal,
+        "seed": pricer.seed,
+        "predicted": pricer.at_counts(counts),
+        "multiplier": widened.multiplier,
+    }
+    return _expanded(model, grouping, counts, seed, costs)
+
+
+def _expanded(
+    model: Any, grouping: Grouping, counts: list[int], seed: int, costs: dict[str, Any]
+) -> Resized:
+    large = expand(model, np.asarray(counts, dtype=np.intp), grouping=grouping, seed=seed)
+    return Resized(model=large, grouping=grouping, counts=tuple(counts), costs=costs)
