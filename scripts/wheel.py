@@ -26,12 +26,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from documented import PROGRAMS, Example, help_examples, page_examples, verbs
+from documented import (
+    PROGRAMS,
+    Example,
+    help_examples,
+    page_examples,
+    shortened_snippet,
+    verbs,
+)
 from installed import ROOT, Environment, build, install, profiles
 
 KIT = Path(__file__).with_name("wheel_kit.py")
-#: Seconds for a profile, whatever its example gives it.
+#: For a profile that a help text shows. A page's next examples need its table to be complete.
 BUDGET = "12s"
+#: Verbs that time, and can be told to do it only twice.
+TIMERS = frozenset({"profile", "compare", "train", "shrink", "align"})
 #: What is asked for of a network's own latency where an example asks for milliseconds.
 SHARE = {"train": 0.6, "shrink": 0.6, "expand": 1.5}
 #: Verbs whose exit code 1 is a finding, which chance or a short budget may bring about.
@@ -88,7 +97,7 @@ def documented(environment: Environment, *, fast: bool) -> list[list[Example]]:
                 groups.append([Example(source, "command", f"{source}  # shows no example")])
             groups += [[example] for example in found]
     if fast:
-        return groups
+        return [[example] for example in {group[0].text: group[0] for group in groups}.values()]
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for page in pages:
         name = page.relative_to(ROOT).as_posix()
@@ -104,7 +113,7 @@ def make_kit(environment: Environment, *, fast: bool) -> Path:
     """
     kit = environment.home / "kit"
     kit.mkdir()
-    profile = "profile --threads 1 --samples 40 --thinned 1 --budget 15s --out cpu.jsonl --models"
+    profile = "profile --threads 1 --samples 80 --thinned 0 --rounds 2 --out cpu.jsonl --models"
     commands = [
         [environment.python, "-I", str(KIT), "networks", *([] if fast else ["keras"])],
         ["costmodel", *profile.split(), "net.onnx", "other.onnx", "pruned.onnx"],
@@ -144,11 +153,13 @@ def not_here(example: Example) -> str:
     return next((why for what, why in NOT_HERE.items() if re.search(what, example.text)), "")
 
 
-def shortened(command: str) -> str:
-    """A command with less to spend."""
-    words = shlex.split(command)
-    verb = words[1]
-    if verb == "profile":
+def shortened(example: Example) -> str:
+    """An example's command with less to spend: rounds, epochs, and in a help text the budget."""
+    command = example.text
+    verb = shlex.split(command)[1]
+    if verb in TIMERS:
+        command += " --rounds 2"
+    if verb == "profile" and example.source.endswith("--help"):
         command = re.sub(r" --budget \S+", "", command) + f" --budget {BUDGET}"
     if verb == "train":
         command += " --search-epochs 1 --finish-epochs 1"
@@ -157,7 +168,7 @@ def shortened(command: str) -> str:
 
 def _follow_command(environment: Environment, example: Example, folder: Path) -> Outcome:
     started = time.perf_counter()
-    command = shortened(example.text)
+    command = shortened(example)
     program, verb, *arguments = shlex.split(command)
     if "--target-ms" in arguments:
         table = arguments[arguments.index("--table") + 1]
@@ -202,7 +213,8 @@ def _follow_snippets(
     script = folder / "page.py"
     # Each tells that it was reached, so that the one that fails is known.
     parts = [
-        f"{example.text}\nprint({index!r}, 'is done')\n" for index, example in enumerate(snippets)
+        f"{shortened_snippet(example.text)}\nprint({index!r}, 'is done')\n"
+        for index, example in enumerate(snippets)
     ]
     script.write_text("".join(parts), encoding="utf-8")
     done = environment.run([environment.python, "-I", str(script)], folder)
@@ -239,8 +251,9 @@ def follow_all(environment: Environment, *, fast: bool) -> list[Outcome]:
 
 
 def slow(example: Example) -> bool:
-    """Whether an example imports Keras, or fits a law to one of the large tables that ship."""
-    return ".keras" in example.text or "--table amd-epyc" in example.text
+    """Whether an example imports Keras, or chooses hundreds of Ops to profile."""
+    chooses = " profile " in example.text and "--samples 0" not in example.text
+    return ".keras" in example.text or chooses
 
 
 def unused_reasons(outcomes: Sequence[Outcome]) -> list[str]:

@@ -93,7 +93,7 @@ def make_onnx(folder: Path, open_sizes: frozenset[str] = frozenset()) -> None:
 
 def make_keras(folder: Path) -> None:
     """Networks, data and a structure for the verbs that train."""
-    from morphnet_core.regularizer import CostRegularizer
+    import morphnet_core as mc
 
     (folder / "cifar.py").write_text(DATA, encoding="utf-8")
     model = keras_network((16, 32, 48))
@@ -101,7 +101,7 @@ def make_keras(folder: Path) -> None:
     keras_network((12, 24, 32)).save(folder / "small.keras")
     gamma = model.get_layer("norm1").gamma
     gamma.assign([1.0] * 20 + [0.0] * 12)  # as if training had driven them out
-    CostRegularizer(model, "flops").structure().save(folder / "structure.json")
+    mc.CostRegularizer(model, "flops").structure().save(folder / "structure.json")
 
 
 def make_laptop(folder: Path) -> None:
