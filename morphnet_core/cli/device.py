@@ -47,13 +47,13 @@ def clock_for(
     rounds: int | None,
     predict_only: bool,
 ) -> Clock | None:
-    """What times networks; says why where nothing does.
+    """What times networks, unless nothing is to; says why where nothing can.
 
     Raises:
         CostModelError: as ``device_clock``.
     """
     if predict_only:
         return None
-    from morphnet_core.uses.clocks import device_clock
+    from morphnet_core.morphing import device_clock
 
     return device_clock(cost, runner=runner, options=options, rounds=rounds)

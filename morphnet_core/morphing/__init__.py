@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morphnet_core.morphing.clock import Clock, DeviceClock
+from morphnet_core.morphing.clock import Clock, DeviceClock, device_clock
 from morphnet_core.morphing.data import Data
 from morphnet_core.morphing.loop import LoopResult, LoopRound, device_rounds, fit_to_device
 from morphnet_core.morphing.morph import Morphed, morph
@@ -16,6 +16,7 @@ __all__ = [
     "LoopRound",
     "Morphed",
     "Recipe",
+    "device_clock",
     "device_rounds",
     "fit_to_device",
     "load_recipe",

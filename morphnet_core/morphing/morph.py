@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError, MissingDependencyError
+from costmodel.readers.keras import as_keras
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
 from morphnet_core.groups.convert import structure_of
-from morphnet_core.morphing.clock import Clock, as_onnx
+from morphnet_core.morphing.clock import Clock, as_onnx, device_clock
 from morphnet_core.morphing.data import Data
 from morphnet_core.morphing.loop import LoopResult, build, fit_to_device
 from morphnet_core.morphing.recipe import standard
@@ -74,7 +75,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     compiled: Callable[[Any, int], Any] = standard,
     target_ms: float | None = None,
     target: float | str | None = None,
-    clock: Clock | None = None,
+    clock: Clock | Literal["auto"] | None = "auto",
     search_epochs: int = 5,
     finish: Finish = "retrain",
     finish_epochs: int = 10,
@@ -97,19 +98,22 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
             model.compile(keras.optimizers.SGD(schedule, momentum=0.9), "sparse_categorical...")
             return model
 
-        done = morph(model, Data(x=x, y=y), cost, compiled=compiled, target_ms=5.0,
-                     clock=DeviceClock(runner="ort"), out="fast")
+        done = morph(model, Data(x=x, y=y), "cpu.jsonl", compiled=compiled, target_ms=5.0,
+                     out="fast")
         print(done)
 
     Args:
-        model: the seed network, functional or sequential; its weights are where the search begins.
+        model: the seed network, functional or sequential, or its file; its weights are where the
+            search begins.
         data: to train on.
-        cost: prices in milliseconds, or another cost for budgets in another unit.
+        cost: a latency table, its file, a shipped profile's name or a cost model in milliseconds;
+            or another cost for budgets in another unit.
         compiled: gets a model and the steps it will be trained for, and compiles it; by default
             the ``standard`` recipe for classifiers.
         target_ms: milliseconds by the clock (by the prices without one).
         target: instead, a share of the seed's cost such as ``"50%"``, or in the cost's unit.
-        clock: times networks on the device; None for ``predicted only``.
+        clock: times networks; ``auto`` for the device that the prices are of, where it is at hand
+            (see ``device_clock``); None for ``predicted only``.
         search_epochs: epochs under the budget.
         finish: ``retrain`` from fresh weights, as MorphNet does, ``finetune`` the surviving ones,
             which is better while epochs are few, or ``none``.
@@ -136,6 +140,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         )
         raise InvalidInputError(message)
     say = tell or (lambda _: None)
+    model = as_keras(model)
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)
     with _timed(seconds, "search"):
@@ -144,14 +149,15 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
             target_ms=target_ms, target=target, **options,
         )  # fmt: skip
     say(f"searched: {budget.report()}")
+    timer = device_clock(budget.pricer.cost) if clock == "auto" else clock
     with _timed(seconds, "device"):
-        wanted = budget.targets[0] if target is None or clock is None else target
+        wanted = budget.targets[0] if target is None or timer is None else target
         loop = fit_to_device(
             model,
             budget.pricer,
             units,
             wanted,
-            clock=clock,
+            clock=timer,
             start=budget.grouping.living(budget.alive()),
             grow=grow,
             seed=seed,

@@ -13,7 +13,6 @@ from functools import cache
 import onnx
 import pytest
 
-import morphnet_core.alignment
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.registry import load_runner
@@ -134,7 +133,7 @@ def here(monkeypatch):
             note="",
         )
 
-    monkeypatch.setattr(morphnet_core.alignment, "measured", measured)
+    monkeypatch.setattr("morphnet_core.uses.aligning.measured", measured)
     return load_runner("ort", {"threads": 1}).device, times
 
 
