@@ -11,7 +11,7 @@ from typing import Literal
 PROGRAMS = ("costmodel", "morphnet")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-_INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n+)+")
+_INDENTED = re.compile(r"(?<=\n\n) {4}\S.*\n(?: {4}.*\n)*")
 _VERB = re.compile(r"^  (\w[\w-]*)  +\S", re.MULTILINE)
 
 

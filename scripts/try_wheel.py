@@ -1,7 +1,7 @@
 """Builds what is published, installs it into an empty environment, and does all that is promised.
 
-    python scripts/wheel.py          # every example of every --help, of README.md and of docs/*.md
-    python scripts/wheel.py --fast   # what takes seconds, with the packages of this Python
+    python scripts/try_wheel.py          # every example of every --help, README.md and docs/*.md
+    python scripts/try_wheel.py --fast   # what takes seconds, with the packages of this Python
 
 Everything happens in a folder outside the checkout. The sdist is built first and the wheel from it;
 their metadata are checked as a publisher would. Small networks with the names that the examples
@@ -175,11 +175,13 @@ def _follow_command(environment: Environment, example: Example, folder: Path) ->
         asked = _predicted_ms(environment, arguments[0], table, folder) * SHARE[verb]
         command = re.sub(r"--target-ms \S+", f"--target-ms {asked:.4g}", command)
     done = environment.run(command, folder)
-    problem = _problem(done, verb, arguments, folder) if program in PROGRAMS else "no such program"
+    problem = (
+        problem_of(done, verb, arguments, folder) if program in PROGRAMS else "no such program"
+    )
     return Outcome(example, command, time.perf_counter() - started, problem)
 
 
-def _problem(
+def problem_of(
     done: subprocess.CompletedProcess[str], verb: str, arguments: Sequence[str], folder: Path
 ) -> str:
     """What is wrong with how a command ended; empty if nothing is."""
@@ -235,7 +237,7 @@ def follow_all(environment: Environment, *, fast: bool) -> list[Outcome]:
     def one(numbered: tuple[int, Sequence[Example]]) -> list[Outcome]:
         number, group = numbered
         if fast and all(slow(example) for example in group):
-            reason = "takes long: python scripts/wheel.py without --fast"
+            reason = "takes long: python scripts/try_wheel.py without --fast"
             return [Outcome(example, left_out=reason) for example in group]
         folder = environment.home / f"follow-{number}"
         shutil.copytree(kit, folder)
