@@ -271,25 +271,53 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return f"{len(ran)} run, {len(failed)} failed, {len(outcomes) - len(ran)} left out"
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of trying a wheel.
+
+    Attributes:
+        listed: names of the profiles that it lists.
+        there: names of the checkout's.
+        outcomes: of every documented example.
+        unused: entries of ``NOT_HERE`` that are documented nowhere.
+    """
+
+    listed: frozenset[str]
+    there: frozenset[str]
+    outcomes: tuple[Outcome, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything is as promised."""
+        failed = any(outcome.problem for outcome in self.outcomes)
+        return not failed and not self.unused and self.listed == self.there
+
+    def __str__(self) -> str:
+        lines = [f"NOT_HERE names what is documented nowhere: {what}" for what in self.unused]
+        listed = f"{len(self.listed & self.there)} of {len(self.there)} profiles listed"
+        return "\n".join([*lines, f"{summary(self.outcomes)}; {listed}"])
+
+
+def attempt(*, fast: bool) -> Attempt:
+    """Build, install and follow, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="wheel-") as name:
+        home = Path(name).resolve()
+        environment = install(build(home).wheel, home, fast=fast)
+        listed, there = profiles(environment)
+        outcomes = follow_all(environment, fast=fast)
+    unused = () if fast else tuple(unused_reasons(outcomes))
+    return Attempt(frozenset(listed), frozenset(there), tuple(outcomes), unused)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--fast", action="store_true", help="only what takes seconds")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="wheel-") as name:
-        home = Path(name).resolve()
-        built = build(home)
-        environment = install(built.wheel, home, fast=options.fast)
-        listed, there = profiles(environment)
-        outcomes = follow_all(environment, fast=options.fast)
-    print(summary(outcomes))
-    unused = [] if options.fast else unused_reasons(outcomes)
-    for what in unused:
-        print(f"NOT_HERE names what is documented nowhere: {what}")
-    print(f"{built.wheel.name}: {len(listed)} profiles listed of {len(there)}")
-    failed = any(outcome.problem for outcome in outcomes)
-    return 1 if failed or unused or listed != there else 0
+    found = attempt(fast=parser.parse_args().fast)
+    print(found)
+    return 0 if found.passed else 1
 
 
 if __name__ == "__main__":
