@@ -7,11 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import fmean
 from typing import Literal
 
 from costmodel.device import Device
-from costmodel.measurement import Measurement, quiet_estimate
+from costmodel.measurement import Measurement, Repeatability, quiet_estimate
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
 from costmodel.table import LatencyTable
 
@@ -81,46 +80,13 @@ class Finding:
         return self.problem == "fewer_channels_slower"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeatability:
-    """How well one half of a table's rounds predicts the other: the ceiling of any accuracy.
-
-    The profiler stops visiting an Op once its halves agree, so this leans to the good side; only a
-    second, fixed profile of the same Ops is free of that.
-
-    Attributes:
-        mape: mean absolute relative difference of even rounds from odd ones, as a share (0.04).
-        within_5: share of rows that differ by at most 5 %.
-        within_10: share of rows that differ by at most 10 %.
-        rows: kernels with at least two rounds; with none, the other figures are NaN.
-    """
-
-    mape: float
-    within_5: float
-    within_10: float
-    rows: int
-
-
 def repeatability(table: LatencyTable) -> Repeatability:
-    """Predict the quiet time of each kernel's odd rounds by that of its even rounds.
+    """How well the halves of the rounds of a table's kernels agree.
 
     >>> repeatability(LatencyTable(Device(name="board", runtime="fake"))).rows
     0
     """
-    errors = []
-    for row in table.kernels():
-        times_ms = [item.quiet_ms for item in row.rounds]
-        if len(times_ms) >= MIN_ROUNDS:
-            even, odd = quiet_estimate(times_ms[0::2]), quiet_estimate(times_ms[1::2])
-            errors.append(abs(even - odd) / odd)
-    if not errors:
-        return Repeatability(mape=math.nan, within_5=math.nan, within_10=math.nan, rows=0)
-    return Repeatability(
-        mape=fmean(errors),
-        within_5=fmean(error <= 0.05 for error in errors),
-        within_10=fmean(error <= 0.10 for error in errors),
-        rows=len(errors),
-    )
+    return Repeatability.of(row.rounds for row in table.kernels())
 
 
 def audit(table: LatencyTable) -> tuple[Finding, ...]:

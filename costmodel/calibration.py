@@ -107,7 +107,7 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
     for row in table.models():
         sizes = _sizes(row, ops, cost, near_mib)
         if sizes is not None:
-            found[str(dict(row.op.attributes).get("name", row.op.digest))] = sizes
+            found[row.op.attribute("name", row.op.digest)] = sizes
     if len(found) < MIN_NETWORKS:
         return None
     amounts = np.array(list(found.values()))

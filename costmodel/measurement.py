@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Annotated, Literal
 
 import msgspec
@@ -145,3 +145,47 @@ def half_spread(times_ms: Sequence[float]) -> float:
         return math.nan
     even, odd = quiet_estimate(times_ms[0::2]), quiet_estimate(times_ms[1::2])
     return abs(even - odd) / min(even, odd) if min(even, odd) > 0 else float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatability:
+    """How well one half of the rounds of rows predicts the other: the ceiling of any accuracy.
+
+    The profiler stops visiting an Op once its halves agree, so this leans to the good side; only a
+    second, fixed profile of the same Ops is free of that.
+
+    Attributes:
+        mape: mean absolute relative difference of even rounds from odd ones, as a share (0.04).
+        within_5: share of rows that differ by at most 5 %.
+        within_10: share of rows that differ by at most 10 %.
+        rows: rows with at least two rounds; with none, the other figures are NaN.
+    """
+
+    mape: float
+    within_5: float
+    within_10: float
+    rows: int
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[Round]]) -> Repeatability:
+        """Predict the quiet time of each row's odd rounds by that of its even rounds.
+
+        >>> def row(*times_ms):
+        ...     return [Round(number=n, quiet_ms=t, median_ms=t) for n, t in enumerate(times_ms)]
+        >>> Repeatability.of([row(1.0, 1.0), row(2.0, 2.14), row(5.0)]).within_5
+        0.5
+        """
+        halves = (
+            (quiet_estimate(times_ms[0::2]), quiet_estimate(times_ms[1::2]))
+            for times_ms in ([item.quiet_ms for item in rounds] for rounds in rows)
+            if len(times_ms) > 1
+        )
+        errors = [abs(even - odd) / odd for even, odd in halves]
+        if not errors:
+            return cls(mape=math.nan, within_5=math.nan, within_10=math.nan, rows=0)
+        return cls(
+            mape=fmean(errors),
+            within_5=fmean(error <= 0.05 for error in errors),
+            within_10=fmean(error <= 0.10 for error in errors),
+            rows=len(errors),
+        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
-from math import prod
-from typing import Annotated, Literal
+from math import inf, prod
+from typing import Annotated, Literal, overload
 
 import msgspec
 
@@ -26,6 +26,26 @@ CONV_KINDS = frozenset({"conv", "conv_transpose"})
 MATMUL_KINDS = frozenset({"gemm", "matmul"})
 #: Window reductions without weights.
 POOL_KINDS = frozenset({"max_pool", "average_pool", "global_average_pool", "global_max_pool"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One operand of an Op, where its operator takes it.
+
+    Attributes:
+        letter: ``d`` data, ``w`` weight, ``c`` constant, ``-`` absent; a runtime's own letters are
+            those of parameters that it makes from the others.
+        index: its place among the Op's operands of the same letter, such as ``op.inputs``.
+        shape: sizes of data or of a weight; empty for others.
+        values: of a constant; empty for others.
+        dtype: element type of data or of a constant; empty for others.
+    """
+
+    letter: str
+    index: int
+    shape: Shape = ()
+    values: Constant = ()
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +132,7 @@ class Op:
         """Window sizes of a convolution or pool; empty for other kinds."""
         if self.kind in CONV_KINDS:
             return self.filters[2:]
-        window = dict(self.attributes).get("kernel_shape", ())
+        window = self.attribute("kernel_shape")
         return tuple(int(k) for k in window) if isinstance(window, tuple) else ()
 
     @property
@@ -145,9 +165,8 @@ class Op:
     @property
     def _contraction(self) -> int:
         """Length of the summed axis of a matrix product."""
-        attributes = dict(self.attributes)
         first = self.inputs[0] if self.inputs else self.weights[0]
-        axis = -2 if attributes.get("transA", 0) and len(first) > 1 else -1
+        axis = -2 if self.attribute("transA") and len(first) > 1 else -1
         return first[axis] if first else 1
 
     @property
@@ -165,6 +184,93 @@ class Op:
         """Activation elements written."""
         return sum(prod(shape) for shape in self.outputs)
 
+    @overload
+    def attribute(self, name: str, default: None = None) -> Attribute | None: ...
+    @overload
+    def attribute(self, name: str, default: int) -> int: ...
+    @overload
+    def attribute(self, name: str, default: float) -> float: ...
+    @overload
+    def attribute(self, name: str, default: str) -> str: ...
+    @overload
+    def attribute(self, name: str, default: Constant) -> Constant: ...
+    @overload
+    def attribute(self, name: str, default: Attribute) -> Attribute: ...
+
+    def attribute(self, name: str, default: Attribute | None = None) -> Attribute | None:
+        """Value of one of ``attributes``, of the same type as its default.
+
+        Args:
+            name: the attribute's name.
+            default: what it is where the Op has none; None for any type.
+
+        Raises:
+            InvalidInputError: if the value is of another type than the default.
+
+        >>> op = Op(kind="softmax", inputs=((1, 8),), attributes=(("axis", -1),))
+        >>> op.attribute("axis", 1), op.attribute("since", 13), op.attribute("mode")
+        (-1, 13, None)
+        """
+        value = next((value for key, value in self.attributes if key == name), default)
+        if default is None or type(value) is type(default):
+            return value
+        if isinstance(value, int | float) and isinstance(default, int | float):
+            alike = type(default)(value)
+            if alike == value:
+                return alike
+        message = (
+            f"{self.kind}: its attribute {name} must be like {default!r}. Received: {value!r}."
+        )
+        raise InvalidInputError(message)
+
+    @property
+    def order(self) -> str:
+        """``operands`` in full, whether or not it is the usual order.
+
+        >>> conv_op(in_channels=16, out_channels=32, size=(8, 8), kernel=(3, 3)).order
+        'dww'
+        """
+        usual = "d" * len(self.inputs) + "w" * len(self.weights) + "c" * len(self.constants)
+        return self.operands or usual
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Every operand in the operator's own order.
+
+        Raises:
+            InvalidInputError: if ``operands`` names more of a kind than there are.
+
+        >>> add = Op(kind="add", inputs=((1, 8),), weights=((8,),), operands="wd")
+        >>> [(slot.letter, slot.index, slot.shape) for slot in add.slots()]
+        [('w', 0, (8,)), ('d', 0, (1, 8))]
+        """
+        met: dict[str, int] = {}
+        found = []
+        for letter in self.order:
+            index = met.get(letter, 0)
+            met[letter] = index + 1
+            try:
+                found.append(self._slot(letter, index))
+            except IndexError:
+                message = f"{self.label}: its operands {self.operands!r} are more than it has."
+                raise InvalidInputError(message) from None
+        return tuple(found)
+
+    def _slot(self, letter: str, index: int) -> Slot:
+        if letter == "d":
+            shape, dtype = self.inputs[index], self.input_types[index]
+            return Slot(letter=letter, index=index, shape=shape, dtype=dtype)
+        if letter == "w":
+            return Slot(letter=letter, index=index, shape=self.weights[index])
+        if letter == "c":
+            values, dtype = self.constants[index], self.constant_types[index]
+            return Slot(letter=letter, index=index, values=values, dtype=dtype)
+        return Slot(letter=letter, index=index)
+
+    @property
+    def input_types(self) -> tuple[str, ...]:
+        """Element type of each of ``inputs``."""
+        return self.input_dtypes or (self.dtype,) * len(self.inputs)
+
     @property
     def constant_types(self) -> tuple[str, ...]:
         """Element type of each of ``constants``."""
@@ -179,6 +285,35 @@ class Op:
     def label(self) -> str:
         """One short line for people: kind, channels, sizes, kernel, path."""
         return describe(self)
+
+
+def as_operands(order: str) -> str:
+    """The field ``operands`` for an order of operands: empty for the usual one.
+
+    >>> as_operands("dwc"), as_operands("wd")
+    ('', 'wd')
+    """
+    usual = set(order) <= set("dwc-") and list(order) == sorted(order, key="dwc-".index)
+    return "" if usual else order
+
+
+def clip_bounds(op: Op, unlimited: float = inf) -> tuple[float, float]:
+    """Lower and upper bound of a clip, from its operands or, before ONNX 11, its attributes.
+
+    Args:
+        op: a clip with constant bounds.
+        unlimited: the bound where there is none.
+
+    >>> clip_bounds(Op(kind="clip", inputs=((1, 4),), constants=((0,), (6,))))
+    (0.0, 6.0)
+    """
+    named = op.attribute("min", -unlimited), op.attribute("max", unlimited)
+    bounds = dict(enumerate(op.slots()[1:3]))
+    low, high = (
+        float(bounds[place].values[0]) if place in bounds and bounds[place].letter == "c" else value
+        for place, value in enumerate(named)
+    )
+    return low, high
 
 
 def _channels(shape: Shape, layout: str) -> int:
@@ -385,7 +520,7 @@ def model_op_counts(op: Op) -> dict[str, int]:
     >>> model_op_counts(model_op("m", "0", (add, add))) == {add.digest: 2}
     True
     """
-    listing = str(dict(op.attributes).get("ops", ""))
+    listing = op.attribute("ops", "")
     pairs = [item.partition("*") for item in listing.split()]
     if not all(count.isascii() and count.isdigit() and len(count) < 10 for _, _, count in pairs):
         message = f"A model row lists its Ops as 'digest*count' pairs. Received: {listing[:80]!r}."

@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
+import skip_policy
 from onnx import TensorProto, helper
 
 # Values in the messages of failed asserts inside the contracts.
 pytest.register_assert_rewrite("costmodel.testing")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    skip_policy.register(config)
 
 
 @pytest.fixture(scope="session", autouse=True)

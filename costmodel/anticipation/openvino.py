@@ -122,7 +122,7 @@ def _pad(op: Op) -> Op:
     ends, value = op.constants[0], (*op.constants[1:], (0.0,))[0]
     half = len(ends) // 2
     settings: dict[str, Attribute] = {"opset": "opset12", "scalars": (2,), "type": "Pad"}
-    settings["pad_mode"] = dict(op.attributes).get("mode", "constant")
+    settings["pad_mode"] = op.attribute("mode", "constant")
     return replace(
         op,
         constants=(ends[:half], ends[half:], value),
@@ -132,21 +132,19 @@ def _pad(op: Op) -> Op:
 
 
 def _pool(op: Op) -> Op:
-    settings = dict(op.attributes)
-    found: dict[str, Attribute] = {"kernel_shape": settings["kernel_shape"]}
-    found["rounding_type"] = "ceil" if settings.get("ceil_mode") else "floor"
+    found: dict[str, Attribute] = {"kernel_shape": op.kernel}
+    found["rounding_type"] = "ceil" if op.attribute("ceil_mode") else "floor"
     if op.kind == "max_pool":
         found["opset"] = "opset8"
         return replace(op, attributes=tuple(sorted(found.items())))
-    found["exclude-pad"] = int(not settings.get("count_include_pad"))
+    found["exclude-pad"] = int(not op.attribute("count_include_pad"))
     return replace(op, attributes=tuple(sorted(found.items())), dilation=())
 
 
 def _softmax(op: Op) -> Op:
-    settings = dict(op.attributes)
-    since, axis = settings.get("since", 1), settings.get("axis", -1)
+    since, axis = op.attribute("since", 1), op.attribute("axis", -1)
     shape = op.inputs[0]
-    if isinstance(since, int) and isinstance(axis, int) and since < _SOFTMAX_KEEPS_AXES:
+    if since < _SOFTMAX_KEEPS_AXES:
         axis %= len(shape)
         shape, axis = (prod(shape[:axis]), prod(shape[axis:])), 1
     found = (("axis", axis), ("opset", "opset8"), ("type", "Softmax"))
@@ -158,11 +156,11 @@ def _kernel(graph: Graph, node: Node) -> str:
     op = node.op
     if op.kind == "conv":
         return f"Convolution:{_convolution(op)}"
-    if op.kind == "gemm" and dict(op.attributes) == {"transB": 1}:
+    if op.kind == "gemm" and op.attributes == (("transB", 1),):
         return f"FullyConnected:{'brgemm_avx512_f32' if op.epilogue else 'gemm_mlas_f32'}"
     if is_elementwise(op):
         return f"{'Eltwise' if _follows_pooling(graph, node) else 'Subgraph'}:jit_avx512_f32"
-    if op.kind in {"pad", "slice"} and "type" in dict(op.attributes):
+    if op.kind in {"pad", "slice"} and op.attribute("type"):
         return "Pad:ref_f32" if op.kind == "pad" else "StridedSlice:ref_f32"
     return _KERNELS.get(op.kind, "")
 

@@ -98,7 +98,7 @@ def share_equal(graph: Graph) -> None:
 
 def _shuffle(graph: Graph, node: Node) -> bool:
     """Channels split, two axes exchanged and joined again are one kernel."""
-    perm = dict(node.op.attributes).get("perm")
+    perm = node.op.attribute("perm")
     if node.op.kind != "transpose" or perm != (0, 2, 1, *range(3, len(node.op.inputs[0]))):
         return False
     before, after = graph.producer.get(node.reads[0]), graph.sole_reader(node)
@@ -124,7 +124,7 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
         return False
     ends, value = op.constants[0], (*op.constants[1:2], (0.0,))[0]
     half = len(ends) // 2
-    mode = dict(op.attributes).get("mode", "constant")
+    mode = op.attribute("mode", "constant")
     if mode != "constant" or any(value) or later.reads.index(node.out) != 0:
         return False
     if any((*ends[:2], *ends[half : half + 2])) or min(ends) < 0 or half < 3:
@@ -149,15 +149,14 @@ def _plain_sum(_graph: Graph, node: Node) -> bool:
 def _plain_product(_graph: Graph, node: Node) -> bool:
     """Products with constant weights keep these as (out, in)."""
     op = node.op
-    settings = dict(op.attributes)
     if op.kind not in {"gemm", "matmul"} or len(op.inputs) != 1 or op.operands.startswith("w"):
         return False
-    if not op.weights or len(op.weights[0]) != 2 or settings == {"transB": 1}:
+    if not op.weights or len(op.weights[0]) != 2 or op.attributes == (("transB", 1),):
         return False
-    if (settings.get("alpha", 1), settings.get("beta", 1), settings.get("transA", 0)) != (1, 1, 0):
+    if {op.attribute("alpha", 1.0), op.attribute("beta", 1.0)} != {1.0} or op.attribute("transA"):
         return False
     rows, columns = op.weights[0]
-    weight = (rows, columns) if settings.get("transB") else (columns, rows)
+    weight = (rows, columns) if op.attribute("transB") else (columns, rows)
     bias = tuple((weight[0],) for _ in op.weights[1:])
     node.op = replace(
         op, kind="gemm", weights=(weight, *bias), attributes=(("transB", 1),), operands=""
@@ -235,11 +234,10 @@ def _fold_sum(graph: Graph, node: Node) -> bool:
     if conv is None:
         return False
     other = next(name for name in node.reads if name != conv.out)
-    letters = conv.op.operands or "d" + "w" * len(conv.op.weights)
     conv.op = replace(
         conv.op,
         inputs=(*conv.op.inputs, op.outputs[0]),
-        operands=letters + "d",
+        operands=conv.op.order + "d",
         epilogue=(*conv.op.epilogue, "sum"),
     )
     graph.absorb(conv, node)

@@ -63,7 +63,7 @@ def _cancelled(graph: Graph, node: Node, have: list[str]) -> str:
 
     One to channels first, read by convolutions alone, and one of channels-last memory back.
     """
-    perm = dict(node.op.attributes).get("perm")
+    perm = node.op.attribute("perm")
     rank = len(node.op.outputs[0])
     if node.op.kind != "transpose" or rank < 4:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from costmodel.op import Op, Shape
+from costmodel.op import Op, Shape, as_operands
 
 #: OpenVINO's names of elementwise operations, by kind.
 OPERATIONS: Mapping[str, str] = {
@@ -38,16 +38,10 @@ def lines_of(op: Op) -> list[Line]:
     >>> lines_of(Op(kind="add", inputs=((1, 8), (1, 8)), outputs=((1, 8),)))
     [('Add', ('d0', 'd1'))]
     """
-    text = dict(op.attributes).get("program")
-    if isinstance(text, str):
+    if text := op.attribute("program", ""):
         pairs = (line.removesuffix(")").split("(") for line in text.split(";"))
         return [(name, tuple(rest.split(","))) for name, rest in pairs]
-    letters = op.operands or "d" * len(op.inputs) + "w" * len(op.weights)
-    seen = {"d": 0, "w": 0}
-    names = []
-    for letter in letters:
-        names.append(f"{letter}{seen[letter]}")
-        seen[letter] += 1
+    names = (f"{slot.letter}{slot.index}" for slot in op.slots() if slot.letter in "dw")
     return [(OPERATIONS[op.kind], tuple(names))]
 
 
@@ -74,7 +68,7 @@ def with_lines(op: Op, lines: Sequence[Line]) -> Op:
         kind=_KINDS[named[0][0]] if len(named) == 1 else "eltwise",
         inputs=tuple(op.inputs[i] for i in data),
         weights=tuple(op.weights[i] for i in weights),
-        operands="" if letters == "".join(sorted(letters)) else letters,
+        operands=as_operands(letters),
         attributes=() if single else (("program", text),),
         constants=(),
         constant_dtypes=(),

@@ -95,7 +95,7 @@ def op_type(op: Op) -> str:
     >>> op_type(Op(kind="global_average_pool")), op_type(Op(kind="lrn"))
     ('GlobalAveragePool', 'LRN')
     """
-    if op.kind == "resize" and dict(op.attributes).get("since", 10) in {7, 9}:
+    if op.kind == "resize" and op.attribute("since", 10) in {7, 9}:
         return "Upsample"
     return _OP_TYPES.get(op.kind) or "".join(word.capitalize() for word in op.kind.split("_"))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from costmodel.anticipation.graph import Graph, Node
-from costmodel.op import Attribute, Op
+from costmodel.op import Attribute, Op, clip_bounds
 
 #: Seen to be folded into Conv; Elu, Selu, Softplus, Softsign, PRelu, Gelu and others are not.
 _AFTER_CONV = frozenset({"Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
@@ -93,12 +93,7 @@ def activation_settings(node: Node) -> tuple[tuple[str, Attribute], ...]:
     names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta")}.get(node.op_type)
     if names is None:
         return ()
-    settings = dict(node.op.attributes)
-    return (("activation_params", tuple(_number(settings[name]) for name in names)),)
-
-
-def _number(value: Attribute) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return (("activation_params", tuple(node.op.attribute(name, 0.0) for name in names)),)
 
 
 def _fuse_gemm(graph: Graph, node: Node, later: Node) -> None:
@@ -115,15 +110,5 @@ def _take(graph: Graph, node: Node, later: Node, more: tuple[tuple[str, Attribut
 
 
 def _bounds(op: Op) -> tuple[float, float] | None:
-    """Limits of a Clip with constant bounds, from operands or, before opset 11, attributes."""
-    if len(op.inputs) != 1:
-        return None
-    settings = dict(op.attributes)
-    low, high = _number(settings.get("min", -_LIMIT)), _number(settings.get("max", _LIMIT))
-    values = list(op.constants)
-    slots = op.operands[1:] if op.operands else "c" * len(values)
-    for index, slot in enumerate(slots[:2]):
-        if slot == "c":
-            value = float(values.pop(0)[0])
-            low, high = (value, high) if index == 0 else (low, value)
-    return low, high
+    """Limits of a Clip with constant bounds."""
+    return clip_bounds(op, _LIMIT) if len(op.inputs) == 1 else None

@@ -129,7 +129,7 @@ def _fuse_sum(layout: Layout, node: Node, into: Blocked, other: Blocked) -> bool
     if not is_blocked_conv(conv) or into.starting_uses != 1 or conv.op.epilogue:
         return False
     op = conv.op
-    letters = (op.operands or "d" + "w" * len(op.weights)).ljust(3, "-") + "d"
+    letters = op.order.ljust(3, "-") + "d"
     sizes = (*op.inputs, other.node.op.outputs[0])
     conv.op = replace(op, inputs=sizes, operands=letters, epilogue=("sum",))
     into.uses -= 1
@@ -207,7 +207,7 @@ def _scale(layout: Layout, node: Node, *, bias: bool) -> None:
 def _concat(layout: Layout, node: Node) -> None:
     """Concat of channels joins if every part fills whole blocks; seen: not for axis -3."""
     inputs = layout.inputs(node)
-    if inputs is None or dict(node.op.attributes).get("axis") != 1:
+    if inputs is None or node.op.attribute("axis") != 1:
         return
     if not any(item.logical[1] % layout.block for item in inputs):
         layout.join(node)
@@ -269,13 +269,12 @@ def _interpolation(op: Op) -> tuple[str, str]:
 
     Before operator set 11 there was one rule and no choice.
     """
-    settings = dict(op.attributes)
-    mode = str(settings.get("mode", "nearest"))
-    if settings.get("since") in {7, 9, 10}:
+    mode = op.attribute("mode", "nearest")
+    if op.attribute("since") in {7, 9, 10}:
         return "asymmetric", mode
-    if mode == "nearest" and settings.get("nearest_mode") != "floor":
+    if mode == "nearest" and op.attribute("nearest_mode") != "floor":
         return "", mode
-    return str(settings.get("coordinate_transformation_mode", "half_pixel")), mode
+    return op.attribute("coordinate_transformation_mode", "half_pixel"), mode
 
 
 #: By operator. Of the activations, LeakyRelu, Clip and Elu were seen not to join.

@@ -117,7 +117,7 @@ def _drop(graph: Graph, node: Node) -> bool:
         return False
     if node.op_type != "Identity" and node.out in graph.returned:
         return False
-    if node.op_type == "Cast" and (node.op.dtype, dict(node.op.attributes)["to"]) != _FLOAT32:
+    if node.op_type == "Cast" and (node.op.dtype, node.op.attribute("to")) != _FLOAT32:
         return False
     if node.op_type == "Dropout" and node.reads[0] in graph.inputs and node.op.weights:
         return False
@@ -178,11 +178,10 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
         return False
     pads = tuple(int(value) for value in op.constants[0])
     rank = len(op.inputs[0])
-    attributes = dict(op.attributes)
     zero = all(value == 0 for values in op.constants[1:2] for value in values)
     edge = (*pads[:2], *pads[rank : rank + 2])
     if (
-        attributes.get("mode", "constant") != "constant"
+        op.attribute("mode", "constant") != "constant"
         or not zero
         or len(pads) != 2 * rank
         or any(edge)
@@ -312,7 +311,7 @@ def _fold_transpose(graph: Graph, node: Node) -> bool:
     later = graph.sole_reader(node)
     if later is None or later.op_type != "Transpose" or later.out in graph.returned:
         return False
-    first, second = (dict(item.op.attributes).get("perm") for item in (node, later))
+    first, second = (item.op.attribute("perm") for item in (node, later))
     if not isinstance(first, tuple) or not isinstance(second, tuple):
         return False
     if [first[int(axis)] for axis in second] != list(range(len(first))):

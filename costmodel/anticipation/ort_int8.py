@@ -93,7 +93,7 @@ _NEWEST = {
 
 def _renew_softmax(graph: Graph, node: Node) -> None:
     """Softmax once flattened what it read into two axes; on its last axis it still would not."""
-    axis = dict(node.op.attributes).get("axis", 1)
+    axis = node.op.attribute("axis", 1)
     size = node.op.inputs[0]
     if not isinstance(axis, int):
         return
@@ -283,13 +283,12 @@ def _conv(op: Op) -> _Made:
 
 
 def _gemm(op: Op) -> _Made:
-    settings = dict(op.attributes)
     if len(op.inputs) != 1 or not op.weights or op.operands.startswith("w"):
         return None
     channels = op.outputs[0][-1]
     bias = "w" if len(op.weights) > 1 else "-"
     weights = (op.weights[0], *((prod(size),) for size in op.weights[1:]))
-    kept = {name: settings.get(name, default) for name, default in _GEMM.items()}
+    kept = {name: op.attribute(name, default) for name, default in _GEMM.items()}
     return (
         "QGemm",
         MICROSOFT,
@@ -345,10 +344,9 @@ def _concat(op: Op) -> _Made:
 
 
 def _softmax(op: Op) -> _Made:
-    settings = dict(op.attributes)
-    if settings.get("since", 13) != 13:
+    if op.attribute("since", 13) != 13:
         return None
-    attributes = (("axis", settings.get("axis", -1)), ("opset", 13))
+    attributes = (("axis", op.attribute("axis", -1)), ("opset", 13))
     made = replace(op, dtype="uint8", operands="dszsz", attributes=attributes)
     return "QLinearSoftmax", MICROSOFT, made
 
@@ -362,7 +360,7 @@ def _moves(op_type: str) -> Callable[[Op], _Made]:
 
 def _resize(op: Op) -> _Made:
     """Only copying works on integers; what interpolates runs in float."""
-    nearest = dict(op.attributes).get("mode", "nearest") == "nearest"
+    nearest = op.attribute("mode", "nearest") == "nearest"
     return ("Resize", "", replace(op, dtype="uint8")) if nearest else None
 
 

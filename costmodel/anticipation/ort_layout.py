@@ -174,4 +174,4 @@ def is_blocked_conv(node: Node) -> bool:
 
 def is_transpose(node: Node, permutation: tuple[int, ...]) -> bool:
     """Whether ``node`` is this Transpose."""
-    return node.op_type == "Transpose" and dict(node.op.attributes).get("perm") == permutation
+    return node.op_type == "Transpose" and node.op.attribute("perm") == permutation

@@ -97,7 +97,7 @@ def _tensor(graph: Graph, name: str) -> tuple[Shape, str]:
 
 
 def _result_dtype(node: Node) -> str:
-    return str(dict(node.op.attributes).get("output_dtype", node.op.dtype))
+    return node.op.attribute("output_dtype", node.op.dtype)
 
 
 def _transpose(source: str, target: str, size: Shape, order: tuple[int, ...], dtype: str) -> Node:
@@ -174,7 +174,7 @@ def _cancel(graph: Graph, node: Node) -> None:
     writer = graph.producer.get(node.reads[0])
     if writer is None or writer.op_type != "Transpose" or node.out in graph.returned:
         return
-    first, second = (dict(item.op.attributes)["perm"] for item in (writer, node))
+    first, second = (item.op.attribute("perm") for item in (writer, node))
     if not isinstance(first, tuple) or not isinstance(second, tuple):
         return
     if [first[int(axis)] for axis in second] != list(range(len(first))):

@@ -125,9 +125,8 @@ def _as_product(values: Values, image: Value, kernel: Value, dims: Shape) -> Val
 
 def gemm(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
     """A product with a constant matrix; one row is read as a column."""
-    settings = dict(op.attributes)
-    scaled = {settings.get("alpha", 1.0), settings.get("beta", 1.0)} != {1.0}
-    if scaled or settings.get("transA", 0) or not op.weights or len(op.inputs[0]) != 2:
+    scaled = {op.attribute("alpha", 1.0), op.attribute("beta", 1.0)} != {1.0}
+    if scaled or op.attribute("transA", 0) or not op.weights or len(op.inputs[0]) != 2:
         raise NoRuleError
     rows, inner = op.inputs[0]
     columns = op.outputs[0][-1]
@@ -148,8 +147,7 @@ def gemm(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
 def softmax(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
     """A softmax over the last of two axes: four kernels, more where rows are long."""
     x = read[0].value
-    settings = dict(op.attributes)
-    if len(x.dims) != 2 or settings.get("axis", -1) not in {1, -1}:
+    if len(x.dims) != 2 or op.attribute("axis", -1) not in {1, -1}:
         raise NoRuleError
     rows = x.dims[:1]
     highest = _over_rows(values, x, "maximum", -np.inf)
@@ -193,7 +191,7 @@ def batch_norm(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
     image = images(read[0])
     channels, dims = image.dims[-1], image.dims
     scale, bias, mean, variance = (values.fed("w", (channels,)) for _ in range(4))
-    epsilon = float(np.float32(dict(op.attributes).get("epsilon", 1e-5)))  # type: ignore[arg-type]
+    epsilon = float(np.float32(op.attribute("epsilon", 1e-5)))
     root = values.add("rsqrt", values.add("add", variance, values.number(epsilon, (channels,))))
     factor = values.add("multiply", root, scale)
     axis = (len(dims) - 1,)
@@ -271,7 +269,7 @@ def pool(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
 
 def _share(values: Values, op: Op, dims: Shape) -> Value:
     """One over the elements that each window takes in."""
-    if not set(op.pads) - {0} or dict(op.attributes).get("count_include_pad", 0):
+    if not set(op.pads) - {0} or op.attribute("count_include_pad", 0):
         return values.number(float(np.float32(1) / np.float32(prod(op.kernel))), dims)
     return values.spread(values.fed("w", dims[1:3]), dims, (1, 2))
 

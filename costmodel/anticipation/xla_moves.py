@@ -29,7 +29,7 @@ def concat(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
     last, rank = read[0].last, len(op.outputs[0])
     if len({tensor.last for tensor in read}) > 1 or op.weights:
         raise NoRuleError
-    axis = int(dict(op.attributes).get("axis", 1)) % rank  # type: ignore[arg-type]
+    axis = op.attribute("axis", 1) % rank
     order = [0, *range(2, rank), 1] if last and rank > 2 else list(range(rank))
     text = f"dimensions={{{order.index(axis)}}}"
     dims = stored_shape(op.outputs[0], last=last)
@@ -48,7 +48,7 @@ def flatten(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
 
 def transpose(_: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
     """A change between channels first and last, which is no work in a channels-last program."""
-    perm = dict(op.attributes).get("perm", ())
+    perm = op.attribute("perm", ())
     rank = len(op.inputs[0])
     if perm == (0, *range(2, rank), 1) and read[0].last:
         return Tensor(value=read[0].value, last=False)
@@ -65,7 +65,7 @@ def same(_: Values, op: Op, read: Sequence[Tensor]) -> Tensor:  # noqa: ARG001 -
 def cut(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
     """A regular piece of a tensor."""
     last, rank = read[0].last, len(op.inputs[0])
-    if dict(op.attributes).get("since", 13) == 1 or len(op.constants) < 3:
+    if op.attribute("since", 13) == 1 or len(op.constants) < 3:
         raise NoRuleError
     starts, ends, axes = op.constants[:3]
     steps = op.constants[3] if len(op.constants) > 3 else (1,) * len(starts)
@@ -88,8 +88,7 @@ def cut(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
 def pad(values: Values, op: Op, read: Sequence[Tensor]) -> Tensor:
     """A border of one value."""
     last, rank = read[0].last, len(op.inputs[0])
-    settings = dict(op.attributes)
-    if settings.get("mode", "constant") != "constant" or not op.constants:
+    if op.attribute("mode", "constant") != "constant" or not op.constants:
         raise NoRuleError
     pads = [int(p) for p in op.constants[0]]
     number = float(op.constants[1][0]) if len(op.constants) > 1 and op.constants[1] else 0.0

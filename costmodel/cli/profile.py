@@ -114,7 +114,7 @@ def _data(report: ProfileReport, out: Path) -> dict[str, object]:
         "shares": {name: finite(share) for name, share in report.shares.items()},
         "repeatability": {
             "rows": repeats.rows,
-            "mape": finite(repeats.mean_error),
+            "mape": finite(repeats.mape),
             "within_5": finite(repeats.within_5),
             "within_10": finite(repeats.within_10),
         },
@@ -138,7 +138,7 @@ def _sheets(report: ProfileReport, out: Path) -> tuple[Sheet, ...]:
         "device": f"{report.table.device.label} ({report.table.device.provenance})",
         "rows": f"{report.rows}: {counts}, {report.unmeasured} not measured",
         "repeatability": (
-            f"mean {percent(repeats.mean_error)}, within 5 %: {percent(repeats.within_5, 0)}, "
+            f"mean {percent(repeats.mape)}, within 5 %: {percent(repeats.within_5, 0)}, "
             f"within 10 %: {percent(repeats.within_10, 0)} of {repeats.rows} rows"
             if repeats.rows
             else "unknown: no row has two rounds"

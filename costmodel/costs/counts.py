@@ -198,7 +198,7 @@ class Bytes(_Count):
     def _count(op: Op) -> float | str:
         if op.kind == SESSION:
             return 0.0
-        dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
+        dtypes = op.input_types
         if len(dtypes) != len(op.inputs):
             return f"{len(op.inputs)} inputs cannot have {len(dtypes)} element types"
         unknown = {op.dtype, *dtypes} - DTYPE_BYTES.keys()
@@ -220,15 +220,14 @@ def _recipe_flops(op: Op) -> float | str:
     written = op.num_output_elements
     if op.kind in RECIPES:
         return float(written * RECIPES[op.kind])
-    attributes = dict(op.attributes)
     if op.kind == "lrn":
-        size = attributes.get("size")
-        if not isinstance(size, int) or size < 1:
+        size = op.attribute("size", 0)
+        if size < 1:
             return "this 'lrn' does not say its 'size'"
         return float(written * (size + 4))
-    taps = {"nearest": 0, "linear": 2, "cubic": 4}.get(str(attributes.get("mode", "nearest")))
+    taps = {"nearest": 0, "linear": 2, "cubic": 4}.get(op.attribute("mode", "nearest"))
     if taps is None:
-        return f"there is no rule for a resize of mode {attributes.get('mode')!r}"
+        return f"there is no rule for a resize of mode {op.attribute('mode')!r}"
     if not taps or not op.inputs or not op.outputs:
         return 0.0
     sizes = zip(op.inputs[0], op.outputs[0], strict=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -203,5 +203,4 @@ def weight_bytes(op: Op) -> int:
 
 def recipe_text(op: Op) -> str:
     """The recipe that an Op holds; empty where it has none."""
-    found: Mapping[str, Attribute] = dict(op.attributes)
-    return str(found.get(RECIPE, ""))
+    return op.attribute(RECIPE, "")

@@ -1,24 +1,13 @@
-"""Makes recipes: of instructions that XLA compiled, or of ones that rules put together."""
+"""A recipe under construction: equal instructions are one, whoever puts them together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from costmodel.errors import InvalidInputError
-from costmodel.hlo_model.module import Array, Instruction, Module
+from costmodel.hlo_model.module import Array
 from costmodel.hlo_model.recipe import Node, Recipe
-from costmodel.hlo_model.vendor_calls import expand, is_known
 
-#: Attributes that say what an instruction computes; all others are hints or names.
-_SETTINGS = (
-    "dimensions", "window", "dim_labels", "feature_group_count", "batch_group_count",
-    "lhs_batch_dims", "rhs_batch_dims", "lhs_contracting_dims", "rhs_contracting_dims",
-    "padding", "slice", "direction", "iota_dimension", "offset_dims", "collapsed_slice_dims",
-    "start_index_map", "index_vector_dim", "slice_sizes", "dynamic_slice_sizes",
-)  # fmt: skip
 COMMUTATIVE = frozenset({"add", "and", "maximum", "minimum", "multiply", "or"})
-#: Instructions that run another computation element by element: told by its one instruction.
-_REDUCERS = frozenset({"reduce", "reduce-window"})
 
 
 class RecipeDraft:
@@ -93,110 +82,6 @@ class RecipeDraft:
         recipe = Recipe(nodes=nodes, roots=tuple(place[r] for r in roots))
         sources = tuple(self._sources[n] for n in order if n in self._sources)
         return recipe, sources
-
-
-def recipe_of(
-    module: Module, item: Instruction, letters: Mapping[str, str]
-) -> tuple[Recipe, tuple[str, ...], tuple[str, ...]]:
-    """What one executed instruction computes.
-
-    Args:
-        module: it lies in its entry computation.
-        item: a fusion, a call, or a single instruction.
-        letters: ``w`` for entry instructions that are weights; all others are data.
-
-    Returns:
-        The recipe, the entry instructions that its operands are, and where the instructions inside
-        come from (their ``op_name``), outermost last.
-
-    Raises:
-        InvalidInputError: if it runs a loop or a branch, whose work depends on data.
-    """
-    return _Walk(module, letters).finish(item)
-
-
-class _Walk:
-    """Follows one executed instruction into the computations that it runs."""
-
-    def __init__(self, module: Module, letters: Mapping[str, str]) -> None:
-        self._module = module
-        self._letters = letters
-        self._draft = RecipeDraft()
-        self.origins: list[str] = []
-
-    def finish(self, item: Instruction) -> tuple[Recipe, tuple[str, ...], tuple[str, ...]]:
-        entry = self._module.entry.instructions
-        bound: dict[str, list[int]] = {}
-        for name in item.operands:
-            bound[name] = [self._operand(name, array) for array in entry[name].arrays[:1]]
-            if entry[name].opcode == "constant" and not entry[name].arrays[0].dims:
-                bound[name] = [self._constant(entry[name])]
-        roots = self._run(item, bound)
-        recipe, sources = self._draft.finish(roots)
-        return recipe, sources, tuple(self.origins)
-
-    def _operand(self, name: str, array: Array) -> int:
-        return self._draft.operand(self._letters.get(name, "d"), array, name)
-
-    def _constant(self, item: Instruction) -> int:
-        return self._draft.constant(item.literal, item.arrays[0])
-
-    def _run(self, item: Instruction, bound: Mapping[str, list[int]]) -> list[int]:
-        """Numbers of what one instruction gives, its computation inlined."""
-        args = [number for name in item.operands for number in bound[name]]
-        if item.opcode in {"fusion", "call"}:
-            return self._inline(item.called[0], args)
-        if is_known(item):
-            if item.op_name:
-                self.origins.append(item.op_name)
-            return [expand(item, args, self._draft)]
-        if item.opcode in {"while", "conditional", "sort", "scatter", "map", "rng"}:
-            message = f"{item.opcode} {item.name!r} has no form of its own here."
-            raise InvalidInputError(message)
-        if item.op_name:
-            self.origins.append(item.op_name)
-        settings = ";".join(
-            f"{key}={item.attributes[key].replace(' ', '_')}" if key == "window"
-            else f"{key}={item.attributes[key].replace(' ', '')}"
-            for key in _SETTINGS
-            if key in item.attributes
-        )  # fmt: skip
-        if item.opcode in _REDUCERS:
-            settings = f"{settings};with={self._reducer(item)}"
-        if item.opcode in {"custom-call", "custom_call"}:
-            target = item.attributes.get("custom_call_target", "").strip('"')
-            settings = f"{settings};target={target}".lstrip(";")
-        return [
-            self._draft.add(
-                Node(opcode=item.opcode, args=tuple(args), settings=settings, array=array),
-                key=index if index else None,
-            )
-            for index, array in enumerate(item.arrays)
-        ]
-
-    def _reducer(self, item: Instruction) -> str:
-        inner = self._module.computations[item.called[0]]
-        # Narrow types are widened for the sum and narrowed again: that is not what is asked here.
-        around = {"convert", "parameter"}
-        joins = {i.opcode for i in inner.instructions.values()} - around
-        return joins.pop() if len(joins) == 1 else inner.instructions[inner.root].opcode
-
-    def _inline(self, name: str, args: Sequence[int]) -> list[int]:
-        inner = self._module.computations[name]
-        bound: dict[str, list[int]] = {}
-        for item in inner.instructions.values():
-            if item.opcode == "parameter":
-                bound[item.name] = [args[int(item.literal)]]
-            elif item.opcode == "constant":
-                bound[item.name] = [self._constant(item)]
-            elif item.opcode == "tuple":
-                bound[item.name] = [n for o in item.operands for n in bound[o]]
-            elif item.opcode == "get-tuple-element":
-                picked = bound[item.operands[0]][int(item.attributes["index"])]
-                bound[item.name] = [picked]
-            else:
-                bound[item.name] = self._run(item, bound)
-        return bound[inner.root]
 
 
 def _signature(node: Node, args: Sequence[str]) -> str:

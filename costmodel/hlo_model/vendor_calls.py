@@ -12,14 +12,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from costmodel.errors import InvalidInputError
+from costmodel.hlo_model.draft import RecipeDraft
 from costmodel.hlo_model.module import Array, Instruction
 from costmodel.hlo_model.recipe import Node
-
-if TYPE_CHECKING:
-    from costmodel.hlo_model.draft import RecipeDraft
 
 _CONVOLUTION = "__cudnn$convForward"
 _CONVOLUTION_BIAS = "__cudnn$convBiasActivationForward"

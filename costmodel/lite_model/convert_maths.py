@@ -12,13 +12,13 @@ from costmodel.lite_model.stored import (
     Axes,
     Tail,
     Value,
-    bounds,
     clamp_of,
     elements,
     plain,
     stored_constant,
 )
 from costmodel.network import Layer
+from costmodel.op import clip_bounds
 
 _Rule = Callable[[Converter, Layer], None]
 _BINARY = {
@@ -62,8 +62,8 @@ def _unary(convert: Converter, layer: Layer) -> None:
     code = _UNARY[layer.op.kind]
     options: dict[str, Any] = {}
     if code == "LEAKY_RELU":
-        options["alpha"] = float(str(dict(layer.op.attributes).get("alpha", 0.01)))
-    if code == "GELU" and dict(layer.op.attributes).get("approximate") == "tanh":
+        options["alpha"] = layer.op.attribute("alpha", 0.01)
+    if code == "GELU" and layer.op.attribute("approximate") == "tanh":
         options["approximate"] = 1
     _elementwise(convert, layer, code, **options)
 
@@ -86,7 +86,7 @@ def _clip(convert: Converter, layer: Layer) -> None:
     shape, index = convert.shape_of(data.index), data.index
     finite = [
         (c, b)
-        for c, b in zip(("MAXIMUM", "MINIMUM"), bounds(layer.op), strict=True)
+        for c, b in zip(("MAXIMUM", "MINIMUM"), clip_bounds(layer.op), strict=True)
         if abs(b) < 3e38
     ]
     for code, _ in finite:
@@ -185,10 +185,9 @@ def _broadcast(convert: Converter, value: Value, axes: Axes) -> int:
 
 def _gemm(convert: Converter, layer: Layer) -> None:
     op = layer.op
-    attributes = dict(op.attributes)
     if len(op.inputs) != 1 or not op.weights or op.operands[:1] not in {"", "d"}:
         raise convert.refusal(layer, "needs constant weights on the right")
-    if attributes.get("transA"):
+    if op.attribute("transA"):
         raise convert.refusal(layer, "reads its input transposed")
     taken, given = op.inputs[0][-1], op.outputs[0][-1]
     _fully_connected(convert, layer, taken, given, biased=len(op.weights) > 1)
@@ -244,10 +243,9 @@ def _matmul(convert: Converter, layer: Layer) -> None:
 def _softmax(convert: Converter, layer: Layer) -> None:
     """Along the last stored axis; older operator sets flatten all axes from theirs on."""
     op = layer.op
-    attributes = dict(op.attributes)
     rank = len(op.inputs[0])
-    old = isinstance(attributes.get("since"), int) and int(str(attributes["since"])) < 13
-    axis = int(str(attributes.get("axis", 1 if old else -1))) % rank
+    old = op.attribute("since", 13) < 13
+    axis = op.attribute("axis", 1 if old else -1) % rank
     data = convert.value(layer)
     if old and elements(op.inputs[0][axis + 1 :]) == 1:
         pass  # nothing is flattened but axes of size 1
@@ -273,13 +271,12 @@ def _softmax(convert: Converter, layer: Layer) -> None:
 
 def _reduction(convert: Converter, layer: Layer) -> None:
     op = layer.op
-    attributes = dict(op.attributes)
     rank = len(op.inputs[0])
-    named = op.constants[0] if op.constants else attributes.get("axes", tuple(range(rank)))
-    over = {int(axis) % rank for axis in named}  # type: ignore[union-attr]
+    named = op.constants[0] if op.constants else op.attribute("axes", tuple(range(rank)))
+    over = {int(axis) % rank for axis in named}
     data = convert.value(layer)
     stored = sorted(data.axes.index(axis) for axis in over)
-    kept = bool(attributes.get("keepdims", 1))
+    kept = bool(op.attribute("keepdims", 1))
     axes = data.axes
     if not kept:
         left = sorted(set(range(rank)) - over)

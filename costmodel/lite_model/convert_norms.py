@@ -41,7 +41,7 @@ def _normalisation(convert: Converter, layer: Layer) -> None:
     op, name = layer.op, layer.outputs[0]
     data = convert.value(layer)
     rank, shape = len(op.inputs[0]), convert.shape_of(data.index)
-    first = int(str(dict(op.attributes).get("axis", -1))) % rank
+    first = op.attribute("axis", -1) % rank
     over = range(2, rank) if op.kind == "instance_norm" else range(first, rank)
     stored = convert.builder.constant(sorted(data.axes.index(axis) for axis in over))
     small = tuple(1 if axis in over else n for axis, n in zip(data.axes, shape, strict=True))
@@ -85,9 +85,8 @@ def _wider(first: Shape, second: Shape) -> Shape:
 
 
 def _lrn(convert: Converter, layer: Layer) -> None:
-    attributes = dict(layer.op.attributes)
     numbers = {
-        name: float(str(attributes.get(name, default)))
+        name: layer.op.attribute(name, default)
         for name, default in (("size", 1), ("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
     }
     data = convert.value(layer)

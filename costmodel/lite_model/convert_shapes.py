@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from costmodel.lite_model.convert import Converter
 from costmodel.lite_model.stored import Axes, channels_last, permutation, permuted, plain
 from costmodel.network import Layer
-from costmodel.op import Attribute, Shape
+from costmodel.op import Shape
 
 _Rule = Callable[[Converter, Layer], None]
 
@@ -20,7 +20,7 @@ def _nothing(convert: Converter, layer: Layer) -> None:
 def _cast(convert: Converter, layer: Layer) -> None:
     """Between floating point types nothing happens: a deployed model has one."""
     floats = {1, 10, 11, 16}
-    if dict(layer.op.attributes).get("to") in floats and layer.op.dtype.startswith("float"):
+    if layer.op.attribute("to") in floats and layer.op.dtype.startswith("float"):
         _nothing(convert, layer)
         return
     raise convert.refusal(layer, "casts to or from whole numbers")
@@ -123,7 +123,7 @@ def _concat(convert: Converter, layer: Layer) -> None:
         raise convert.refusal(layer, "joins constants")
     values = [convert.values[name] for name in layer.inputs]
     axes = values[0].axes
-    axis = int(str(dict(op.attributes).get("axis", 1))) % len(axes)
+    axis = op.attribute("axis", 1) % len(axes)
     reads = [convert.arranged(value, axes) for value in values]
     scale = convert.builder.tensors[reads[0]].scale
     for position, index in enumerate(reads):
@@ -146,7 +146,7 @@ def _concat(convert: Converter, layer: Layer) -> None:
 def _split(convert: Converter, layer: Layer) -> None:
     op = layer.op
     data = convert.value(layer)
-    axis = data.axes.index(int(str(dict(op.attributes).get("axis", 0))) % len(data.axes))
+    axis = data.axes.index(op.attribute("axis", 0) % len(data.axes))
     stored = [permuted(shape, data.axes) for shape in op.outputs]
     scale = convert.builder.tensors[data.index].scale
     outs = [
@@ -166,12 +166,10 @@ def _split(convert: Converter, layer: Layer) -> None:
 
 def _slice(convert: Converter, layer: Layer) -> None:
     op = layer.op
-    attributes = dict(op.attributes)
     rank = len(op.inputs[0])
-    listed = [_ints(attributes.get(name)) for name in ("starts", "ends", "axes")]
-    if op.constants:
-        listed = [tuple(int(v) for v in values) for values in op.constants]
-    starts, _, axes, steps = (*listed, (), (), ())[:4]
+    listed = op.constants or [op.attribute(name, ()) for name in ("starts", "ends", "axes")]
+    integers = [tuple(map(int, values)) for values in listed]
+    starts, _, axes, steps = (*integers, (), (), ())[:4]
     axes = axes or tuple(range(len(starts)))
     begin, stride = [0] * rank, [1] * rank
     for position, axis in enumerate(axes):
@@ -195,16 +193,11 @@ def _slice(convert: Converter, layer: Layer) -> None:
     convert.put(layer.outputs[0], index, data.axes)
 
 
-def _ints(value: Attribute | None) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, tuple) else ()
-
-
 def _pad(convert: Converter, layer: Layer) -> None:
     op = layer.op
-    attributes = dict(op.attributes)
-    pads = tuple(int(v) for v in op.constants[0]) if op.constants else _ints(attributes.get("pads"))
+    pads = tuple(map(int, op.constants[0] if op.constants else op.attribute("pads", ())))
     rank = len(op.inputs[0])
-    mode = attributes.get("mode", "constant")
+    mode = op.attribute("mode", "constant")
     if len(pads) != 2 * rank or min(pads) < 0 or mode not in {"constant", "reflect"}:
         raise convert.refusal(layer, f"pads {pads} by {mode!r}")
     data = convert.value(layer)
@@ -212,7 +205,7 @@ def _pad(convert: Converter, layer: Layer) -> None:
         _nothing(convert, layer)
         return
     amounts = [[pads[axis], pads[axis + rank]] for axis in data.axes]
-    value = op.constants[1][0] if len(op.constants) > 1 else attributes.get("value", 0)
+    value = op.constants[1][0] if len(op.constants) > 1 else op.attribute("value", 0.0)
     reads, code = [data.index, convert.builder.constant(amounts)], "PAD"
     options: dict[str, int] = {}
     if mode == "reflect":
@@ -233,9 +226,8 @@ def _pad(convert: Converter, layer: Layer) -> None:
 
 def _resize(convert: Converter, layer: Layer) -> None:
     op = layer.op
-    attributes = dict(op.attributes)
-    mode = str(attributes.get("mode", "nearest"))
-    where = str(attributes.get("coordinate_transformation_mode", "half_pixel"))
+    mode = op.attribute("mode", "nearest")
+    where = op.attribute("coordinate_transformation_mode", "half_pixel")
     if len(op.inputs[0]) != 4 or mode not in {"nearest", "linear", "bilinear"}:
         raise convert.refusal(layer, f"resizes {len(op.inputs[0])} axes by {mode!r}")
     index = convert.arranged(convert.value(layer), channels_last(4))
@@ -260,7 +252,7 @@ def _gather(convert: Converter, layer: Layer) -> None:
     if len(op.inputs) != 1 or len(op.constants) != 1 or len(op.outputs[0]) < len(op.inputs[0]) - 1:
         raise convert.refusal(layer, "needs constant positions")
     rank = len(op.inputs[0])
-    axis = int(str(dict(op.attributes).get("axis", 0))) % rank
+    axis = op.attribute("axis", 0) % rank
     index = convert.arranged(convert.value(layer), plain(rank))
     dropped = len(op.outputs[0]) < rank
     places = [int(v) for v in op.constants[0]]
@@ -280,8 +272,7 @@ def _gather(convert: Converter, layer: Layer) -> None:
 
 def _blocks(convert: Converter, layer: Layer) -> None:
     op = layer.op
-    attributes = dict(op.attributes)
-    if len(op.inputs[0]) != 4 or attributes.get("mode", "DCR") != "DCR":
+    if len(op.inputs[0]) != 4 or op.attribute("mode", "DCR") != "DCR":
         raise convert.refusal(layer, "orders its blocks as TensorFlow does not")
     index = convert.arranged(convert.value(layer), channels_last(4))
     index = convert.emit(
@@ -290,7 +281,7 @@ def _blocks(convert: Converter, layer: Layer) -> None:
         permuted(op.outputs[0], channels_last(4)),
         name=layer.outputs[0],
         covers=[layer.name],
-        block_size=int(str(attributes.get("blocksize", 1))),
+        block_size=op.attribute("blocksize", 1),
     )
     convert.put(layer.outputs[0], index, channels_last(4))
 

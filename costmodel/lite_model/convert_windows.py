@@ -199,7 +199,7 @@ def _pool(convert: Converter, layer: Layer, code: str, value: float) -> None:
     window = op.kernel
     if len(window) not in {1, 2} or set(op.dilation) - {1} or len(op.outputs) != 1:
         raise convert.refusal(layer, "needs one or two spatial axes and no dilation")
-    counted = bool(dict(op.attributes).get("count_include_pad"))
+    counted = bool(op.attribute("count_include_pad"))
     data = _padded(convert, layer, window, value=value)
     tail = Tail(layer)
     if counted and data.padding == SAME:

@@ -21,7 +21,7 @@ from costmodel.lite_model.graph import (
     LiteTensor,
 )
 from costmodel.lite_model.scales import CHANNEL_AXIS
-from costmodel.op import Attribute, Constant, Op, Shape
+from costmodel.op import Attribute, Constant, Op, Shape, as_operands
 
 DELEGATE, BUILTIN = "XNNPACK", "TFLite"
 #: Kinds whose name is not the operator's in small letters.
@@ -99,7 +99,6 @@ def kernel_op(model: LiteModel, operator: LiteOperator, *, pads: Shape = (), del
     dtype = model.tensors[operator.outputs[0]].dtype if operator.outputs else "float32"
     types = tuple(tensor.dtype for tensor in data)
     small_types = tuple(tensor.dtype for tensor in small)
-    joined = "".join(letters)
     shapes = [*(t.shape for t in tensors if t), *outputs]
     fields = _window(operator, data, weights, outputs, pads)
     options, constants = spelled(model, operator, _options(operator), list(map(_constant, small)))
@@ -114,7 +113,7 @@ def kernel_op(model: LiteModel, operator: LiteOperator, *, pads: Shape = (), del
         dtype=dtype,
         layout="nhwc" if max(map(len, shapes), default=0) > 2 else "nchw",
         epilogue=(operator.activation,) if operator.activation else (),
-        operands="" if joined == "".join(sorted(joined, key="dwc-".index)) else joined,
+        operands=as_operands("".join(letters)),
         constants=constants,
         input_dtypes=types if set(types) - {dtype} else (),
         constant_dtypes=small_types if set(small_types) - {"int64"} else (),

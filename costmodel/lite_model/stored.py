@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from costmodel.network import Layer
-from costmodel.op import Op, Shape
+from costmodel.op import Op, Shape, clip_bounds
 
 Axes = tuple[int, ...]
 
@@ -49,9 +49,8 @@ class Tail:
 
 def permutation(op: Op) -> Axes:
     """Per axis of what a Transpose writes, the axis of what it reads; reversed where not given."""
-    given = dict(op.attributes).get("perm")
-    rank = len(op.inputs[0])
-    return tuple(int(a) for a in given) if isinstance(given, tuple) else tuple(range(rank))[::-1]
+    reverse = tuple(range(len(op.inputs[0])))[::-1]
+    return tuple(map(int, op.attribute("perm", reverse)))
 
 
 def plain(rank: int) -> Axes:
@@ -79,27 +78,10 @@ def clamp_of(op: Op) -> str:
         return "relu"
     if op.kind != "clip" or len(op.inputs) != 1:
         return ""
-    low, high = bounds(op)
+    low, high = clip_bounds(op)
     known = {(0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1", (0.0, float("inf")): "relu"}
     # An exporter may write the largest float for no bound.
     return known.get((low, high if high < 3e38 else float("inf")), "")
-
-
-def bounds(op: Op) -> tuple[float, float]:
-    """Lower and upper bound of a clip, from its operands or its attributes.
-
-    >>> bounds(Op(kind="clip", inputs=((1, 4),), constants=((0.0,), (6.0,))))
-    (0.0, 6.0)
-    """
-    letters = op.operands or "d" + "c" * len(op.constants)
-    given = iter(op.constants)
-    found = [next(given)[0] if letter == "c" else None for letter in letters[1:]]
-    attributes = dict(op.attributes)
-    named = (attributes.get("min"), attributes.get("max"))
-    pair = [a if a is not None else b for a, b in zip((*found, None, None), named, strict=False)]
-    low, high = (float(v) if isinstance(v, int | float) else None for v in pair)
-    infinite = float("inf")
-    return -infinite if low is None else low, infinite if high is None else high
 
 
 def stored_constant(op: Op, axes: Axes, position: int) -> Shape:

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from costmodel.op import CONV_KINDS, POOL_KINDS, Attribute, Constant, Op, Shape
+from costmodel.op import CONV_KINDS, POOL_KINDS, Attribute, Constant, Op, Shape, as_operands
 
 #: Plain names of operators whose snake-cased type would not be the field's word.
 KINDS = {
@@ -117,7 +117,7 @@ def op_from_node(
         weights=tuple(slot.info.shape for slot in weights),
         dtype=dtype,
         attributes=_rest(kind, attributes),
-        operands="" if letters == "".join(sorted(letters, key="dwc-".index)) else letters,
+        operands=as_operands(letters),
         constants=tuple(slot.values for slot in small),
         input_dtypes=types if set(types) - {dtype} else (),
         constant_dtypes=small_types if set(small_types) - {"int64"} else (),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from costmodel.errors import InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
@@ -81,3 +83,36 @@ def plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def plain_grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Pale lines behind what is drawn."""
+    axes.grid(visible=True, axis=axis, color=PALE, linewidth=0.6)
+
+
+def paired_bars(
+    names: Sequence[str], before: Sequence[float], after: Sequence[float]
+) -> tuple[Figure, Axes, list[int]]:
+    """A figure with two bars a name, the first name on top: what something was, and what it is.
+
+    Returns:
+        The figure, its axes, and the height at which each name is.
+
+    Raises:
+        MissingDependencyError: without matplotlib.
+    """
+    figure = new_figure(9.0, max(2.6, 1.4 + 0.26 * len(names)))
+    axes = figure.subplots()
+    places = list(range(len(names)))[::-1]
+    axes.barh(places, before, height=0.72, color=PALE, label="seed")
+    axes.barh(places, after, height=0.40, color=BLUE, label="now")
+    axes.set_yticks(places, [_short(name) for name in names], fontsize=7.5)
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes, places
+
+
+def _short(name: str, most: int = 34) -> str:
+    """The end of a long name, which is what tells layers apart."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"

@@ -13,9 +13,9 @@ from costmodel.plots.canvas import (
     GREEN,
     GREY,
     ORANGE,
-    PALE,
     check_picture,
     new_figure,
+    plain_grid,
     plain_ticks,
     save,
 )
@@ -87,7 +87,7 @@ def _scatter(axes: Axes, shown: Sequence[Comparison]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         plain_ticks(axis)
     axes.set_aspect("equal")
-    axes.grid(visible=True, color=PALE, linewidth=0.6)
+    plain_grid(axes)
     axes.legend(frameon=False, loc="upper left")
     _label(axes, [item.model for item in shown], measured, predicted, line)
 
@@ -149,7 +149,7 @@ def _errors(axes: Axes, shown: Sequence[Comparison]) -> None:
     reach = max(1.5 * BAND * 100, *(abs(error) + 3 for error in errors), min(1.2 * whisker, 40.0))
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-0.7, len(shown) - 0.3)
-    axes.grid(visible=True, axis="x", color=PALE, linewidth=0.6)
+    plain_grid(axes, "x")
 
 
 def _with_time(item: Comparison) -> str:

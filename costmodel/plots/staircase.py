@@ -11,7 +11,16 @@ from pathlib import Path
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS, Op, Shape, describe
-from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE, PALE, check_picture, new_figure, save
+from costmodel.plots.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    check_picture,
+    new_figure,
+    plain_grid,
+    save,
+)
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable
 
@@ -94,7 +103,7 @@ def plot_staircase(staircase: Staircase, path: Path) -> Path:
     axes.set(xlabel=staircase.axis, ylabel="latency in ms")
     axes.set_ylim(bottom=0.0)
     axes.set_title(f"{staircase.title}\n{staircase.device}", fontsize=11)
-    axes.grid(visible=True, color=PALE, linewidth=0.6)
+    plain_grid(axes)
     axes.legend(frameon=False, loc="upper left")
     return save(figure, path)
 

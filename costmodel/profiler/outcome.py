@@ -4,55 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
-from costmodel.measurement import Round, quiet_estimate
+from costmodel.measurement import Repeatability
 from costmodel.op import Op
 from costmodel.profiler.account import Account
-from costmodel.profiler.anchor import SLOW
 from costmodel.table import LatencyTable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeatability:
-    """How well the even rounds of each row agree with its odd rounds: no predictor is better.
-
-    Attributes:
-        rows: rows with at least two rounds; the shares are NaN without any.
-        mean_error: mean relative difference of the halves' quiet estimates.
-        within_5: share of rows whose halves agree within 5 %.
-        within_10: share of rows whose halves agree within 10 %.
-    """
-
-    rows: int
-    mean_error: float
-    within_5: float
-    within_10: float
-
-    @classmethod
-    def of(cls, rows: Iterable[Iterable[Round]]) -> Repeatability:
-        """Compare the halves of each row's rounds.
-
-        >>> def row(*times_ms):
-        ...     return [Round(number=n, quiet_ms=t, median_ms=t) for n, t in enumerate(times_ms)]
-        >>> Repeatability.of([row(1.0, 1.0), row(2.0, 2.14), row(5.0)]).within_5
-        0.5
-        """
-        errors = []
-        for rounds in rows:
-            quiet = [item.quiet_ms for item in sorted(rounds, key=lambda item: item.number)]
-            if len(quiet) > 1:
-                even, odd = quiet_estimate(quiet[0::2]), quiet_estimate(quiet[1::2])
-                errors.append(abs(even - odd) / even)
-        if not errors:
-            nan = float("nan")
-            return cls(rows=0, mean_error=nan, within_5=nan, within_10=nan)
-        return cls(
-            rows=len(errors),
-            mean_error=fmean(errors),
-            within_5=fmean(error <= 0.05 for error in errors),
-            within_10=fmean(error <= 0.10 for error in errors),
-        )
+from costmodel.timing.anchor import SLOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ import msgspec
 from costmodel.device import Device
 from costmodel.errors import CostModelError
 from costmodel.profiler.account import Account
-from costmodel.profiler.affinity import split_cores, stay_on, usable_cores
 from costmodel.profiler.budget import Budget
 from costmodel.profiler.interrupt import Interrupt
 from costmodel.profiler.messages import (
@@ -34,6 +33,7 @@ from costmodel.profiler.plan import Job, Plan, Progress, is_computed, pick_ancho
 from costmodel.profiler.schedule import Schedule
 from costmodel.profiler.supervisor import Supervisor, WorkerDiedError, default_memory_limit
 from costmodel.table import LatencyTable
+from costmodel.timing.cores import split_cores, stay_on, usable_cores
 
 #: Visits ordered at once: between two orders the length of visits is fitted to the budget anew.
 _SEGMENT = 50
@@ -134,8 +134,8 @@ class Session:
     def _place(self) -> None:
         """Choose processors for the next worker, and leave them."""
         threads = int(self._setup.options.get("threads", 1))
-        cores, others = split_cores(self._usable, threads, self._account.counts["starts"])
-        self._setup = msgspec.structs.replace(self._setup, cores=cores)
+        cores, others = split_cores(self._usable, threads, self._account.counts["starts"] + 1)
+        self._setup = msgspec.structs.replace(self._setup, cores=tuple(cores))
         stay_on(others or self._usable)
 
     def close(self) -> None:

@@ -7,22 +7,17 @@ were its standard input and output. It ends when the parent does.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import queue
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from costmodel.errors import CostModelError
-from costmodel.measurement import Status
-from costmodel.profiler.affinity import usable_cores
-from costmodel.profiler.anchor import Anchor
-from costmodel.profiler.interference import Watch
+from costmodel.measurement import Round, Status
 from costmodel.profiler.messages import (
     Done,
     Event,
@@ -39,14 +34,14 @@ from costmodel.profiler.messages import (
     decode_order,
     encode,
 )
-from costmodel.profiler.visit import visit
 from costmodel.protocols import Runner, Workload
 from costmodel.registry import load_runner
-
-_PR_SET_PDEATHSIG = 1
-#: Words by which runtimes say that memory ran out, in errors that are not ``MemoryError``.
-_MEMORY_WORDS = ("bad_alloc", "out of memory", "failed to allocate", "cannot allocate memory")
-_LONGEST_REASON = 400
+from costmodel.streams import take_streams
+from costmodel.timing.anchor import Anchor
+from costmodel.timing.cores import stay_on, usable_cores
+from costmodel.timing.mishaps import die_with_parent, is_out_of_memory, one_line
+from costmodel.timing.visit import NoTimeError, visit
+from costmodel.timing.watch import Watch
 
 
 class Visitor(Protocol):
@@ -99,8 +94,6 @@ class Worker:
             stopping: set when the parent wants no further visit.
         """
         patience_ms = segment.patience_ms
-        if self._anchor is not None and segment.anchor_best_ms is not None:
-            self._anchor.best_ms = min(self._anchor.best_ms, segment.anchor_best_ms)
         for number in segment.order:
             if stopping.is_set():
                 break
@@ -112,27 +105,28 @@ class Worker:
 
     def _probe(self, segment: Segment, patience_ms: float) -> float:
         """Probe the anchor if it is due; returns the time waited, in ms."""
-        if self._anchor is None or not self._anchor.is_due(segment.care):
+        care = segment.care
+        if self._anchor is None or not self._anchor.is_due(care.anchor_every_ms):
             return 0.0
         try:
-            probed: Probed = self._anchor.probe(segment.care, patience_ms)
+            probe = self._anchor.probe(care.block_ms, patience_ms, segment.anchor_best_ms)
         except Exception:  # whatever ails the anchor, the jobs can go on without it
             self._anchor = None
             return 0.0
-        self.say(probed)
-        return probed.waited_ms
+        self.say(Probed(**probe._asdict()))
+        return probe.waited_ms
 
     def _visit(self, number: int, segment: Segment) -> Event:
-        begin = time.perf_counter()
+        begin, care = time.perf_counter(), segment.care
         try:
             with self._load(self._setup.jobs[number]) as workload:
                 load_ms = (time.perf_counter() - begin) * 1000.0
-                stay = visit(workload, segment.care, self._watch)
+                stay = visit(workload, self._watch, visit_ms=care.visit_ms, block_ms=care.block_ms)
         except Exception as error:  # a runtime's errors have no common base
             return _failure(number, error)
         return Visited(
             job=number,
-            round=stay.round,
+            round=Round(number=0, **stay.summary._asdict()),
             timed_ms=stay.timed_ms,
             warm_ms=stay.warm_ms,
             load_ms=load_ms,
@@ -145,14 +139,9 @@ class Worker:
 
 
 def _failure(number: int, error: Exception) -> Failed:
-    text = " ".join(str(error).split())
-    no_memory = isinstance(error, MemoryError) or any(
-        word in text.lower() for word in _MEMORY_WORDS
-    )
-    status: Status = "out_of_memory" if no_memory else "rejected"
-    if not isinstance(error, CostModelError):
-        text = f"{type(error).__name__}: {text}"
-    return Failed(job=number, status=status, reason=text[:_LONGEST_REASON])
+    reason = one_line(error, named=not isinstance(error, CostModelError | NoTimeError))
+    status: Status = "out_of_memory" if is_out_of_memory(error) else "rejected"
+    return Failed(job=number, status=status, reason=reason)
 
 
 def _listen(orders: BinaryIO, segments: queue.SimpleQueue[Segment], stop: threading.Event) -> None:
@@ -169,36 +158,10 @@ def _listen(orders: BinaryIO, segments: queue.SimpleQueue[Segment], stop: thread
     os._exit(0)
 
 
-def _take_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Move the conversation off descriptors 0 and 1, which native libraries print to."""
-    orders = os.fdopen(os.dup(0), "rb")
-    events = os.fdopen(os.dup(1), "wb", buffering=0)
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.dup2(2, 1)
-    return orders, events
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for a kill when the parent dies, also while native code holds every thread."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # If memory runs out, let it be this process that the system ends.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-
-
-def _pin(cores: Collection[int]) -> None:
-    if cores and hasattr(os, "sched_setaffinity"):
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, cores)
-
-
 def main() -> int:
     """Serve one parent; returns the exit status."""
-    _die_with_parent()
-    orders, events = _take_streams()
+    die_with_parent()
+    orders, events = take_streams()
     line = orders.readline()
     if not line:
         return 0
@@ -206,7 +169,7 @@ def main() -> int:
     if not isinstance(setup, Setup):
         return 1
     others = usable_cores()
-    _pin(setup.cores)
+    stay_on(setup.cores)
     try:
         _serve(setup, orders, events, others)
     except CostModelError as error:
@@ -214,7 +177,7 @@ def main() -> int:
     return 0
 
 
-def _serve(setup: Setup, orders: BinaryIO, events: BinaryIO, others: tuple[int, ...]) -> None:
+def _serve(setup: Setup, orders: BinaryIO, events: BinaryIO, others: list[int]) -> None:
     """Visit what the parent wants, for as long as it is there.
 
     Args:
@@ -229,7 +192,7 @@ def _serve(setup: Setup, orders: BinaryIO, events: BinaryIO, others: tuple[int, 
     runner = load_runner(setup.runner, setup.options)
     visitor: Visitor
     if isinstance(runner, Delegate):
-        _pin({*setup.cores, *others})  # somebody else does the timing, perhaps on this machine
+        stay_on({*setup.cores, *others})  # somebody else does the timing, perhaps on this machine
         visitor = runner.delegate(setup, lambda event: _say(events, event))
         device = runner.device
     else:

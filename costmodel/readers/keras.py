@@ -22,6 +22,7 @@ from costmodel.op import Shape
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_ops import layer_steps
+from costmodel.streams import redirected
 
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
 OPSET = 17
@@ -124,18 +125,13 @@ def _import() -> Any:
 def _silence() -> Iterator[None]:
     """Drop warnings, and what C++ code writes past Python's ``sys.stderr``."""
     level = logging.root.manager.disable
-    with warnings.catch_warnings():
+    sys.stderr.flush()
+    with warnings.catch_warnings(), redirected(2):
         warnings.simplefilter("ignore")
         logging.disable(logging.ERROR)
-        sys.stderr.flush()
-        kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(sink)
             logging.disable(level)
 
 

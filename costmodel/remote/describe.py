@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from costmodel.device import Device
+from costmodel.runners.ort.bound import SETTINGS
 from costmodel.runners.ort.device import instruction_set, processor_name
 from costmodel.runners.ort.runner import BLOCKS
-from costmodel.runners.ort.session import SETTINGS
 
 #: The runtime's blocked kernels for ARM, in versions that have them, use this block.
 _BLOCKS = {"neon": 16}

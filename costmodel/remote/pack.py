@@ -8,8 +8,9 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
-_AGENT = Path(__file__).with_name("agent")
-_PACKAGE = "costmodel/remote/agent"
+#: What the agent has of its own, and what it shares with this host, from this package's folder.
+_ROOT = Path(__file__).parents[1]
+_PARTS = ("remote/agent/*.py", "timing/*.py", "runners/ort/bound.py")
 #: Every entry gets this date, so that equal sources make equal files.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -17,9 +18,12 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 @cache
 def packed_agent() -> bytes:
     """The agent as a zip file with a ``__main__``, the same bytes for the same sources."""
-    entries = {"costmodel/__init__.py": b"", "costmodel/remote/__init__.py": b""}
-    for path in sorted(_AGENT.glob("*.py")):
-        name = path.name if path.name == "__main__.py" else f"{_PACKAGE}/{path.name}"
+    entries: dict[str, bytes] = {}
+    for path in (path for part in _PARTS for path in sorted(_ROOT.glob(part))):
+        inside = path.relative_to(_ROOT.parent)
+        for folder in inside.parents[:-1]:
+            entries.setdefault(f"{folder.as_posix()}/__init__.py", b"")
+        name = path.name if path.name == "__main__.py" else inside.as_posix()
         entries[name] = path.read_bytes()
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

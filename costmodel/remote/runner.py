@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -42,6 +42,7 @@ from costmodel.remote.specs import (
 from costmodel.remote.transport import Transport
 from costmodel.runners.ort.optimised import lower
 from costmodel.runners.ort.runner import num_replicas
+from costmodel.runners.workload import BaseWorkload
 
 #: Longest that loading or running one thing may take outside a profile, in seconds.
 LIMIT_S = 600.0
@@ -218,7 +219,7 @@ class RemoteRunner(KeepsOptions):
         self._board.close()
 
 
-class RemoteWorkload:
+class RemoteWorkload(BaseWorkload):
     """An Op or a model loaded on a device; a ``Workload``. Loaded anew when the agent was lost.
 
     Args:
@@ -235,7 +236,6 @@ class RemoteWorkload:
         self._board = board
         self._specs = specs
         self._handle = f"{uuid.uuid4().hex}-{next(self._handles)}"
-        self._is_open = True
         self._load()
 
     def _load(self) -> None:
@@ -243,16 +243,12 @@ class RemoteWorkload:
         fields = self._specs[0].fields
         self._board.ask("load", handle=self._handle, spec=fields, limit_s=LIMIT_S)
 
-    def block(self, min_ms: float) -> Block:
-        """Time one stretch of at least ``min_ms``.
+    def _block(self, min_ms: float) -> Block:
+        """Time one stretch.
 
         Raises:
-            InvalidInputError: if the workload is closed.
             UnsupportedOpError: if the runtime dies of it.
         """
-        if not self._is_open:
-            message = "This workload is closed. Load the Op or model again to time it."
-            raise InvalidInputError(message)
         limit_s = LIMIT_S + min_ms / 1000.0
         for _ in range(2):
             try:
@@ -271,17 +267,8 @@ class RemoteWorkload:
         message = f"{self._board.address}: the agent forgets what is loaded."
         raise UnsupportedOpError(message)
 
-    def close(self) -> None:
-        """Release it; closing again does nothing."""
-        if self._is_open:
-            self._is_open = False
-            self._board.ask("close", handle=self._handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def _release(self) -> None:
+        self._board.ask("close", handle=self._handle)
 
 
 class _RemoteExecutor:

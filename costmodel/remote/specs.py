@@ -15,7 +15,6 @@ from costmodel.onnx_model.file import MAX_BYTES
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.onnx_model.nodes import SMALL
 from costmodel.op import SESSION, Op
-from costmodel.profiler import anchor, interference, visit
 from costmodel.runners.ort import session
 from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, readers_graph, rebuild
@@ -120,34 +119,10 @@ def require_outputs(op: Op, shapes: list[list[int]]) -> None:
         raise UnsupportedOpError(message)
 
 
-def rules() -> Json:
-    """The constants of the measuring protocol, so that there is one place for them."""
-    return {
-        "long_share": visit.LONG_SHARE,
-        "min_blocks": visit.MIN_BLOCKS,
-        "min_long_blocks": visit.MIN_LONG_BLOCKS,
-        "replace": visit.REPLACE,
-        "steady_blocks": visit.STEADY_BLOCKS,
-        "steady_share": visit.STEADY_SHARE,
-        "max_warm_blocks": visit.MAX_WARM_BLOCKS,
-        "warm_share": visit.WARM_SHARE,
-        "lost_share": interference.LOST_SHARE,
-        "steal_every_ms": interference.STEAL_EVERY_MS,
-        "slow": anchor.SLOW,
-        "probe_blocks": anchor.PROBE_BLOCKS,
-        "wait_ms": anchor.WAIT_MS,
-        "wait_growth": anchor.WAIT_GROWTH,
-        "most_wait_ms": anchor.MOST_WAIT_MS,
-    }
-
-
 def runtime_setup(threads: int) -> Json:
-    """The runtime's settings, the same as those of the runner for this machine."""
+    """What depends on this host: the rest is in the files that both have."""
     return {
         "threads": threads,
-        "settings": dict(session.SETTINGS),
-        "dtypes": dict(session.DTYPES),
         "pool": {"size": _POOL_SIZE, "scale": _WEIGHT_SCALE},
         "inline_bytes": 8 * SMALL + 1,
-        "rules": rules(),
     }

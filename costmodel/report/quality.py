@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from costmodel.audit import Finding, Repeatability
+from costmodel.audit import Finding
+from costmodel.measurement import Repeatability
 from costmodel.report.sheet import Sheet, facts, percent
+from costmodel.report.table import repeatability_text
 
 #: Findings of one problem that are listed one by one.
 LISTED = 10
@@ -51,12 +53,7 @@ def audit_sheets(
         "rows": str(rows),
         "faults": str(faults),
         "for information": str(len(findings) - faults),
-        "repeatability": (
-            f"mean {percent(repeats.mape)}, within 5 %: {percent(repeats.within_5, 0)}, "
-            f"within 10 %: {percent(repeats.within_10, 0)} of {repeats.rows} kernels"
-            if repeats.rows
-            else "unknown: no row has two rounds"
-        ),
+        "repeatability": repeatability_text(repeats),
     }
     verdict = "No row looks wrong." if not faults else ""
     sheets = [facts("Audit", pairs, [verdict] if verdict else [])]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import median
 
-from costmodel.audit import Repeatability, repeatability
+from costmodel.audit import repeatability
 from costmodel.device import Device
-from costmodel.measurement import Measurement
+from costmodel.measurement import Measurement, Repeatability
 from costmodel.op import CONV_KINDS, MODEL, Op
 from costmodel.prediction import finite
 from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent
@@ -123,6 +123,16 @@ def repeatability_json(found: Repeatability) -> dict[str, float | int | None]:
     }
 
 
+def repeatability_text(found: Repeatability) -> str:
+    """How well the halves of the rows' rounds agree, for people."""
+    if not found.rows:
+        return "unknown: no row has two rounds"
+    return (
+        f"mean {percent(found.mape)}, within 5 %: {percent(found.within_5, 0)}, "
+        f"within 10 %: {percent(found.within_10, 0)} of {found.rows} kernels"
+    )
+
+
 def table_sheets(table: LatencyTable) -> tuple[Sheet, ...]:
     """The device, rows by path, the span of the convolutions, whole networks, failures."""
     kernels = [row for row in table.values() if row.op.kind != MODEL]
@@ -143,7 +153,6 @@ def table_sheets(table: LatencyTable) -> tuple[Sheet, ...]:
 
 
 def _device(device: Device, table: LatencyTable) -> Sheet:
-    agree = repeatability(table)
     statuses = Counter(row.status for row in table.values())
     pairs = {
         "device": device.label,
@@ -155,12 +164,7 @@ def _device(device: Device, table: LatencyTable) -> Sheet:
         "state": ", ".join(f"{name}={value}" for name, value in device.state.items()),
         "rows": f"{len(table)}: "
         + (", ".join(f"{n} {status}" for status, n in statuses.most_common()) or "none yet"),
-        "repeatability": (
-            f"mean {percent(agree.mape)}, within 5 %: {percent(agree.within_5, 0)}, "
-            f"within 10 %: {percent(agree.within_10, 0)} of {agree.rows} kernels"
-            if agree.rows
-            else "unknown: no row has two rounds"
-        ),
+        "repeatability": repeatability_text(repeatability(table)),
     }
     title = str(table.path) if table.path else "Latency table"
     return facts(title, pairs, [f"Warning: {item}" for item in table.warnings])
@@ -243,7 +247,7 @@ def _failures(failed: Sequence[Measurement]) -> Sheet:
 
 
 def _name(row: Measurement) -> str:
-    return str(dict(row.op.attributes).get("name", row.op.label))
+    return row.op.attribute("name", row.op.label)
 
 
 def _label(row: Measurement) -> str:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -24,6 +23,7 @@ from costmodel.network import Layer, Network
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, MODEL, SESSION, Op
 from costmodel.protocols import Block
 from costmodel.registry import KeepsOptions
+from costmodel.runners.workload import BaseWorkload
 
 #: Channels the device works on at once; it pads up to a whole number of them.
 BLOCK = 16
@@ -140,7 +140,7 @@ MISBEHAVIOURS: Mapping[str, Callable[[], None]] = {
 }
 
 
-class FakeWorkload:
+class FakeWorkload(BaseWorkload):
     """An Op, or all Ops of a model, on the fake device."""
 
     def __init__(self, runner: FakeRunner, ops: tuple[Op, ...]) -> None:
@@ -155,13 +155,9 @@ class FakeWorkload:
         # A model runs although one of its Ops cannot be rebuilt alone: "unsupported" is no action.
         actions = (MISBEHAVIOURS.get(runner.misbehaviour(op)) for op in ops)
         self._misbehaviour = next(filter(None, actions), None)
-        self._closed = False
 
-    def block(self, min_ms: float) -> Block:
-        """Time one stretch of at least ``min_ms``, without waiting unless ``realtime``."""
-        if self._closed:
-            message = "This workload is closed. Load the Op again to time it."
-            raise InvalidInputError(message)
+    def _block(self, min_ms: float) -> Block:
+        """Time one stretch, without waiting unless ``realtime``."""
         if self._misbehaviour:
             self._misbehaviour()
         latency_ms = self._latency_ms * self._runner.interference()
@@ -170,16 +166,6 @@ class FakeWorkload:
         if self._runner.realtime:
             time.sleep(wall_ms / 1000.0)
         return Block(latency_ms=latency_ms, wall_ms=wall_ms, runs=runs)
-
-    def close(self) -> None:
-        """Refuse further blocks."""
-        self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 class FakeRunner(KeepsOptions):

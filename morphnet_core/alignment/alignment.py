@@ -15,9 +15,8 @@ from costmodel.protocols import CostModel
 from morphnet_core.alignment.edit import pad
 from morphnet_core.alignment.evaluate import Evaluator, check_unit, present
 from morphnet_core.alignment.freeze import paddable
-from morphnet_core.alignment.measure import write_model
 from morphnet_core.alignment.search import Limits, best_counts
-from morphnet_core.alignment.source import Source, read_source
+from morphnet_core.alignment.source import Source, read_source, write_model
 from morphnet_core.alignment.verify import TOLERANCE, Agreement, agreement, allowed_difference
 from morphnet_core.groups import Units
 from morphnet_core.pricing import Pricer

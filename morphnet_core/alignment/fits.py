@@ -137,7 +137,7 @@ def _conv(at: Situation) -> list[Change]:
 
 
 def _product(at: Situation) -> list[Change]:
-    turned = int(bool(dict(at.op.attributes).get("transB", 0)))
+    turned = int(bool(at.op.attribute("transB", 0)))
     found: list[Change] = [
         Fit(operand=1, axis=turned, places=at.read),
         Fit(operand=1, axis=1 - turned, places=at.written),
@@ -177,19 +177,17 @@ def _join(at: Situation) -> list[Change]:
 
 def _split(at: Situation) -> list[Change]:
     """Parts that were equal without saying so must say how long they are now."""
-    attributes = dict(at.layer.op.attributes)
-    axis = attributes.get("axis", 0)
-    rank = len(at.layer.op.inputs[0])
-    if not isinstance(axis, int) or axis % rank != at.axes[at.layer.inputs[0]]:
+    old = at.layer.op
+    axis = old.attribute("axis", 0)
+    if axis % len(old.inputs[0]) != at.axes[at.layer.inputs[0]]:
         return []
     sizes = tuple(size[axis] for size in at.op.outputs)
-    since = attributes.get("since", 13)
-    if isinstance(since, int) and since < 13:
+    if old.attribute("since", 13) < 13:
         return [Attribute(name="split", value=sizes)]
     if at.has(1) or len(set(sizes)) == 1:
         return []
     found: list[Change] = [Setting(operand=1, values=sizes)]
-    if "num_outputs" in attributes:
+    if old.attribute("num_outputs") is not None:
         found.append(Attribute(name="num_outputs", value=None))
     return found
 
@@ -207,10 +205,7 @@ _RULES: dict[str, Callable[[Situation], list[Change]]] = {
 def _settings(at: Situation) -> list[Change]:
     """Small operands that name sizes, such as the target of a reshape."""
     old, new = at.layer.op, at.op
-    letters = old.operands or (
-        "d" * len(old.inputs) + "w" * len(old.weights) + "c" * len(old.constants)
-    )
-    operands = [place for place, letter in enumerate(letters) if letter == "c"]
+    operands = [place for place, letter in enumerate(old.order) if letter == "c"]
     return [
         Setting(operand=operand, values=tuple(int(value) for value in after))
         for operand, before, after in zip(operands, old.constants, new.constants, strict=True)

@@ -57,8 +57,8 @@ def paddable(source: Source) -> Grouping:
 
 def _reason_beforehand(source: Source, layer: Layer) -> str:
     """Why channels around a layer must stay; empty if they need not."""
-    op, attributes = layer.op, dict(layer.op.attributes)
-    if OVERRIDABLE in attributes:
+    op = layer.op
+    if op.attribute(OVERRIDABLE) is not None:
         return "its weights are inputs too, so that others may be fed (fix them first)"
     if op.kind in _SHARP:
         return f"the {op.kind} of a padded channel may not be finite"
@@ -66,8 +66,8 @@ def _reason_beforehand(source: Source, layer: Layer) -> str:
         return "a padded channel may be divided by zero"
     if op.kind == "pow" and not _is_gentle(source, layer):
         return "a power of a padded channel may not be finite"
-    pads = attributes.get("pads")
-    if op.kind == "pad" and isinstance(pads, tuple) and op.inputs[0] != op.outputs[0]:
+    pads = op.attribute("pads", ())
+    if op.kind == "pad" and pads and op.inputs[0] != op.outputs[0]:
         axis = 1
         if pads[axis] or pads[axis + len(pads) // 2]:
             return "it adds channels by an attribute"

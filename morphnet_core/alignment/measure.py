@@ -8,18 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
-
 from costmodel.comparison import DEFAULT_PLAN, compare_files
-from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.registry import Option
+from morphnet_core.alignment.alignment import Alignment
+from morphnet_core.alignment.source import write_model
 
 if TYPE_CHECKING:
     from costmodel.comparison import Comparison
     from costmodel.profiler import Plan, Progress
     from costmodel.protocols import CostModel
-    from morphnet_core.alignment.alignment import Alignment
 
 
 def measured(
@@ -77,17 +75,3 @@ def _time_of(item: Comparison) -> float:
         message = f"{item.model} could not be timed: {reason}. Predict only, or try again."
         raise InvalidInputError(message)
     return item.measured_ms
-
-
-def write_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model whole, or not at all.
-
-    Raises:
-        InvalidInputError: if it cannot be written, or is too large for one file.
-    """
-    try:
-        data = model.SerializeToString()
-    except ValueError as error:
-        message = f"{path}: the model is too large for one ONNX file ({error})."
-        raise InvalidInputError(message) from error
-    write_lines(path, [data])

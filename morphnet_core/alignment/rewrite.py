@@ -89,10 +89,10 @@ def _told(source: Source, layer: Layer, change: Setting) -> Setting | None:
     Exporters write ``x.view(len(x), 256)`` as a batch read from ``x`` beside a plain 256. A target
     copies what it can from the front, so that an open batch stays open.
     """
-    sizes, attributes = layer.op.inputs[0], dict(layer.op.attributes)
+    sizes = layer.op.inputs[0]
     values = list(change.values)
     copied = 0
-    if layer.op.kind == "reshape" and "allowzero" not in attributes:
+    if layer.op.kind == "reshape" and layer.op.attribute("allowzero") is None:
         pairs = zip(values, sizes, layer.op.outputs[0], strict=False)
         while (pair := next(pairs, None)) and pair[0] == pair[1] == pair[2]:
             values[copied] = 0

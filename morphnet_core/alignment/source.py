@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.network import Network, Opaque
 from costmodel.onnx_model.file import node_reads, open_model
@@ -178,3 +179,17 @@ def _measured(bound: BoundModel) -> frozenset[str]:
         if flows or not found.isdisjoint(reads):
             found.update(name for name in node.output if name)
     return frozenset(found)
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model whole, or not at all.
+
+    Raises:
+        InvalidInputError: if it cannot be written, or is too large for one file.
+    """
+    try:
+        data = model.SerializeToString()
+    except ValueError as error:
+        message = f"{path}: the model is too large for one ONNX file ({error})."
+        raise InvalidInputError(message) from error
+    write_lines(path, [data])

@@ -112,7 +112,8 @@ def _apart(path: Path, first: Sequence[Array], second: Sequence[Array]) -> float
 def _session(
     path: Path, model: onnx.ModelProto, sizes: Mapping[str, int], *, optimise: bool = True
 ) -> Any:
-    from costmodel.runners.ort.session import is_from_runtime, make_session, session_options
+    from costmodel.runners.ort.bound import session_options
+    from costmodel.runners.ort.session import is_from_runtime, make_session
 
     bound = onnx.ModelProto()
     bound.CopyFrom(model)

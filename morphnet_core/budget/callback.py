@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,7 +15,8 @@ from costmodel.errors import InvalidInputError
 from morphnet_core.budget.controller import Controller, Path
 from morphnet_core.pricing import ChannelPrices, Cost, Pricer
 from morphnet_core.projection import Projection, best_units, project
-from morphnet_core.regularizer import CostRegularizer, Report
+from morphnet_core.regularizer import CostRegularizer
+from morphnet_core.regularizer.callback import Charging
 from morphnet_core.signals.choose import Gates
 from morphnet_core.signals.source import as_numpy
 
@@ -109,9 +110,6 @@ class LatencyBudget(CostRegularizer):
         if steps < 1:
             message = f"steps must be the training steps in all, at least 1. Received: {steps}."
             raise InvalidInputError(message)
-        self.controllers: tuple[Controller, ...] = ()
-        self._pricers: tuple[Pricer, ...] = ()
-        self._updated = -1
         every = refresh_every if refresh_every is not None else max(1, steps // 100)
         super().__init__(model, cost, refresh_every=every, strength=0.0, **options)
         limits = [(self.pricer, _one_target(self.pricer, target_ms, target))]
@@ -128,6 +126,7 @@ class LatencyBudget(CostRegularizer):
             )
             for pricer, wanted in zip(self._pricers, self.targets, strict=True)
         )
+        self._updated = -1
         self._floor: NDArray[np.float64] | None = None
         self._terms: list[float] = []
         self._first_loss: float | None = None
@@ -135,13 +134,15 @@ class LatencyBudget(CostRegularizer):
         self._good: list[NDArray[Any]] | None = None
         self.recoveries = 0
         self._store()
+        # What is charged per unit holds the strengths already; users want to see the first one.
+        self._charging = Charging(
+            charges=self._steered, strength=lambda: self.controllers[0].strength
+        )
         self.refresh()
 
-    def _charges(
+    def _steered(
         self, alive: NDArray[np.bool_], prices: ChannelPrices
     ) -> tuple[NDArray[np.float64], float]:
-        if not self.controllers:
-            return super()._charges(alive, prices)
         self._restore()
         self._terms.append(float(as_numpy(self.state.term())))
         step = self.state.step
@@ -190,13 +191,6 @@ class LatencyBudget(CostRegularizer):
         ]
         self._floor = np.min(paid_for, axis=0).astype(np.float64)
         self._store()
-
-    def _report(self, alive: NDArray[np.bool_], prices: ChannelPrices) -> Report:
-        report = super()._report(alive, prices)
-        if not self.controllers:
-            return report
-        # What is charged per unit holds the strengths already; users want to see them.
-        return replace(report, strength=self.controllers[0].strength)
 
     def _steepest(self) -> float:
         """Greatest charge of a unit that brings its scale to zero without stepping over it.

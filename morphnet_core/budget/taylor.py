@@ -22,7 +22,7 @@ from morphnet_core.signals.gamma import gamma_sources
 from morphnet_core.signals.source import as_numpy
 
 if TYPE_CHECKING:
-    from morphnet_core.budget import LatencyBudget
+    from morphnet_core.budget.callback import LatencyBudget
 
 
 def taylor_importance(

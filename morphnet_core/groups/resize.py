@@ -9,7 +9,7 @@ import numpy as np
 
 from costmodel.errors import InvalidInputError
 from costmodel.network import Layer, Network
-from costmodel.op import Op, Shape
+from costmodel.op import Op, Shape, as_operands
 from morphnet_core.groups.flow import constant_tensors, cut_off
 from morphnet_core.groups.grouping import Alive, Grouping, Units
 from morphnet_core.groups.resize_ops import resized_op
@@ -173,13 +173,7 @@ def _without(op: Op, operands: Sequence[_Operand]) -> Op:
         return replace(op, inputs=kept, operands="" if not op.weights else op.operands)
     letters = "".join("w" if item.constant else "d" for item in left)
     order = letters + "w" * len(op.weights)
-    plain = "d" * len(kept) + "w" * (len(fixed) + len(op.weights))
-    return replace(
-        op,
-        inputs=kept,
-        weights=fixed + op.weights,
-        operands="" if order == plain else order,
-    )
+    return replace(op, inputs=kept, weights=fixed + op.weights, operands=as_operands(order))
 
 
 def _has(item: _Operand) -> bool:

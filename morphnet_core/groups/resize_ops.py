@@ -94,7 +94,7 @@ def _conv(change: _Change, op: Op) -> Op:
 def _product(_: _Change, op: Op) -> Op:
     (rows, columns), *rest = op.weights
     read, write = op.inputs[0][-1], op.outputs[0][-1]
-    turned = bool(dict(op.attributes).get("transB", 0))
+    turned = bool(op.attribute("transB", 0))
     rows, columns = (write, read) if turned else (read, write)
     bias = tuple((*shape[:-1], write) if shape and shape[-1] != 1 else shape for shape in rest)
     return replace(op, weights=((rows, columns), *bias))

@@ -78,9 +78,8 @@ def _join(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
 def _over_channels(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     """Layers whose every output depends on all channels of a position."""
     read, rank = visit.inputs[0], len(visit.op.inputs[0])
-    axes = dict(visit.op.attributes).get("axes", dict(visit.op.attributes).get("axis", -1))
-    chosen = [int(a) % rank for a in (axes if isinstance(axes, tuple) else (int(axes),))]
-    if read.axis in chosen:
+    axes = visit.op.attribute("axes", (visit.op.attribute("axis", -1),))
+    if read.axis in {int(axis) % rank for axis in axes}:
         tracer.freeze(read.ids, f"{visit.layer.name} works across all channels of a position")
     return _same(tracer, visit)
 
@@ -88,12 +87,10 @@ def _over_channels(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
 def _normalise(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     """Layer and RMS normalisation: their statistics change when a channel goes."""
     read, rank = visit.inputs[0], len(visit.op.inputs[0])
-    axes = dict(visit.op.attributes).get("axes", ())
-    chosen = axes if isinstance(axes, tuple) else ()
     # As ONNX writes it: from one axis to the last.
-    start = dict(visit.op.attributes).get("axis", rank)
-    first = int(start) % rank if isinstance(start, int) and start != rank else rank
-    over = read.axis in chosen or read.axis >= first
+    start = visit.op.attribute("axis", rank)
+    first = start % rank if start != rank else rank
+    over = read.axis in visit.op.attribute("axes", ()) or read.axis >= first
     if over and not tracer.normalisations:
         _freeze_norm(tracer, visit)
     return _same(tracer, visit)

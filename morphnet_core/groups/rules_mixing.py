@@ -45,8 +45,7 @@ def tie_groups(tracer: Tracer, read: Channels, groups: int) -> None:
 def _product(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     weight = _constant_weight(visit)
     op, read = visit.op, visit.inputs[0]
-    attributes = dict(op.attributes)
-    if op.operands.startswith("w") or len(weight) != 2 or attributes.get("transA", 0):
+    if op.operands.startswith("w") or len(weight) != 2 or op.attribute("transA", 0):
         message = "it is a product of another form than channels times a matrix"
         raise UnfollowedError(message)
     last = len(op.inputs[0]) - 1

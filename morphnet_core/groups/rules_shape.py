@@ -34,19 +34,18 @@ def _concat(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
         for read in visit.inputs[1:]:
             tracer.tie(read.ids, visit.inputs[0].ids)
         return (visit.inputs[0],)
-    reads, weights = iter(visit.inputs), iter(op.weights)
-    letters = op.operands or "d" * len(visit.inputs) + "w" * len(op.weights)
     parts = [
-        next(reads).ids if letter == "d" else tracer.fresh(channels(next(weights), axis))
-        for letter in letters
+        visit.inputs[slot.index].ids
+        if slot.letter == "d"
+        else tracer.fresh(channels(slot.shape, axis))
+        for slot in op.slots()
     ]
     return (Channels(ids=np.concatenate(parts), axis=axis),)
 
 
 def axis_of(op: Op) -> int:
     """The ``axis`` attribute; the first axis where there is none."""
-    axis = dict(op.attributes).get("axis", 0)
-    return axis if isinstance(axis, int) else 0
+    return op.attribute("axis", 0)
 
 
 def _slice(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
@@ -94,9 +93,9 @@ def _pad(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     if op.inputs[0][read.axis] == op.outputs[0][read.axis]:
         return (read,)
     rank = len(op.inputs[0])
-    pads = op.constants[0] if op.constants else dict(op.attributes).get("pads", ())
-    mode = dict(op.attributes).get("mode", "constant")
-    if not isinstance(pads, tuple) or len(pads) != 2 * rank or mode != "constant":
+    pads = op.constants[0] if op.constants else op.attribute("pads", ())
+    mode = op.attribute("mode", "constant")
+    if len(pads) != 2 * rank or mode != "constant":
         message = "which channels it adds is not known"
         raise UnfollowedError(message)
     before, after = int(pads[read.axis]), int(pads[read.axis + rank])
@@ -111,8 +110,8 @@ def _pad(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
 
 def _transpose(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
     read, op = visit.inputs[0], visit.op
-    order = dict(op.attributes).get("perm", tuple(reversed(range(len(op.inputs[0])))))
-    places = [int(axis) for axis in order] if isinstance(order, tuple) else []
+    order = op.attribute("perm", tuple(reversed(range(len(op.inputs[0])))))
+    places = [int(axis) for axis in order]
     if read.axis not in places:
         message = "the order of its axes is not known"
         raise UnfollowedError(message)
@@ -131,9 +130,8 @@ def _resize(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
 def _reduce(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
     read, op = visit.inputs[0], visit.op
     rank = len(op.inputs[0])
-    attributes = dict(op.attributes)
-    axes = op.constants[0] if op.constants else attributes.get("axes", tuple(range(rank)))
-    chosen = {int(axis) % rank for axis in axes} if isinstance(axes, tuple) else {read.axis}
+    axes = op.constants[0] if op.constants else op.attribute("axes", tuple(range(rank)))
+    chosen = {int(axis) % rank for axis in axes}
     if read.axis in chosen:
         message = "it reduces the channels to one value"
         raise UnfollowedError(message)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from costmodel.plots.canvas import check_picture, save
-from morphnet_core.plots.bars import paired_bars
+from costmodel.plots.canvas import check_picture, paired_bars, save
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,9 +12,9 @@ from costmodel.plots.canvas import (
     GREEN,
     GREY,
     ORANGE,
-    PALE,
     check_picture,
     new_figure,
+    plain_grid,
     save,
 )
 
@@ -81,6 +81,6 @@ def plot_tradeoff(
             label=method,
         )
     axes.set(xlabel="measured latency in ms", ylabel=score, title=title)
-    axes.grid(visible=True, color=PALE, linewidth=0.6)
+    plain_grid(axes)
     axes.legend(frameon=False, fontsize=8)
     return save(figure, path)

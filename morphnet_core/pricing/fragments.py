@@ -238,7 +238,7 @@ def _tensor_widths(point: Point, block: int) -> dict[str, int]:
         op = layer.op
         first = layer.inputs[0] if layer.inputs else ""
         for tensor in layer.outputs:
-            if op.kind == "concat" and dict(op.attributes).get("axis") == cluster.axes[tensor]:
+            if op.kind == "concat" and op.attribute("axis") == cluster.axes[tensor]:
                 widths[tensor] = sum(widths[name] for name in layer.inputs)
             elif layer not in cluster.mixers and first and full[tensor] == full[first]:
                 widths[tensor] = widths[first]

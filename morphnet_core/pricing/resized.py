@@ -62,5 +62,5 @@ def _weights(
         return ((*sides, *first[2:]), *biases)
     if op.kind in MATMUL_KINDS and inputs:
         read, new = inputs[0][-1], outputs[0][-1]
-        return ((new, read) if dict(op.attributes).get("transB", 0) else (read, new), *biases)
+        return ((new, read) if op.attribute("transB", 0) else (read, new), *biases)
     return tuple(tuple(new if n == old else n for n in size) for size in op.weights)

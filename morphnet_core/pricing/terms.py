@@ -80,7 +80,7 @@ def _whole_activations(_: Op, value: float) -> Amounts:
 
 
 def _whole_bytes(op: Op, value: float) -> Amounts:
-    dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
+    dtypes = op.input_types
     read = tuple(
         prod(size) * DTYPE_BYTES[dtype] for size, dtype in zip(op.inputs, dtypes, strict=True)
     )

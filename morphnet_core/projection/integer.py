@@ -7,14 +7,11 @@ Channel, Layer and Block Pruning with Latency Constraint", 2024): it is then who
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from costmodel.streams import redirected
 from morphnet_core.projection.problem import Choice, Problem
 
 #: Share of the best value that is given up for speed, and longest search in seconds.
@@ -62,7 +59,8 @@ def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) 
     )
     whole = np.zeros(total, dtype=np.uint8)
     whole[: starts[-1]] = 1
-    with _output_for_people():
+    # HiGHS prints past its own options, and stdout may be somebody's JSON.
+    with redirected(1, to=2):
         answer = milp(
             -value / max(float(np.abs(value).max(initial=0.0)), 1e-300),
             constraints=[rows.constraint(total), budget],
@@ -76,18 +74,6 @@ def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) 
         [int(np.argmax(answer.x[starts[g] : starts[g + 1]])) for g in range(len(sizes))],
         dtype=np.intp,
     )
-
-
-@contextlib.contextmanager
-def _output_for_people() -> Iterator[None]:
-    """Send to stderr what HiGHS prints past its own options: stdout may be somebody's JSON."""
-    with contextlib.ExitStack() as after:
-        with contextlib.suppress(OSError):  # a service may have closed either
-            kept = os.dup(1)
-            after.callback(os.close, kept)
-            os.dup2(2, 1)
-            after.callback(os.dup2, kept, 1)
-        yield
 
 
 class _Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,21 @@ from morphnet_core.structure import Structure
 
 if TYPE_CHECKING:
     from costmodel.device import Device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charging:
+    """Who says what units are charged.
+
+    Attributes:
+        charges: from the units alive and their prices, ``(groups,)`` what a unit is charged from
+            now on, and the strength that it is multiplied by.
+        strength: what to show for the strength.
+    """
+
+    charges: Callable[[NDArray[np.bool_], ChannelPrices], tuple[NDArray[np.float64], float]]
+    strength: Callable[[], float]
+
 
 #: Strength to begin with; see ``CostRegularizer``.
 DEFAULT_STRENGTH = 1.0
@@ -137,6 +153,9 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         self._watch = Watch(grouping, self._prepared.plain.signalled, chosen.threshold)
         attach(self._trained, self.state)
         self._charge_draws(on_draws=getattr(chosen, "on_draws", False))
+        self._charging = Charging(
+            charges=self._scheduled, strength=lambda: float(as_numpy(self.state.strength))
+        )
         self.refresh()
 
     @property
@@ -212,18 +231,18 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         alive = self._alive(reading)
         prices = self.pricer.channel_prices(alive)
         step = self.state.step
-        self.state.set_prices(*self._charges(alive, prices))
+        self.state.set_prices(*self._charging.charges(alive, prices))
         quiet = step - self._schedule.warmup_steps
         self._watch.look(scores=reading.scores, above=reading.above, quiet=quiet)
         if self._log.wanted:
             self._log.write(self._report(alive, prices), event="refresh")
 
-    def _charges(
+    def _scheduled(
         self,
-        alive: NDArray[np.bool_],  # noqa: ARG002 - what a subclass may steer by
+        alive: NDArray[np.bool_],  # noqa: ARG002 - what others steer by
         prices: ChannelPrices,
     ) -> tuple[NDArray[np.float64], float]:
-        """``(groups,)`` what a unit is charged from now on, and the strength."""
+        """The prices, and the strength of the schedule."""
         return prices.values / self._divisor, self._schedule.at(self.state.step)
 
     def begin_step(self, steps: int = 1) -> None:
@@ -290,7 +309,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         counts = self.grouping.counts(alive)
         return Report(
             step=self.state.step,
-            strength=float(as_numpy(self.state.strength)),
+            strength=self._charging.strength(),
             penalty=float(as_numpy(self.state.term())),
             unit=prices.unit,
             cost=prices.total,

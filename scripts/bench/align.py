@@ -151,7 +151,7 @@ def magnitudes(source: Source, grouping: Grouping) -> np.ndarray:
     for layer in grouping.mixers:
         node = source.model.graph.node[source.nodes[layer.outputs[0]]]
         weight = np.asarray(values[node.input[1]], dtype=float) ** 2
-        turned = bool(dict(layer.op.attributes).get("transB", 0))
+        turned = bool(layer.op.attribute("transB", 0))
         first = layer.op.kind == "conv" or (layer.op.kind == "gemm" and turned)
         axis = 0 if first else 1
         power = weight.mean(axis=tuple(i for i in range(weight.ndim) if i != axis))
@@ -331,7 +331,7 @@ def main() -> None:
         started=started,
         detail={"cases": found, "plan": str(PLAN)},
         notes=[note, "\n".join(lines(found))],
-        issue="budget",
+        topic="budget",
     )
 
 

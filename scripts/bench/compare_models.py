@@ -84,7 +84,7 @@ def earlier(threads: int, *, again: bool) -> tuple[Comparison, ...]:
     nothing = price_network(Network(name="", layers=()), Lookup(table))
     return tuple(
         Comparison(
-            prediction=replace(nothing, model=str(dict(row.op.attributes)["name"])),
+            prediction=replace(nothing, model=str(row.op.attribute("name"))),
             measurement=row,
             device=table.device,
         )
@@ -151,6 +151,7 @@ def examine(threads: int, *, again: bool) -> None:
         print("\n".join(lines[-len(found) :]), flush=True)
     ledger.write(
         f"compare-t{threads}",
+        topic="main-job",
         figures=figures,
         started=started,
         detail=detail,

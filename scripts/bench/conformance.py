@@ -55,7 +55,7 @@ def main() -> None:
             )
         )
     notes = ["\n".join(lines)]
-    ledger.write("conformance", figures=figures, started=started, notes=notes, issue="devices")
+    ledger.write("conformance", figures=figures, started=started, notes=notes, topic="devices")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,6 @@ def check_figures(ended: Ended | None) -> list[ledger.Figure]:
                 target="exit status 0",
                 reached=None,
                 unit="",
-                passed=None,
                 reason="run without --test",
             )
         ]
@@ -269,7 +268,12 @@ def write(started: float, commit: str, demo: Ended, test: Ended | None) -> bool:
     if test is not None:
         detail["test"] = test.detail
     path = ledger.write(
-        "fresh_clone", figures=figures, started=started, detail=detail, notes=["\n".join(lines)]
+        "fresh_clone",
+        topic="main-job",
+        figures=figures,
+        started=started,
+        detail=detail,
+        notes=["\n".join(lines)],
     )
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
     return all(item["passed"] is not False for item in figures)

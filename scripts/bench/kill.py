@@ -225,7 +225,9 @@ def main() -> int:
         f"{sum(trial.acknowledged for trial in trials)} rounds had been acknowledged in all."
     )
     detail = {"whole_s": round(whole_s, 2), "trials": [vars_of(trial) for trial in trials]}
-    path = ledger.write(name, figures=found, started=started, detail=detail, notes=[note])
+    path = ledger.write(
+        name, topic="main-job", figures=found, started=started, detail=detail, notes=[note]
+    )
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
     return 0 if all(item["passed"] for item in found) else 1
 

@@ -12,8 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from costmodel.runners.ort.device import this_device
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
+
+#: Parts of the work that figures belong to.
+TOPICS = (
+    *("main-job", "morphnet", "devices", "budget"),
+    *("house", "any-model", "any-network", "other-devices", "win", "people", "trust"),
+)
+#: Target of a figure that has none.
+SHOWN = "shown"
 
 Figure = dict[str, Any]
 
@@ -22,15 +32,19 @@ def figure(  # noqa: PLR0913 - the ledger's fields, all by name
     *,
     id: str,  # noqa: A002 - the ledger's own word
     what: str,
-    target: str,
     reached: float | None,
     unit: str,
-    passed: bool | None,
+    target: str = SHOWN,
+    passed: bool | None = None,
     seed: int | None = None,
     repeatability: object = None,
     reason: str = "",
 ) -> Figure:
-    """One line of the ledger; one that could not be taken has ``reached=None`` and a reason."""
+    """One line of the ledger.
+
+    A figure without a target is only shown, and has neither passed nor failed: ``passed=None``.
+    One that could not be taken has ``reached=None`` and a reason.
+    """
     found: Figure = {
         "id": id,
         "what": what,
@@ -44,6 +58,9 @@ def figure(  # noqa: PLR0913 - the ledger's fields, all by name
     if reached is None and not reason:
         message = f"Figure {id!r} was not taken, so it needs a reason."
         raise ValueError(message)
+    if target == SHOWN and passed is not None:
+        message = f"Figure {id!r} is only shown, so it cannot have passed or failed."
+        raise ValueError(message)
     if reason:
         found["reason"] = reason
     return found
@@ -52,27 +69,35 @@ def figure(  # noqa: PLR0913 - the ledger's fields, all by name
 def write(
     name: str,
     *,
+    topic: str,
     figures: Sequence[Figure],
     started: float,
     detail: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
-    issue: str = "main-job",
 ) -> Path:
     """Write ``docs/results/<name>.json`` and a markdown table beside it.
 
     Args:
         name: stem of both files.
+        topic: which part of the work it shows, one of ``TOPICS``.
         figures: what was shown, from ``figure``.
         started: ``time.perf_counter()`` at the start.
         detail: whatever else a reader may want, as JSON.
         notes: paragraphs for the markdown page.
-        issue: which part of the work asked for it.
 
     Returns:
         The JSON file.
+
+    Raises:
+        ValueError: for a topic that is none of them.
+        SystemExit: where the tree holds changes that no commit names.
     """
+    if topic not in TOPICS:
+        message = f"No topic {topic!r}; there are {', '.join(TOPICS)}."
+        raise ValueError(message)
+    require_clean_tree()
     record = {
-        "issue": issue,
+        "topic": topic,
         "figures": list(figures),
         "machine": machine(),
         "commit": commit(),
@@ -86,16 +111,32 @@ def write(
     return path
 
 
+def require_clean_tree() -> None:
+    """Let only figures into the ledger whose code has a commit; worth asking before a long run.
+
+    The results themselves may differ: several scripts write one after another.
+
+    Raises:
+        SystemExit: naming what is changed.
+    """
+    changed = _git("status", "--porcelain", "--", ".", ":!docs/results")
+    if changed:
+        message = f"Commit first, so that the figures name the code that made them:\n{changed}"
+        raise SystemExit(message)
+
+
 def machine() -> dict[str, object]:
-    """What ran it: processor, cores, load, versions."""
+    """What ran it: processor, instruction set, cores, load, versions."""
     versions = {}
     for package in ("onnxruntime", "numpy", "scikit-learn"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
+    device = this_device(os.cpu_count() or 1, versions["onnxruntime"], {})
     return {
-        "processor": _processor(),
+        "processor": device.name,
+        "isa": device.isa,
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "load": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else [],
@@ -105,19 +146,22 @@ def machine() -> dict[str, object]:
 
 
 def commit() -> str:
-    """Commit of the code that ran, with ``-dirty`` when it was changed."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """Commit of the code that ran."""
+    return _git("describe", "--always", "--exclude=*") or "unknown"
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def reached_of(item: Figure) -> str:
+    """What a figure reached, as a cell of a table."""
+    if item["reached"] is None:
+        return f"not taken: {item['reason']}"
+    return f"{item['reached']:.4g} {item['unit']}"
+
+
+def _git(*command: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 def _page(name: str, record: Mapping[str, Any], notes: Sequence[str]) -> str:
@@ -128,17 +172,14 @@ def _page(name: str, record: Mapping[str, Any], notes: Sequence[str]) -> str:
         "|---|---|---|---|---|",
     ]
     for item in record["figures"]:
-        reached = item["reached"]
-        shown = f"not taken: {item['reason']}" if reached is None else f"{reached:.4g}"
-        unit = "" if reached is None else f" {item['unit']}"
         passed = {True: "yes", False: "no", None: "-"}[item["passed"]]
         lines.append(
-            f"| {item['id']} | {item['what']} | {item['target']} | {shown}{unit} | {passed} |"
+            f"| {item['id']} | {item['what']} | {item['target']} | {reached_of(item)} | {passed} |"
         )
     host = record["machine"]
     lines += [
         "",
-        f"{host['processor']}, {host['cores']} cores, load {host['load']}, "
+        f"{host['processor']}, {host['isa']}, {host['cores']} cores, load {host['load']}, "
         f"Python {host['python']}, onnxruntime {host['onnxruntime']}; "
         f"commit {record['commit']}; {record['seconds']} s.",
     ]

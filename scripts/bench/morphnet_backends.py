@@ -45,7 +45,7 @@ def main() -> None:
         )
     notes = ["\n".join(lines), "Skipped on JAX and PyTorch: exports that need TensorFlow."]
     ledger.write(
-        "morphnet-backends", figures=figures, started=started, notes=notes, issue="morphnet"
+        "morphnet-backends", figures=figures, started=started, notes=notes, topic="morphnet"
     )
 
 

@@ -260,7 +260,7 @@ def main() -> None:
         started=started,
         detail={"networks": rows, "failures": failures},
         notes=["\n".join(lines)],
-        issue="morphnet",
+        topic="morphnet",
     )
     print("\n".join(lines))
 

@@ -129,7 +129,7 @@ def main() -> None:
         started=started,
         detail={"widths": widths, "accuracy": accuracy, "options": vars(options)},
         notes=notes,
-        issue="morphnet",
+        topic="morphnet",
     )
     print(figures, notes)
 

@@ -56,7 +56,7 @@ def main() -> None:
         started=started,
         detail={"tests": relative, "pytest": tail},
         notes=[f"The table is in [docs/morphnet.md](../morphnet.md). {' '.join(tail)}"],
-        issue="morphnet",
+        topic="morphnet",
     )
     print(done.stdout[-2000:])
 

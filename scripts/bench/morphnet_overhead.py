@@ -144,7 +144,7 @@ def main() -> None:
         figures=figures,
         started=started,
         notes=["\n".join(lines)],
-        issue="morphnet",
+        topic="morphnet",
     )
     print(figures)
 

@@ -106,7 +106,9 @@ def main() -> None:
             ),
         ]
     note = "The repeatability of each figure is that of a second quiet table against the first."
-    ledger.write("noise", figures=figures, started=started, detail=detail, notes=[note])
+    ledger.write(
+        "noise", topic="main-job", figures=figures, started=started, detail=detail, notes=[note]
+    )
     for item in figures:
         print(item["id"], item["reached"], item["passed"], "quiet again:", item["repeatability"])
 

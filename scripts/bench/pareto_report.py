@@ -63,7 +63,7 @@ def hits(results: Results) -> list[ledger.Figure]:
         _figure(
             "a-loop",
             f"the worst when the loop ended {what}",
-            "shown beside",
+            ledger.SHOWN,
             max(looped),
             passed=None,
             repeat=spread,
@@ -181,10 +181,8 @@ def worth(results: Results) -> list[ledger.Figure]:
                 id=f"c-{method}",
                 what=f"{method}: points of accuracy against the whole method, mobilenet at 50 %, "
                 f"{len(both)} seeds; its latency is off the target by {error:+.1%}",
-                target="shown",
                 reached=round(lost, 2),
                 unit="points",
-                passed=None,
                 seed=0,
                 repeatability={"half of the 95 % interval": round(half, 2)},
             )
@@ -207,10 +205,8 @@ def tries(results: Results) -> list[ledger.Figure]:
             ledger.figure(
                 id=f"b-tried-{method}",
                 what=f"{method}: points ahead of {beside}, resnet at 30 %, {len(both)} seeds",
-                target="shown",
                 reached=round(gain, 2),
                 unit="points",
-                passed=None,
                 seed=0,
                 repeatability={"half of the 95 % interval": round(half, 2)},
             )
@@ -301,7 +297,7 @@ def report() -> None:
         started=started,
         detail={"cases": detail},
         notes=[note for note in notes if note],
-        issue="budget",
+        topic="budget",
     )
     for item in figures:
         print(item["id"], item["reached"], item["passed"])

@@ -82,7 +82,7 @@ def main() -> None:
         "shares": report.shares,
         "visits": report.visits,
         "repeatability": {
-            "mean_error": report.repeatability.mean_error,
+            "mean_error": report.repeatability.mape,
             "within_5": report.repeatability.within_5,
             "within_10": report.repeatability.within_10,
         },

@@ -213,7 +213,7 @@ def report(
             figures=figures,
             started=started,
             detail=detail,
-            issue="devices",
+            topic="devices",
             notes=[
                 "The board is this machine behind a real sshd on the loopback. A cut kills sshd's "
                 "ends of every connection, a kill the agent with signal 9. The local profiles "

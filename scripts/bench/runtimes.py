@@ -179,7 +179,6 @@ def results() -> None:
                     target=f"median <= {MEDIAN:.0%}",
                     reached=None,
                     unit="share",
-                    passed=None,
                     reason=ELSEWHERE.get(name, "not timed yet"),
                 )
             )
@@ -199,7 +198,7 @@ def results() -> None:
             "networks were then timed anew. `plain sum` is the prediction before calibration.",
             "\n".join(lines),
         ],
-        issue="devices",
+        topic="devices",
     )
     for item in figures:
         print(item["id"], item["reached"], item["passed"])
@@ -262,10 +261,8 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
         ledger.figure(
             id=f"b-{name}-sum",
             what=f"median |error| of the plain sum of kernels, {name}",
-            target="shown beside",
             reached=median(sums),
             unit="share",
-            passed=None,
             seed=0,
             repeatability=repeat,
         ),

@@ -82,6 +82,7 @@ def main() -> None:
     body = [line for key, result in results.items() for line in lines_of(key, result)]
     ledger.write(
         "score" if options.table == "plain" else f"score-{options.table}",
+        topic="main-job",
         figures=figures,
         started=started,
         detail={key: result.to_json() for key, result in results.items()} | {"profile": report},

@@ -53,7 +53,7 @@ def main() -> None:
         ],
         started=started,
         notes=["\n".join(lines)],
-        issue="devices",
+        topic="devices",
     )
 
 

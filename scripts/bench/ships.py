@@ -69,7 +69,7 @@ def main() -> int:
     }
     path = ledger.write(
         "ships", figures=figures, started=started, detail=detail, notes=["\n".join(lines)],
-        issue="house",
+        topic="house",
     )  # fmt: skip
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
     return 0 if found.passed else 1

@@ -137,7 +137,9 @@ def main() -> None:
             passed=not heavy,
         ),
     ]
-    ledger.write("speed", figures=figures, started=started, detail={"profile": report})
+    ledger.write(
+        "speed", topic="main-job", figures=figures, started=started, detail={"profile": report}
+    )
     for item in figures:
         print(item["id"], item["reached"], item["passed"])
 

@@ -13,20 +13,18 @@ def main() -> None:
         "",
         "Written by `scripts/bench/summary.py` from the JSON files beside it.",
         "",
-        "| issue | figure | what | target | reached | passed | from | commit |",
+        "| topic | figure | what | target | reached | passed | from | commit |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = []
     for path in sorted(ledger.RESULTS.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         for item in record["figures"]:
-            reached = item["reached"]
-            shown = f"not taken: {item['reason']}" if reached is None else f"{reached:.4g}"
-            unit = "" if reached is None else f" {item['unit']}"
             passed = {True: "yes", False: "**no**", None: "-"}[item["passed"]]
+            source = f"[{path.stem}]({path.stem}.md) | {record['commit']}"
             rows.append(
-                f"| {record['issue']} | {item['id']} | {item['what']} | {item['target']} | "
-                f"{shown}{unit} | {passed} | [{path.stem}]({path.stem}.md) | {record['commit']} |"
+                f"| {record['topic']} | {item['id']} | {item['what']} | {item['target']} | "
+                f"{ledger.reached_of(item)} | {passed} | {source} |"
             )
     lines += sorted(rows)
     (ledger.RESULTS / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

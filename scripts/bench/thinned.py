@@ -113,6 +113,7 @@ def main() -> None:
     )
     ledger.write(
         "thinned",
+        topic="main-job",
         figures=figures,
         started=started,
         detail={"networks": [item.to_json() for item in found], "rows_left_out": removed},

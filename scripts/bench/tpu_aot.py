@@ -180,10 +180,8 @@ def write(
         ledger.figure(
             id="c-worst",
             what="worst error of the same",
-            target="shown",
             reached=round(max(errors), 5),
             unit="share",
-            passed=None,
             seed=0,
         ),
     ]
@@ -209,7 +207,7 @@ def write(
         started=started,
         detail={"generation": generation, "networks": [asdict(item) for item in results]},
         notes=["\n".join(lines)],
-        issue="devices",
+        topic="devices",
     )
 
 

@@ -104,7 +104,9 @@ def main() -> None:
         for item in found
         if item.error is not None
     ]
-    path = ledger.write("unseen", figures=figures, started=started, notes=["\n".join(lines)])
+    path = ledger.write(
+        "unseen", topic="main-job", figures=figures, started=started, notes=["\n".join(lines)]
+    )
     print(path.with_suffix(".md").read_text())
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,8 @@ DEVICE = Device(name="board", runtime="fake")
 ADD = Op(kind="add", inputs=((1, 8), (1, 8)), outputs=((1, 8),))
 
 
-def conv(in_channels: int = 64, out_channels: int = 64, **sizes: object) -> Op:
-    shape = {"size": (14, 14), "kernel": (3, 3), **sizes}
+def conv(in_channels: int = 64, out_channels: int = 64, **sizes: Any) -> Op:
+    shape: dict[str, Any] = {"size": (14, 14), "kernel": (3, 3), **sizes}
     return conv_op(in_channels=in_channels, out_channels=out_channels, **shape)
 
 

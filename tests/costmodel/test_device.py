@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -42,7 +43,7 @@ def test_state_is_not_identity() -> None:
         ("provenance", "imported"),
     ],
 )
-def test_every_other_field_is_identity(field: str, value: object) -> None:
+def test_every_other_field_is_identity(field: str, value: Any) -> None:
     other = replace(DEVICE, **{field: value})
     assert other.fingerprint != DEVICE.fingerprint
     with pytest.raises(DeviceMismatchError, match=f"Merging.*{field!r}"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from costmodel.errors import InvalidInputError
 from costmodel.op import (
     Op,
+    as_operands,
+    clip_bounds,
     conv_op,
     decode_op,
     describe,
@@ -114,7 +117,7 @@ def test_channels_last_shapes_are_read_as_such() -> None:
 
 
 def test_depthwise_is_one_channel_a_group() -> None:
-    make = [
+    make: list[dict[str, Any]] = [
         {"in_channels": 8, "out_channels": 8, "groups": 8},
         {"in_channels": 8, "out_channels": 8, "groups": 4},
         {"in_channels": 1, "out_channels": 8, "groups": 1},
@@ -155,10 +158,10 @@ def test_same_padding_keeps_the_size_over_the_stride(
         ({"kernel": (9, 9), "padding": "valid"}, "does not fit"),
     ],
 )
-def test_impossible_convolutions_are_refused(wrong: dict[str, object], problem: str) -> None:
-    sizes = {"in_channels": 8, "out_channels": 8, "size": (8, 8), "kernel": (3, 3), **wrong}
+def test_impossible_convolutions_are_refused(wrong: dict[str, Any], problem: str) -> None:
+    right: dict[str, Any] = {"in_channels": 8, "out_channels": 8, "size": (8, 8), "kernel": (3, 3)}
     with pytest.raises(InvalidInputError, match=problem):
-        conv_op(**sizes)
+        conv_op(**right | wrong)
 
 
 def test_labels_tell_what_matters() -> None:
@@ -188,3 +191,70 @@ def test_a_damaged_model_row_is_refused(listing: str) -> None:
     op = Op(kind="model", attributes=(("name", "net"), ("ops", listing)))
     with pytest.raises(InvalidInputError, match=r"digest\*count"):
         model_op_counts(op)
+
+
+OPERANDS = st.text("dwc-", max_size=8)
+
+
+@given(OPERANDS)
+def test_slots_are_every_operand_in_the_operators_order(letters: str) -> None:
+    op = Op(
+        kind="add",
+        inputs=tuple((1, n + 1) for n in range(letters.count("d"))),
+        weights=tuple((n + 1,) for n in range(letters.count("w"))),
+        constants=tuple((n,) for n in range(letters.count("c"))),
+        operands=as_operands(letters),
+        input_dtypes=tuple(f"int{n}" for n in range(letters.count("d"))),
+    )
+    slots = op.slots()
+    assert "".join(slot.letter for slot in slots) == op.order
+    assert op.order.rstrip("-") == letters.rstrip("-")
+    data, weights, constants = ([s for s in slots if s.letter == letter] for letter in "dwc")
+    assert tuple(slot.shape for slot in data) == op.inputs
+    assert tuple(slot.dtype for slot in data) == op.input_types
+    assert tuple(slot.shape for slot in weights) == op.weights
+    assert tuple(slot.values for slot in constants) == op.constants
+    for kind in (data, weights, constants):
+        assert [slot.index for slot in kind] == list(range(len(kind)))
+
+
+@given(OPERANDS)
+def test_the_usual_order_is_not_written(letters: str) -> None:
+    usual = "".join(sorted(letters, key="dwc-".index))
+    assert as_operands(letters) == ("" if letters == usual else letters)
+
+
+def test_letters_of_a_runtime_are_never_the_usual_order() -> None:
+    assert as_operands("dszw") == "dszw"
+    slot = Op(kind="conv", inputs=((1, 8),), operands="ds").slots()[1]
+    assert (slot.letter, slot.index, slot.shape, slot.values) == ("s", 0, (), ())
+
+
+def test_operands_that_are_not_there_are_refused() -> None:
+    op = Op(kind="add", inputs=((1, 8),), operands="dd")
+    with pytest.raises(InvalidInputError, match="'dd' are more than it has"):
+        op.slots()
+
+
+@given(ops(), st.text(max_size=4))
+def test_an_attribute_is_what_its_pair_says(op: Op, name: str) -> None:
+    pairs = dict(op.attributes)
+    assert {key: op.attribute(key) for key in pairs} == pairs
+    assert op.attribute(name, 7) == pairs.get(name, 7)
+
+
+def test_an_attribute_has_the_type_of_its_default() -> None:
+    op = Op(kind="gemm", attributes=(("alpha", 1), ("axis", 2.0), ("mode", "x"), ("scale", 0.5)))
+    assert isinstance(op.attribute("alpha", 1.0), float)
+    assert isinstance(op.attribute("axis", 0), int)
+    for name, default in (("mode", 1), ("scale", 1), ("axis", ""), ("alpha", ())):
+        with pytest.raises(InvalidInputError, match=f"gemm: its attribute {name} must be like"):
+            op.attribute(name, default)
+
+
+def test_bounds_of_a_clip_are_operands_or_attributes() -> None:
+    shape = ((1, 4),)
+    upper = Op(kind="clip", inputs=shape, operands="d-c", constants=((6.0,),))
+    assert clip_bounds(upper) == (-math.inf, 6.0)
+    old = Op(kind="clip", inputs=shape, attributes=(("min", -1), ("since", 6)))
+    assert clip_bounds(old, 3e38) == (-1.0, 3e38)

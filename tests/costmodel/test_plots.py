@@ -29,7 +29,7 @@ from costmodel.protocols import Prices, Unit
 from costmodel.runners.fake import FakeRunner, law_ms
 from costmodel.table import LatencyTable
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="needs the report extra")
 
 
 class LawCost:

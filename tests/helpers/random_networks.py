@@ -1,8 +1,15 @@
 """Small ONNX networks, written node by node or drawn at random."""
 
+from __future__ import annotations
+
 import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 #: Channel counts around the blocks of both instruction sets, and the ones pruning makes.
@@ -13,44 +20,50 @@ TO_NHWC, FROM_NHWC = (0, 2, 3, 1), (0, 3, 1, 2)
 class Builder:
     """Writes a small ONNX model node by node; every method returns the tensor it wrote."""
 
-    def __init__(self, shape, opset=17):
-        self.nodes, self.weights, self.count, self.opset = [], [], 0, opset
+    def __init__(self, shape: Sequence[int | str], opset: int = 17) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.count, self.opset = 0, opset
         self.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
         self.values = np.random.default_rng(0)
 
-    def name(self, prefix="t"):
+    def name(self, prefix: str = "t") -> str:
         self.count += 1
         return f"{prefix}{self.count}"
 
-    def constant(self, value, dtype):
-        self.weights.append(numpy_helper.from_array(np.asarray(value, dtype), self.name("k")))
-        return self.weights[-1].name
+    def constant(self, value: ArrayLike, dtype: type[np.generic]) -> str:
+        name = self.name("k")
+        self.weights.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
 
-    def weight(self, *shape):
+    def weight(self, *shape: int) -> str:
         return self.constant(self.values.uniform(0.1, 0.9, shape), np.float32)
 
-    def ints(self, *values):
+    def ints(self, *values: int) -> str:
         return self.constant(values, np.int64)
 
-    def floats(self, *values):
+    def floats(self, *values: float) -> str:
         return self.constant(values, np.float32)
 
-    def op(self, op_type, *inputs, **attributes):
+    def op(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         out = self.name()
         self.nodes.append(helper.make_node(op_type, inputs, [out], name=f"n_{out}", **attributes))
         return out
 
-    def conv(self, x, channels, filters, kernel=3, *, groups=1, bias=True, **more):
+    def conv(
+        self, x: str, channels: int, filters: int, kernel: int = 3, *, groups: int = 1,
+        bias: bool = True, **more: Any,
+    ) -> str:  # fmt: skip
         if "auto_pad" not in more:
             more.setdefault("pads", [kernel // 2] * 4)
         operands = [x, self.weight(filters, channels // groups, kernel, kernel)]
         operands += [self.weight(filters)] if bias else []
         return self.op("Conv", *operands, group=groups, kernel_shape=[kernel] * 2, **more)
 
-    def norm(self, x, channels):
+    def norm(self, x: str, channels: int) -> str:
         return self.op("BatchNormalization", x, *(self.weight(channels) for _ in range(4)))
 
-    def save(self, path, *outputs):
+    def save(self, path: Path, *outputs: str) -> Path:
         """Write the model, which returns ``outputs``, and return ``path``."""
         infos = [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in outputs]
         graph = helper.make_graph(self.nodes, "g", self.inputs, infos, self.weights)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -72,7 +73,7 @@ class SshServer:
         return f"ssh://{getpass.getuser()}" + f"@127.0.0.1:{self.port}"
 
     @property
-    def reach(self) -> dict[str, str]:
+    def reach(self) -> dict[str, Any]:
         """Options of a transport that gets in."""
         return {
             "identity": str(self.user_key),

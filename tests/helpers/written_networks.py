@@ -177,7 +177,8 @@ class Law:
     def price(self, ops: Sequence[Op]) -> Prices:
         self.asked.append(list(ops))
         values = np.array([self.law(op) for op in ops])
-        reasons = {int(i): f"no law for {ops[i].kind}" for i in np.flatnonzero(np.isnan(values))}
+        missing = np.flatnonzero(np.isnan(values)).tolist()
+        reasons = {i: f"no law for {ops[i].kind}" for i in missing}
         return Prices(values=values, low=values, high=values, reasons=reasons)
 
 

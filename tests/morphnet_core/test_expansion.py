@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keras_models import MODELS
 
 from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.expansion import copies_of, expand_to, scaled_counts
 from morphnet_core.groups import Grouping, find_groups
-from tests.morphnet_core.models import MODELS
 
 pytestmark = pytest.mark.keras
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from keras_models import MODELS
 
 from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.exporter import StructureExporter
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import alive_of, structure_of
-from morphnet_core.structure import LayerWidth, Structure
-from tests.morphnet_core.models import MODELS
+from morphnet_core.structure import Structure
+from morphnet_core.structure_fields import LayerWidth
 
 pytestmark = pytest.mark.keras
 

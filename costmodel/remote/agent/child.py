@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -12,14 +11,15 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict
 
-from costmodel.remote.agent.facts import pick_cores
 from costmodel.remote.agent.health import Clock, Health
 from costmodel.remote.agent.store import Store, storage_error
+from costmodel.timing.anchor import Anchor
+from costmodel.timing.cores import split_cores, stay_on
+from costmodel.timing.mishaps import die_with_parent, is_out_of_memory, one_line
+from costmodel.timing.visit import visit
+from costmodel.timing.watch import Watch
 
 Spec = Dict[str, Any]
-_PR_SET_PDEATHSIG = 1
-_MEMORY_WORDS = ("bad_alloc", "out of memory", "failed to allocate", "cannot allocate memory")
-_LONGEST = 400
 
 
 def run_child(folder: Path, root: Path, orders: int, answers: int) -> None:
@@ -31,7 +31,7 @@ def run_child(folder: Path, root: Path, orders: int, answers: int) -> None:
         orders: descriptor to read from.
         answers: descriptor to write to.
     """
-    _die_with_parent()
+    _begin()
     worker = _Worker(folder, root)
     with os.fdopen(orders, "rb") as source:
         for line in source:
@@ -49,9 +49,9 @@ class _Worker:
         self._store = Store(folder / "files")
         self._setup: Spec = {}
         self._loader: Any = None
-        self._watch: Any = None
+        self._watch: Watch | None = None
         self._clock: Clock | None = None
-        self._anchor: Any = None
+        self._anchor: Anchor | None = None
         self._anchor_refused = False
         self._loaded: dict[str, Any] = {}
         self._actions: dict[str, Callable[[Spec], Spec]] = {
@@ -86,17 +86,15 @@ class _Worker:
 
     def _prepare(self, order: Spec) -> Spec:
         from costmodel.remote.agent.runtime import Loader
-        from costmodel.remote.agent.watch import Watch
 
         setup = self._setup = order["setup"]
         cores: list[int] = setup["cores"]
         if setup["pick"]:
-            cores = pick_cores(self._root, cores, setup["threads"], self._turn())
-        if cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, cores)
+            cores, _ = split_cores(cores, setup["threads"], self._turn(), self._root)
+        stay_on(cores)
         self._loader = Loader(setup, self._store.find)
         self._clock = Clock(Health(self._root, cores, setup["max_temperature"]))
-        self._watch = Watch(cores, self._clock, setup["rules"])
+        self._watch = Watch(cores, self._clock)
         return {"cores": cores}
 
     def _turn(self) -> int:
@@ -115,38 +113,41 @@ class _Worker:
         workload = self._loader.load(order["spec"])
         workload.block(0.0)
         shapes = workload.output_shapes()
-        return {"latency_ms": min(workload.block(0.1)[0] for _ in range(2)), "shapes": shapes}
+        return {
+            "latency_ms": min(workload.block(0.1).latency_ms for _ in range(2)),
+            "shapes": shapes,
+        }
 
     def _visit(self, order: Spec) -> Spec:
         """Probe the anchor if it is due, then time a kernel unless only the probe is asked for."""
-        from costmodel.remote.agent.visit import visit
-
         found: Spec = {"probe": self._probe(order)}
         if order["do"] == "probe":
             return found
         assert self._clock is not None
+        assert self._watch is not None
         begin = time.perf_counter()
         workload = self._loader.load(order["spec"])
         found["load_ms"] = (time.perf_counter() - begin) * 1000.0
-        found.update(visit(workload, order["care"], self._setup["rules"], self._watch))
+        times = {name: order["care"][name] for name in ("visit_ms", "block_ms")}
+        stay = visit(workload, self._watch, **times)
+        found.update(stay.summary._asdict(), warm_ms=stay.warm_ms, timed_ms=stay.timed_ms)
         found["throttled"] = self._clock.throttled()
         return found
 
     def _probe(self, order: Spec) -> Spec | None:
-        from costmodel.remote.agent.visit import Anchor
-
         if order.get("anchor") is None or self._anchor_refused:
             return None
         try:  # whatever ails the anchor, the jobs can go on without it
             if self._anchor is None:
-                self._anchor = Anchor(self._loader.load(order["anchor"]), self._setup["rules"])
-            if not self._anchor.is_due(order["care"]):
+                self._anchor = Anchor(self._loader.load(order["anchor"]))
+            if not self._anchor.is_due(order["care"]["anchor_every_ms"]):
                 return None
-            probe = self._anchor.probe(order["care"], order["best_ms"], order["patience_ms"])
+            block_ms, patience_ms = order["care"]["block_ms"], order["patience_ms"]
+            probe = self._anchor.probe(block_ms, patience_ms, order["best_ms"])
         except Exception:
             self._anchor_refused = True
             return None
-        return dict(probe)
+        return probe._asdict()
 
     def _load(self, order: Spec) -> Spec:
         workload = self._loader.load(order["spec"])
@@ -158,8 +159,7 @@ class _Worker:
         workload = self._loaded.get(order["handle"])
         if workload is None:
             return {"error": "not-loaded", "text": "no workload %s" % order["handle"]}
-        latency_ms, wall_ms, runs = workload.block(order["min_ms"])
-        return {"latency_ms": latency_ms, "wall_ms": wall_ms, "runs": runs}
+        return dict(workload.block(order["min_ms"])._asdict())
 
     def _close(self, order: Spec) -> Spec:
         self._loaded.pop(order["handle"], None)
@@ -183,22 +183,21 @@ class _Worker:
 def _failure(error: Exception) -> Spec:
     """What the host is told about an error: its sort, and one line."""
     name = type(error).__name__
-    text = " ".join(str(error).split())
     if name == "MissingFileError":
-        return {"error": "no-file", "text": text}
+        return {"error": "no-file", "text": one_line(error, named=False)}
     if isinstance(error, ImportError):
-        return {"error": "no-runtime", "text": text}
-    if isinstance(error, MemoryError) or any(word in text.lower() for word in _MEMORY_WORDS):
-        return {"error": "out_of_memory", "text": ("%s: %s" % (name, text))[:_LONGEST]}
-    shown = text if name == "RejectedError" else "%s: %s" % (name, text)
-    return {"error": "rejected", "text": shown[:_LONGEST]}
+        return {"error": "no-runtime", "text": one_line(error, named=False)}
+    kind = "out_of_memory" if is_out_of_memory(error) else "rejected"
+    return {"error": kind, "text": one_line(error, named=name not in _OURS)}
 
 
-def _die_with_parent() -> None:
-    """Ask Linux for a kill when the front dies, and to be the first to go when memory runs out."""
+#: Errors whose text says enough.
+_OURS = frozenset({"NoTimeError", "RejectedError", "UnfitInputError"})
+
+
+def _begin() -> None:
+    """Be a process of its own that ends with the front."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    die_with_parent()
     sys.stdout = sys.stderr

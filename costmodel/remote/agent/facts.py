@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import struct
-import time
 from pathlib import Path
 from typing import Any
+
+from costmodel.timing.cores import usable_cores
 
 #: ELF machine numbers by family of processors.
 _ELF = {3: "x86", 62: "x86", 40: "arm", 183: "arm", 243: "riscv", 22: "s390", 21: "ppc"}
 _FAMILIES = (("x86", "x86"), ("amd64", "x86"), ("i", "x86"), ("arm", "arm"), ("aarch", "arm"))
 #: Android's own names of the hardware, in files that every user may read.
 _ANDROID = Path("system/build.prop")
-#: How long processors are watched, and the share of it that makes one busy.
-_LOOK_S, _BUSY_SHARE = 0.1, 0.3
 
 
 def read(path: Path) -> str | None:
@@ -60,11 +59,6 @@ def cache_sizes(root: Path, core: int) -> list[int]:
             unit = 1024 if text.endswith("K") else 1 << 20 if text.endswith("M") else 1
             sizes[level] = int(digits) * unit
     return [sizes[level] for level in sorted(sizes)]
-
-
-def usable_cores() -> list[int]:
-    """Processors that this process may use; empty where the system has no affinity."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def clusters(root: Path, cores: list[int]) -> list[dict[str, Any]]:
@@ -167,34 +161,3 @@ def _parent(root: Path, pid: int) -> int:
     text = read(root / ("proc/%d/stat" % pid)) or ""
     rest = text.rpartition(")")[2].split()
     return int(rest[1]) if len(rest) > 1 and rest[1].isdigit() else 0
-
-
-def pick_cores(root: Path, among: list[int], threads: int, turn: int = 0) -> list[int]:
-    """As many processors as threads, another choice each turn, those that are idle now first.
-
-    Args:
-        root: where ``proc`` lies.
-        among: processors to choose from; all are returned when they are too few.
-        threads: how many are wanted.
-        turn: how many processes chose before.
-    """
-    if threads >= len(among):
-        return among
-    start = turn % len(among)
-    order = among[start:] + among[:start]
-    before = _busy_ticks(root)
-    time.sleep(_LOOK_S)
-    after = _busy_ticks(root)
-    most = _LOOK_S * os.sysconf("SC_CLK_TCK") * _BUSY_SHARE
-    order.sort(key=lambda core: after.get(core, 0) - before.get(core, 0) > most)
-    return sorted(order[:threads])
-
-
-def _busy_ticks(root: Path) -> dict[int, int]:
-    """Ticks that each processor has worked; empty where the system keeps them to itself."""
-    found = {}
-    for line in (read(root / "proc/stat") or "").splitlines():
-        fields = line.split()
-        if fields and fields[0][:3] == "cpu" and fields[0][3:].isdigit():
-            found[int(fields[0][3:])] = sum(int(item) for item in fields[1:4])
-    return found

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict
 
-from costmodel.remote.agent.runtime import make_session, random_feed, session_options
+from costmodel.remote.agent.runtime import make_input, make_session
+from costmodel.runners.ort.bound import feed_of, session_options
 
 Spec = Dict[str, Any]
 
@@ -24,7 +25,7 @@ def optimise(setup: Spec, model: Path, folder: Path) -> list[str]:
         Names of the inputs that the model is fed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    options = session_options(setup["threads"], setup["settings"], optimise=True)
+    options = session_options(setup["threads"], optimise=True)
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     prefix = "session.optimized_model_external_initializers_"
     options.add_session_config_entry(prefix + "file_name", "weights.bin")
@@ -47,11 +48,11 @@ def profile(setup: Spec, model: Path, folder: Path, runs: int) -> Spec:
     """
     here = folder / "executed.onnx"
     shutil.copyfile(str(model), str(here))
-    options = session_options(setup["threads"], setup["settings"], optimise=False)
+    options = session_options(setup["threads"], optimise=False)
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "trace")
     session = make_session(str(here), options)
-    feed = random_feed(session, setup["dtypes"])
+    feed = feed_of(session, make_input)
     for _ in range(runs):
         session.run(None, feed)
     written = Path(session.end_profiling())

@@ -80,7 +80,7 @@ class Rebuilt:
 
 def moved_bytes(op: Op) -> int:
     """Bytes of the activations that a kernel reads and writes."""
-    types = op.input_dtypes or (op.dtype,) * len(op.inputs)
+    types = op.input_types
     read = sum(prod(s) * np.dtype(t).itemsize for s, t in zip(op.inputs, types, strict=True))
     return read + sum(map(prod, op.outputs)) * np.dtype(op.dtype).itemsize
 
@@ -185,10 +185,8 @@ def _read(builder: LiteBuilder, index: int) -> int:
 
 
 def _weight_types(op: Op) -> tuple[str, ...]:
-    text = dict(op.attributes).get(WEIGHT_TYPES)
-    types = (
-        tuple(text.split()) if isinstance(text, str) else weight_types(op.dtype, len(op.weights))
-    )
+    usual = weight_types(op.dtype, len(op.weights))
+    types = tuple(op.attribute(WEIGHT_TYPES, " ".join(usual)).split())
     if len(types) != len(op.weights):
         message = f"{op.label} names {len(types)} element types for {len(op.weights)} weights."
         raise UnsupportedOpError(message)
@@ -202,13 +200,10 @@ class _Copies:
         self.op = op
         self.builder = LiteBuilder()
         self.delegated, self.code = op.implementation.split(":", 1)
-        self.types = op.input_dtypes or (op.dtype,) * len(op.inputs)
+        self.types = op.input_types
         self.scale_in = ACTIVATION
         scales = [ACTIVATION if dtype in QUANTISED else None for dtype in self.types]
         self.scale_out = output_scale(self.code, scales) if op.dtype in QUANTISED else None
-        self.letters = op.operands or (
-            "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
-        )
         self.weight_types = _weight_types(op)
         self.constants: dict[int, int] = {}
 
@@ -287,20 +282,17 @@ class _Copies:
     def _kernel(self, data: Sequence[int], replica: int) -> list[int]:
         """Add one copy, with weights of its own; returns what it writes."""
         op = self.op
-        counts = {"d": 0, "w": 0, "c": 0}
         reads: list[int] = []
         padding, data = self._padding(list(data), replica)
         first: Scale | None = None
-        for letter in self.letters:
-            position = counts.get(letter, 0)
-            counts[letter] = position + 1
-            if letter == "d":
-                reads.append(data[position])
-            elif letter == "w":
-                reads.append(self._weight(position, replica, first))
+        for slot in op.slots():
+            if slot.letter == "d":
+                reads.append(data[slot.index])
+            elif slot.letter == "w":
+                reads.append(self._weight(slot.index, replica, first))
                 first = first or self.builder.tensors[reads[-1]].scale
-            elif letter == "c":
-                reads.append(self._constant(position))
+            elif slot.letter == "c":
+                reads.append(self._constant(slot.index))
             else:
                 reads.append(-1)
         outs = [
@@ -344,9 +336,7 @@ class _Copies:
             scale = self.scale_in
             if self.code in CHANNEL_AXIS and position == 0:
                 axis = CHANNEL_AXIS[self.code]
-                scale = weight_scale(
-                    shape[axis], axis, per_channel=not dict(op.attributes).get(PER_TENSOR)
-                )
+                scale = weight_scale(shape[axis], axis, per_channel=not op.attribute(PER_TENSOR))
         elif dtype == "int32" and first is not None:
             scale = bias_scale(self.scale_in, first)
         return self.builder.tensor(

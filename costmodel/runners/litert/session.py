@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.errors import ModelFormatError
 from costmodel.lite_model.graph import LiteModel
 from costmodel.op import Shape
-from costmodel.protocols import Block
 from costmodel.runners.litert.package import interpreter
 from costmodel.runners.litert.write import write_model
-from costmodel.runners.stretch import Stretches
+from costmodel.runners.workload import RunsWorkload
 
 #: Inputs of a model that are filled with numbers at most, in bytes.
 MAX_INPUT_BYTES = 1 << 31
@@ -84,7 +83,7 @@ def fill_inputs(made: Any) -> None:
         made.set_tensor(item["index"], values)
 
 
-class InvokeWorkload:
+class InvokeWorkload(RunsWorkload):
     """One interpreter with resident inputs; a ``Workload``.
 
     Args:
@@ -94,31 +93,12 @@ class InvokeWorkload:
     """
 
     def __init__(self, made: Any, *, kernels: float = 1, overhead_ms: float = 0.0) -> None:
+        super().__init__(kernels=kernels, overhead_ms=overhead_ms)
         fill_inputs(made)
         self._made: Any = made
-        self._kernels = kernels
-        self._overhead_ms = overhead_ms
-        self._stretches = Stretches(self._time)
-
-    def block(self, min_ms: float) -> Block:
-        """Run until ``min_ms`` have passed, by a count set before: no clock is read inside.
-
-        Raises:
-            InvalidInputError: if the workload is closed.
-        """
-        if self._made is None:
-            message = "This workload is closed. Load the Op or model again to time it."
-            raise InvalidInputError(message)
-        count, wall_ms = self._stretches.run(min_ms)
-        net_ms = max(wall_ms / count - self._overhead_ms, 0.02 * wall_ms / count)
-        return Block(
-            latency_ms=net_ms / self._kernels,
-            wall_ms=wall_ms,
-            runs=max(1, round(count * self._kernels)),
-        )
 
     def _time(self, count: int) -> float:
-        """Wall milliseconds of ``count`` runs; the wrapper of ``invoke`` costs 1 us of its own."""
+        """The wrapper of ``invoke`` costs 1 us of its own."""
         run = self._made._interpreter.Invoke
         start = perf_counter()
         for _ in range(count):
@@ -129,12 +109,6 @@ class InvokeWorkload:
         """Sizes of what the last run wrote."""
         return tuple(tuple(int(n) for n in i["shape"]) for i in self._made.get_output_details())
 
-    def close(self) -> None:
-        """Drop the interpreter and its threads; closing again does nothing."""
+    def _release(self) -> None:
+        """Drop the interpreter and its threads."""
         self._made = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

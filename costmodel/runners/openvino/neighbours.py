@@ -117,7 +117,7 @@ class Draft:
             key = (len(item.get_output_shape(0)), item.get_output_element_type(0).to_string())
             groups.setdefault(key, []).append(item)
         joined = [ov.opset13.concat(i, 0) if len(i) > 1 else i[0] for i in groups.values()]
-        if "bfloat16" in str(dict(self.op.attributes).get("output_dtypes", self.op.dtype)):
+        if "bfloat16" in self.op.attribute("output_dtypes", self.op.dtype):
             joined = [_product_of(item) for item in joined]
         results = [ov.opset13.result(item) for item in joined]
         return ov.Model(results, self.parameters, "op")

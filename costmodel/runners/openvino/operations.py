@@ -106,41 +106,26 @@ def kernel(
     Raises:
         UnsupportedOpError: if there are none for it.
     """
-    settings = dict(op.attributes)
-    if "program" in settings:
-        return _program(str(settings["program"]), data, weights)
-    pools = {"d": iter(data), "w": iter(weights), "c": iter(constants)}
-    letters = op.operands or "d" * len(data) + "w" * len(weights) + "c" * len(constants)
-    operands = [next(pools[letter]) for letter in letters]
+    if program := op.attribute("program", ""):
+        return _program(program, data, weights)
+    pools = {"d": data, "w": weights, "c": constants}
+    operands = [pools[slot.letter][slot.index] for slot in op.slots()]
     if op.kind in _BY_KIND or op.kind == KINDS[QUANTISE]:
         name = _BY_KIND.get(op.kind, QUANTISE)
         return [elementwise(name, operands)]
-    count = _num_main_operands(op, letters)
-    main = _main(op, operands[:count], settings)
+    folded = sum(1 for word in op.epilogue if word == "sum" or _BY_KIND.get(word) in BINARY)
+    is_product = op.kind in CONV_KINDS | MATMUL_KINDS
+    count = 2 if is_product else len(operands) - folded
+    main = _main(op, operands[:count])
     made = [main]
     rest = list(operands[count:])
-    if _has_bias(op, letters):
+    if is_product and len(operands) - folded > 2:  # a bias
         made.append(elementwise("Add", [made[-1], rest.pop(0)]))
     for word in op.epilogue:
         name = {"sum": "Add", "quantize": QUANTISE}.get(word) or _BY_KIND.get(word, word)
         extra = [rest.pop(0)] if name in BINARY else []
         made.append(elementwise(name, [made[-1], *extra]))
     return made
-
-
-def _num_main_operands(op: Op, letters: str) -> int:
-    """Operands of the main operation; those of folded ones follow."""
-    if op.kind in CONV_KINDS | MATMUL_KINDS:
-        return 2
-    folded = sum(1 for word in op.epilogue if word == "sum" or _BY_KIND.get(word) in BINARY)
-    return len(letters) - folded
-
-
-def _has_bias(op: Op, letters: str) -> bool:
-    if op.kind not in CONV_KINDS | MATMUL_KINDS:
-        return False
-    folded = sum(1 for word in op.epilogue if word == "sum" or _BY_KIND.get(word) in BINARY)
-    return len(letters) - folded > 2
 
 
 def _program(text: str, data: Sequence[Any], weights: Sequence[Any]) -> list[Any]:
@@ -157,28 +142,28 @@ def _program(text: str, data: Sequence[Any], weights: Sequence[Any]) -> list[Any
     return made
 
 
-def _main(op: Op, operands: Sequence[Any], settings: Mapping[str, Attribute]) -> Any:
+def _main(op: Op, operands: Sequence[Any]) -> Any:
     if op.kind in CONV_KINDS:
-        return _convolution(op, operands, settings)
+        return _convolution(op, operands)
     if op.kind in MATMUL_KINDS:
         flags = {
-            "transpose_a": bool(settings.get("transA")),
-            "transpose_b": bool(settings.get("transB")),
+            "transpose_a": bool(op.attribute("transA")),
+            "transpose_b": bool(op.attribute("transB")),
         }
         return create("MatMul", operands, flags, "opset1")
-    given = {k: _flag(k, v) for k, v in settings.items() if k not in _OURS}
-    opset = str(settings.get("opset", "opset1"))
+    given = {k: _flag(k, v) for k, v in op.attributes if k not in _OURS}
+    opset = op.attribute("opset", "opset1")
     if op.kind in POOL_KINDS and op.stride:
         half = len(op.pads) // 2
-        given |= {"strides": op.stride, "kernel": settings["kernel_shape"]}
+        given |= {"strides": op.stride, "kernel": op.kernel}
         given |= {"pads_begin": op.pads[:half], "pads_end": op.pads[half:], "auto_pad": "explicit"}
         if op.dilation:
             given["dilations"] = op.dilation
         if op.kind == "max_pool":
             given.setdefault("axis", 0)
         return create(_TYPES[op.kind], operands, _lists(given), opset)
-    name = settings.get("type")
-    if not isinstance(name, str):
+    name = op.attribute("type", "")
+    if not name:
         message = f"{op.label} ({op.implementation}) names no operation to rebuild."
         raise UnsupportedOpError(message)
     return create(name, operands, _lists(given), opset)
@@ -192,7 +177,7 @@ def _lists(settings: Mapping[str, object]) -> dict[str, object]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
 
 
-def _convolution(op: Op, operands: Sequence[Any], settings: Mapping[str, Attribute]) -> Any:
+def _convolution(op: Op, operands: Sequence[Any]) -> Any:
     half = len(op.pads) // 2
     window: dict[str, object] = {
         "strides": op.stride,
@@ -204,5 +189,5 @@ def _convolution(op: Op, operands: Sequence[Any], settings: Mapping[str, Attribu
     name = "Convolution" if op.groups == 1 else "GroupConvolution"
     if op.kind == "conv_transpose":
         name += "BackpropData"
-        window["output_padding"] = settings.get("output_padding", (0,) * half)
+        window["output_padding"] = op.attribute("output_padding", (0,) * half)
     return create(name, operands, _lists(window), "opset1")

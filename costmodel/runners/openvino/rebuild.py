@@ -116,7 +116,7 @@ def _graph(op: Op, replicas: int, turns: int, *, direct: bool, bare: bool) -> tu
             _reorder_pair(draft, index, direct=direct, bare=bare)
         return draft.model(), len(draft.read)
     layouts = input_layouts(op)
-    dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
+    dtypes = op.input_types
     sources: list[list[Source]] = []
     for position, shape in enumerate(op.inputs):
         plain = logical(shape, op.layout)
@@ -138,8 +138,7 @@ def _graph(op: Op, replicas: int, turns: int, *, direct: bool, bare: bool) -> tu
 
 def input_layouts(op: Op) -> list[str]:
     """Layout of each input."""
-    given = dict(op.attributes).get("input_layouts")
-    return str(given).split(",") if given else [op.layout] * len(op.inputs)
+    return op.attribute("input_layouts", ",".join([op.layout] * len(op.inputs))).split(",")
 
 
 def _bare_readers(draft: Draft, sources: Sequence[Sequence[Source]], count: int) -> None:
@@ -191,11 +190,11 @@ def _filter(op: Op, values: NDArray[np.float32]) -> Any:
 
 
 def _constants(op: Op) -> list[Any]:
-    scalars = dict(op.attributes).get("scalars", ())
+    scalars = op.attribute("scalars", ())
     found: list[Any] = []
     for index, (values, dtype) in enumerate(zip(op.constants, op.constant_types, strict=True)):
         array = np.array(values, dtype=dtype)
-        single = isinstance(scalars, tuple) and index in scalars
+        single = index in scalars
         found.append(constant(array.reshape(()) if single else array))
     return found
 
@@ -210,7 +209,7 @@ def _reorder_pair(draft: Draft, index: int, *, direct: bool, bare: bool) -> None
     have, want = input_layouts(op)[0], op.layout
     shape = logical(op.inputs[0], op.layout)
     source = make_source(draft, shape, have, op.dtype, fed=False)
-    written = str(dict(op.attributes).get("output_dtypes", op.dtype))
+    written = op.attribute("output_dtypes", op.dtype)
     other = make_source(draft, shape, want, written, fed=direct)
     if have.startswith("nchw") and have != "nchw":  # a Multiply would follow its reader's layout
         source.value = source.plain = normalised(source.value)

@@ -93,15 +93,14 @@ def _kind(node: Node) -> str:
 
 
 def _facts(op: Op) -> dict[str, object]:
-    settings = dict(op.attributes)
-    layouts = str(settings.get("output_layouts", ",".join([op.layout] * len(op.outputs))))
-    dtypes = str(settings.get("output_dtypes", ",".join([op.dtype] * len(op.outputs))))
+    layouts = str(op.attribute("output_layouts", ",".join([op.layout] * len(op.outputs))))
+    dtypes = str(op.attribute("output_dtypes", ",".join([op.dtype] * len(op.outputs))))
     return {
         "kernel": op.implementation,
         "layout": tuple(layouts.split(",")),
         "type written": tuple(dtypes.split(",")),
         "layout read": tuple(input_layouts(op)),
-        "type read": op.input_dtypes or (op.dtype,) * len(op.inputs),
+        "type read": op.input_types,
         "size written": op.outputs,
     }
 

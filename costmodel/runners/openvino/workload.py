@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from math import prod
 from time import perf_counter
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.errors import ModelFormatError
 from costmodel.protocols import Block
 from costmodel.runners.openvino.core import ov
-from costmodel.runners.stretch import Stretches
+from costmodel.runners.workload import BaseWorkload
+from costmodel.timing.stretch import LEAST_SHARE, Stretches
 
 #: Largest input or weight that is made.
 MAX_BYTES = 1 << 31
 #: Share of a block's time that its baseline is timed for.
 _BASELINE_SHARE = 0.15
-#: Least part of a run that is believed to be the kernel's own.
-_LEAST_SHARE = 0.02
 _RNG_SEED = 0
 
 
@@ -84,7 +83,7 @@ class Timed:
         return (perf_counter() - start) * 1e3
 
 
-class InferWorkload:
+class InferWorkload(BaseWorkload):
     """A model, or replicas of a kernel less the same graph without them; a ``Workload``.
 
     Args:
@@ -107,15 +106,8 @@ class InferWorkload:
         self._baseline = baseline
         self._extra_ms = extra_ms
 
-    def block(self, min_ms: float) -> Block:
-        """Time one stretch of at least ``min_ms``.
-
-        Raises:
-            InvalidInputError: if the workload is closed.
-        """
-        if self._full is None:
-            message = "This workload is closed. Load the Op or model again to time it."
-            raise InvalidInputError(message)
+    def _block(self, min_ms: float) -> Block:
+        assert self._full is not None
         spent_ms = 0.0
         if self._baseline is not None:
             spent_ms = self._baseline.stretch(_BASELINE_SHARE * min_ms)[1]
@@ -136,14 +128,8 @@ class InferWorkload:
         if self._full is None or self._baseline is None:
             return 1.0
         least_ms = self._full.least_ms
-        return max(1.0 - (self._baseline.least_ms + self._extra_ms) / least_ms, _LEAST_SHARE)
+        return max(1.0 - (self._baseline.least_ms + self._extra_ms) / least_ms, LEAST_SHARE)
 
-    def close(self) -> None:
-        """Drop the compiled models; closing again does nothing."""
+    def _release(self) -> None:
+        """Drop the compiled models."""
         self._full = self._baseline = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

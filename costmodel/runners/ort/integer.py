@@ -224,5 +224,4 @@ def _length(op: Op, letter: str) -> int:
         return op.weights[0][0]
     if op.kind in MATMUL_KINDS:
         return op.outputs[0][-1]
-    axis = dict(op.attributes).get("axis", 1)
-    return (*op.inputs, *op.weights)[0][axis if isinstance(axis, int) else 1]
+    return (*op.inputs, *op.weights)[0][op.attribute("axis", 1)]

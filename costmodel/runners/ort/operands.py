@@ -42,7 +42,7 @@ def executed_op(
         work = integer_op(node, tensors, constants, opset)
     else:
         work = _with_stored(nodes.op_from_node(node, tensors, constants, opset), node, tensors)
-    letters = "" if has_parameters(work) else work.operands or "d" * len(work.inputs)
+    letters = "" if has_parameters(work) else work.order
     if work.kind in CONV_KINDS | POOL_KINDS:  # the numbers it comes to are all that matters
         rest = tuple(item for item in work.attributes if item[0] != "auto_pad")
         work = replace(work, attributes=rest)
@@ -66,9 +66,7 @@ def _with_stored(op: Op, node: onnx.NodeProto, tensors: Mapping[str, Tensor]) ->
 
     A normalisation in float16 may have float32 statistics.
     """
-    order = "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
-    letters = op.operands or order
-    names = [name for name, letter in zip(node.input, letters, strict=False) if letter == "w"]
+    names = [name for name, letter in zip(node.input, op.order, strict=False) if letter == "w"]
     found = tuple(tensors[name].dtype for name in names)
     if found == weight_dtypes(op):
         return op

@@ -20,15 +20,14 @@ from costmodel.errors import CostModelError, ModelFormatError
 from costmodel.network import Layer, Network
 from costmodel.onnx_model.nodes import SMALL, Tensor
 from costmodel.op import SESSION, Op, Shape
+from costmodel.runners.ort.bound import DTYPES, session_options
 from costmodel.runners.ort.covers import find_covers, in_written_order, name_nodes
 from costmodel.runners.ort.operands import executed_op, with_provider
 from costmodel.runners.ort.providers import CPU, CPU_NAME, Setup
 from costmodel.runners.ort.session import (
-    DTYPES,
     is_from_runtime,
     make_session,
     random_feed,
-    session_options,
     write_basic,
 )
 

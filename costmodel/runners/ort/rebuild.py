@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from costmodel.errors import UnsupportedOpError
-from costmodel.onnx_model.nodes import OPSET, Tensor
-from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape
+from costmodel.onnx_model.nodes import OPSET
+from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape, Slot
+from costmodel.runners.ort.bound import MAX_BYTES
 from costmodel.runners.ort.integer import has_parameters, parameters
 from costmodel.runners.ort.operands import PROVIDER
-from costmodel.runners.ort.session import MAX_BYTES, random_input
+from costmodel.runners.ort.session import random_input
 from costmodel.runners.ort.weights import (
     OUTPUT_DTYPE,
     POOL_SIZE,
@@ -161,43 +162,35 @@ class _Graph:
         self.offset = 0
         # Shape inference of standard operators refuses placeholders of another shape.
         self.inline = op.implementation.startswith("com.microsoft.nchwc:")
-        since = dict(op.attributes).get("since", OPSET)
-        self.opset = since if isinstance(since, int) else OPSET
-        dtypes = op.input_dtypes or (op.dtype,) * len(op.inputs)
+        self.opset = op.attribute("since", OPSET)
         self.weight_dtypes = weight_dtypes(op)
-        for dtype in (*dtypes, *self.weight_dtypes):
+        for dtype in (*op.input_types, *self.weight_dtypes):
             element_of(dtype)
-        self.data = [Tensor(shape=s, dtype=d) for s, d in zip(op.inputs, dtypes, strict=True)]
-        letters = op.operands or (
-            "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
-        )
-        counts = {"d": 0, "w": 0, "c": 0}
-        self.slots: list[str] = []
         self.readers = 0
-        kinds: dict[int, str] = {}
-        for position, letter in enumerate(letters):
-            index = counts.get(letter, 0)
-            counts[letter] = index + 1
-            self.slots.append(self._operand(letter, index, position))
-            if letter in "dw":
-                kinds[position] = dtypes[index] if letter == "d" else self.weight_dtypes[index]
+        slots = op.slots()
+        self.slots = [self._operand(slot, position) for position, slot in enumerate(slots)]
         if has_parameters(op):
-            self._add_parameters(kinds)
+            weights = self.weight_dtypes
+            self._add_parameters(
+                {
+                    position: slot.dtype or weights[slot.index]
+                    for position, slot in enumerate(slots)
+                    if slot.letter in "dw"
+                }
+            )
 
-    def _operand(self, letter: str, index: int, position: int) -> str:
+    def _operand(self, slot: Slot, position: int) -> str:
         """Create one operand and return its tensor name."""
-        op = self.op
-        if letter == "d":
-            name = f"x{index}"
-            self.feed[name] = random_input(self.data[index].shape, self.data[index].dtype)
-        elif letter == "w":
-            name = f"w{index}"
-        elif letter == "c":
-            name = f"c{index}"
-            dtype = op.constant_types[index]
-            values = op.constants[index]
-            shape = () if self._is_scalar(position, values) else (len(values),)
-            self.inits.append(helper.make_tensor(name, element_of(dtype), shape, list(values)))
+        if slot.letter == "d":
+            name = f"x{slot.index}"
+            self.feed[name] = random_input(slot.shape, slot.dtype)
+        elif slot.letter == "w":
+            name = f"w{slot.index}"
+        elif slot.letter == "c":
+            name = f"c{slot.index}"
+            shape = () if self._is_scalar(position, slot.values) else (len(slot.values),)
+            element = element_of(slot.dtype)
+            self.inits.append(helper.make_tensor(name, element, shape, list(slot.values)))
         else:
             return ""
         return name
@@ -343,7 +336,7 @@ class _Graph:
             return False
         domain, _, op_type = op.implementation.rpartition(":")
         if domain or not onnx.defs.has(op_type, self.opset):
-            return self.data[index].dtype == op.dtype
+            return op.input_types[index] == op.dtype
         schema = onnx.defs.get_schema(op_type, self.opset, "")
         operands, results = schema.inputs, schema.outputs
         # The last operand of a variadic kernel stands for all that follow.

@@ -15,6 +15,7 @@ from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op, Shape
 from costmodel.registry import KeepsOptions
+from costmodel.runners.ort.bound import SETTINGS, session_options
 from costmodel.runners.ort.convert import DTYPES, RECIPES, convert
 from costmodel.runners.ort.covers import name_nodes
 from costmodel.runners.ort.device import own_instruction_set, this_device
@@ -24,12 +25,10 @@ from costmodel.runners.ort.optimised import LocalExecutor, lower, runtime_versio
 from costmodel.runners.ort.providers import CPU, CPU_NAME, PROVIDERS, Setup, Value, find_setup
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
 from costmodel.runners.ort.session import (
-    SETTINGS,
     SessionWorkload,
     is_from_runtime,
     make_session,
     random_feed,
-    session_options,
 )
 
 #: Channel block of the NCHWc layout per instruction set, as MLAS chooses it.
@@ -247,7 +246,7 @@ class OrtRunner(KeepsOptions):
             overhead_ms = run + feed * (len(rebuilt.feed) - 1) + read * rebuilt.readers
         kernels = 2 * replicas - 1 if op.kind in RELABEL else replicas
         setup = self._setup
-        home = dict(op.attributes).get(PROVIDER, setup.provider.name)
+        home = op.attribute(PROVIDER, setup.provider.name)
         if home == CPU_NAME:
             setup = CPU
         elif home != setup.provider.name:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from onnx import TensorProto
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import Op, Shape
+from costmodel.runners.ort.bound import weight_cut
 
 #: Values in the pool that weights are cut from; larger than any last-level cache we know.
 POOL_SIZE = 24 << 20
@@ -54,22 +54,16 @@ def weight_view(shape: Shape, dtype: str, offset: int) -> tuple[NDArray[np.gener
         dtype: its element type.
         offset: where in the pool it may start.
     """
-    count = prod(shape)
     source: NDArray[np.generic] = pool() if len(shape) > 1 else positive_pool()
     if dtype != "float32":
         source = _other_pool(dtype, min(len(shape), 2))
-    if count > len(source):
-        return np.resize(source, count).reshape(shape), offset
-    start = offset % (len(source) - count + 1) // 16 * 16
-    return source[start : start + count].reshape(shape), offset + count + 16
+    return weight_cut(source, shape, offset)
 
 
 def weight_dtypes(op: Op) -> tuple[str, ...]:
     """Element type of each of ``op.weights``: that of the Op unless an attribute says otherwise."""
-    stated = dict(op.attributes).get(WEIGHT_DTYPES)
-    if isinstance(stated, str) and stated:
-        return tuple(stated.split())
-    return (FLOAT_OF.get(op.dtype, "float32"),) * len(op.weights)
+    stated = tuple(op.attribute(WEIGHT_DTYPES, "").split())
+    return stated or (FLOAT_OF.get(op.dtype, "float32"),) * len(op.weights)
 
 
 #: Attribute of Ops whose weights are not of the Op's own float type: a word for each.
@@ -82,7 +76,7 @@ OUTPUT_DTYPE = "output_dtype"
 
 def output_dtype(op: Op) -> str:
     """Element type of what an integer kernel writes; of others that of the Op."""
-    return str(dict(op.attributes).get(OUTPUT_DTYPE, op.dtype))
+    return op.attribute(OUTPUT_DTYPE, op.dtype)
 
 
 def element_of(dtype: str) -> int:

@@ -17,6 +17,8 @@ import msgspec
 
 from costmodel.errors import CostModelError
 from costmodel.runners.tpu_aot.messages import Answer, Estimate, Refusal, Request
+from costmodel.streams import take_streams
+from costmodel.timing.cores import stay_on
 
 _LONGEST_REASON = 400
 _READ = msgspec.json.Decoder(Request)
@@ -65,12 +67,9 @@ def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Request]) -> None:
 def main() -> int:
     """Serve one parent; never returns but by its end."""
     generation, dtype = sys.argv[1:]
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # native libraries print to descriptor 1
+    requests, answers = take_streams()
     # A profiler keeps its worker on one processor; compiling is no timing, so it takes any.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    stay_on(range(os.cpu_count() or 1))
     waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
     while True:

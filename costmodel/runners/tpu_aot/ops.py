@@ -15,7 +15,7 @@ import msgspec
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.network import Layer, Network
-from costmodel.op import MODEL, POOL_KINDS, SESSION, Attribute, Op, Shape, op_fields
+from costmodel.op import MODEL, POOL_KINDS, SESSION, Attribute, Op, Shape, as_operands, op_fields
 from costmodel.readers.onnx import OVERRIDABLE, WEIGHTS
 from costmodel.runners.tpu_aot.pieces import BIAS, OUTSIDE, Piece, bias_op
 
@@ -108,7 +108,6 @@ def piece_of(op: Op) -> tuple[Network, dict[str, tuple[int, ...]]]:
     Raises:
         UnsupportedOpError: if it is no Op that ``op_of`` has made, or a damaged one.
     """
-    attributes = dict(op.attributes)
     if op.implementation != IMPLEMENTATION or op.kind in {MODEL, SESSION}:
         message = (
             f"{op.label} ({op.implementation or op.kind}) is no kernel of a compiled TPU program. "
@@ -121,7 +120,7 @@ def piece_of(op: Op) -> tuple[Network, dict[str, tuple[int, ...]]]:
             name=op.label, layers=tuple(layers), inputs=dict(fed), outputs=tuple(returned)
         )
         network.check()
-        stored = _read_storage(str(attributes.get(STORED, "")), [*fed], returned)
+        stored = _read_storage(op.attribute(STORED, ""), [*fed], returned)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         message = f"{op.label} cannot be rebuilt for a TPU: {error}"
         raise UnsupportedOpError(message) from error
@@ -198,8 +197,7 @@ def epilogue_fits(op: Op, epilogue: Sequence[str]) -> bool:
 
 
 def _in_order(op: Op) -> bool:
-    default = "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
-    return op.operands in {"", default} and not op.input_dtypes
+    return not as_operands(op.operands) and not op.input_dtypes
 
 
 def _word(layer: Layer, last: str, *, is_first: bool) -> str:
@@ -306,11 +304,11 @@ def _sizes(layer: Layer) -> list[tuple[str, Shape]]:
 
 def _steps(op: Op) -> tuple[list[Layer], dict[str, Shape], tuple[str, ...]]:
     """Layers, sizes of inputs by name, and outputs of an Op."""
-    text = dict(op.attributes).get(PROGRAM)
-    if text is None:
+    text = op.attribute(PROGRAM, "")
+    if not text:
         plain = _channels_first(replace(op, attributes=tuple(_kept(op)), implementation=""))
         return _unfold(replace(plain, dtype="float32", layout="nchw"))
-    program = _DECODER.decode(str(text))
+    program = _DECODER.decode(text)
     layers = [
         Layer(
             name=f"{step.op.kind}{i}",

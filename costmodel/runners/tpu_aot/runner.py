@@ -16,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from costmodel.device import Device
 from costmodel.errors import (
@@ -36,6 +34,7 @@ from costmodel.runners.tpu_aot.calibrate import EstimateCalibration, load_calibr
 from costmodel.runners.tpu_aot.generations import generation_of
 from costmodel.runners.tpu_aot.messages import Estimate, Request
 from costmodel.runners.tpu_aot.pool import Pool
+from costmodel.runners.workload import BaseWorkload
 
 DTYPES = ("bfloat16", "float32")
 EXTRA = "tpu-aot"
@@ -44,7 +43,7 @@ _SESSION_CYCLES = 1
 _MOST_JOBS = 16
 
 
-class EstimatedWorkload:
+class EstimatedWorkload(BaseWorkload):
     """A number that is known: its blocks take no time."""
 
     def __init__(self, latency_ms: float) -> None:
@@ -54,35 +53,12 @@ class EstimatedWorkload:
             latency_ms: one execution, above 0.
         """
         self._latency_ms = latency_ms
-        self._closed = False
 
-    def block(self, min_ms: float) -> Block:
-        """The estimate, as if executed for ``min_ms``; returns at once.
-
-        Raises:
-            InvalidInputError: if closed.
-        """
-        if self._closed:
-            message = "This workload is closed. Load the Op again."
-            raise InvalidInputError(message)
+    def _block(self, min_ms: float) -> Block:
+        """The estimate, as if executed for ``min_ms``; returns at once."""
         runs = max(1, -int(-min_ms // self._latency_ms))
         wall_ms = max(min_ms, runs * self._latency_ms)
         return Block(latency_ms=self._latency_ms, wall_ms=wall_ms, runs=runs)
-
-    def close(self) -> None:
-        """Refuse further blocks."""
-        self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class TpuAotRunner(KeepsOptions):

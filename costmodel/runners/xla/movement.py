@@ -11,6 +11,7 @@ from jax import lax
 from numpy.typing import NDArray
 
 from costmodel.errors import UnsupportedOpError
+from costmodel.op import Constant
 from costmodel.runners.xla.step import Step, Weight, builds
 from costmodel.runners.xla.view import View, channels_last, simple
 
@@ -24,7 +25,7 @@ def reshape(step: Step) -> Sequence[View]:
 @builds("transpose")
 def transpose(step: Step) -> Sequence[View]:
     """Axes in another order; moves nothing until a reader wants them stored so."""
-    perm = step.attribute("perm", tuple(reversed(range(step.x.rank))))
+    perm = step.op.attribute("perm", tuple(reversed(range(step.x.rank))))
     return [step.x.transposed(tuple(int(p) for p in perm))]
 
 
@@ -32,7 +33,7 @@ def transpose(step: Step) -> Sequence[View]:
 def concat(step: Step) -> Sequence[View]:
     """Tensors joined along one axis, stored as the first is."""
     rank = len(step.op.outputs[0])
-    axis = int(step.attribute("axis", 1)) % rank
+    axis = step.op.attribute("axis", 1) % rank
     first = next(item for item in step.operands if isinstance(item, View))
     order = first.order
     arrays = [
@@ -46,7 +47,7 @@ def concat(step: Step) -> Sequence[View]:
 def split(step: Step) -> Sequence[View]:
     """Pieces of one tensor along one axis."""
     x = step.x.simple(step.x.order)
-    axis = int(step.attribute("axis", 0)) % x.rank
+    axis = step.op.attribute("axis", 0) % x.rank
     sizes = [shape[axis] for shape in step.op.outputs]
     ends = np.cumsum(sizes)
     place = x.axes[axis][0]
@@ -60,9 +61,10 @@ def split(step: Step) -> Sequence[View]:
 def cut(step: Step) -> Sequence[View]:
     """A regular piece of a tensor."""
     x = step.x.simple(step.x.order)
-    if step.attribute("since", 13) == 1:
-        starts, ends = step.attribute("starts", ()), step.attribute("ends", ())
-        axes, steps = step.attribute("axes", ()), None
+    if step.op.attribute("since", 13) == 1:
+        starts, ends = step.op.attribute("starts", ()), step.op.attribute("ends", ())
+        axes: Constant | None = step.op.attribute("axes", ())
+        steps = None
     else:
         starts, ends = step.constant(1) or (), step.constant(2) or ()
         axes, steps = step.constant(3), step.constant(4)
@@ -83,14 +85,14 @@ def cut(step: Step) -> Sequence[View]:
 def pad(step: Step) -> Sequence[View]:
     """A border of one value or of mirrored values."""
     x = step.x.simple(step.x.order)
-    pads = [int(p) for p in step.constant(1) or step.attribute("pads", ())]
+    pads = [int(p) for p in step.constant(1) or step.op.attribute("pads", ())]
     axes = [int(a) % x.rank for a in step.constant(3) or range(x.rank)]
     widths = [(0, 0, 0)] * x.rank
     for i, axis in enumerate(axes):
         widths[x.axes[axis][0]] = (pads[i], pads[len(axes) + i], 0)
-    mode = step.attribute("mode", "constant")
+    mode = step.op.attribute("mode", "constant")
     if mode == "constant":
-        value = (step.constant(2) or (step.attribute("value", 0.0),))[0]
+        value = (step.constant(2) or (step.op.attribute("value", 0.0),))[0]
         return [x.like(lax.pad(x.array, np.asarray(value).astype(x.array.dtype), widths))]
     modes = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
     if mode not in modes or any(low < 0 or high < 0 for low, high, _ in widths):
@@ -123,7 +125,7 @@ def gather(step: Step) -> Sequence[View]:
     """Chosen positions of one axis."""
     data, picked = step.get(0), step.get(1)
     source = step.view(0)
-    axis = int(step.attribute("axis", 0)) % source.rank
+    axis = step.op.attribute("axis", 0) % source.rank
     rank = len(step.op.outputs[0]) - source.rank + 1
     if isinstance(picked, View):
         index = picked.stored(range(picked.rank))
@@ -141,11 +143,11 @@ def gather(step: Step) -> Sequence[View]:
 @builds("depth_to_space", "space_to_depth")
 def blocks(step: Step) -> Sequence[View]:
     """Channels to positions or back."""
-    (n, c, h, w), b = step.x.shape, int(step.attribute("blocksize", 1))
+    (n, c, h, w), b = step.x.shape, step.op.attribute("blocksize", 1)
     if step.op.kind == "space_to_depth":
         cut_up = step.x.reshaped((n, c, h // b, b, w // b, b)).transposed((0, 3, 5, 1, 2, 4))
         return [cut_up.reshaped(step.op.outputs[0])]
-    if step.attribute("mode", "DCR") == "DCR":
+    if step.op.attribute("mode", "DCR") == "DCR":
         cut_up = step.x.reshaped((n, b, b, c // b**2, h, w)).transposed((0, 3, 4, 1, 5, 2))
     else:
         cut_up = step.x.reshaped((n, c // b**2, b, b, h, w)).transposed((0, 1, 4, 2, 5, 3))
@@ -157,7 +159,7 @@ def resize(step: Step) -> Sequence[View]:
     """Nearest or linear resampling, axis by axis."""
     order = channels_last(step.x.rank) if step.last else tuple(range(step.x.rank))
     x = step.x.simple(order)
-    mode = step.attribute("mode", "nearest")
+    mode = step.op.attribute("mode", "nearest")
     if mode not in {"nearest", "linear"}:
         message = f"{step.op.label}: resampling of mode {mode!r} is not built."
         raise UnsupportedOpError(message)
@@ -178,8 +180,8 @@ def resize(step: Step) -> Sequence[View]:
 
 def _scales(step: Step) -> list[float]:
     """Scale of every axis, as given or as the sizes say."""
-    since = int(step.attribute("since", 13))
-    given = step.attribute("scales", ())
+    since = step.op.attribute("since", 13)
+    given = step.op.attribute("scales", ())
     if not given and len(step.operands) > 1:
         given = step.constant(1 if since < 11 else 2) or ()
     rank = step.x.rank
@@ -192,8 +194,8 @@ def _positions(step: Step, axis: int, scale: float) -> NDArray[np.float64]:
     """Where each output position lies on the input's axis."""
     size, wanted = step.x.shape[axis], step.op.outputs[0][axis]
     at = np.arange(wanted, dtype=np.float64)
-    old = "asymmetric" if int(step.attribute("since", 13)) < 11 else "half_pixel"
-    rule = step.attribute("coordinate_transformation_mode", old)
+    old = "asymmetric" if step.op.attribute("since", 13) < 11 else "half_pixel"
+    rule = step.op.attribute("coordinate_transformation_mode", old)
     if rule == "asymmetric":
         return np.asarray(at / scale)
     if rule == "align_corners":
@@ -207,14 +209,14 @@ def _positions(step: Step, axis: int, scale: float) -> NDArray[np.float64]:
 
 
 def _nearest(step: Step, array: Any, place: int, where: NDArray[np.float64]) -> Any:
-    old = "floor" if int(step.attribute("since", 13)) < 11 else "round_prefer_floor"
+    old = "floor" if step.op.attribute("since", 13) < 11 else "round_prefer_floor"
     rules: dict[str, Callable[..., NDArray[np.float64]]] = {
         "floor": np.floor,
         "ceil": np.ceil,
         "round_prefer_floor": lambda x: np.ceil(x - 0.5),
         "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     }
-    rounding = rules[step.attribute("nearest_mode", old)]
+    rounding = rules[step.op.attribute("nearest_mode", old)]
     size = array.shape[place]
     index = np.clip(rounding(where), 0, size - 1).astype(np.int32)
     times = len(index) // size

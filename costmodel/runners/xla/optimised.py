@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.describe import implementation_of, op_of
-from costmodel.hlo_model.draft import recipe_of
 from costmodel.hlo_model.module import Instruction, Module, parse
 from costmodel.hlo_model.recipe import Recipe
 from costmodel.network import Layer, Network

@@ -71,7 +71,9 @@ def unary(step: Step) -> Sequence[View]:
 def activation(step: Step) -> Sequence[View]:
     """An activation with settings."""
     x, kind = step.x.array, step.op.kind
-    alpha = float(step.attribute("alpha", {"leaky_relu": 0.01, "hard_sigmoid": 0.2}.get(kind, 1.0)))
+    alpha = float(
+        step.op.attribute("alpha", {"leaky_relu": 0.01, "hard_sigmoid": 0.2}.get(kind, 1.0))
+    )
     if kind == "clip":
         return [step.x.like(_clip(step, x))]
     if kind == "leaky_relu":
@@ -79,14 +81,14 @@ def activation(step: Step) -> Sequence[View]:
     elif kind == "elu":
         result = jnp.where(x > 0, x, step.number(alpha) * jnp.expm1(x))
     elif kind == "selu":
-        gamma = step.number(step.attribute("gamma", 1.0507009873554805))
-        alpha = float(step.attribute("alpha", 1.6732632423543772))
+        gamma = step.number(step.op.attribute("gamma", 1.0507009873554805))
+        alpha = step.op.attribute("alpha", 1.6732632423543772)
         result = gamma * jnp.where(x > 0, x, step.number(alpha) * jnp.expm1(x))
     elif kind == "hard_sigmoid":
-        shifted = x * step.number(alpha) + step.number(step.attribute("beta", 0.5))
+        shifted = x * step.number(alpha) + step.number(step.op.attribute("beta", 0.5))
         result = jnp.clip(shifted, 0, 1)
     elif kind == "gelu":
-        result = jax.nn.gelu(x, approximate=step.attribute("approximate", "none") == "tanh")
+        result = jax.nn.gelu(x, approximate=step.op.attribute("approximate", "none") == "tanh")
     else:
         result = x * lax.logistic(x * step.number(alpha))
     return [step.x.like(result)]
@@ -94,15 +96,13 @@ def activation(step: Step) -> Sequence[View]:
 
 def _clip(step: Step, x: Any) -> Any:
     """Bounds are operands, or attributes in old files."""
-    bounds = []
-    for index, name in ((1, "min"), (2, "max")):
-        values = step.constant(index) or ()
-        given = step.attribute(name, "")
-        bounds.append(values[0] if values else given)
-    low, high = bounds
-    if low != "" and low > np.finfo(np.float32).min:
+    low, high = (
+        (step.constant(index) or (step.op.attribute(name, unlimited),))[0]
+        for index, name, unlimited in ((1, "min", -np.inf), (2, "max", np.inf))
+    )
+    if low > np.finfo(np.float32).min:
         x = jnp.maximum(x, np.asarray(low).astype(x.dtype))
-    if high != "" and high < np.finfo(np.float32).max:
+    if high < np.finfo(np.float32).max:
         x = jnp.minimum(x, np.asarray(high).astype(x.dtype))
     return x
 
@@ -162,10 +162,10 @@ def _written(step: Step, index: int, rank: int, order: Sequence[int], lead: View
 def gemm(step: Step) -> Sequence[View]:
     """``alpha * A @ B + beta * C``."""
     left = step.view(0)
-    if step.attribute("transA", 0):
+    if step.op.attribute("transA", 0):
         left = left.transposed((1, 0))
-    result = _product(step, left, transposed=bool(step.attribute("transB", 0)))
-    alpha, beta = (float(step.attribute(name, 1.0)) for name in ("alpha", "beta"))
+    result = _product(step, left, transposed=bool(step.op.attribute("transB", 0)))
+    alpha, beta = (step.op.attribute(name, 1.0) for name in ("alpha", "beta"))
     if alpha != 1.0:
         result = result * step.number(alpha)
     bias = step.get(2)
@@ -225,13 +225,13 @@ _REDUCE: Mapping[str, Callable[..., Any]] = {
 @builds(*_REDUCE)
 def reduction(step: Step) -> Sequence[View]:
     """A reduction over some axes, over all where none are named."""
-    axes = step.constant(1) or step.attribute("axes", ())
-    if not axes and step.attribute("noop_with_empty_axes", 0):
+    axes = step.constant(1) or step.op.attribute("axes", ())
+    if not axes and step.op.attribute("noop_with_empty_axes", 0):
         return [step.x]
     chosen = {int(axis) % step.x.rank for axis in axes} or set(range(step.x.rank))
     physical = tuple(a for axis in sorted(chosen) for a in step.x.axes[axis])
     array = _REDUCE[step.op.kind](step.x.array, axis=physical, keepdims=True)
-    kept = bool(step.attribute("keepdims", 1))
+    kept = bool(step.op.attribute("keepdims", 1))
     view = step.x.like(array)
     axes_left = [factors for axis, factors in enumerate(view.axes) if kept or axis not in chosen]
     return [View(array=array, axes=tuple(axes_left))]
@@ -240,9 +240,9 @@ def reduction(step: Step) -> Sequence[View]:
 @builds("softmax", "log_softmax")
 def softmax(step: Step) -> Sequence[View]:
     """Softmax over one axis; before operator set 13 over all axes from it on."""
-    since = int(step.attribute("since", 13))
+    since = step.op.attribute("since", 13)
     rank = step.x.rank
-    axis = int(step.attribute("axis", -1 if since >= 13 else 1)) % max(rank, 1)
+    axis = step.op.attribute("axis", -1 if since >= 13 else 1) % max(rank, 1)
     chosen = range(axis, rank) if since < 13 else (axis,)
     physical = tuple(a for item in chosen for a in step.x.axes[item])
     function = jax.nn.softmax if step.op.kind == "softmax" else jax.nn.log_softmax
@@ -254,13 +254,13 @@ def norm(step: Step) -> Sequence[View]:
     """Normalisation by the tensor's own statistics."""
     x, rank = step.x, step.x.rank
     layer = step.op.kind == "layer_norm"
-    axes = range(int(step.attribute("axis", -1)) % rank, rank) if layer else range(2, rank)
+    axes = range(step.op.attribute("axis", -1) % rank, rank) if layer else range(2, rank)
     x = x.simple(x.order)
     physical = tuple(a for axis in axes for a in x.axes[axis])
     mean = jnp.mean(x.array, axis=physical, keepdims=True)
     centred = x.array - mean
     variance = jnp.mean(centred * centred, axis=physical, keepdims=True)
-    result = centred * lax.rsqrt(variance + step.number(step.attribute("epsilon", 1e-5)))
+    result = centred * lax.rsqrt(variance + step.number(step.op.attribute("epsilon", 1e-5)))
     for index, join in ((1, jnp.multiply), (2, jnp.add)):
         weight = step.get(index)
         if isinstance(weight, Weight):
@@ -277,7 +277,7 @@ def _placed(shape: tuple[int, ...], order: Sequence[int]) -> Callable[[NDArray[A
 @builds("cast")
 def cast(step: Step) -> Sequence[View]:
     """Another element type; the program has one float type and 32-bit integers."""
-    code = int(step.attribute("to", 1))
+    code = step.op.attribute("to", 1)
     types = {1: step.dtype, 10: step.dtype, 11: step.dtype, 16: step.dtype, 9: "bool"}
     types |= {2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int32", 12: "uint32"}
     if code not in types:
@@ -289,10 +289,10 @@ def cast(step: Step) -> Sequence[View]:
 @builds("arg_max", "arg_min")
 def arg(step: Step) -> Sequence[View]:
     """Position of the largest or least value along one axis."""
-    axis = int(step.attribute("axis", 0)) % step.x.rank
+    axis = step.op.attribute("axis", 0) % step.x.rank
     x = step.x.simple(step.x.order)
     function = jnp.argmax if step.op.kind == "arg_max" else jnp.argmin
     array = function(x.array, axis=x.axes[axis][0], keepdims=True)
-    kept = bool(step.attribute("keepdims", 1))
+    kept = bool(step.op.attribute("keepdims", 1))
     left = tuple(f for i, f in enumerate(x.axes) if kept or i != axis)
     return [View(array=array, axes=left)]

@@ -369,28 +369,18 @@ def _operands(
     taker: Callable[[int, Shape], Callable[[Arrange], Any]],
 ) -> list[Operand]:
     """Operands in the operator's own order."""
-    op = layer.op
-    letters = op.operands or (
-        "d" * len(op.inputs) + "w" * len(op.weights) + "c" * len(op.constants)
-    )
     tensors = dict(zip(_slots(layer), layer.inputs, strict=True))
-    counts = {"d": 0, "w": 0, "c": 0}
     operands: list[Operand] = []
-    for letter in letters:
-        if letter == "-":
+    for slot in layer.op.slots():
+        if slot.letter == "-":
             operands.append(None)
-            continue
-        index = counts[letter]
-        counts[letter] += 1
-        if letter == "w":
-            shape = op.weights[index]
-            operands.append(Weight(shape=shape, take=taker(index, shape)))
-        elif letter == "c":
-            operands.append(op.constants[index])
-        elif index in tensors:
-            operands.append(values[tensors[index]])
+        elif slot.letter == "w":
+            operands.append(Weight(shape=slot.shape, take=taker(slot.index, slot.shape)))
+        elif slot.letter == "c":
+            operands.append(slot.values)
+        elif slot.index in tensors:
+            operands.append(values[tensors[slot.index]])
         else:
-            shape = op.inputs[index]
-            array = taker(-1, shape)(lambda w: w)
-            operands.append(simple(array, range(len(shape))))
+            array = taker(-1, slot.shape)(lambda w: w)
+            operands.append(simple(array, range(len(slot.shape))))
     return operands

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from costmodel.errors import InvalidInputError, UnsupportedOpError
+from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.describe import implementation_of, recipe_text, weight_bytes
-from costmodel.hlo_model.draft import recipe_of
 from costmodel.hlo_model.module import Module
 from costmodel.hlo_model.recipe import DTYPES, Recipe, num_bytes, read_recipe
 from costmodel.op import MODEL, SESSION, Op

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import UnsupportedOpError
-from costmodel.op import Attribute, Constant, Op, Shape
+from costmodel.op import Constant, Op, Shape
 from costmodel.runners.xla.view import View, channels_last, simple
 
 Arrange = Callable[[NDArray[Any]], NDArray[Any]]
@@ -77,10 +77,6 @@ class Step:
             message = f"{self.op.label}: operand {index} is no tensor, and this kind needs one."
             raise UnsupportedOpError(message)
         return operand
-
-    def attribute(self, name: str, default: Attribute) -> Any:
-        """One of the Op's attributes."""
-        return dict(self.op.attributes).get(name, default)
 
     def constant(self, index: int) -> Constant | None:
         """Values of a small constant operand; ``None`` where it is absent.

@@ -131,7 +131,7 @@ def _spread(step: Step, values: Sequence[Any], other: Any) -> tuple[Any, ...]:
 def _counts(step: Step, padding: Sequence[tuple[int, int]], dtype: Any) -> Any:
     """Elements that each window of an average takes in: a number where all are equal."""
     op, half = step.op, len(padding)
-    include = bool(step.attribute("count_include_pad", 0))
+    include = bool(step.op.attribute("count_include_pad", 0))
     total = np.ones((1,) * half)
     for axis in range(half):
         dilation = op.dilation[axis] if op.dilation else 1
@@ -164,7 +164,7 @@ def global_pool(step: Step) -> Sequence[View]:
 def lrn(step: Step) -> Sequence[View]:
     """Local response normalisation: a window over channels."""
     images = step.images()
-    size = int(step.attribute("size", 1))
+    size = step.op.attribute("size", 1)
     axis = images.ndim - 1 if step.last else 1
     window, padding = [1] * images.ndim, [(0, 0)] * images.ndim
     window[axis] = size
@@ -177,9 +177,9 @@ def lrn(step: Step) -> Sequence[View]:
         (1,) * images.ndim,
         padding,
     )
-    scale = step.number(step.attribute("alpha", 1e-4) / size)
-    base = step.number(step.attribute("bias", 1.0)) + scale * squares
-    return [step.made(images * base ** -step.number(step.attribute("beta", 0.75)))]
+    scale = step.number(step.op.attribute("alpha", 1e-4) / size)
+    base = step.number(step.op.attribute("bias", 1.0)) + scale * squares
+    return [step.made(images * base ** -step.number(step.op.attribute("beta", 0.75)))]
 
 
 @builds("batch_norm")
@@ -197,5 +197,5 @@ def batch_norm(step: Step) -> Sequence[View]:
         return step.view(index).stored((0,)).reshape(shape)
 
     scale, bias, mean, variance = (vector(index) for index in range(1, 5))
-    factor = lax.rsqrt(variance + step.number(step.attribute("epsilon", 1e-5))) * scale
+    factor = lax.rsqrt(variance + step.number(step.op.attribute("epsilon", 1e-5))) * scale
     return [x.like((x.array - mean) * factor + bias)]

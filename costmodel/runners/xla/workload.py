@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from math import prod
 from time import perf_counter
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from costmodel.protocols import Block
+from costmodel.runners.workload import BaseWorkload
+from costmodel.timing.stretch import Stretches, kernel_time
 
 #: Largest single argument that is made.
 MAX_BYTES = 1 << 31
@@ -21,7 +23,7 @@ MAX_BYTES = 1 << 31
 _MOST_EMPTY = 50
 
 
-class XlaWorkload:
+class XlaWorkload(BaseWorkload):
     """A compiled program with its arguments on the device; a ``Workload``.
 
     Calls are queued and waited for once per block, as far as the platform is asynchronous; no copy
@@ -49,34 +51,17 @@ class XlaWorkload:
         self._replicas = replicas
         self._reference = reference
         self._extra_ms = extra_ms
-        self._run_ms = 0.0
         self._empty_ms = 0.0
+        self._stretches: Stretches | None = None
 
-    def block(self, min_ms: float) -> Block:
-        """Run until ``min_ms`` have passed, by a count set before: no clock is read inside.
-
-        Raises:
-            InvalidInputError: if the workload is closed.
-        """
-        if self._call is None:
-            message = "This workload is closed. Load the Op or model again to time it."
-            raise InvalidInputError(message)
-        if self._run_ms <= 0:
+    def _block(self, min_ms: float) -> Block:
+        if self._stretches is None:
             self._time(self._call, len(self._turns))  # the first call also sets things up
-            self._run_ms = self._time(self._call, len(self._turns)) / len(self._turns)
-        count = self._whole(min_ms / max(self._run_ms, 1e-6))
-        wall_ms = self._time(self._call, count)
-        while wall_ms < min_ms:
-            count = max(count + 1, self._whole(count * 1.2 * min_ms / wall_ms))
-            wall_ms = self._time(self._call, count)
-        self._run_ms = min(self._run_ms, wall_ms / count)
-        per_call = wall_ms / count
-        net_ms = max(per_call - self._time_empty(count), 0.02 * per_call)
-        return Block(
-            latency_ms=net_ms / self._replicas + self._extra_ms,
-            wall_ms=wall_ms,
-            runs=count * self._replicas,
-        )
+            self._stretches = Stretches(partial(self._time, self._call), len(self._turns))
+        count, wall_ms = self._stretches.run(min_ms)
+        empty_ms = self._time_empty(count)
+        latency_ms, runs = kernel_time(count, wall_ms, empty_ms, self._replicas)
+        return Block(latency_ms=latency_ms + self._extra_ms, wall_ms=wall_ms, runs=runs)
 
     def _time_empty(self, count: int) -> float:
         """Least time of one call that does nothing, seen so far: it is a constant, its noise not.
@@ -93,11 +78,6 @@ class XlaWorkload:
         self._empty_ms = min(self._empty_ms or empty_ms, empty_ms)
         return self._empty_ms
 
-    def _whole(self, count: float) -> int:
-        """At least ``count`` calls, every turn as often as any other."""
-        turns = len(self._turns)
-        return max(1, -(-int(count + 1) // turns)) * turns
-
     def _time(self, call: Any, count: int) -> float:
         """Wall milliseconds of ``count`` calls, waited for at the end."""
         turns = self._turns
@@ -110,16 +90,10 @@ class XlaWorkload:
         jax.block_until_ready(result)
         return (perf_counter() - start) * 1e3 * count / (rounds * len(turns))
 
-    def close(self) -> None:
-        """Drop the executable and its arguments; closing again does nothing."""
-        self._call = self._reference = None
+    def _release(self) -> None:
+        """Drop the executable and its arguments."""
+        self._call = self._reference = self._stretches = None
         self._turns = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 @cache

@@ -2,16 +2,16 @@
 
 import random
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from architectures import network_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("openvino")
+pytest.importorskip("openvino", reason="needs the openvino extra")
 
 from costmodel.anticipation import anticipate
 from costmodel.anticipation.openvino_program import lines_of, with_lines
@@ -22,18 +22,16 @@ from costmodel.readers.onnx import load_onnx, read_onnx
 from costmodel.runners.openvino.runner import OpenVinoRunner
 from costmodel.sampling.thin import thin
 
-MODELS = Path(__file__).parents[4] / "shared" / "models"
-needs_models = pytest.mark.skipif(
-    not MODELS.is_dir(), reason="the real models lie in ../shared/models beside the checkout"
-)
 RUNNER = OpenVinoRunner()
 pytestmark = pytest.mark.skipif(
     RUNNER.device.isa != "avx512", reason="the rules were seen on AVX-512 processors only"
 )
 #: Real models that lower in under a second each; the heads of two detectors are not modelled.
-QUICK = ("light_densenet121", "light_inception_v1", "light_shufflenet", "light_squeezenet")
-QUICK += ("mnist-8", "resnet20_cifar10")
-HEADS = ("ultraface_slim-320", "yunet_s_320")
+QUICK = (
+    "light_densenet121", "light_inception_v1", "light_shufflenet", "light_squeezenet", "mnist",
+    "resnet20",
+)  # fmt: skip
+HEADS = ("ultraface", "yunet")
 #: Not 1: a single channel lies the same way in every layout, and the plug-in takes either.
 CHANNELS = (2, 3, 4, 5, 7, 8, 12, 15, 16, 17, 20, 24, 31, 32, 33, 48, 64, 66)
 
@@ -92,31 +90,27 @@ def differences(path):
     return list((lowered - anticipated).elements()), list((anticipated - lowered).elements())
 
 
-@needs_models
 @pytest.mark.parametrize("name", QUICK)
 def test_real_networks_are_anticipated_exactly(name):
-    assert differences(MODELS / f"{name}.onnx") == ([], [])
+    assert differences(network_file(name)) == ([], [])
 
 
-@needs_models
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.xfail(strict=True, reason="known exceptions: boxes and resizing are not modelled")
 def test_heads_of_detectors_are_anticipated_exactly(name):
-    assert differences(MODELS / f"{name}.onnx") == ([], [])
+    assert differences(network_file(name)) == ([], [])
 
 
-@needs_models
-@pytest.mark.parametrize("name", ["resnet20_cifar10", "light_squeezenet"])
+@pytest.mark.parametrize("name", ["resnet20", "light_squeezenet"])
 def test_thinned_networks_are_anticipated_exactly(tmp_path, name):
-    model = thin(load_onnx(MODELS / f"{name}.onnx"), keep=(0.3, 1.0), seed=1)
+    model = thin(load_onnx(network_file(name)), keep=(0.3, 1.0), seed=1)
     path = tmp_path / "thin.onnx"
     onnx.save(model, path)
     assert differences(path) == ([], [])
 
 
-@needs_models
 def test_each_written_layer_is_covered_by_what_executes_it():
-    written = read_onnx(MODELS / "resnet20_cifar10.onnx")
+    written = read_onnx(network_file("resnet20"))
     network = anticipate(written, RUNNER.device)
     covered = Counter(name for layer in network.layers for name in layer.covers)
     assert covered == Counter(layer.name for layer in written.layers)

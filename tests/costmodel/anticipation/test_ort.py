@@ -2,10 +2,10 @@
 
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import onnx
 import pytest
+from architectures import NAMES, network_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_networks import FROM_NHWC, TO_NHWC, Builder, RandomNet
@@ -17,11 +17,10 @@ from costmodel.readers.onnx import load_onnx, read_onnx
 from costmodel.runners.ort.runner import OrtRunner
 from costmodel.sampling.thin import thin
 
-MODELS = Path(__file__).parents[3] / "shared" / "models"
-needs_models = pytest.mark.skipif(
-    not MODELS.is_dir(), reason="the real models lie in ../shared/models beside the checkout"
-)
 RUNNER = OrtRunner()
+HARD_SWISH = pytest.mark.xfail(
+    strict=True, reason="known exceptions: a hard swish is not seen to join its convolution"
+)
 
 
 def differences(path):
@@ -37,27 +36,26 @@ def differences(path):
 # Real networks
 
 
-@needs_models
-@pytest.mark.parametrize("path", sorted(MODELS.glob("*.onnx")), ids=lambda path: path.stem)
-def test_real_networks_are_anticipated_exactly(path):
-    assert differences(path) == ([], [])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=HARD_SWISH if n == "mobilenet_v3" else ()) for n in NAMES]
+)
+def test_real_networks_are_anticipated_exactly(name):
+    assert differences(network_file(name)) == ([], [])
 
 
-@needs_models
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    "name", ["resnet20_cifar10", "light_squeezenet", "yunet_s_320", "light_shufflenet", "mnist-8"]
+    "name", ["resnet20", "light_squeezenet", "yunet", "light_shufflenet", "mnist"]
 )
 def test_thinned_networks_are_anticipated_exactly(tmp_path, name, seed):
-    model = thin(load_onnx(MODELS / f"{name}.onnx"), keep=(0.3, 1.0), seed=seed)
+    model = thin(load_onnx(network_file(name)), keep=(0.3, 1.0), seed=seed)
     path = tmp_path / "thin.onnx"
     onnx.save(model, path)
     assert differences(path) == ([], [])
 
 
-@needs_models
 def test_each_written_layer_is_covered_by_what_executes_it():
-    written = read_onnx(MODELS / "light_resnet50.onnx")
+    written = read_onnx(network_file("light_resnet50"))
     network = anticipate(written, RUNNER.device)
     covered = Counter(name for layer in network.layers for name in layer.covers)
     assert covered == Counter(layer.name for layer in written.layers)

@@ -1,10 +1,10 @@
 """What the rules say of quantised networks equals what the runtime executes of them."""
 
 from collections import Counter
-from pathlib import Path
 
 import onnx
 import pytest
+from architectures import network_file
 from random_networks import Builder, RandomNet
 
 from costmodel.anticipation import anticipate, ort_int8
@@ -16,13 +16,9 @@ from costmodel.runners.ort import quantise
 from costmodel.runners.ort.runner import OrtRunner
 from costmodel.sampling.thin import thin
 
-MODELS = Path(__file__).parents[3] / "shared" / "models"
-needs_models = pytest.mark.skipif(
-    not MODELS.is_dir(), reason="the real models lie in ../shared/models beside the checkout"
-)
 RUNNER = OrtRunner(dtype="int8")
 EXACT = [
-    "light_squeezenet", "mnist-8", "resnet20_cifar10", "yunet_s_320",
+    "light_squeezenet", "mnist", "resnet20", "yunet",
 ]  # fmt: skip
 
 
@@ -48,16 +44,14 @@ class QuantisableNet(RandomNet):
     copy = shuffle
 
 
-@needs_models
 @pytest.mark.parametrize("name", EXACT)
 def test_real_networks_are_anticipated_exactly(name):
-    assert differences(MODELS / f"{name}.onnx") == ([], [])
+    assert differences(network_file(name)) == ([], [])
 
 
-@needs_models
-@pytest.mark.parametrize("name", ["resnet20_cifar10", "light_squeezenet", "yunet_s_320"])
+@pytest.mark.parametrize("name", ["resnet20", "light_squeezenet", "yunet"])
 def test_thinned_networks_are_anticipated_exactly(tmp_path, name):
-    model = thin(load_onnx(MODELS / f"{name}.onnx"), keep=(0.3, 1.0), seed=1)
+    model = thin(load_onnx(network_file(name)), keep=(0.3, 1.0), seed=1)
     path = tmp_path / "thin.onnx"
     onnx.save(model, path)
     assert differences(path) == ([], [])
@@ -164,9 +158,8 @@ def test_other_types_and_providers_have_no_rules(tmp_path, changed):
         anticipate(written, device)
 
 
-@needs_models
 def test_each_written_layer_is_covered_by_what_executes_it():
-    written = read_onnx(MODELS / "resnet20_cifar10.onnx")
+    written = read_onnx(network_file("resnet20"))
     network = anticipate(written, RUNNER.device)
     covered = Counter(name for layer in network.layers for name in layer.covers)
     assert covered == Counter(layer.name for layer in written.layers)

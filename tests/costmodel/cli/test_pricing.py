@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from architectures import network_file
+from legacy_keras import resnet8, save_as_keras_2
 from rows import ADD, conv, law_table, row
 
 from costmodel.runners.fake import FakeRunner, law_ms
 from costmodel.table import LatencyTable
 
-MODELS = Path(__file__).parents[4] / "shared" / "models"
 Run = Callable[..., Any]  # the fixture's
 
 
@@ -48,12 +49,10 @@ def test_predict_from_a_datasheet_is_an_estimate(run: Run, net: Path) -> None:
 
 
 def test_predict_for_another_device_anticipates_instead_of_asking(run: Run, tmp_path: Path) -> None:
-    if not (MODELS / "mnist-8.onnx").exists():
-        pytest.skip("the shared models are not beside this checkout")
     path = law_table(
         tmp_path / "board.jsonl", [conv(), ADD], name="board", runtime="onnxruntime", isa="avx2"
     )
-    found = run("predict", MODELS / "mnist-8.onnx", "--table", path, "--cost", "lookup", "--json")
+    found = run("predict", network_file("mnist"), "--table", path, "--cost", "lookup", "--json")
     assert (found.code, found.json["source"]) == (0, "anticipated")
     assert "anticipated by rule" in found.err
     assert "this is another device" in found.err
@@ -84,18 +83,19 @@ def test_compare_with_another_device_must_be_asked_for(run: Run, net: Path, tmp_
 
 
 def test_compare_draws(run: Run, net: Path, table: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs the report extra")
     found = run("compare", net, "-t", table, "--rounds", 2, "--plot", tmp_path / "c.png", "--json")
     assert (found.code, len(found.json)) == (0, 1)
     assert (tmp_path / "c.png").stat().st_size > 1000
 
 
 @pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:::(keras|tensorflow|tf2onnx|ml_dtypes|h5py|flatbuffers)")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_keras_file_is_exported_on_the_fly(tmp_path: Path) -> None:
-    model = MODELS / "resnet8_cifar10.h5"
-    if not model.exists():
-        pytest.skip("the shared models are not beside this checkout")
-    pytest.importorskip("tf2onnx")
+    pytest.importorskip("tf2onnx", reason="needs the keras extra")
+    keras = pytest.importorskip("keras", reason="needs the keras extra")
+    model = save_as_keras_2(resnet8(keras), tmp_path / "resnet8.h5")
     command = [
         sys.executable,
         "-m",
@@ -108,6 +108,6 @@ def test_a_keras_file_is_exported_on_the_fly(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     data = json.loads(done.stdout)
-    assert (data["model"], data["source"]) == ("resnet8_cifar10", "written")
+    assert (data["model"], data["source"]) == ("resnet8", "written")
     assert data["total"] == pytest.approx(78_666, rel=0.02)
     assert "Exporting" in done.stderr

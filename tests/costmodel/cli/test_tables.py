@@ -24,7 +24,7 @@ def test_show(run: Run, table: Path) -> None:
 
 
 def test_show_draws_the_staircase(run: Run, table: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs the report extra")
     found = run("show", table, "--plot", tmp_path / "s.svg", "--json")
     assert found.code == 0
     assert found.json["rows"] == 34

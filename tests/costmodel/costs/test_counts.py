@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from architectures import network_file
 from hypothesis import given
 
 from costmodel.costs.counts import (
@@ -20,7 +20,6 @@ from costmodel.protocols import CostModel
 from costmodel.runners.ort.runner import OrtRunner
 from costmodel.testing import UNKNOWN_OP, example_ops, ops
 
-MODELS = Path(__file__).parents[4] / "shared" / "models"
 MAP = (1, 16, 14, 14)
 ELEMENTS = 16 * 14 * 14
 
@@ -150,20 +149,14 @@ def test_the_interval_of_a_count_is_a_point() -> None:
     np.testing.assert_array_equal(prices.values, prices.high)
 
 
-@pytest.mark.parametrize("name", ["light_squeezenet", "ultraface_slim-320", "yunet_s_320"])
+@pytest.mark.parametrize("name", ["light_squeezenet", "ultraface", "yunet"])
 def test_every_kernel_of_real_networks_is_counted(name: str) -> None:
-    path = MODELS / f"{name}.onnx"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not beside this checkout")
-    network = OrtRunner().lower(path, {})
+    network = OrtRunner().lower(network_file(name), {})
     for cost in (Flops(), Params(), Activations(), Bytes()):
         assert not cost.price(network.ops).reasons
 
 
 def test_resnet50_has_the_flops_that_are_published() -> None:
-    path = MODELS / "light_resnet50.onnx"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not beside this checkout")
-    prices = Flops().price(OrtRunner().lower(path, {}).ops)
+    prices = Flops().price(OrtRunner().lower(network_file("light_resnet50"), {}).ops)
     # torchvision's model card: 4.09 G multiply-adds.
     assert prices.values.sum() == pytest.approx(2 * 4.09e9, rel=0.01)

@@ -72,12 +72,12 @@ def test_a_failed_row_has_no_price_and_is_nobodys_nearest() -> None:
 def test_a_noisy_row_is_priced_with_its_wide_interval() -> None:
     row = measured(pointwise(16), 1.0, 1.5)
     assert row.status == "noisy"
-    assert Lookup({row.op: row}).price([row.op]).high.tolist() == pytest.approx([1.5])
+    assert Lookup(LatencyTable(DEVICE, [row])).price([row.op]).high.tolist() == pytest.approx([1.5])
 
 
 def test_a_whole_network_is_never_priced_although_it_has_a_row() -> None:
     row = measured(model_op("net", "0" * 16, (pointwise(16),)), 3.0)
-    assert "whole network" in Lookup({row.op: row}).price([row.op]).reasons[0]
+    assert "whole network" in Lookup(LatencyTable(DEVICE, [row])).price([row.op]).reasons[0]
 
 
 def test_an_empty_table_prices_nothing() -> None:
@@ -89,6 +89,6 @@ def test_an_empty_table_prices_nothing() -> None:
 @given(st.lists(ops(), min_size=1, max_size=8, unique=True), st.data())
 def test_exactly_the_ops_of_the_table_have_a_price(listed: list[Op], data: st.DataObject) -> None:
     known = data.draw(st.sets(st.sampled_from(listed)))
-    lookup = Lookup({op: measured(op, 1.0 + i) for i, op in enumerate(known)})
+    lookup = Lookup(LatencyTable(DEVICE, [measured(op, 1.0 + i) for i, op in enumerate(known)]))
     prices = lookup.price(listed)
     assert [op in known for op in listed] == np.isfinite(prices.values).tolist()

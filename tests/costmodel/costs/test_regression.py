@@ -139,6 +139,7 @@ def test_failed_rows_teach_nothing(tools: Tools) -> None:
     test = [*convs, *tools.random_convs(5, seed=3)]
     found, expected = with_failures.price(test), without.price(test)
     np.testing.assert_array_equal(found.values, expected.values)
+    assert found.exact is not None
     assert not found.exact[12]
     assert np.isnan(with_failures.price([lrn]).values[0])
 
@@ -242,7 +243,9 @@ def test_a_place_that_cannot_be_written_is_no_error(tools: Tools, tmp_path: Path
     table = table_file(tools, tmp_path / "t.jsonl", count=12)
     (tmp_path / "t.jsonl.fit.json").mkdir()  # reading and writing it both fail
     conv = tools.random_convs(1, seed=1)[0]
-    assert fit_regression(table).price([conv]).exact[0]
+    exact = fit_regression(table).price([conv]).exact
+    assert exact is not None
+    assert exact[0]
 
 
 def test_the_digest_depends_on_every_op_and_latency(tools: Tools) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.errors import InvalidInputError
-from costmodel.hlo_model.draft import recipe_of
+from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.module import Array, Module, parse
 from costmodel.hlo_model.recipe import Node, Recipe, read_recipe
 from costmodel.hlo_model.windows import window_of

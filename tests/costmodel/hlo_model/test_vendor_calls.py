@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from costmodel.errors import InvalidInputError
-from costmodel.hlo_model.draft import recipe_of
+from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.module import parse
 from costmodel.hlo_model.recipe import read_recipe
 
@@ -39,7 +39,11 @@ backend_config={"gemm_backend_config":{"alpha_real":1,"alpha_imag":0,"beta":0,\
 """
 
 
-def recipe(text: str, **words: str) -> tuple[str, ...]:
+Names = tuple[str, ...]
+
+
+def recipe(text: str, **words: str) -> tuple[Names, Names, Names]:
+    """Kinds of the nodes, what the inputs are, and which layers it came from."""
     for word, value in words.items():
         text = text.replace(word, value)
     module = parse(HEAD + text)
@@ -50,7 +54,9 @@ def recipe(text: str, **words: str) -> tuple[str, ...]:
     return tuple(node.opcode for node in found.nodes), sources, origins
 
 
-def convolution(target: str, operands: str, mode: str = "kNone", scale: str = "1") -> object:
+def convolution(
+    target: str, operands: str, mode: str = "kNone", scale: str = "1"
+) -> tuple[Names, Names, Names]:
     return recipe(CONVOLUTION, TARGET=target, OPERANDS=operands, MODE=mode, SCALE=scale)
 
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +10,7 @@ from costmodel.errors import CostModelError, DeviceMismatchError, InvalidInputEr
 from costmodel.measurement import Measurement
 from costmodel.op import Op, conv_op, model_op
 from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
+from costmodel.profiler.budget import Budget
 from costmodel.profiler.lock import hold, table_lock
 from costmodel.runners.fake import law_ms, write_model
 from costmodel.table import LatencyTable
@@ -168,22 +169,45 @@ def test_tensors_beyond_the_memory_limit_are_not_even_tried(tmp_path: Path) -> N
     assert "its tensors alone need 131072 MiB" in report.table[giant].reason
 
 
+class Simulated(Budget):
+    """A budget whose clock goes on by what each visit was asked to take, and by 1 ms beside it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.now_s = 0.0
+        super().__init__(plan, clock=lambda: self.now_s)
+
+    def note(self, visit_ms: float, wall_ms: float, timed_ms: float) -> None:
+        self.now_s += (visit_ms + 1.0) / 1000.0
+        super().note(visit_ms, visit_ms + 1.0, visit_ms)
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("costmodel.profiler.session.Budget", Simulated)
+
+
+@pytest.mark.usefixtures("simulated")
 def test_a_budget_shortens_visits_and_keeps_the_rounds(tmp_path: Path) -> None:
     plan = Plan(budget_ms=3_000.0, visit_ms=60.0)
-    report = run(jobs(20), tmp_path / "t.jsonl", plan, realtime=True)
-    rounds = Counter(len(row.rounds) for row in report.table.rows.values())
+    report = run(jobs(20), tmp_path / "t.jsonl", plan)
+    rounds = [entry for row in report.table.rows.values() for entry in row.rounds]
     assert report.unmeasured == 0
-    assert min(rounds) >= 2
-    assert report.seconds < 6.0
+    assert {len(row.rounds) for row in report.table.rows.values()} == {8}
+    # 160 visits of 60 ms would take more than three times the budget.
+    assert max(entry.blocks for entry in rounds) * plan.block_ms < plan.visit_ms / 2
+    assert report.seconds <= 3.0
     assert max(row.num_runs for row in report.table.rows.values()) > 0
 
 
+@pytest.mark.usefixtures("simulated")
 def test_a_budget_too_small_for_all_ends_in_time_and_says_so(tmp_path: Path) -> None:
     plan = Plan(budget_ms=800.0, visit_ms=60.0)
-    report = run(jobs(300), tmp_path / "t.jsonl", plan, realtime=True)
+    report = run(jobs(300), tmp_path / "t.jsonl", plan)
     assert report.out_of_budget
     assert report.unmeasured == 300 - len(report.table) > 0
-    assert report.seconds < 5.0
+    # The shortest visits, of 5 blocks; a worker is told to stop within what it was sent at once.
+    within = int(plan.budget_ms or 0.0) // 6
+    assert within <= report.visits < within + 50
     resumed = run(jobs(300), tmp_path / "t.jsonl")
     assert (resumed.ok, resumed.unmeasured) == (300, 0)
 
@@ -250,6 +274,6 @@ def test_no_locks_or_notes_are_left_behind_but_the_table_reads(tmp_path: Path) -
         {"memory_limit_bytes": 0},
     ],
 )
-def test_absurd_plans_are_refused(fault: dict[str, float]) -> None:
+def test_absurd_plans_are_refused(fault: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(fault))):
         Plan(**fault)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel.measurement import Measurement, Round
+from costmodel.measurement import Measurement, Round, Status
 from costmodel.op import Op, conv_op
 from costmodel.profiler import Job, Plan
 from costmodel.profiler.schedule import Schedule
@@ -94,7 +94,7 @@ def test_failed_and_imported_rows_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("status", ["crashed", "timeout"])
-def test_a_death_is_tried_once_more(status: str) -> None:
+def test_a_death_is_tried_once_more(status: Status) -> None:
     subject = schedule(1)
     assert subject.fail(0, status, "first") is None
     assert not subject.is_finished(0)
@@ -107,7 +107,7 @@ def test_a_death_is_tried_once_more(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["rejected", "out_of_memory"])
-def test_a_refusal_is_final(status: str) -> None:
+def test_a_refusal_is_final(status: Status) -> None:
     subject = schedule(1)
     row = subject.fail(0, status, "no")
     assert row is not None

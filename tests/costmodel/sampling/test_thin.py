@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from architectures import network_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 from costmodel.errors import InvalidInputError
 from costmodel.sampling.thin import kept_channels, thin
 
-MODELS = Path(__file__).parents[3].parent / "shared" / "models"
 Values = NDArray[np.float32]
 
 
@@ -274,20 +272,18 @@ def test_refuses_shares_outside_their_range(keep: tuple[float, float]) -> None:
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("resnet20_cifar10", 19),
+        ("resnet20", 19),
         ("light_squeezenet", 25),
         ("light_inception_v1", 50),
-        ("yunet_s_320", 15),
-        ("ultraface_slim-320", 14),
-        ("mnist-8", 2),
+        ("yunet", 15),
+        ("ultraface", 14),
+        ("mnist", 2),
         ("light_shufflenet", 0),
+        ("mobilenet_v3", 14),
     ],
 )
 def test_real_networks_are_thinned_and_run(name: str, least: int) -> None:
-    path = MODELS / f"{name}.onnx"
-    if not path.is_file():
-        pytest.skip(f"needs {path.name} in shared/models beside the checkout")
-    model = onnx.load(str(path))
+    model = onnx.load(network_file(name))
     kept = kept_channels(model, keep=(0.3, 0.8), seed=7)
     assert sum(not mask.all() for mask in kept.values()) >= least
     thinned = thin(model, keep=(0.3, 0.8), seed=7)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
+from onnx_graphs import DEVICE, Blocks, Graph, bottleneck, drawn_models
 
 from costmodel.calibration import Calibration
 from costmodel.costs.counts import Flops
@@ -25,18 +26,6 @@ from morphnet_core.alignment import read_source as opened
 from morphnet_core.alignment.evaluate import Evaluator, present
 from morphnet_core.alignment.search import best_counts
 from morphnet_core.alignment.verify import Agreement, allowed_difference
-from tests.morphnet_core.alignment.graphs import DEVICE, Blocks, Graph, drawn_models
-
-
-def bottleneck(width=13, inner=27, *, out=10):
-    """Two residual blocks of odd widths."""
-    graph = Graph()
-    stream = graph.node("Relu", graph.batch_norm(graph.conv("image", width)))
-    for _ in range(2):
-        deep = graph.node("Relu", graph.depthwise(graph.conv(stream, inner, kernel=1)))
-        stream = graph.node("Add", graph.conv(deep, width, kernel=1), stream)
-    pooled = graph.node("GlobalAveragePool", stream, size=(1, width, 1, 1))
-    return graph.model(graph.dense(graph.flat(pooled), out))
 
 
 def changes(found):

@@ -6,11 +6,10 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx_graphs import SIDE, Blocks, Graph, bottleneck
 
 from costmodel.errors import CostModelError, InvalidInputError, ModelFormatError
 from morphnet_core.alignment import pad_to_fast_widths
-from tests.morphnet_core.alignment.graphs import SIDE, Blocks, Graph
-from tests.morphnet_core.alignment.test_align import bottleneck
 
 WHOLE = bottleneck().SerializeToString()
 

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx_graphs import Graph, drawn_models
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.alignment import TOLERANCE, cut, largest_difference, pad, paddable, read_source
-from tests.morphnet_core.alignment.graphs import Graph, drawn_models
 
 
 def padded(model, add, **options):

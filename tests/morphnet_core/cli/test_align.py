@@ -12,6 +12,7 @@ from functools import cache
 
 import onnx
 import pytest
+from onnx_graphs import DEVICE, Blocks, bottleneck
 
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
@@ -19,8 +20,6 @@ from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 from morphnet_core.alignment import pad_to_fast_widths
 from morphnet_core.cli import main
-from tests.morphnet_core.alignment.graphs import DEVICE, Blocks
-from tests.morphnet_core.alignment.test_align import bottleneck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +119,7 @@ def test_growth_can_be_forbidden(run, tmp_path):
 @pytest.fixture
 def here(monkeypatch):
     """The device of this machine, with a clock that says what it is told."""
-    times = {}
+    times: dict[str, float] = {}
 
     def measured(found, **options):
         assert options["runner"] == "ort"

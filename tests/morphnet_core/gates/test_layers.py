@@ -172,7 +172,7 @@ def test_an_open_axis_is_refused() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"low": 0.1}, {"high": 0.9}])
-def test_impossible_distributions_are_refused(wrong: dict[str, float]) -> None:
+def test_impossible_distributions_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="hard-concrete gate needs"):
         HardConcreteGating(**wrong)
 

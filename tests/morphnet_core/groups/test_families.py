@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -76,14 +78,16 @@ def test_detector_with_heads_on_two_maps(keras):
 
 
 def test_blocks_of_convnext_and_inception_resnet(keras):
-    class LayerScale(keras.layers.Layer):
+    layer_class: Any = keras.layers.Layer
+
+    class LayerScale(layer_class):
         def build(self, shape):
             self.gamma = self.add_weight(shape=(shape[-1],), name="gamma")
 
         def call(self, x):
             return x * self.gamma
 
-    class CustomScaleLayer(keras.layers.Layer):
+    class CustomScaleLayer(layer_class):
         def call(self, inputs):
             return inputs[0] + inputs[1] * 0.1
 

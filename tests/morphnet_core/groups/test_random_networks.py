@@ -186,7 +186,7 @@ def pad(value, pads):
 
 def join(op, values, _):
     # An operand that became a weight is one that has become zero.
-    first, second = (*values, *(np.zeros(shape) for shape in op.weights))
+    first, second = list(values) + [np.zeros(shape) for shape in op.weights]
     return [first + second if op.kind == "add" else first * second]
 
 

@@ -59,6 +59,7 @@ def test_the_clock_corrects_the_prices(model: Any, pricer: Pricer, share: str) -
     found = fit_to_device(model, pricer, importance, share, clock=clock)
     assert found.hit
     assert found.target_ms == pytest.approx(float(share[:-1]) / 100 * found.seed_ms)
+    assert found.best.measured_ms is not None
     assert abs(found.best.measured_ms / found.target_ms - 1) <= 0.02
     assert 1 <= len(found.rounds) <= 3
     assert clock.timed == 1 + 2 * len(found.rounds), "the seed again beside every network"
@@ -87,6 +88,7 @@ def test_slack_grows_the_network(model: Any, pricer: Pricer) -> None:
     importance = np.ones(pricer.grouping.num_units)
     clock = LawClock()
     found = fit_to_device(model, pricer, importance, "140%", clock=clock, grow=2.0)
+    assert found.best.measured_ms is not None
     assert found.best.measured_ms > 1.2 * found.seed_ms
 
 

@@ -11,7 +11,7 @@ import pytest
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.op import Op
-from costmodel.protocols import Prices
+from costmodel.protocols import Prices, Unit
 from morphnet_core.groups import find_groups
 from morphnet_core.plots import (
     Trained,
@@ -22,14 +22,15 @@ from morphnet_core.plots import (
 )
 from morphnet_core.pricing import Pricer
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="needs the report extra")
 pytestmark = pytest.mark.keras
 
 
 class Staircase:
     """A cost model of plateaus of 16 channels."""
 
-    name, unit = "staircase", "ms"
+    name = "staircase"
+    unit: Unit = "ms"
     device = Device(name="any", runtime="onnxruntime")
 
     def price(self, ops: Any) -> Prices:

@@ -36,8 +36,11 @@ def test_every_device_prices_a_network(tools, name: str) -> None:
 
 
 def test_capitals_mean_the_originals_numbers() -> None:
-    assert target("V100").datasheet.peak_flops["float32"] == 125e12
-    assert target("v100").datasheet.peak_flops["float32"] == 15.7e12
+    tensor_cores, plain = target("V100"), target("v100")
+    assert isinstance(tensor_cores, Roofline)
+    assert isinstance(plain, Roofline)
+    assert tensor_cores.datasheet.peak_flops["float32"] == 125e12
+    assert plain.datasheet.peak_flops["float32"] == 15.7e12
 
 
 def test_unknown_names_list_the_known_ones() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +91,7 @@ def test_what_the_solver_prints_is_no_output(
         os.write(1, b"HighsMipSolverData::transformNewIntegerFeasibleSolution")
         return milp(*arguments, **options)
 
-    milp = integer.milp
+    milp = scipy.optimize.milp
     monkeypatch.setattr(integer, "milp", talkative)
     problem = random_problem(np.random.default_rng(0), 3)
     assert solve_integer(problem, middle_cost(problem, 0.5)) is not None
@@ -238,7 +239,7 @@ def test_an_impossible_budget_says_what_is_possible(network: Any) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"target": 0.0}, {"target": 1.0, "grow": 0.5}, {"target": 1.0, "scale": -1.0}]
 )
-def test_wrong_arguments_are_named(network: Any, wrong: dict[str, float]) -> None:
+def test_wrong_arguments_are_named(network: Any, wrong: dict[str, Any]) -> None:
     pricer = Pricer(find_groups(network), "flops")
     importance = np.ones(pricer.grouping.num_units)
     with pytest.raises(InvalidInputError, match="A projection needs target > 0"):

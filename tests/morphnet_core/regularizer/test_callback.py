@@ -394,7 +394,7 @@ def test_groups_can_be_kept() -> None:
 def test_denormal_gammas_are_set_to_zero() -> None:
     regularizer = CostRegularizer(network(), "flops")
     gamma = regularizer.model.get_layer("norm_a").gamma
-    gamma.assign(np.float32([1.0, 1e-39, 1.0, 1e-20]))
+    gamma.assign(np.array([1.0, 1e-39, 1.0, 1e-20], np.float32))
     with pytest.warns(RegularizationWarning, match="set to zero, in: norm_a"):
         regularizer.refresh()
-    np.testing.assert_array_equal(as_numpy(gamma), np.float32([1.0, 0.0, 1.0, 1e-20]))
+    np.testing.assert_array_equal(as_numpy(gamma), np.array([1.0, 0.0, 1.0, 1e-20], np.float32))

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from comparing import grouped, random_alive, shrunk_exactly
 from keras import layers, ops
+from keras_models import randomised
 
 from costmodel.errors import ModelFormatError
 from morphnet_core.surgery import shrink
 from morphnet_core.surgery.plan import Plan
-from tests.morphnet_core.models import randomised
-from tests.morphnet_core.surgery.comparing import grouped, random_alive, shrunk_exactly
 
 pytestmark = [
     pytest.mark.keras,

@@ -7,14 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from comparing import grouped, outputs_of, random_alive, without
 from keras import layers
+from keras_models import MODELS, example, randomised
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from morphnet_core.expansion import expand_to
 from morphnet_core.groups.convert import structure_of
 from morphnet_core.surgery import expand, rebuild, shrink
-from tests.morphnet_core.models import MODELS, example, randomised
-from tests.morphnet_core.surgery.comparing import grouped, outputs_of, random_alive, without
 
 pytestmark = [
     pytest.mark.keras,

@@ -10,17 +10,17 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
-
-from costmodel.readers.keras import export_onnx
-from morphnet_core.surgery import shrink
-from tests.morphnet_core.models import MODELS, example, randomised
-from tests.morphnet_core.surgery.comparing import (
+from comparing import (
     grouped,
     largest_error,
     outputs_of,
     random_alive,
     without,
 )
+from keras_models import MODELS, example, randomised
+
+from costmodel.readers.keras import export_onnx
+from morphnet_core.surgery import shrink
 
 pytestmark = [
     pytest.mark.keras,

@@ -7,19 +7,19 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras import layers
-
-from morphnet_core.groups.convert import structure_of
-from morphnet_core.structure import Structure
-from morphnet_core.surgery import shrink
-from tests.morphnet_core.models import MODELS, example, randomised
-from tests.morphnet_core.surgery.comparing import (
+from comparing import (
     grouped,
     outputs_of,
     random_alive,
     shrunk_exactly,
     without,
 )
+from keras import layers
+from keras_models import MODELS, example, randomised
+
+from morphnet_core.groups.convert import structure_of
+from morphnet_core.structure import Structure
+from morphnet_core.surgery import shrink
 
 pytestmark = [
     pytest.mark.keras,

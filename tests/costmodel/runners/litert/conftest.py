@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ai_edge_litert")
+pytest.importorskip("ai_edge_litert", reason="needs the litert extra")
 
 from costmodel.runners.litert.delegated import open_model
 from costmodel.runners.litert.runner import LiteRtRunner
 from costmodel.runners.litert.write import write_model
 
-#: Models of the shared fixtures that TensorFlow Lite has counterparts for.
+#: Models that TensorFlow Lite has counterparts for.
 CONVERTED = (
     "bn_left_over", "branches", "chain", "classifier", "conv_relu", "depthwise", "float16",
     "folded_bn", "odd_channels", "old_classifier", "pools", "residual", "resize", "shuffle",

@@ -13,8 +13,8 @@ import pytest
 from costmodel.runners.litert.runner import LiteRtRunner
 
 pytestmark = pytest.mark.keras
-keras = pytest.importorskip("keras")
-pytest.importorskip("tensorflow")
+keras = pytest.importorskip("keras", reason="needs the keras extra")
+pytest.importorskip("tensorflow", reason="needs the keras extra")
 
 
 def inverted_residuals(layers: Any) -> Any:

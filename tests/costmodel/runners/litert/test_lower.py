@@ -18,7 +18,7 @@ from costmodel.runners.litert.write import write_model
 
 Lower = Callable[..., Network]
 Files = Callable[..., Path]
-REAL = ("resnet20_cifar10", "light_squeezenet", "mnist-8", "yunet_s_320", "light_shufflenet")
+REAL = ("resnet20", "light_squeezenet", "mnist", "yunet", "light_shufflenet")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("openvino")
+pytest.importorskip("openvino", reason="needs the openvino extra")
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import decode_op, encode_op
@@ -20,7 +20,7 @@ from costmodel.runners.openvino.runner import OpenVinoRunner
 from costmodel.runners.openvino.workload import InferWorkload, Timed
 
 RUNNER = OpenVinoRunner()
-#: Models of the shared fixture whose every kernel can be told and timed.
+#: Models whose every kernel can be told and timed.
 WHOLE = (
     "bn_left_over", "branches", "chain", "classifier", "depthwise",
     "computed_weights",

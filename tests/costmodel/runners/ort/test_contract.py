@@ -11,7 +11,6 @@ import pytest
 from onnx import helper, numpy_helper
 
 from costmodel.op import Op
-from costmodel.runners.ort import runner as module
 from costmodel.runners.ort.convert import DTYPES
 from costmodel.runners.ort.providers import PROVIDERS, Provider
 from costmodel.runners.ort.runner import OrtRunner
@@ -98,7 +97,7 @@ class TestAProviderThatCompilesGraphs(_Contract):
     @pytest.fixture
     def runner(self, monkeypatch: pytest.MonkeyPatch) -> OrtRunner:
         compiling = Provider(name="CPUExecutionProvider", wheel="", whole_graph=True)
-        monkeypatch.setitem(module.PROVIDERS, "cpu", compiling)
+        monkeypatch.setitem(PROVIDERS, "cpu", compiling)
         return OrtRunner()
 
     @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from costmodel.errors import (
 )
 from costmodel.op import Op
 from costmodel.registry import load_runner
-from costmodel.runners.ort import device, nvidia, providers, session
+from costmodel.runners.ort import bound, device, nvidia, session
 from costmodel.runners.ort.optimised import LocalExecutor, lower
 from costmodel.runners.ort.providers import CPU, PROVIDERS, Setup, find_setup
 from costmodel.runners.ort.runner import OrtRunner, num_replicas
@@ -45,7 +46,7 @@ RELU = Op(kind="relu", implementation="Relu", inputs=((1, 64),), outputs=((1, 64
 def all_present(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the runtime had every provider; no session is made with them."""
     names = [item.name for item in PROVIDERS.values()]
-    monkeypatch.setattr(providers.onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: names)
 
 
 @pytest.mark.parametrize("name", ABSENT)
@@ -82,7 +83,8 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], word
 @pytest.mark.usefixtures("all_present")
 @pytest.mark.parametrize("name", [name for name in PROVIDERS if name != "cpu"])
 def test_every_option_is_part_of_the_identity(name: str) -> None:
-    runner = OrtRunner(provider=name, provider_options={"own": True}, **{"option.device_id": 3})
+    device: dict[str, Any] = {"option.device_id": 3}
+    runner = OrtRunner(provider=name, provider_options={"own": True}, **device)
     found = runner.device
     assert found.provider == PROVIDERS[name].name
     options = dict(found.options)
@@ -131,7 +133,7 @@ def test_a_provider_that_does_not_start_is_an_error(name: str) -> None:
         opset_imports=[helper.make_opsetid("", 13)],
         ir_version=8,
     )
-    options = session.session_options(1, optimise=False)
+    options = bound.session_options(1, optimise=False)
     with (
         pytest.warns(UserWarning, match="not in available"),
         pytest.raises(
@@ -171,7 +173,7 @@ def test_a_kernel_that_fell_back_is_timed_on_the_cpu() -> None:
 class _Mixed(LocalExecutor):
     """The CPU, its trace edited as if another provider had taken all but the pools."""
 
-    def profile(self, path: Path, runs: int):  # type: ignore[no-untyped-def]
+    def profile(self, path: Path, runs: int):
         events, inputs = super().profile(path, runs)
         for event in events:
             arguments = event.get("args", {})
@@ -214,10 +216,10 @@ def test_a_device_with_memory_of_its_own_is_bound_and_waited_for(
         _sess=SimpleNamespace(run_with_iobinding=lambda *_: calls.append("run")),
     )
     place = SimpleNamespace(ortvalue_from_numpy=lambda _value, kind, index: f"{kind}:{index}")
-    monkeypatch.setattr(session.onnxruntime, "OrtValue", place)
+    monkeypatch.setattr("onnxruntime.OrtValue", place)
     setup = Setup(provider=PROVIDERS["cuda"], options=(("device_id", "1"),))
     feed = {"x": np.ones(3, dtype=np.float32)}
-    workload = session.SessionWorkload(made, feed, setup=setup)  # type: ignore[arg-type]
+    workload = session.SessionWorkload(made, feed, setup=setup)
     workload._time(2)
     assert calls == [
         "x on cuda:1", "y on cuda:1", "inputs there", "run", "run", "outputs there",

@@ -45,7 +45,7 @@ def residual(build: Builder, channels: int = 16) -> str:
     return build.op("Gemm", flat, build.weight(2 * channels, 10), build.weight(10))
 
 
-class _Data(CalibrationDataReader):  # type: ignore[misc]
+class _Data(CalibrationDataReader):
     def __init__(self, shape: Sequence[int]) -> None:
         values = np.random.default_rng(0).normal(size=tuple(shape)).astype(np.float32)
         self._batches = iter([{"x": values}])
@@ -81,11 +81,11 @@ def test_a_quantised_network_computes_about_the_same(tmp_path: Path) -> None:
     model = bound_model(path, {})
     changed = convert(model, "int8", "net", symmetric=False)
     values = np.random.default_rng(1).normal(size=(1, 8, 6, 6)).astype(np.float32) / 20
-    results = [
+    found, expected = (
         onnxruntime.InferenceSession(item.SerializeToString()).run(None, {"x": values})[0]
-        for item in (model, changed)
-    ]
-    np.testing.assert_allclose(*results, atol=0.05)
+        for item in (changed, model)
+    )
+    np.testing.assert_allclose(expected, found, atol=0.05)
 
 
 def network_of(build: Builder, tmp_path: Path, *outputs: str) -> Network:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("libtpu", reason="needs the extra tpu-aot")
+pytest.importorskip("libtpu", reason="needs the tpu-aot extra")
 
 
 def tiny_model(width: int = 8) -> onnx.ModelProto:

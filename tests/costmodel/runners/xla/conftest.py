@@ -1,16 +1,15 @@
-"""One runner for all tests of XLA: a process starts JAX once."""
+"""One runner for all tests of XLA: whoever starts JAX first decides how many threads it has."""
 
 from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("jax", reason="the XLA runner needs JAX: pip install 'morphnet-latency[xla]'")
+pytest.importorskip("jax", reason="needs the xla extra")
 
-from costmodel.runners.xla.backend import started_threads
 from costmodel.runners.xla.runner import XlaRunner
 
 
-@pytest.fixture(scope="session", autouse=True)
-def xla_runner() -> XlaRunner:
-    # Whoever starts JAX first in this process decides how many threads it has.
-    return XlaRunner(threads=started_threads(), platform="cpu")
+@pytest.fixture(autouse=True)
+def started(xla_runner: XlaRunner) -> XlaRunner:
+    """The runner starts JAX before a test does."""
+    return xla_runner

@@ -23,11 +23,11 @@ from costmodel.runners.xla.program import build_program
 from costmodel.runners.xla.view import View, channels_last, simple
 
 PathOf = Callable[[str], Path]
-#: Models of the shared collection that XLA computes as they are.
+#: Models that XLA computes as they are.
 SAME = (
     "bn_left_over", "branches", "chain", "classifier", "computed_weights", "depthwise",
     "elementwise", "odd_channels", "old_classifier", "pools", "rank_3_and_5", "residual", "resize",
-    "shuffle", "slices", "split_18", "transformer", "transposed_conv", "resnet20_cifar10",
+    "shuffle", "slices", "split_18", "transformer", "transposed_conv", "resnet20",
 )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_refuses_other_types_and_layouts(model_file: PathOf, wrong: dict[str, st
 
 
 def test_random_weights_keep_values_finite(model_file: PathOf) -> None:
-    program = build_program(read_onnx(model_file("resnet20_cifar10")))
+    program = build_program(read_onnx(model_file("resnet20")))
     feed = {name: np.ones(spec.shape, spec.dtype) for name, spec in program.inputs.items()}
     for result in jax.jit(program.function)(feed, program.random_parameters(seed=3)):
         assert np.isfinite(result).all()
@@ -174,7 +174,7 @@ def test_a_view_is_its_tensor_whatever_is_done_to_it(data: st.DataObject) -> Non
 
 
 def _other_shape(data: st.DataObject, size: int) -> tuple[int, ...]:
-    shape = []
+    shape: list[int] = []
     while size > 1 and len(shape) < 5:
         divisors = [d for d in range(1, size + 1) if size % d == 0]
         shape.append(data.draw(st.sampled_from(divisors)))

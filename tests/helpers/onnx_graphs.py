@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from costmodel.device import Device
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, SESSION
-from costmodel.protocols import Prices
+from costmodel.protocols import Prices, Unit
 
 SIDE = 6
 
@@ -130,6 +130,17 @@ class Graph:
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
         onnx.checker.check_model(model)
         return model
+
+
+def bottleneck(width=13, inner=27, *, out=10):
+    """Two residual blocks of odd widths."""
+    graph = Graph()
+    stream = graph.node("Relu", graph.batch_norm(graph.conv("image", width)))
+    for _ in range(2):
+        deep = graph.node("Relu", graph.depthwise(graph.conv(stream, inner, kernel=1)))
+        stream = graph.node("Add", graph.conv(deep, width, kernel=1), stream)
+    pooled = graph.node("GlobalAveragePool", stream, size=(1, width, 1, 1))
+    return graph.model(graph.dense(graph.flat(pooled), out))
 
 
 class Drawing(Graph):
@@ -282,7 +293,7 @@ def up(width, block):
 class Blocks:
     """A device that works on blocks of channels and is slow at widths that are no multiple of 4."""
 
-    unit = "ms"
+    unit: Unit = "ms"
     name = "blocks"
     device = DEVICE
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple, Protocol
 
-from costmodel.errors import UnsupportedOpError
-from costmodel.measurement import Round
-from costmodel.profiler.interference import Sample, Watch
-from costmodel.profiler.messages import Care
-from costmodel.protocols import Workload
+from costmodel.timing.watch import Block, Sample, Watch
 
 #: A run longer than this share of the visit makes the workload a long one.
 LONG_SHARE = 1 / 3
@@ -25,52 +21,75 @@ STEADY_BLOCKS, STEADY_SHARE, MAX_WARM_BLOCKS = 3, 0.02, 8
 WARM_SHARE = 0.08
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class NoTimeError(Exception):
+    """No block of a visit has a time above 0, which is the runner's fault."""
+
+
+class Workload(Protocol):
+    """What is timed."""
+
+    def block(self, min_ms: float) -> Block:
+        """Time one stretch of at least ``min_ms``."""
+        ...
+
+
+class Summary(NamedTuple):
+    """Numbers of the blocks of a visit that count; fields as those of a table's ``Round``."""
+
+    quiet_ms: float
+    median_ms: float
+    blocks: int
+    discarded: int
+    runs: int
+
+
+class Visit(NamedTuple):
     """What one stay gave.
 
     Attributes:
-        round: its summary, number 0.
+        summary: its numbers.
         warm_ms: wall time of the blocks that do not count.
         timed_ms: wall time of the blocks that were looked at, kept or discarded.
     """
 
-    round: Round
+    summary: Summary
     warm_ms: float
     timed_ms: float
 
 
-def visit(workload: Workload, care: Care, watch: Watch) -> Visit:
+def visit(workload: Workload, watch: Watch, *, visit_ms: float, block_ms: float) -> Visit:
     """Warm up, then time blocks until enough undisturbed ones are in, or enough is enough.
 
     Args:
         workload: what to time; loaded.
-        care: how long.
         watch: tells what each block lost to others.
+        visit_ms: how long the undisturbed blocks should last in sum.
+        block_ms: how long a block should last.
 
     Raises:
-        UnsupportedOpError: if no block has a time above 0, which is the runner's fault.
+        NoTimeError: if no block has a time above 0.
     """
     before = time.perf_counter()
-    warm_block_ms = _warm_up(workload, care)
+    warm_block_ms = _warm_up(workload, visit_ms, block_ms)
     warmed = time.perf_counter()
     watch.reset()
-    samples = _collect(workload, care, watch, is_long=warm_block_ms > care.visit_ms * LONG_SHARE)
+    needed = MIN_LONG_BLOCKS if warm_block_ms > visit_ms * LONG_SHARE else MIN_BLOCKS
+    samples = _collect(workload, watch, needed, visit_ms, block_ms)
     done = time.perf_counter()
     return Visit(
-        round=summarise(samples),
+        summary=summarise(samples),
         warm_ms=(warmed - before) * 1000.0,
         timed_ms=(done - warmed) * 1000.0,
     )
 
 
-def _warm_up(workload: Workload, care: Care) -> float:
+def _warm_up(workload: Workload, visit_ms: float, block_ms: float) -> float:
     """Run until steady; returns the wall time of one block in ms."""
-    block = workload.block(care.block_ms)
+    block = workload.block(block_ms)
     spent_ms = block.wall_ms
     recent = [block.latency_ms]
-    while spent_ms < care.visit_ms * WARM_SHARE and len(recent) < MAX_WARM_BLOCKS:
-        block = workload.block(care.block_ms)
+    while spent_ms < visit_ms * WARM_SHARE and len(recent) < MAX_WARM_BLOCKS:
+        block = workload.block(block_ms)
         spent_ms += block.wall_ms
         recent.append(block.latency_ms)
         last = recent[-STEADY_BLOCKS:]
@@ -79,53 +98,52 @@ def _warm_up(workload: Workload, care: Care) -> float:
     return block.wall_ms
 
 
-def _collect(workload: Workload, care: Care, watch: Watch, *, is_long: bool) -> list[Sample]:
-    needed = MIN_LONG_BLOCKS if is_long else MIN_BLOCKS
+def _collect(
+    workload: Workload, watch: Watch, needed: int, visit_ms: float, block_ms: float
+) -> list[Sample]:
     samples: list[Sample] = []
     spent_ms = 0.0
     while True:
         watch.begin()
-        samples.append(watch.end(workload.block(care.block_ms)))
+        samples.append(watch.end(workload.block(block_ms)))
         spent_ms += samples[-1].block.wall_ms
-        if len(samples) < needed or spent_ms < care.visit_ms:
+        if len(samples) < needed or spent_ms < visit_ms:
             continue  # not enough even if nothing disturbed them
         watch.settle()
         kept = [item.block.wall_ms for item in samples if not item.disturbed]
-        if len(kept) >= needed and sum(kept) >= care.visit_ms:
+        if len(kept) >= needed and sum(kept) >= visit_ms:
             return samples
-        target_ms = max(care.visit_ms, needed * median(item.block.wall_ms for item in samples))
+        target_ms = max(visit_ms, needed * median(item.block.wall_ms for item in samples))
         if len(samples) >= REPLACE * needed and spent_ms >= REPLACE * target_ms:
             return samples
 
 
-def summarise(samples: Sequence[Sample]) -> Round:
-    """Round of the undisturbed samples; of the least disturbed one if there is no other.
+def summarise(samples: Sequence[Sample]) -> Summary:
+    """Numbers of the undisturbed samples; of the least disturbed one if there is no other.
 
     Raises:
-        UnsupportedOpError: if no sample has a time above 0.
+        NoTimeError: if no sample has a time above 0.
 
     >>> from costmodel.protocols import Block
     >>> def sample(latency_ms, lost_ms):
     ...     block = Block(latency_ms=latency_ms, wall_ms=1.0, runs=1)
     ...     return Sample(block=block, lost_ms=lost_ms)
-    >>> summary = summarise([sample(1.0, 0.0), sample(1.2, 0.0), sample(0.5, 0.9)])
-    >>> summary.quiet_ms, summary.median_ms, summary.blocks, summary.discarded
-    (1.0, 1.1, 2, 1)
+    >>> summarise([sample(1.0, 0.0), sample(1.2, 0.0), sample(0.5, 0.9)])
+    Summary(quiet_ms=1.0, median_ms=1.1, blocks=2, discarded=1, runs=2)
     """
     kept = [item for item in samples if not item.disturbed]
     if not kept:
         timed = [item for item in samples if item.has_time]
         if not timed:
+            seen = [item.block.latency_ms for item in samples[:3]]
             message = (
-                f"None of {len(samples)} blocks has a time above 0: "
-                f"{[item.block.latency_ms for item in samples[:3]]} ms. "
+                f"None of {len(samples)} blocks has a time above 0: {seen} ms. "
                 "The runner's clock or its overhead correction is wrong."
             )
-            raise UnsupportedOpError(message)
+            raise NoTimeError(message)
         kept = [min(timed, key=lambda item: item.lost_ms)]
     times = [item.block.latency_ms for item in kept]
-    return Round(
-        number=0,
+    return Summary(
         quiet_ms=min(times),
         median_ms=median(times),
         blocks=len(kept),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-from costmodel.profiler.messages import Care, Probed
-from costmodel.protocols import Workload
+from costmodel.timing.visit import Workload
 
 #: The anchor is slow when it takes this many times its best.
 SLOW = 1.10
@@ -16,13 +16,28 @@ PROBE_BLOCKS = 3
 WAIT_MS, WAIT_GROWTH, MOST_WAIT_MS = 50.0, 1.5, 1_000.0
 
 
+class Probe(NamedTuple):
+    """What one look at the anchor gave.
+
+    Attributes:
+        latency_ms: its time.
+        slow: whether it was still slow after waiting.
+        timed_ms: wall time spent timing it.
+        waited_ms: time spent waiting.
+    """
+
+    latency_ms: float
+    slow: bool
+    timed_ms: float
+    waited_ms: float
+
+
 class Anchor:
     """A loaded kernel that is probed between visits."""
 
     def __init__(
         self,
         workload: Workload,
-        best_ms: float | None = None,
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -30,31 +45,32 @@ class Anchor:
 
         Args:
             workload: the kernel, loaded; stays open.
-            best_ms: least time that any probe saw, in this process or an earlier one.
             sleep: waits a number of seconds.
         """
         self._workload = workload
         self._sleep = sleep
-        self.best_ms = best_ms or float("inf")
+        self.best_ms = float("inf")
         self._last = float("-inf")
 
-    def is_due(self, care: Care) -> bool:
+    def is_due(self, every_ms: float) -> bool:
         """Whether the last probe is long enough ago."""
-        return (time.perf_counter() - self._last) * 1000.0 >= care.anchor_every_ms
+        return (time.perf_counter() - self._last) * 1000.0 >= every_ms
 
-    def probe(self, care: Care, patience_ms: float) -> Probed:
+    def probe(self, block_ms: float, patience_ms: float, best_ms: float | None = None) -> Probe:
         """Time the kernel; while it is slow, wait and try again.
 
         Args:
-            care: how long a block is.
+            block_ms: how long a block is.
+            best_ms: least time that any probe saw, in an earlier process.
             patience_ms: most to wait in sum; at most ``MOST_WAIT_MS`` is used.
         """
+        self.best_ms = min(self.best_ms, best_ms or self.best_ms)
         patience_ms = min(patience_ms, MOST_WAIT_MS)
         waited_ms = timed_ms = 0.0
         wait_ms = WAIT_MS
         while True:
             begin = time.perf_counter()
-            blocks = [self._workload.block(care.block_ms) for _ in range(PROBE_BLOCKS)]
+            blocks = [self._workload.block(block_ms) for _ in range(PROBE_BLOCKS)]
             timed_ms += (time.perf_counter() - begin) * 1000.0
             latency_ms = min(block.latency_ms for block in blocks)
             slow = latency_ms > SLOW * self.best_ms
@@ -65,4 +81,4 @@ class Anchor:
             wait_ms *= WAIT_GROWTH
         self.best_ms = min(self.best_ms, latency_ms)
         self._last = time.perf_counter()
-        return Probed(latency_ms=latency_ms, slow=slow, timed_ms=timed_ms, waited_ms=waited_ms)
+        return Probe(latency_ms=latency_ms, slow=slow, timed_ms=timed_ms, waited_ms=waited_ms)

@@ -4,6 +4,7 @@ Sources, by precision: the scheduler's own account of the time that our threads 
 running (``/proc/self/task/*/schedstat``), read only when involuntary context switches rose; time
 that a hypervisor stole (``/proc/stat``, in ticks of about 10 ms, so read every few ms and charged
 to all blocks since); and, where there is no ``/proc``, wall time less the thread's own time.
+A device that tells the clock of its processors has that watched besides.
 A share of lost time, not a mere count of switches, makes a block disturbed: on a shared machine
 every block of tens of ms sees a switch, which costs it next to nothing.
 """
@@ -15,8 +16,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-
-from costmodel.protocols import Block
+from typing import Protocol
 
 try:
     import resource
@@ -35,12 +35,43 @@ _STAT = Path("/proc/stat")
 _STEAL_FIELD = 8
 
 
-@dataclass(slots=True)
+class Block(Protocol):
+    """One timed stretch, as ``costmodel.protocols.Block`` says it."""
+
+    @property
+    def latency_ms(self) -> float:
+        """Time per execution."""
+        ...
+
+    @property
+    def wall_ms(self) -> float:
+        """How long the block took."""
+        ...
+
+    @property
+    def runs(self) -> int:
+        """Executions in it."""
+        ...
+
+
+class Clock(Protocol):
+    """Watches the clock of the processors."""
+
+    def begin(self) -> None:
+        """Start a visit."""
+        ...
+
+    def changed(self) -> bool:
+        """Whether the clock is another one than at the last look."""
+        ...
+
+
+@dataclass
 class Sample:
     """One timed block and what it lost to others.
 
     Attributes:
-        block: what the runner returned.
+        block: what the workload returned.
         lost_ms: time during it when something else ran instead; grows when stolen time is read.
     """
 
@@ -61,14 +92,16 @@ class Sample:
 class Watch:
     """Watches one visit, block by block: ``begin``, run the block, ``end``."""
 
-    def __init__(self, cores: Collection[int] = ()) -> None:
+    def __init__(self, cores: Collection[int] = (), clock: Clock | None = None) -> None:
         """Find the accounts.
 
         Args:
             cores: processors we run on, whose stolen time concerns us; empty for all.
+            clock: their clock, where somebody watches it.
         """
         self._names = tuple(f"cpu{core}" for core in cores) or ("cpu",)
-        self._tick_ms = 1000.0 / os.sysconf("SC_CLK_TCK") if _STAT.exists() else 0.0
+        self._tick_ms = 1000.0 / os.sysconf("SC_CLK_TCK") if _steal_lines() else 0.0
+        self._clock = clock
         self._since_steal: list[Sample] = []
         self._steal_ms = self._steal_read = 0.0
         self._waited_ms: float | None = None
@@ -80,8 +113,10 @@ class Watch:
         """Forget what happened until now; for the start of a visit."""
         self._since_steal.clear()
         self._steal_ms = self._read_steal_ms()
-        self._steal_read = time.perf_counter()
         self._waited_ms = _read_waited_ms()
+        if self._clock is not None:
+            self._clock.begin()
+        self._steal_read = time.perf_counter()
 
     def begin(self) -> None:
         """Note the state before a block."""
@@ -101,10 +136,11 @@ class Watch:
         return sample
 
     def settle(self) -> None:
-        """Charge time stolen since the last reading to every block since then."""
+        """Charge stolen time, or a change of the clock, to every block since the last look."""
         steal_ms = self._read_steal_ms()
+        changed = self._clock is not None and self._clock.changed()
         for sample in self._since_steal:
-            sample.lost_ms += steal_ms - self._steal_ms
+            sample.lost_ms += steal_ms - self._steal_ms + changed * sample.block.wall_ms
         self._since_steal.clear()
         self._steal_ms = steal_ms
         self._steal_read = time.perf_counter()
@@ -122,14 +158,21 @@ class Watch:
     def _read_steal_ms(self) -> float:
         if not self._tick_ms:
             return 0.0
-        ticks = 0
-        for line in _STAT.read_text(encoding="ascii").splitlines():
-            fields = line.split()
-            if not fields or not fields[0].startswith("cpu"):
-                break
-            if fields[0] in self._names and len(fields) > _STEAL_FIELD:
-                ticks += int(fields[_STEAL_FIELD])
-        return ticks * self._tick_ms
+        ticks = (
+            int(fields[_STEAL_FIELD])
+            for fields in _steal_lines()
+            if fields[0] in self._names and len(fields) > _STEAL_FIELD
+        )
+        return sum(ticks) * self._tick_ms
+
+
+def _steal_lines() -> list[list[str]]:
+    """The processors' lines of the system's account; empty where it is not to be read."""
+    try:
+        lines = _STAT.read_text(encoding="ascii").splitlines()
+    except OSError:  # Android keeps it from programs
+        return []
+    return [line.split() for line in lines if line.startswith("cpu")]
 
 
 def _involuntary_switches() -> int:
@@ -145,6 +188,6 @@ def _read_waited_ms() -> float | None:
         accounts = [
             (task / "schedstat").read_text(encoding="ascii").split() for task in _TASKS.iterdir()
         ]
-    except OSError:
+        return sum(int(fields[1]) for fields in accounts) / 1e6
+    except (OSError, IndexError, ValueError):
         return None
-    return sum(int(fields[1]) for fields in accounts) / 1e6

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("openvino")
+pytest.importorskip("openvino", reason="needs the openvino extra")
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
@@ -105,7 +106,7 @@ def test_every_setting_that_decides_what_runs_is_in_the_device() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"threads": 1025}, {"dtype": "int4"}])
-def test_absurd_options_are_refused(wrong: dict[str, object]) -> None:
+def test_absurd_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="Received"):
         OpenVinoRunner(**wrong)
 
@@ -156,7 +157,7 @@ def first_conv(small: Path) -> Op:
     ],
 )
 def test_ops_that_would_run_otherwise_are_refused(
-    small: Path, change: dict[str, object], message: str
+    small: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UnsupportedOpError, match=message):
         FLOAT.load_op(replace(first_conv(small), **change))

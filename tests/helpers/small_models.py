@@ -1,34 +1,13 @@
-"""Small real ONNX models of every sort, built here and lowered once for all tests."""
+"""Small ONNX models that together hold most kinds of kernels, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 from onnx import TensorProto, helper, numpy_helper
-
-from costmodel.network import Network
-from costmodel.runners.ort.runner import OrtRunner
-
-SHARED = Path(__file__).parents[4] / "shared" / "models"
-#: Real models that lower in under a second each.
-QUICK = (
-    "light_densenet121",
-    "light_inception_v1",
-    "light_inception_v2",
-    "light_shufflenet",
-    "light_squeezenet",
-    "mnist-8",
-    "resnet20_cifar10",
-    "ultraface_slim-320",
-    "yunet_s_320",
-)
-#: Of these, branches that have equal weights: the runtime computes one and reads it twice.
-MERGED = ("light_inception_v1", "light_inception_v2")
-BIG = ("light_bvlc_alexnet", "light_resnet50", "light_vgg19", "light_zfnet512")
 
 
 class Draft:
@@ -41,7 +20,7 @@ class Draft:
         self.opset = opset
         self.rng = np.random.default_rng(0)
 
-    def node(self, op_type: str, *reads: str, writes: int = 1, **attributes: object) -> str:
+    def node(self, op_type: str, *reads: str, writes: int = 1, **attributes: Any) -> str:
         domain = str(attributes.pop("domain", ""))
         name = f"{op_type.lower()}{len(self.nodes)}"
         written = [f"{name}_y{i}" if i else f"{name}_y" for i in range(writes)]
@@ -132,7 +111,7 @@ def depthwise() -> onnx.ModelProto:
 def pools() -> onnx.ModelProto:
     d = Draft(2, 16, 13, 13)
     y = d.conv("x", 16, 16)
-    window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
     a = d.node("MaxPool", y, **window)
     b = d.node("AveragePool", y, count_include_pad=1, **window)
     c = d.node("AveragePool", "x", auto_pad="SAME_LOWER", kernel_shape=[4, 4], strides=[3, 3])
@@ -172,7 +151,7 @@ def resize() -> onnx.ModelProto:
     d = Draft(1, 8, 5, 5)
     scales = d.const([1.0, 1.0, 2.0, 2.0])
     sizes = d.const([1, 8, 7, 9], np.int64)
-    half = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    half: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     a = d.node("Resize", "x", "", scales, mode="nearest", **half)
     return d.done(a, d.node("Resize", "x", "", "", sizes, mode="linear"))
 
@@ -230,7 +209,7 @@ def transposed_conv() -> onnx.ModelProto:
     w, b = d.weight(16, 8, 2, 2), d.weight(8)
     y = d.node("ConvTranspose", "x", w, b, strides=[2, 2], kernel_shape=[2, 2])
     w = d.weight(8, 4, 3, 3)
-    shape = {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}
+    shape: dict[str, Any] = {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}
     return d.done(d.node("ConvTranspose", y, w, group=2, **shape))
 
 
@@ -302,50 +281,3 @@ MODELS: Mapping[str, Callable[[], onnx.ModelProto]] = {
         rank_3_and_5, residual, resize, shuffle, slices, split_18, transformer, transposed_conv,
     )
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def runner() -> OrtRunner:
-    return OrtRunner()
-
-
-@pytest.fixture(scope="session")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Path of a model of ``MODELS`` or of the shared ones by name."""
-    folder = tmp_path_factory.mktemp("models")
-
-    def path_of(name: str) -> Path:
-        path = SHARED / f"{name}.onnx"
-        if name in MODELS:
-            path = folder / f"{name}.onnx"
-            onnx.save(MODELS[name](), path)
-        elif not path.exists():
-            pytest.skip(f"needs {path.name}, which lies in shared/models beside the checkout")
-        return path
-
-    return path_of
-
-
-@pytest.fixture(scope="session")
-def lower(runner: OrtRunner, model_file: Callable[[str], Path]) -> Callable[[str], Network]:
-    """Lower a model of ``MODELS`` or of the shared ones by name, once."""
-    found: dict[str, Network] = {}
-
-    def lowered(name: str) -> Network:
-        if name not in found:
-            found[name] = runner.lower(model_file(name), {})
-        return found[name]
-
-    return lowered
-
-
-@pytest.fixture(params=[*MODELS, *QUICK])
-def every_model(request: pytest.FixtureRequest) -> str:
-    """Name of each model in turn."""
-    return str(request.param)
-
-
-@pytest.fixture(params=[*MODELS, *(name for name in QUICK if name not in MERGED)])
-def unmerged_model(request: pytest.FixtureRequest) -> str:
-    """Name of each model of whose layers the runtime executes all, in turn."""
-    return str(request.param)

@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras_models import example
 
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import Grouping, cascade, find_groups
 from morphnet_core.surgery import shrink, zeroed
-from tests.morphnet_core.models import example
 
 
 def outputs_of(model: Any, fed: Any) -> list[Any]:

@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from costmodel.onnx_model.nodes import VERSIONED, Tensor, kind_of
 from costmodel.op import Op
+from costmodel.runners.ort.bound import session_options
 from costmodel.runners.ort.operands import executed_op
-from costmodel.runners.ort.session import make_session, session_options
+from costmodel.runners.ort.session import make_session
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_a_workload_counts_its_runs(runner: OrtRunner) -> None:
     assert short.runs >= 1
     assert long.runs > short.runs
     assert long.wall_ms >= 5.0
-    assert 0 < long.latency_ms < 5.0
+    assert 0 < long.latency_ms < long.wall_ms
 
 
 def test_a_closed_workload_says_so(runner: OrtRunner, save: Save) -> None:
@@ -244,7 +244,7 @@ def test_kernels_that_move_much_are_repeated_until_their_activations_are_cold() 
 
 def test_random_inputs_have_the_type_and_no_ties_to_their_size() -> None:
     half = random_input((3, 5), "float16")
-    assert (half.dtype, half.shape) == (np.float16, (3, 5))
+    assert (half.dtype, half.shape) == (np.dtype(np.float16), (3, 5))
     assert np.isfinite(half).all()
     big = random_input((5, 1 << 20), "float32")
     assert big.shape == (5, 1 << 20)
@@ -278,15 +278,15 @@ def test_instruction_sets(flags: dict[str, str], expected: str) -> None:
 
 
 def test_instruction_sets_of_old_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     assert device.instruction_set({"flags": "sse2"}) == "sse"
-    monkeypatch.setattr(device.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert device.instruction_set({}) == "riscv64"
 
 
 def test_processor_names_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device.platform, "processor", lambda: "")
-    monkeypatch.setattr(device.platform, "machine", lambda: "board")
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "board")
     assert device.processor_name({}) == "board"
     assert device.processor_name({"Hardware": "BCM2711"}) == "BCM2711"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.profiler import interference
-from costmodel.profiler.interference import Sample, Watch
 from costmodel.protocols import Block
+from costmodel.timing import watch as interference
+from costmodel.timing.watch import Sample, Watch
 
 
 def block(wall_ms: float) -> Block:

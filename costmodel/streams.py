@@ -1,0 +1,43 @@
+"""The process's own streams: moved out of the way of libraries that print past Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import BinaryIO
+
+
+@contextmanager
+def redirected(stream: int, to: int | None = None) -> Iterator[None]:
+    """Send what is written to a descriptor elsewhere while the body runs.
+
+    Args:
+        stream: 1 for standard output, 2 for standard error.
+        to: another descriptor; None drops what is written.
+    """
+    with ExitStack() as after:
+        with suppress(OSError):  # a service may have closed either
+            if to is None:
+                to = os.open(os.devnull, os.O_WRONLY)
+                after.callback(os.close, to)
+            kept = os.dup(stream)
+            after.callback(os.close, kept)
+            os.dup2(to, stream)
+            after.callback(os.dup2, kept, stream)
+        yield
+
+
+def take_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Move a conversation off descriptors 0 and 1, which native libraries read and print to.
+
+    Returns:
+        What were standard input and output; now the one is empty, and the other standard error.
+    """
+    orders = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    os.dup2(2, 1)
+    return orders, answers

@@ -1,0 +1,90 @@
+"""The ledger of the benchmarks, and what is counted of the house."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "bench"))
+    found = import_module("ledger")
+    monkeypatch.setattr(found, "RESULTS", tmp_path)
+    return found
+
+
+@pytest.fixture
+def house(ledger: Any) -> Any:
+    return import_module("house")
+
+
+def shown(ledger: Any) -> Any:
+    return ledger.figure(id="a", what="a number", reached=2.0, unit="ms")
+
+
+def test_a_figure_without_a_target_has_not_passed(ledger: Any) -> None:
+    assert shown(ledger)["passed"] is None
+    with pytest.raises(ValueError, match="only shown"):
+        ledger.figure(id="a", what="a number", reached=2.0, unit="ms", passed=True)
+
+
+def test_a_figure_that_was_not_taken_says_why(ledger: Any) -> None:
+    with pytest.raises(ValueError, match="needs a reason"):
+        ledger.figure(id="a", what="a number", reached=None, unit="ms")
+
+
+def test_a_changed_tree_is_not_written(
+    ledger: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ledger, "_git", lambda *_: " M costmodel/op.py")
+    with pytest.raises(SystemExit, match=r"Commit first[^$]*costmodel/op\.py"):
+        ledger.write("x", topic="house", figures=[shown(ledger)], started=0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_names_topic_machine_and_commit(
+    ledger: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_git", lambda *command: "abc123" * (command[0] == "describe"))
+    path = ledger.write("x", topic="house", figures=[shown(ledger)], started=0.0)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert (record["topic"], record["commit"]) == ("house", "abc123")
+    assert record["machine"]["processor"]
+    assert record["machine"]["isa"]
+    assert "| a | a number | shown | 2 ms | - |" in path.with_suffix(".md").read_text()
+
+
+def test_a_topic_is_one_of_a_list(ledger: Any) -> None:
+    with pytest.raises(ValueError, match="No topic 'misc'"):
+        ledger.write("x", topic="misc", figures=[], started=0.0)
+
+
+def test_every_result_has_a_topic(ledger: Any) -> None:
+    paths = sorted((ROOT / "docs" / "results").glob("*.json"))
+    topics = [json.loads(path.read_text(encoding="utf-8"))["topic"] for path in paths]
+    assert len(topics) > 20
+    assert set(topics) <= set(ledger.TOPICS)
+
+
+def test_source_lines_are_neither_blank_nor_comments(house: Any, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    text = '"""What it is."""\n\n# why\nNAME = 1  # a name\n    # indented\n'
+    (tmp_path / "package" / "module.py").write_text(text, encoding="utf-8")
+    assert house.source_lines(tmp_path, "package") == 2
+
+
+def test_circles_are_found_through_others(house: Any) -> None:
+    assert house.circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": []}) == [("b", "c")]
+
+
+def test_packages_beside_each_other_are_told_by_what_is_inside(house: Any) -> None:
+    needs = {"p": set(), "p.a": {"p.b.x"}, "p.b": set(), "p.b.x": {"p.a", "p.b"}}
+    found = {child: house._siblings(child, needs, {"p.a", "p.b"}) for child in ("p.a", "p.b")}
+    assert found == {"p.a": {"p.b"}, "p.b": {"p.a"}}
