@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+#: What ``pip install`` installs; the name of the package that is imported belongs to others there.
+DISTRIBUTION = "morphnet-latency"
+
 
 class CostModelError(Exception):
     """Base of all errors raised on purpose; its text says what happened and how to mend it."""
@@ -58,7 +61,7 @@ class MissingDependencyError(CostModelError, ImportError):
         """
         super().__init__(
             f"{what} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'costmodel[{extra}]'"
+            f"Install it with: pip install '{DISTRIBUTION}[{extra}]'"
         )
 
 

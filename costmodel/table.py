@@ -9,12 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from costmodel._moved import moved_names
 from costmodel.collector import no_garbage_collection
 from costmodel.device import Device
 from costmodel.durable import append_line, mend_end, write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement, Round
 from costmodel.op import MODEL, Op
+from costmodel.shipped import find_profile as _find_profile
 from costmodel.table_format import (
     decode_row,
     encode_header,
@@ -25,6 +27,14 @@ from costmodel.table_format import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "find_profile": "costmodel.shipped:find_profile",
+        "shipped_profiles": "costmodel.shipped:shipped_profiles",
+    },
+)
 
 #: Longest time without telling the disk: a power cut loses at most this much, ``kill -9`` nothing.
 SYNC_EVERY_S = 5.0
@@ -89,7 +99,7 @@ class LatencyTable(Mapping[Op, Measurement]):
 
         Args:
             source: a file, or the name of a shipped profile such as
-                ``amd-epyc/onnxruntime-float32-t2``.
+                ``amd-epyc-family-25-model-17/onnxruntime-float32-t2``.
 
         Raises:
             TableFormatError: if the file is not a table; names file, line and field.
@@ -325,36 +335,4 @@ def _locate(source: Path | str) -> Path:
     with suppress(OSError):  # e.g. a name too long for a file is no file
         if path.exists():
             return path
-    return find_profile(str(source))
-
-
-def shipped_profiles() -> Mapping[str, Path]:
-    """Files of the profiles that come with the package, by name ``<device>/<runtime>-<dtype>``."""
-    package = Path(__file__).parent
-    folders = [package / "profiles"]
-    if (package.parent / "pyproject.toml").is_file():
-        folders.append(package.parent / "profiles")  # a checkout
-    return {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for folder in folders
-        for path in sorted(folder.glob("*/*.jsonl"))
-    }
-
-
-def find_profile(name: str) -> Path:
-    """File of a shipped profile.
-
-    Args:
-        name: ``<device>/<runtime>-<dtype>[-tN]``, such as ``amd-epyc/onnxruntime-float32-t2``.
-
-    Raises:
-        InvalidInputError: if there is none of this name; lists those that there are.
-    """
-    shipped = shipped_profiles()
-    if name not in shipped:
-        message = (
-            f"There is neither a file nor a shipped profile named {name!r}. "
-            f"Shipped: {', '.join(shipped) or 'none'}."
-        )
-        raise InvalidInputError(message)
-    return shipped[name]
+    return _find_profile(str(source))

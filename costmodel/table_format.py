@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, TableFormatError
+from costmodel.errors import DISTRIBUTION, InvalidInputError, TableFormatError
 from costmodel.measurement import Measurement, Milliseconds, Round, Status
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, MODEL, Op, model_op_counts, op_fields
 
@@ -267,7 +267,7 @@ def _read_header(path: Path, line: bytes) -> Device:
             message = (
                 f"{path}, line 1: the table has format {version}; this version of costmodel reads "
                 f"format {FORMAT}. If a newer version wrote it, upgrade: "
-                "pip install --upgrade costmodel."
+                f"pip install --upgrade {DISTRIBUTION}."
             )
             raise TableFormatError(message)
         return msgspec.json.decode(line, type=_Header).device

@@ -46,7 +46,7 @@ make_venv() {
   fi
   wanted=$(cat pyproject.toml constraints.txt | cksum)
   if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
-    echo "Installing costmodel[$extras] into .venv (the first time takes a minute or two) ..." >&2
+    echo "Installing morphnet-latency[$extras] into .venv (the first time takes a minute or two) ..." >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
       --constraint constraints.txt --editable ".[$extras]"
     echo "$wanted" >"$stamp"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import costmodel
+from costmodel.errors import DISTRIBUTION
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("onnx", "onnxruntime", "sklearn", "tensorflow", "keras", "matplotlib")
@@ -92,20 +93,20 @@ def test_help_is_light(arguments: list[str]) -> None:
             "from costmodel.readers.keras import export_onnx as call\n"
             "arguments = Path('net.keras'), Path('net.onnx')",
             "Reading a Keras model needs the package 'keras', which is not installed. "
-            "Install it with: pip install 'costmodel[keras]'",
+            "Install it with: pip install 'morphnet-latency[keras]'",
         ),
         (
             "tensorflow",
             "from costmodel.readers.keras import export_onnx as call\n"
             "arguments = Path('net.keras'), Path('net.onnx')",
             "Reading a Keras model needs the package 'tensorflow', which is not installed. "
-            "Install it with: pip install 'costmodel[keras]'",
+            "Install it with: pip install 'morphnet-latency[keras]'",
         ),
         (
             "matplotlib",
             "from costmodel.plots import check_picture as call\narguments = (Path('p.svg'),)",
             "Drawing a picture needs the package 'matplotlib', which is not installed. "
-            "Install it with: pip install 'costmodel[report]'",
+            "Install it with: pip install 'morphnet-latency[report]'",
         ),
     ],
 )
@@ -182,12 +183,12 @@ def test_constraints_hold_every_package_that_is_asked_for() -> None:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
     pinned = {line.partition("==")[0] for line in pins.splitlines()}
     # The build back end, and TensorFlow with its GPU parts, which the scripts do not install.
-    assert asked - pinned <= {"setuptools", "tensorflow"}
+    assert asked - pinned <= {"hatchling", "tensorflow"}
     assert {"numpy", "onnxruntime", "matplotlib"} <= asked
 
 
 def test_the_version_is_one() -> None:
-    assert version("costmodel") == costmodel.__version__
+    assert version(DISTRIBUTION) == costmodel.__version__
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CHANGELOG.md", "README.md"])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from costmodel.audit import audit
-from costmodel.table import LatencyTable, shipped_profiles
+from costmodel.shipped import shipped_profiles
+from costmodel.table import LatencyTable
 
 SHIPPED = shipped_profiles()
 

@@ -29,7 +29,7 @@ from costmodel.cli.output import emit, note
     short_help="Predict a network's latency from a table.",
     epilog=examples(
         "costmodel predict net.onnx --table cpu.jsonl",
-        "costmodel predict net.keras --table amd-epyc/onnxruntime-float32 --top 30",
+        "costmodel predict net.keras --table amd-epyc-family-25-model-17/onnxruntime-float32-t2",
         "costmodel predict net.onnx --cost flops",
         "costmodel predict net.onnx --table cpu.jsonl --size height=320 --size width=240 --json",
     ),

@@ -110,7 +110,7 @@ def check(table: TableName, json: Json = False, markdown: Markdown = False) -> N
 
 @app.command(
     short_help="Held-out error of the regression.",
-    epilog=examples("costmodel score cpu.jsonl", "costmodel score cpu.jsonl --held-out 100 --json"),
+    epilog=examples("costmodel score cpu.jsonl", "costmodel score cpu.jsonl --held-out 20 --json"),
 )
 def score(
     table: TableName,

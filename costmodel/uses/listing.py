@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from costmodel.device import Device
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.registry import Option, load_runner, runner_names
-from costmodel.table import LatencyTable, find_profile, shipped_profiles
+from costmodel.shipped import find_profile, shipped_profiles
+from costmodel.table import LatencyTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

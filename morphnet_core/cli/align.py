@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     short_help="Pad channels to widths that run faster; the function stays the same.",
     epilog=examples(
         "morphnet align pruned.onnx --table cpu.jsonl --out fast.onnx",
-        "morphnet align pruned.onnx --table amd-epyc/onnxruntime-float32 --predict-only --json",
+        "morphnet align pruned.onnx --table amd-epyc-family-25-model-17/onnxruntime-float32-t2 "
+        "--predict-only --json",
         "morphnet align net.onnx --table cpu.jsonl --size height=320 --size width=240 --out f.onnx",
     ),
 )

@@ -6,7 +6,7 @@ and a rule by which several sources of one unit become one number.
 
 from __future__ import annotations
 
-from morphnet_core.signals.choose import SIGNALS, Gamma, Gates, GroupLasso, Signal, choose
+from morphnet_core.signals.choose import SIGNALS, Gamma, Gates, GroupLasso, Pressed, Signal, choose
 from morphnet_core.signals.gamma import enable_gammas
 from morphnet_core.signals.rules import RULES, UnitSignal
 from morphnet_core.signals.source import Source
@@ -17,6 +17,7 @@ __all__ = [
     "Gamma",
     "Gates",
     "GroupLasso",
+    "Pressed",
     "Signal",
     "Source",
     "UnitSignal",

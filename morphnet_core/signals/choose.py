@@ -4,9 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from costmodel.errors import InvalidInputError
+from morphnet_core.groups import Grouping
+from morphnet_core.signals.gamma import gamma_sources
+from morphnet_core.signals.group_lasso import group_lasso_sources
+from morphnet_core.signals.source import Source
+
+
+class Pressed(Protocol):
+    """A signal of the model's own variables: any frozen dataclass that has these.
+
+    Attributes:
+        lacking: why a group of channels may have no such signal, in a few words.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    lacking: ClassVar[str]
+
+    @property
+    def threshold(self) -> float:
+        """A unit is alive while its value is above this."""
+        ...
+
+    def sources(self, grouping: Grouping, model: Any) -> tuple[Source, ...]:
+        """Where its values are.
+
+        Args:
+            grouping: of the model.
+            model: a functional or sequential Keras model.
+
+        Raises:
+            InvalidInputError: if a layer that carries channels which may go lacks what it needs.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +50,12 @@ class Gamma:
             that the task does not defend end within a learning rate of 0.
     """
 
+    lacking: ClassVar[str] = "no BatchNormalization carries its channels"
     threshold: float = 0.01
+
+    def sources(self, grouping: Grouping, model: Any) -> tuple[Source, ...]:
+        """The gammas; see ``gamma_sources``."""
+        return gamma_sources(grouping, model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +68,13 @@ class GroupLasso:
         l1_fraction: share of the L1 norm.
     """
 
+    lacking: ClassVar[str] = "no layer with a kernel writes its channels"
     threshold: float = 0.001
     l1_fraction: float = 0.0
+
+    def sources(self, grouping: Grouping, model: Any) -> tuple[Source, ...]:
+        """The norms; see ``group_lasso_sources``."""
+        return group_lasso_sources(grouping, model, self.l1_fraction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +91,9 @@ class Gates:
         settings: further arguments of ``LogisticSigmoidGating`` or ``HardConcreteGating``.
     """
 
+    lacking: ClassVar[str] = (
+        "no convolution or dense layer reads its channels, so no gate can stand there"
+    )
     kind: str
     threshold: float = 0.0
     on_draws: bool = False
@@ -57,7 +102,8 @@ class Gates:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-Signal = Gamma | GroupLasso | Gates
+#: Gates are put into the model; anything else is there already.
+Signal = Pressed | Gates
 SIGNALS: Mapping[str, Signal] = {
     "gamma": Gamma(),
     "group_lasso": GroupLasso(),

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.groups import Grouping
-from morphnet_core.signals.choose import Gamma, Gates, GroupLasso, Signal
+from morphnet_core.signals.choose import Gamma, Gates, Signal
 from morphnet_core.signals.decorate import decorated
-from morphnet_core.signals.gamma import gamma_sources
 from morphnet_core.signals.gated import GatedModel, gate_model
-from morphnet_core.signals.group_lasso import group_lasso_sources
 from morphnet_core.signals.rules import UnitSignal
 from morphnet_core.signals.source import Source
 
@@ -96,22 +94,17 @@ def prepare(
     if isinstance(signal, Gates):
         gated = gate_model(grouping, model, signal, seed)
         sources: tuple[Source, ...] = (gated.source(),)
-        lacking = "no convolution or dense layer reads its channels, so no gate can stand there"
-    elif isinstance(signal, Gamma):
-        sources = gamma_sources(grouping, model)
-        lacking = "no BatchNormalization carries its channels"
     else:
-        sources = group_lasso_sources(grouping, model, signal.l1_fraction)
-        lacking = "no layer with a kernel writes its channels"
+        sources = signal.sources(grouping, model)
     if not sources:
-        raise InvalidInputError(_nothing(grouping, signal, lacking))
+        raise InvalidInputError(_nothing(grouping, signal))
     plain = UnitSignal(sources, grouping.num_units, rule)
     penal = plain
     if decorator is not None:
         changed = [decorated(item, decorator, parameters, signal.threshold) for item in sources]
         penal = UnitSignal(changed, grouping.num_units, rule)
     silent = {
-        group.name: lacking
+        group.name: signal.lacking
         for group in grouping.groups
         if not group.frozen and not plain.signalled[group.units].any()
     }
@@ -126,8 +119,8 @@ def prepare(
     )
 
 
-def _nothing(grouping: Grouping, signal: Gamma | GroupLasso | Gates, lacking: str) -> str:
-    reasons = {group.name: group.frozen or lacking for group in grouping.groups}
+def _nothing(grouping: Grouping, signal: Signal) -> str:
+    reasons = {group.name: group.frozen or signal.lacking for group in grouping.groups}
     listing = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
     fix = " GroupLasso needs no normalisation." if isinstance(signal, Gamma) else ""
     return (

@@ -7,7 +7,8 @@ import math
 import ledger
 
 from costmodel.audit import audit, repeatability
-from costmodel.table import LatencyTable, shipped_profiles
+from costmodel.shipped import shipped_profiles
+from costmodel.table import LatencyTable
 
 MOST_BYTES = 5_000_000
 

@@ -30,6 +30,6 @@ def test_a_missing_package_names_the_extra_to_install() -> None:
     error = errors.MissingDependencyError("keras", "keras", "Reading a .keras file")
     expected = (
         "Reading a .keras file needs the package 'keras', which is not installed. "
-        "Install it with: pip install 'costmodel[keras]'"
+        "Install it with: pip install 'morphnet-latency[keras]'"
     )
     assert expected == str(error)

@@ -86,7 +86,7 @@ def test_a_missing_package_keeps_its_own_message(plug_in: PlugIn) -> None:
         "def make():\n"
         "    raise MissingDependencyError('boardlib', 'board', 'Timing on the board')\n"
     )
-    with pytest.raises(MissingDependencyError, match=r"pip install 'costmodel\[board\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'morphnet-latency\[board\]'"):
         load_runner("mine")
 
 

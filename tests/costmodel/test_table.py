@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_text import ADD, CONV, DEVICE, NAN, folder, row_text, visit, write
 
-from costmodel import table as table_module
 from costmodel.errors import (
     DeviceMismatchError,
-    InvalidInputError,
 )
 from costmodel.measurement import Measurement, Round
 from costmodel.op import Op, model_op
-from costmodel.table import LatencyTable, find_profile, shipped_profiles
+from costmodel.table import LatencyTable
 from costmodel.testing import ops
 
 times = st.floats(1e-6, 1e4)
@@ -293,34 +291,6 @@ def test_merging_two_devices_is_refused_by_field() -> None:
     other = LatencyTable(replace(DEVICE, threads=4))
     with pytest.raises(DeviceMismatchError, match=r"'threads': 1 against 4"):
         LatencyTable(DEVICE).merged(other)
-
-
-# --- shipped profiles -----------------------------------------------------------------------------
-
-
-def test_every_shipped_profile_is_a_table_under_its_own_name() -> None:
-    for name in shipped_profiles():
-        table = LatencyTable.load(name)
-        assert table.warnings == ()
-        assert len(table) > 0
-
-
-def test_a_profile_is_found_by_name_and_an_unknown_name_lists_those_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [Measurement.from_rounds(CONV, [visit(0)])]
-    (tmp_path / "costmodel").mkdir()
-    monkeypatch.setattr(table_module, "__file__", str(tmp_path / "costmodel" / "table.py"))
-    path = tmp_path / "costmodel" / "profiles" / "board" / "fake-float32-t2.jsonl"
-    LatencyTable(DEVICE, rows).save(path)
-    assert find_profile("board/fake-float32-t2") == path
-    assert LatencyTable.load("board/fake-float32-t2") == LatencyTable(DEVICE, rows)
-    with pytest.raises(InvalidInputError, match="Shipped: board/fake-float32-t2"):
-        LatencyTable.load("board/fake-int8")
-    # In a checkout they lie beside the package.
-    (tmp_path / "pyproject.toml").touch()
-    LatencyTable(DEVICE).save(tmp_path / "profiles" / "chip" / "fake-int8.jsonl")
-    assert sorted(shipped_profiles()) == ["board/fake-float32-t2", "chip/fake-int8"]
 
 
 def test_a_convolution_with_computed_filters_and_a_constant_bias_is_a_row(tmp_path: Path) -> None:
