@@ -9,7 +9,7 @@ layers = keras.layers
 
 
 def build() -> keras.Model:
-    x = inputs = keras.Input((16, 16, 3))
+    x = inputs = keras.Input((8, 8, 3))
     for index, width in enumerate((16, 32)):
         x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv{index}")(x)
         x = layers.ReLU()(layers.BatchNormalization()(x))
@@ -19,14 +19,14 @@ def build() -> keras.Model:
 
 if __name__ == "__main__":
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(128, 16, 16, 3)).astype("float32"), random.integers(10, size=128)
+    x, y = random.normal(size=(128, 8, 8, 3)).astype("float32"), random.integers(10, size=128)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model = build()
 
     # "flops" needs no device; a table's file or a shipped profile's name charges milliseconds.
-    regularizer = mc.CostRegularizer(model, "flops", strength=30.0)
+    regularizer = mc.CostRegularizer(model, "flops", strength=3.0, threshold=0.1)
     model.compile(keras.optimizers.Adam(0.02), loss)
-    model.fit(x, y, epochs=6, callbacks=[regularizer], verbose=0)
+    model.fit(x, y, batch_size=8, epochs=5, callbacks=[regularizer], verbose=0)
     print(regularizer.report())
 
     structure = regularizer.structure()

@@ -43,7 +43,7 @@ def test_a_signal_of_ones_own_decides_what_is_alive() -> None:
     model = keras.Model(inputs, outputs)
     model.get_layer("conv1").bias.assign([1.0, 0.0, -1.0])
     structure = CostRegularizer(model, "flops", signal=Bias()).structure()
-    assert structure.counts["conv1"] == 2
+    assert structure.counts["conv1/Conv2D"] == 2
     term = float(np.asarray(ops.convert_to_numpy(sum(model.losses))))
     assert term > 0.0
 
