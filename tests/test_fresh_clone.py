@@ -93,16 +93,20 @@ def test_a_command_that_takes_too_long_is_stopped(fresh_clone: Any, tmp_path: Pa
     assert (ended.code, ended.lines) == (None, ("1",))
 
 
-def test_the_clone_is_of_what_is_committed_beside_the_shared_folder(
+def test_the_clone_is_of_what_is_committed_and_has_nothing_beside_it(
     fresh_clone: Any, tmp_path: Path
 ) -> None:
     if not (BENCH.parents[1] / ".git").exists():
         pytest.skip("this is no git checkout")
-    (tmp_path / "models").mkdir()
-    (tmp_path / "home").mkdir()
-    clone = fresh_clone.make_clone(tmp_path / "home", tmp_path)
+    clone = fresh_clone.make_clone(tmp_path)
     assert (clone / "scripts" / "demo").exists()
     assert not (clone / ".venv").exists()
-    assert (clone / ".." / "shared" / "models").is_dir()
+    assert list(tmp_path.iterdir()) == [clone]
     status = ["git", "-C", str(clone), "status", "--porcelain"]
     assert subprocess.run(status, capture_output=True, check=True).stdout == b""
+
+
+def test_the_slowest_test_is_read_from_the_durations(fresh_clone: Any) -> None:
+    lines = ["=== slowest 1 durations ===", "3.25s call     tests/a.py::test_b", "7s of waiting"]
+    assert fresh_clone.slowest(lines) == 3.25
+    assert fresh_clone.slowest(["1 passed in 3.0s"]) is None
