@@ -128,7 +128,7 @@ def test_the_next_step_uses_the_new_price(monkeypatch: pytest.MonkeyPatch) -> No
         values = np.full(len(regularizer.grouping.groups), 100.0 * len(calls))
         return ChannelPrices(total=1.0, values=values, unit="flops", snapped=1.0)
 
-    monkeypatch.setattr(regularizer.pricer, "prices", prices)
+    monkeypatch.setattr(regularizer.pricer, "channel_prices", prices)
     monkeypatch.setattr(regularizer, "_divisor", 1.0)
     regularizer.refresh()
     losses = StepLosses()
