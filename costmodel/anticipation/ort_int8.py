@@ -123,6 +123,7 @@ def _move_back(graph: Graph) -> None:
     """A conversion to integers goes before the kernels that pass values on to it alone.
 
     Done while the activations that its range applies are still there, so that it stays behind them.
+    Seen: not where something else reads what such a kernel reads, unless that is an input.
     """
     for node in [item for item in graph.nodes.values() if item.op_type == "QuantizeLinear"]:
         before = graph.producer.get(node.reads[0])
@@ -132,6 +133,7 @@ def _move_back(graph: Graph) -> None:
             and before.op.dtype == "float32"
             and not before.domain
             and graph.sole_reader(before) is node
+            and (before.reads[0] in graph.inputs or graph.uses(before.reads[0]) == 1)
         ):
             source, middle, target = before.reads[0], before.out, node.out
             size = before.op.inputs[0]
@@ -214,7 +216,10 @@ def _surround(graph: Graph, node: Node, planned: set[str]) -> None:
 
 
 def _covered(graph: Graph) -> list[Node]:
-    """Activations that only a conversion to integers reads, which applies them by its range."""
+    """Activations that only a conversion to integers reads, which applies them by its range.
+
+    Seen: a Clip of the model's input stays.
+    """
     return [
         node
         for node in graph.nodes.values()
@@ -222,6 +227,7 @@ def _covered(graph: Graph) -> list[Node]:
         and (later := graph.sole_reader(node)) is not None
         and later.op_type == "QuantizeLinear"
         and _is_wide(node.op)
+        and not (node.op_type == "Clip" and node.reads[0] in graph.inputs)
     ]
 
 

@@ -10,8 +10,8 @@ always passed. What then lies half between conversions gets the other half.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Set
+from dataclasses import dataclass, replace
 
 from costmodel.anticipation.graph import Graph, Node
 from costmodel.anticipation.ort_int8 import MICROSOFT, conversion
@@ -29,17 +29,38 @@ _PLAIN = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ways:
+    """Tensors from which kernels lead to another Transpose.
+
+    Attributes:
+        freely: on a way without anything that the model returns.
+        at_all: on any way.
+    """
+
+    freely: Set[str]
+    at_all: Set[str]
+
+    def lead(self, graph: Graph, name: str) -> bool:
+        """Whether a Transpose of this tensor may cancel later.
+
+        Seen: on the way to something returned only while nothing else reads what it passes.
+        """
+        alone = graph.uses(name) == 1 and name not in graph.returned
+        return name in self.freely or (alone and name in self.at_all)
+
+
 def move_channels(graph: Graph) -> None:
     """Move channels of integer kernels last, with as few Transposes as the runtime leaves."""
     dead = {name for node in graph.nodes.values() for name in node.writes if not graph.uses(name)}
     _wrap(graph)
-    leading = _leading(graph)
+    ways = _Ways(freely=_leading(graph, graph.returned), at_all=_leading(graph))
     for node in graph.ordered():
         if node.name not in graph.nodes:
             continue
         if node.op_type == "Transpose":
             _cancel(graph, node)
-        elif _passes(graph, node, leading):
+        elif _passes(graph, node, ways):
             _push(graph, node)
     _sweep(graph, dead)
     _complete(graph)
@@ -124,14 +145,19 @@ def _last(size: Shape) -> Shape:
     return tuple(size[axis] for axis in TO_NHWC) if len(size) == _RANK else size
 
 
-def _leading(graph: Graph) -> set[str]:
-    """Tensors from which kernels that a Transpose may pass lead to another Transpose."""
+def _leading(graph: Graph, barred: Collection[str] = ()) -> set[str]:
+    """Tensors from which kernels that a Transpose may pass lead to another Transpose.
+
+    Args:
+        graph: all of it.
+        barred: tensors that no way leads through.
+    """
     found: set[str] = set()
     for node in reversed(graph.ordered()):
         if node.op_type == "Transpose" or (
             _may_pass(node) and any(name in found for name in node.writes)
         ):
-            found.update(node.reads)
+            found.update(name for name in node.reads if name not in barred)
     return found
 
 
@@ -140,7 +166,7 @@ def _may_pass(node: Node) -> bool:
     return known and bool(node.op.outputs) and len(node.op.outputs[0]) == _RANK
 
 
-def _passes(graph: Graph, node: Node, leading: set[str]) -> bool:
+def _passes(graph: Graph, node: Node, ways: _Ways) -> bool:
     if not _may_pass(node):
         return False
     turned = [_turned(graph, name) for name in node.reads]
@@ -152,7 +178,7 @@ def _passes(graph: Graph, node: Node, leading: set[str]) -> bool:
         -_axes(size) if gone or _converted_from(graph, name) else _axes(size)
         for gone, name, size in zip(turned, node.reads, node.op.inputs, strict=True)
     )
-    if cost < 0 and not any(name in leading - graph.returned for name in node.writes):
+    if cost < 0 and not any(ways.lead(graph, name) for name in node.writes):
         cost += max(map(_axes, node.op.outputs))
     return cost < 0
 
