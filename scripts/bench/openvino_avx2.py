@@ -26,10 +26,10 @@ import onnx.backend.test
 import place
 
 from costmodel.audit import repeatability
-from costmodel.comparison import Comparison, compare
+from costmodel.comparison import Comparison, compare_files
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import ModelFormatError
-from costmodel.profiler import Job, Plan, ProfileReport, profile
+from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
 from costmodel.registry import load_runner
 from costmodel.runners.ort.device import own_instruction_set
 from costmodel.table import LatencyTable
@@ -68,7 +68,7 @@ def kernels_of(paths: Sequence[Path]) -> tuple[list[Path], list[Job]]:
 
 def measure(jobs: Sequence[Job], out: Path, minutes: float) -> ProfileReport:
     """Time the kernels into the table; again to resume."""
-    report = profile(
+    report: ProfileReport = time_jobs(
         jobs,
         runner=RUNNER,
         options={"threads": 1},
@@ -159,7 +159,7 @@ def main() -> None:
         sys.exit(f"The runtime used {table.device.isa}, not {options.isa}.")
     plan = replace(NETWORK_PLAN, budget_ms=60e3 * options.network_minutes)
     cost = fit_regression(table)
-    found = compare(taken, runner=RUNNER, cost=cost, options={"threads": 1}, plan=plan)
+    found = compare_files(taken, runner=RUNNER, cost=cost, options={"threads": 1}, plan=plan)
     print(*comparisons.rows(found), f"{time.perf_counter() - started:.0f} s", sep="\n", flush=True)
     if not options.trial:
         results(options.isa, table, jobs, found)
