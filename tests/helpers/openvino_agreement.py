@@ -1,6 +1,7 @@
 """Holds OpenVINO's rules against its own graph on random networks, on a chosen instruction set.
 
-python tests/helpers/openvino_agreement.py 0 20        # seeds; on what the runtime uses here
+python tests/helpers/openvino_agreement.py 0 20           # seeds, on what the runtime uses here
+python tests/helpers/openvino_agreement.py 0 20 emulated  # where an emulator runs this process
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from openvino_networks import random_net, random_planar_net
 
 from costmodel.anticipation import anticipate
+from costmodel.device import PROCESSOR_ISA, Device
 from costmodel.op import Op
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.openvino.runner import OpenVinoRunner
@@ -45,12 +49,22 @@ def compared(runner: OpenVinoRunner, path: Path) -> tuple[list[Op], list[Op]]:
     return list((theirs - ours).elements()), list((ours - theirs).elements())
 
 
-def agreement(seeds: Sequence[int]) -> dict[str, Any]:
+class EmulatedRunner(OpenVinoRunner):
+    """A runner whose processor is emulated: the system's files still tell of the real one."""
+
+    @cached_property
+    def device(self) -> Device:
+        """The device that the runtime sees."""
+        seen = super().device
+        return replace(seen, options=tuple(kv for kv in seen.options if kv[0] != PROCESSOR_ISA))
+
+
+def agreement(seeds: Sequence[int], *, emulated: bool = False) -> dict[str, Any]:
     """How many networks were compared in this process, and which are anticipated otherwise.
 
     Two networks a seed: ``networks`` counts them, ``disagree`` names them with the Ops of each.
     """
-    runner = OpenVinoRunner()
+    runner = EmulatedRunner() if emulated else OpenVinoRunner()
     disagree = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
@@ -84,7 +98,7 @@ def agreement_elsewhere(
     if emulated:
         if isa != "avx2" or shutil.which(EMULATOR[0]) is None:
             return None
-        command = [*EMULATOR, *command]
+        command = [*EMULATOR, *command, "emulated"]
     elif CAPS[isa]:
         environment["ONEDNN_MAX_CPU_ISA"] = CAPS[isa]
     paths = (str(ROOT), str(Path(__file__).parent), environment.get("PYTHONPATH", ""))
@@ -97,4 +111,6 @@ def agreement_elsewhere(
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(agreement(range(int(sys.argv[1]), int(sys.argv[2])))) + "\n")
+    first, last, *how = sys.argv[1:]
+    answer = agreement(range(int(first), int(last)), emulated=how == ["emulated"])
+    sys.stdout.write(json.dumps(answer) + "\n")

@@ -12,6 +12,10 @@ from costmodel.runners.openvino.core import DTYPES
 
 #: Primitives of nodes that the plug-in optimises away: views and constants.
 _NOTHING = "unknown_"
+#: What is read of the notes on a node; turning one into text takes as long as many nodes run.
+_NOTED = (
+    *("layerType", "originalLayersNames", "outputLayouts", "outputPrecisions", "primitiveType"),
+)
 #: Node types at the border of the graph.
 BORDER = frozenset({"Input", "Const", "Output"})
 _BLOCKED = re.compile(r"aBc?d?e?(\d+)b")
@@ -93,7 +97,8 @@ def executed_nodes(compiled: Any, times: Mapping[str, float] | None = None) -> l
 
 
 def _node(item: Any, before: Mapping[str, Node], times: Mapping[str, float]) -> Node:
-    info = {key: value.astype(str) for key, value in item.get_rt_info().items()}
+    noted = item.get_rt_info()
+    info = {key: noted[key].astype(str) for key in _NOTED if key in noted}
     sources = [entry.get_source_output() for entry in item.inputs()]
     reads = tuple((s.get_node().get_friendly_name(), s.get_index()) for s in sources)
     shapes = tuple(tuple(int(n) for n in output.get_shape()) for output in item.outputs())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from costmodel.device import PROCESSOR_ISA, Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
@@ -23,7 +24,7 @@ from costmodel.runners.openvino.core import (
 from costmodel.runners.openvino.executed import executed_nodes, instruction_set
 from costmodel.runners.openvino.execution_graph import lower
 from costmodel.runners.openvino.model import read_model
-from costmodel.runners.openvino.rebuild import readers_model, rebuild, session_model
+from costmodel.runners.openvino.rebuild import Rebuilt, readers_model, rebuild, session_model
 from costmodel.runners.openvino.verify import verify
 from costmodel.runners.openvino.workload import InferWorkload, Timed, runtime_reason
 from costmodel.runners.ort.device import this_device
@@ -61,6 +62,24 @@ def num_turns(op: Op, replicas: int) -> int:
     """Tensors that each input of a rebuilt Op takes turns in, at most one per replica."""
     moved = 4 * (op.num_input_elements + op.num_output_elements)
     return max(1, min(replicas, -(-_TURN_BYTES // max(moved, 1))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compiled:
+    """The two graphs of a rebuilt Op, compiled."""
+
+    rebuilt: Rebuilt
+    full: Any
+    baseline: Any
+
+    def verify(self, op: Op) -> None:
+        """Compare them with the Op: a third of what a visit to it costs, so done only once.
+
+        Raises:
+            UnsupportedOpError: if anything else would be timed.
+        """
+        nodes = executed_nodes(self.full), executed_nodes(self.baseline)
+        verify(op, *nodes, self.rebuilt.replicas)
 
 
 class OpenVinoRunner(KeepsOptions):
@@ -121,8 +140,8 @@ class OpenVinoRunner(KeepsOptions):
             if op.kind == SESSION:
                 model = session_model(len(op.inputs), len(op.outputs))
                 return InferWorkload(self._timed(model, SESSION))
-            if op in self._direct:  # found on an earlier visit
-                return self._workload(op, direct=self._direct[op])
+            if op in self._direct:  # found and verified on an earlier visit
+                return self._load(self._rebuilt(op, direct=self._direct[op]), op)
             return self._first_visit(op)
         except RuntimeError as error:
             message = f"OpenVINO rejects {op.label} ({op.implementation}): {runtime_reason(error)}"
@@ -131,25 +150,33 @@ class OpenVinoRunner(KeepsOptions):
     def _first_visit(self, op: Op) -> InferWorkload:
         """Feed inputs where the kernel lets that be free, else compute them."""
         try:
-            workload = self._workload(op, direct=True)
+            made = self._rebuilt(op, direct=True)
+            made.verify(op)
             self._direct[op] = True
         except UnsupportedOpError:
-            workload = self._workload(op, direct=False)
+            made = self._rebuilt(op, direct=False)
+            made.verify(op)
             self._direct[op] = False
-        return workload
+        return self._load(made, op)
 
-    def _workload(self, op: Op, *, direct: bool) -> InferWorkload:
+    def _rebuilt(self, op: Op, *, direct: bool) -> _Compiled:
+        """Both graphs of an Op; they depend on nothing but the Op."""
         replicas = num_replicas(op)
         rebuilt = rebuild(op, replicas, num_turns(op, replicas), direct=direct)
-        full = compile_model(rebuilt.full, self._threads, self._dtype)
-        baseline = compile_model(rebuilt.baseline, self._threads, self._dtype)
-        verify(op, executed_nodes(full), executed_nodes(baseline), replicas)
+        return _Compiled(
+            rebuilt=rebuilt,
+            full=compile_model(rebuilt.full, self._threads, self._dtype),
+            baseline=compile_model(rebuilt.baseline, self._threads, self._dtype),
+        )
+
+    def _load(self, made: _Compiled, op: Op) -> InferWorkload:
+        rebuilt, full, baseline = made.rebuilt, made.full, made.baseline
         below = Timed(baseline, op.label)
         for _ in range(_BASELINE_BLOCKS):
             below.stretch(0.3)
         return InferWorkload(
             Timed(full, op.label),
-            replicas=replicas,
+            replicas=rebuilt.replicas,
             baseline=below,
             extra_ms=rebuilt.more_readers * self._reader_ms,
         )

@@ -1,0 +1,169 @@
+"""OpenVINO where there is no AVX-512: whole networks against the sum of their own kernels.
+
+    python scripts/bench/openvino_avx2.py                       # kernels, then networks: 10 minutes
+    python scripts/bench/openvino_avx2.py --models a.onnx ...   # and these networks
+    python scripts/bench/openvino_avx2.py --isa avx512          # on what the processor has
+
+Wants the machine to itself. A processor with AVX-512 is capped. Networks are those that the onnx
+package ships, but for one of half a gigabyte. Interrupted, it goes on with the table it has; of
+earlier days it starts with ``--anew``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import comparisons
+import ledger
+import onnx.backend.test
+import place
+
+from costmodel.audit import repeatability
+from costmodel.comparison import Comparison, compare_files
+from costmodel.costs.regression import fit_regression
+from costmodel.errors import ModelFormatError
+from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
+from costmodel.registry import load_runner
+from costmodel.runners.ort.device import own_instruction_set
+from costmodel.table import LatencyTable
+
+RUNNER = "openvino"
+SHIPPED = Path(onnx.backend.test.__file__).parent / "data" / "light"
+#: Half a gigabyte of weights, which every process of every round would make again.
+LARGE = frozenset({"light_vgg19"})
+KERNEL_MINUTES, NETWORK_MINUTES = 5.5, 4.0
+PLAN = Plan(rounds=24, min_rounds=4)
+#: One network may be 10 % slower in one process than in the next, so every round has its own.
+NETWORK_PLAN = Plan(rounds=8, min_rounds=4, visit_ms=200.0, restart_every=1)
+MEDIAN, WORST, LEAST_NETWORKS = 0.05, 0.15, 8
+
+
+def models(more: Sequence[Path]) -> list[Path]:
+    """Files of the networks."""
+    shipped = [path for path in sorted(SHIPPED.glob("*.onnx")) if path.stem not in LARGE]
+    return list(dict.fromkeys([*shipped, *(path.resolve() for path in more)]))
+
+
+def kernels_of(paths: Sequence[Path]) -> tuple[list[Path], list[Job]]:
+    """The networks that the runtime takes, and their kernels, each once."""
+    runner = load_runner(RUNNER, {"threads": 1})
+    taken, jobs = [], {}
+    for path in paths:
+        try:
+            network = runner.lower(path, {})
+        except ModelFormatError as error:
+            print(f"left out {path.name}: {error}", flush=True)
+            continue
+        taken.append(path)
+        jobs.update({op: Job(op=op) for op in network.ops})
+    return taken, list(jobs.values())
+
+
+def measure(jobs: Sequence[Job], out: Path, minutes: float) -> ProfileReport:
+    """Time the kernels into the table; again to resume."""
+    report: ProfileReport = time_jobs(
+        jobs,
+        runner=RUNNER,
+        options={"threads": 1},
+        out=out,
+        plan=replace(PLAN, budget_ms=60e3 * minutes),
+    )
+    print(
+        f"{report.rows} kernels, {report.ok} ok, {report.noisy} noisy, {report.failed} refused, "
+        f"{report.unmeasured} unmeasured, {report.seconds:.0f} s",
+        flush=True,
+    )
+    return report
+
+
+def results(
+    isa: str, table: LatencyTable, jobs: Sequence[Job], found: Sequence[Comparison]
+) -> None:
+    """Write the page."""
+    errors = [abs(item.error) for item in found if item.error is not None]
+    repeats = repeatability(table)
+    rounds = [len(row.rounds) for row in table.kernels()]
+    missing = [
+        job.op.label for job in jobs if (row := table.get(job.op)) is None or not row.has_number
+    ]
+    where = f"OpenVINO, {isa}, 1 thread"
+    figures = [
+        ledger.figure("c-networks", f"networks compared, {where}", len(errors),
+                      at_least=LEAST_NETWORKS),
+        ledger.figure("c-median", f"median |error| of the plain sum of their kernels, {where}",
+                      median(errors) if errors else None, "share", at_most=MEDIAN,
+                      sound=len(errors) >= LEAST_NETWORKS, reason="" if errors else "none timed"),
+        ledger.figure("c-outside", f"networks beyond ±{WORST:.0%}, {where}",
+                      sum(error > WORST for error in errors), "networks", exactly=0,
+                      sound=len(errors) == len(found)),
+        ledger.figure("c-repeat", f"rows whose two halves of rounds agree within 10 %, {where}",
+                      None if math.isnan(repeats.within_10) else repeats.within_10, "share",
+                      reason="too few rounds" if math.isnan(repeats.within_10) else ""),
+        ledger.figure("c-rounds", "median rounds of a row",
+                      median(rounds) if rounds else None, "rounds",
+                      reason="" if rounds else "no rows"),
+        ledger.figure("c-refused", f"rows without a number, of {len(jobs)}", len(missing), "rows"),
+    ]  # fmt: skip
+    device: Mapping[str, object] = {
+        "label": table.device.label,
+        "isa": table.device.isa,
+        "options": dict(table.device.options),
+    }
+    ledger.write(
+        f"openvino-{isa}",
+        topic="house",
+        figures=figures,
+        detail={
+            "device": device,
+            "networks": [item.to_json() for item in found],
+            "refused": missing,
+        },
+        notes=[
+            f"{table.device.label}, instruction set {table.device.isa}; kernels are the networks' "
+            "own, the prediction is their plain sum, and the networks were timed in the same run.",
+            ledger.table(comparisons.COLUMNS, comparisons.rows(found)),
+        ],
+    )
+
+
+def main() -> None:
+    parser = ledger.parser(__doc__)
+    parser.add_argument("--models", nargs="*", type=Path, default=[])
+    parser.add_argument("--isa", choices=["avx2", "avx512"], default="avx2")
+    parser.add_argument("--kernel-minutes", type=float, default=KERNEL_MINUTES)
+    parser.add_argument("--network-minutes", type=float, default=NETWORK_MINUTES)
+    parser.add_argument("--anew", action="store_true", help="leave an earlier table's rows out")
+    parser.add_argument("--trial", action="store_true", help="write nothing down")
+    options = parser.parse_args()
+    if options.isa == "avx2" and own_instruction_set() == "avx512":
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"  # read once, before the first model is compiled
+    elif options.isa != own_instruction_set():
+        sys.exit(f"This processor has {own_instruction_set()}, not {options.isa}.")
+    out = place.WORK / f"openvino-{options.isa}.jsonl"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if options.anew:
+        out.unlink(missing_ok=True)
+    started = time.perf_counter()
+    taken, jobs = kernels_of(models(options.models))
+    print(f"{len(taken)} networks, {len(jobs)} kernels", flush=True)
+    measure(jobs, out, options.kernel_minutes)
+    table = LatencyTable.load(out)
+    if table.device.isa != options.isa:
+        sys.exit(f"The runtime used {table.device.isa}, not {options.isa}.")
+    plan = replace(NETWORK_PLAN, budget_ms=60e3 * options.network_minutes)
+    cost = fit_regression(table)
+    found = compare_files(taken, runner=RUNNER, cost=cost, options={"threads": 1}, plan=plan)
+    print(*comparisons.rows(found), f"{time.perf_counter() - started:.0f} s", sep="\n", flush=True)
+    if not options.trial:
+        results(options.isa, table, jobs, found)
+
+
+if __name__ == "__main__":
+    main()
