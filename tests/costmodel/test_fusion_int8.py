@@ -22,7 +22,8 @@ needs_models = pytest.mark.skipif(
 )
 RUNNER = OrtRunner(dtype="int8")
 EXACT = [
-    "light_squeezenet", "mnist-8", "resnet20_cifar10", "yunet_s_320",
+    "light_inception_v1", "light_inception_v2", "light_resnet50", "light_squeezenet", "mnist-8",
+    "resnet20_cifar10", "yunet_s_320",
 ]  # fmt: skip
 
 
