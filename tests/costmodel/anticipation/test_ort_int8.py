@@ -18,7 +18,8 @@ from costmodel.sampling.thin import thin
 
 RUNNER = OrtRunner(dtype="int8")
 EXACT = [
-    "light_squeezenet", "mnist", "resnet20", "yunet",
+    "light_inception_v1", "light_inception_v2", "light_resnet50", "light_squeezenet", "mnist",
+    "resnet20", "yunet",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from random_networks import RandomNet
 
 from costmodel.anticipation import anticipate
 from costmodel.errors import ModelFormatError
@@ -54,6 +55,17 @@ def test_rules_say_what_the_runtime_does_with_real_networks(
 ) -> None:
     device = LiteRtRunner(dtype=dtype).device
     assert anticipate(read_onnx(model_file(name)), device).ops == lower(name, dtype).ops
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_rules_say_what_the_runtime_does_with_random_networks(
+    lite_runner: Callable[[str], LiteRtRunner], tmp_path: Path, start: int, dtype: str
+) -> None:
+    runner = lite_runner(dtype)
+    for seed in range(start, start + 20):
+        path = RandomNet(seed).save(tmp_path / f"{seed}.onnx")
+        anticipated = anticipate(read_onnx(path), runner.device)
+        assert anticipated.ops == runner.lower(path, {}).ops, f"seed {seed}"
 
 
 def test_a_file_and_its_conversion_have_the_same_ops(
