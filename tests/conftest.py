@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -10,6 +12,28 @@ from onnx import TensorProto, helper
 
 # Values in the messages of failed asserts inside the contracts.
 pytest.register_assert_rewrite("costmodel.testing")
+
+
+#: Files that take longest, longest first: where two processes share the tests, these must not be
+#: left for the end, when one of them has nothing else to do.
+LONGEST = (
+    "morphnet_core/budget/test_callback.py",
+    "morphnet_core/regularizer/test_callback.py",
+    "morphnet_core/cli/test_train.py",
+    "costmodel/runners/ort/test_rebuild.py",
+    "morphnet_core/morphing/test_morph.py",
+    "costmodel/runners/openvino/test_runner.py",
+    "costmodel/runners/tpu_aot/test_runner.py",
+    "morphnet_core/morphing/test_loop.py",
+    "costmodel/runners/litert/test_keras.py",
+    "costmodel/anticipation/test_ort.py",
+)
+PLACES = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # alone, tests keep the order in which they are asked for
+        items.sort(key=lambda item: PLACES.get(item.path, len(PLACES)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -199,3 +199,13 @@ def test_pages_name_files_that_there_are(page: str) -> None:
     assert [name for name in sorted(named) if not any((h / name).exists() for h in homes)] == []
     if page == "ARCHITECTURE.md":
         assert "costmodel/op.py" in named
+
+
+def test_the_files_that_start_first_are_there() -> None:
+    tree = ast.parse((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    (longest,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LONGEST"
+    ]
+    assert [name for name in longest if not (ROOT / "tests" / name).is_file()] == []

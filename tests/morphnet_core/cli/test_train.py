@@ -107,11 +107,17 @@ def test_milliseconds_are_timed_on_the_device(
     assert "(taken)" in out
     assert "predicted only" not in out
     assert (tmp_path / "layers.svg").exists()
-    alone = run(
+
+
+def test_what_is_only_predicted_is_not_timed(
+    run: Any, net: Path, recipe: Path, table: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(
         "train", net, "-d", recipe, "-t", table, "--target", "80%", *SHORT, "--finish", "none",
         "--out", tmp_path, "--predict-only", "--json",
     )  # fmt: skip
-    assert json.loads(alone[1])["measured_ms"] is None
+    assert code == 0, err
+    assert json.loads(out)["measured_ms"] is None
 
 
 def test_cutting_to_a_structure_and_to_a_budget(
