@@ -11,6 +11,8 @@ import msgspec
 
 from costmodel.errors import DeviceMismatchError
 
+#: Option of a device whose runtime is capped below its processor: the ``isa`` without the cap.
+PROCESSOR_ISA = "PROCESSOR_ISA"
 Provenance = Literal["measured", "imported", "estimated"]
 
 
@@ -27,7 +29,7 @@ class Device:
         runtime: the library that executes kernels, e.g. ``onnxruntime``.
         runtime_version: its version.
         provider: its back end, e.g. ``CPUExecutionProvider``.
-        isa: instruction set or accelerator generation that decides kernels: ``avx2``, ``avx512``.
+        isa: what decides kernels: a name of ``instruction_sets`` or an accelerator generation.
         threads: threads of one kernel.
         dtype: element type of the numbers.
         caches: data cache sizes in bytes, level 1 upward, per core as the system reports them.

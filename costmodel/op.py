@@ -237,7 +237,8 @@ class Op:
         """Every operand in the operator's own order.
 
         Raises:
-            InvalidInputError: if ``operands`` names more of a kind than there are.
+            InvalidInputError: if ``operands`` names more of a kind than there are, or element
+                types are named for other operands than there are.
 
         >>> add = Op(kind="add", inputs=((1, 8),), weights=((8,),), operands="wd")
         >>> [(slot.letter, slot.index, slot.shape) for slot in add.slots()]
@@ -245,6 +246,10 @@ class Op:
         """
         met: dict[str, int] = {}
         found = []
+        typed = len(self.input_types), len(self.constant_types)
+        if typed != (len(self.inputs), len(self.constants)):
+            message = f"{self.label}: it does not name the element type of each operand."
+            raise InvalidInputError(message)
         for letter in self.order:
             index = met.get(letter, 0)
             met[letter] = index + 1

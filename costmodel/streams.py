@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 
 @contextmanager
@@ -41,3 +42,28 @@ def take_streams() -> tuple[BinaryIO, BinaryIO]:
     os.close(empty)
     os.dup2(2, 1)
     return orders, answers
+
+
+def follow(
+    stream: IO[bytes] | None,
+    take: Callable[[bytes], object],
+    end: Callable[[], object] | None = None,
+) -> threading.Thread:
+    """Read a process's lines in a thread of its own, until the process closes the stream.
+
+    Args:
+        stream: what is read.
+        take: gets each line.
+        end: called after the last one.
+    """
+
+    def read() -> None:
+        with suppress(OSError, ValueError):
+            for line in stream or ():
+                take(line)
+        if end is not None:
+            end()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from costmodel._moved import moved_names
+from costmodel.collector import no_garbage_collection
 from costmodel.device import Device
 from costmodel.durable import append_line, mend_end, write_lines
 from costmodel.errors import InvalidInputError
@@ -130,7 +130,7 @@ class LatencyTable(Mapping[Op, Measurement]):
 
     @classmethod
     def _read(cls, path: Path, resume_for: Device | None = None) -> LatencyTable:
-        with _no_garbage_collection():
+        with no_garbage_collection():
             content = read_content(path)
             table = cls(content.device, path=path)
             if content.torn_bytes:
@@ -320,25 +320,6 @@ def _joined(a: Measurement, b: Measurement) -> Measurement:
 
 def _rank(row: Measurement) -> int:
     return 2 * row.has_number + (row.has_number and bool(row.rounds))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep the collector from walking the rows again and again while they are being made.
-
-    None of them can be part of a cycle. Freezing and unfreezing puts them among the old objects at
-    once, or the next few collections would each walk them all: half the time of a big table.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            if gc.get_freeze_count() == 0:
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 def _is_absent_or_empty(path: Path) -> bool:

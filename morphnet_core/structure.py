@@ -51,6 +51,10 @@ class Structure:
         costs: cost of the proposed network by name, e.g. ``{"flops": 1.2e9}``.
         predicted_ms: latency predicted for it on ``device``, milliseconds.
         measured_ms: latency timed on ``device``, milliseconds.
+
+    >>> kept = LayerWidth(count=2, of=4, kept=(0, 2), operation="Conv2D")
+    >>> Structure(layers={"conv1": kept}, groups={"conv1": 2}).counts
+    {'conv1/Conv2D': 2}
     """
 
     layers: Mapping[str, LayerWidth]

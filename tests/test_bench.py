@@ -45,7 +45,7 @@ def test_a_changed_tree_is_not_written(
 ) -> None:
     monkeypatch.setattr(ledger, "_git", lambda *_: " M costmodel/op.py")
     with pytest.raises(SystemExit, match=r"Commit first[^$]*costmodel/op\.py"):
-        ledger.write("x", topic="house", figures=[shown(ledger)], started=0.0)
+        ledger.write("x", topic="house", figures=[shown(ledger)])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -53,7 +53,7 @@ def test_a_page_names_topic_machine_and_commit(
     ledger: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "_git", lambda *command: "abc123" * (command[0] == "describe"))
-    path = ledger.write("x", topic="house", figures=[shown(ledger)], started=0.0)
+    path = ledger.write("x", topic="house", figures=[shown(ledger)])
     record = json.loads(path.read_text(encoding="utf-8"))
     assert (record["topic"], record["commit"]) == ("house", "abc123")
     assert record["machine"]["processor"]
@@ -63,7 +63,7 @@ def test_a_page_names_topic_machine_and_commit(
 
 def test_a_topic_is_one_of_a_list(ledger: Any) -> None:
     with pytest.raises(ValueError, match="No topic 'misc'"):
-        ledger.write("x", topic="misc", figures=[], started=0.0)
+        ledger.write("x", topic="misc", figures=[])
 
 
 def test_every_result_has_a_topic(ledger: Any) -> None:
@@ -88,3 +88,23 @@ def test_packages_beside_each_other_are_told_by_what_is_inside(house: Any) -> No
     needs = {"p": set(), "p.a": {"p.b.x"}, "p.b": set(), "p.b.x": {"p.a", "p.b"}}
     found = {child: house._siblings(child, needs, {"p.a", "p.b"}) for child in ("p.a", "p.b")}
     assert found == {"p.a": {"p.b"}, "p.b": {"p.a"}}
+
+
+@pytest.mark.parametrize(
+    ("reached", "limit", "passed", "target"),
+    [
+        (2.0, {"at_most": 2.0}, True, "<= 2"),
+        (2.1, {"at_most": 2.0}, False, "<= 2"),
+        (2.0, {"at_least": 2.5}, False, ">= 2.5"),
+        (0.0, {"exactly": 0}, True, "0"),
+        (0.0, {"exactly": 0, "sound": False}, False, "0"),
+        (9.0, {"at_least": 9, "target": "9 of 10"}, True, "9 of 10"),
+    ],
+)
+def test_a_figure_passes_within_its_limit(
+    ledger: Any, reached: float, limit: dict[str, Any], target: str, *, passed: bool
+) -> None:
+    found = ledger.figure("a", "a number", reached, "ms", **limit)
+    assert (found["passed"], found["target"]) == (passed, target)
+    untaken = ledger.figure("a", "a number", None, "ms", **limit, reason="no time")
+    assert (untaken["passed"], untaken["target"]) == (None, target)

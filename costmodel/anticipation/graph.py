@@ -128,6 +128,31 @@ class Graph:
             self.rewire(reader, reads=reads, writes=reader.writes)
         return True
 
+    def replace_by_source(self, node: Node, source: str) -> bool:
+        """Drop a node whose result equals the tensor ``source``, further up than what it reads.
+
+        A result that the model returns keeps its name: what writes ``source`` writes it instead.
+
+        Returns:
+            ``False`` where nothing can write it: ``source`` is an input or returned itself.
+        """
+        target = node.out
+        before = self.producer.get(source)
+        kept, gone = source, target
+        if target in self.returned:
+            if before is None or source in self.returned:
+                return False
+            kept, gone = target, source
+        self.remove(node)
+        if before is not None:
+            before.covers += node.covers
+            writes = [kept if name == gone else name for name in before.writes]
+            self.rewire(before, reads=before.reads, writes=writes)
+        for reader in list(dict.fromkeys(self.readers.get(gone, ()))):
+            reads = [kept if name == gone else name for name in reader.reads]
+            self.rewire(reader, reads=reads, writes=reader.writes)
+        return True
+
     def ordered(self) -> list[Node]:
         """Nodes in an order in which they can run, as close to the present one as possible."""
         done: set[str] = set()

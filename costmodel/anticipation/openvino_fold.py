@@ -52,6 +52,7 @@ def fold(graph: Graph) -> None:
     move_strides(graph)
     _each(graph, _fold_activation)
     _each(graph, _fold_sum)
+    _each(graph, _fold_late_scale)
     _each(graph, _normalisation)
     _each(graph, _wide_constants)
     while _each(graph, _merge_scales) or _each(graph, _merge):
@@ -252,6 +253,26 @@ def _takes_sum(graph: Graph, name: str) -> Node | None:
     if conv is None or conv.op.kind != "conv" or "sum" in conv.op.epilogue:
         return None
     return conv if graph.sole_reader(conv) is not None else None
+
+
+def _fold_late_scale(graph: Graph, node: Node) -> bool:
+    """A normalisation behind what is folded into a convolution already, with what follows."""
+    later, op = graph.sole_reader(node), node.op
+    if op.kind != "conv" or not op.epilogue or later is None or later.op.kind != "batch_norm":
+        return False
+    if op.epilogue[-2:] != ("mul", "add"):  # two products and sums in a row are one
+        constant = (1, op.outputs[0][1], *(1,) * (len(op.outputs[0]) - 2))
+        letters = op.operands or "d" + "w" * len(op.weights)
+        node.op = replace(
+            op,
+            weights=(*op.weights, constant, constant),
+            operands=f"{letters}ww" if "sum" in op.epilogue else "",
+            epilogue=(*op.epilogue, "mul", "add"),
+        )
+    graph.absorb(node, later)
+    while _fold_activation(graph, node):
+        pass
+    return True
 
 
 def _normalisation(_graph: Graph, node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86).
+"""What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86 and ARM).
 
 Four passes in the runtime's own order: graph rewriting (``ort_fold``), activations into the kernels
 before them (``ort_activation``), the blocked NCHWc layout (``ort_blocked``), and sums into the
@@ -20,12 +20,10 @@ from costmodel.anticipation.ort_int8 import quantise
 from costmodel.anticipation.ort_nhwc import move_channels
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 
-#: Channel block of the NCHWc layout per instruction set. On others MLAS has no such kernels (on
-#: ARM64 only where it was built with them, which the released wheels are not).
-BLOCKS = {"avx512": 16, "avx2": 8}
 #: Element types and providers that there are rules for; a device need not name its provider.
 DTYPES = frozenset({"float32", "int8"})
 PROVIDERS = frozenset({"", "CPUExecutionProvider"})
@@ -53,17 +51,27 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
 
     Args:
         network: from a reader.
-        device: its ``isa`` decides the channel block; one without blocked kernels runs plain ones.
+        device: its ``isa`` decides the channel block; one without blocked kernels, or that is not
+            known, runs plain ones.
             Its ``dtype`` may be ``int8``: the network is then quantised as the runner does it.
 
     Raises:
-        InvalidInputError: for another element type or provider.
+        InvalidInputError: for another element type or provider, or an instruction set whose
+            kernels no rule says.
     """
+    instructions = find_instruction_set(device.isa)
     if device.dtype not in DTYPES or device.provider not in PROVIDERS:
         message = (
             f"There are no rules for {device.dtype} networks on ONNX Runtime's {device.provider}, "
             f"only for {' and '.join(sorted(DTYPES))} on the CPU provider. Use the runner's "
             "lower()."
+        )
+        raise InvalidInputError(message)
+    if device.dtype == "float32" and not instructions.float_rules:
+        message = (
+            f"There are no rules for float32 networks on ONNX Runtime with {device.isa} "
+            "instructions, for which it lays some convolutions out otherwise. Use the runner's "
+            "lower(), or a table of an int8 runner."
         )
         raise InvalidInputError(message)
     graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
@@ -79,8 +87,8 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
     if device.dtype == "int8":
         quantise(graph)
     fuse_activations(graph)
-    block = BLOCKS.get(device.isa)
-    if block is not None:
+    block = instructions.block
+    if block > 1:
         block_layout(graph, block)
     fuse_sums(graph)
     if device.dtype == "int8":
@@ -100,7 +108,7 @@ def op_type(op: Op) -> str:
     return _OP_TYPES.get(op.kind) or "".join(word.capitalize() for word in op.kind.split("_"))
 
 
-def _name_kernels(graph: Graph, block: int | None) -> None:
+def _name_kernels(graph: Graph, block: int) -> None:
     for node in graph.nodes.values():
         layout = f"nchw{block}c" if node.domain.endswith("nchwc") else node.op.layout
         node.op = replace(node.op, implementation=_kernel(node), layout=layout)

@@ -1,6 +1,6 @@
 """The blocked NCHWc layout: which kernels ONNX Runtime moves into it, and where it converts.
 
-A tensor in this layout has its channels padded to the block (16 on AVX-512, 8 on AVX2). The
+A tensor in this layout has its channels padded to the block (16 on AVX-512, 8 on other x86). The
 runtime walks the graph once, in running order. Convolutions and pools enter the layout by
 themselves, with a ReorderInput before them if their input is not in it yet; other kernels join only
 if all of their inputs are in it already. At the end every blocked tensor that a plain kernel or

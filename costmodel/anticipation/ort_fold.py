@@ -276,10 +276,13 @@ def reshape_op(before: Shape, after: Shape, target: Shape, dtype: str) -> Op:
 
 
 def _fold_reshape(graph: Graph, node: Node) -> bool:
-    """Of two Reshapes in a row only the second remains, with its target written out."""
+    """Of two Reshapes in a row only the second remains, with its target written out.
+
+    One that changes no size goes after a Transpose.
+    """
     later = graph.sole_reader(node)
     if later is None or later.op_type != "Reshape" or len(node.reads) != 1:
-        return False
+        return _fold_transpose(graph, node)
     later.op = replace(later.op, inputs=node.op.inputs, constants=(later.op.outputs[0],))
     later.covers = node.covers + later.covers
     source = node.reads[0]
@@ -307,19 +310,39 @@ def _fold_relu(graph: Graph, node: Node) -> bool:
 
 
 def _fold_transpose(graph: Graph, node: Node) -> bool:
-    """Two Transposes in a row that undo each other go."""
-    later = graph.sole_reader(node)
-    if later is None or later.op_type != "Transpose" or later.out in graph.returned:
+    """Of two Transposes in a row the second does the work of both, or goes if that is none.
+
+    Seen: a Reshape that changes no size counts as a Transpose behind one. The first stays for its
+    other readers.
+    """
+    before = graph.producer.get(node.reads[0]) if len(node.reads) == 1 else None
+    if before is None or before.op_type != "Transpose":
         return False
-    first, second = (item.op.attribute("perm") for item in (node, later))
-    if not isinstance(first, tuple) or not isinstance(second, tuple):
+    first, second = (_permutation(item) for item in (before, node))
+    if not first or len(first) != len(second):
         return False
-    if [first[int(axis)] for axis in second] != list(range(len(first))):
-        return False
-    source = node.reads[0]
-    graph.absorb(node, later)
-    graph.rewire(node, reads=[source], writes=node.writes)
-    return graph.bypass(node)
+    order = tuple(first[axis] for axis in second)
+    source, size = before.reads[0], before.op.inputs[0]
+    op = Op(kind="transpose", inputs=(size,), outputs=node.op.outputs, dtype=node.op.dtype)
+    if order != tuple(range(len(order))):
+        node.op_type, node.op = "Transpose", replace(op, attributes=(("perm", order),))
+        graph.rewire(node, reads=[source], writes=node.writes)
+    elif not graph.replace_by_source(node, source):
+        node.op_type, node.op = "Identity", replace(op, kind="identity")
+        graph.rewire(node, reads=[source], writes=node.writes)
+    if not graph.uses(before.out):
+        graph.remove(before)
+        node.covers[:0] = before.covers
+    return True
+
+
+def _permutation(node: Node) -> tuple[int, ...]:
+    """Order of axes of a Transpose, or of a Reshape that keeps all sizes; empty for others."""
+    if node.op_type == "Reshape":
+        size = node.op.outputs[0]
+        return tuple(range(len(size))) if node.op.inputs[0] == size else ()
+    order = node.op.attribute("perm")
+    return tuple(int(axis) for axis in order) if isinstance(order, tuple) else ()
 
 
 def _gate(graph: Graph, node: Node) -> bool:

@@ -55,13 +55,15 @@ def quantise(graph: Graph) -> None:
         else:
             _surround(graph, node, planned)
     for name in sorted(planned & graph.inputs):
-        graph.add(_conversion("QuantizeLinear", name, _quantised(name), _size(graph, name)))
+        graph.add(conversion("QuantizeLinear", name, _quantised(name), _size(graph, name)))
     for name in sorted(planned & graph.returned):
         source = _quantised(name)
         size = _size(graph, source)
-        graph.add(_conversion("DequantizeLinear", source, name, size))
-    _drop_covered(graph)
+        graph.add(conversion("DequantizeLinear", source, name, size))
+    covered = _covered(graph)
     _move_back(graph)
+    for node in covered:
+        graph.bypass(node)
 
 
 def _renew(graph: Graph) -> None:
@@ -118,7 +120,10 @@ def _renew_softmax(graph: Graph, node: Node) -> None:
 
 
 def _move_back(graph: Graph) -> None:
-    """A conversion to integers goes before the kernels that pass values on to it alone."""
+    """A conversion to integers goes before the kernels that pass values on to it alone.
+
+    Done while the activations that its range applies are still there, so that it stays behind them.
+    """
     for node in [item for item in graph.nodes.values() if item.op_type == "QuantizeLinear"]:
         before = graph.producer.get(node.reads[0])
         while (
@@ -195,7 +200,7 @@ def _surround(graph: Graph, node: Node, planned: set[str]) -> None:
             continue
         restored = f"{name}/for {node.name} {index}"
         size = node.op.inputs[index]
-        graph.add(_conversion("DequantizeLinear", _quantised(name), restored, size))
+        graph.add(conversion("DequantizeLinear", _quantised(name), restored, size))
         reads.append(restored)
     for index, name in enumerate(node.writes):
         if name not in planned:
@@ -203,17 +208,21 @@ def _surround(graph: Graph, node: Node, planned: set[str]) -> None:
             continue
         plain = f"{name}/float"
         size = node.op.outputs[index]
-        graph.add(_conversion("QuantizeLinear", plain, _quantised(name), size))
+        graph.add(conversion("QuantizeLinear", plain, _quantised(name), size))
         writes.append(plain)
     graph.rewire(node, reads=reads, writes=writes)
 
 
-def _drop_covered(graph: Graph) -> None:
-    """An activation that only a conversion to integers reads is applied by that one's range."""
-    for node in list(graph.nodes.values()):
-        later = graph.sole_reader(node) if node.op_type in _REMOVABLE else None
-        if later is not None and later.op_type == "QuantizeLinear" and _is_wide(node.op):
-            graph.bypass(node)
+def _covered(graph: Graph) -> list[Node]:
+    """Activations that only a conversion to integers reads, which applies them by its range."""
+    return [
+        node
+        for node in graph.nodes.values()
+        if node.op_type in _REMOVABLE
+        and (later := graph.sole_reader(node)) is not None
+        and later.op_type == "QuantizeLinear"
+        and _is_wide(node.op)
+    ]
 
 
 def _is_wide(op: Op) -> bool:
@@ -236,7 +245,8 @@ def _size(graph: Graph, name: str) -> tuple[int, ...]:
     return ()
 
 
-def _conversion(op_type: str, source: str, target: str, size: tuple[int, ...]) -> Node:
+def conversion(op_type: str, source: str, target: str, size: tuple[int, ...]) -> Node:
+    """A ``QuantizeLinear`` or ``DequantizeLinear`` between two tensors."""
     to_float = op_type == "DequantizeLinear"
     op = Op(
         kind="dequantize_linear" if to_float else "quantize_linear",

@@ -2,9 +2,10 @@
 
 Every QLinearConv gets a Transpose before and behind it. Then, in running order, a Transpose goes
 behind the kernel that reads it where that saves any, counting axes: those that vanish at the
-kernel's operands against those that its other operands and its result need, unless the result leads
-to another Transpose with which it may cancel. Axes of length 1 count nothing. MaxPool, which is
-quicker with channels last, is always passed.
+kernel's operands, also past a conversion to floats, against those that its other operands and its
+result need, unless the result leads to another Transpose with which it may cancel and is not
+returned itself. Axes of length 1 count nothing. MaxPool, which is quicker with channels last, is
+always passed. What then lies half between conversions gets the other half.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from costmodel.anticipation.graph import Graph, Node
-from costmodel.anticipation.ort_int8 import MICROSOFT
+from costmodel.anticipation.ort_int8 import MICROSOFT, conversion
 from costmodel.anticipation.ort_layout import FROM_NHWC, TO_NHWC, is_transpose
 from costmodel.op import Op, Shape
 
@@ -41,6 +42,7 @@ def move_channels(graph: Graph) -> None:
         elif _passes(graph, node, leading):
             _push(graph, node)
     _sweep(graph, dead)
+    _complete(graph)
 
 
 def _wrap(graph: Graph) -> None:
@@ -75,7 +77,13 @@ def _turn(graph: Graph, node: Node) -> None:
 
 
 def _transposed(graph: Graph, name: str) -> str:
-    """``name`` with channels last: what it was made from, an existing Transpose, or a new one."""
+    """``name`` with channels last: what it was made from, an existing Transpose, or a new one.
+
+    A conversion to floats on the way moves with it.
+    """
+    converted = _converted_from(graph, name)
+    if converted is not None:
+        _turn(graph, converted)
     writer = graph.producer.get(name)
     if writer is not None and is_transpose(writer, FROM_NHWC):
         return writer.reads[0]
@@ -135,19 +143,32 @@ def _may_pass(node: Node) -> bool:
 def _passes(graph: Graph, node: Node, leading: set[str]) -> bool:
     if not _may_pass(node):
         return False
-    sources = [graph.producer.get(name) for name in node.reads]
-    turned = [item is not None and is_transpose(item, FROM_NHWC) for item in sources]
+    turned = [_turned(graph, name) for name in node.reads]
     if not any(turned) or node.domain.endswith("nchwc"):
         return False
     if node.op_type == "MaxPool":
         return node.op.dtype == "uint8"
     cost = sum(
-        -_axes(size) if gone else _axes(size)
-        for gone, size in zip(turned, node.op.inputs, strict=True)
+        -_axes(size) if gone or _converted_from(graph, name) else _axes(size)
+        for gone, name, size in zip(turned, node.reads, node.op.inputs, strict=True)
     )
-    if cost < 0 and not any(name in leading for name in node.writes):
+    if cost < 0 and not any(name in leading - graph.returned for name in node.writes):
         cost += max(map(_axes, node.op.outputs))
     return cost < 0
+
+
+def _turned(graph: Graph, name: str) -> bool:
+    """Whether a Transpose to channels first wrote this."""
+    writer = graph.producer.get(name)
+    return writer is not None and is_transpose(writer, FROM_NHWC)
+
+
+def _converted_from(graph: Graph, name: str) -> Node | None:
+    """The conversion to floats that wrote this, where it reads what such a Transpose wrote."""
+    writer = graph.producer.get(name)
+    if writer is None or writer.op_type != "DequantizeLinear":
+        return None
+    return writer if _turned(graph, writer.reads[0]) else None
 
 
 def _axes(size: Shape) -> int:
@@ -172,18 +193,14 @@ def _constant_last(size: Shape) -> Shape:
 def _cancel(graph: Graph, node: Node) -> None:
     """A Transpose that undoes the one before it goes."""
     writer = graph.producer.get(node.reads[0])
-    if writer is None or writer.op_type != "Transpose" or node.out in graph.returned:
+    if writer is None or writer.op_type != "Transpose":
         return
     first, second = (item.op.attribute("perm") for item in (writer, node))
     if not isinstance(first, tuple) or not isinstance(second, tuple):
         return
     if [first[int(axis)] for axis in second] != list(range(len(first))):
         return
-    source = writer.reads[0]
-    for reader in list(dict.fromkeys(graph.readers.get(node.out, ()))):
-        reads = [source if name == node.out else name for name in reader.reads]
-        graph.rewire(reader, reads=reads, writes=reader.writes)
-    writer.covers += node.covers
+    graph.replace_by_source(node, writer.reads[0])
 
 
 def _sweep(graph: Graph, dead: set[str]) -> None:
@@ -191,6 +208,44 @@ def _sweep(graph: Graph, dead: set[str]) -> None:
     for node in reversed(graph.ordered()):
         if node.op_type == "Transpose" and not graph.uses(node.out) and node.out not in dead:
             graph.remove(node)
+
+
+def _complete(graph: Graph) -> None:
+    """A Transpose left between a conversion and a kernel of floats gets the other conversion too.
+
+    So it lies between two conversions, as a kernel that may be an integer one later. Seen: only
+    where the conversion has no other reader and the Transpose not several.
+    """
+    for node in graph.ordered():
+        if node.op_type != "Transpose":
+            continue
+        before = graph.producer.get(node.reads[0])
+        readers = list(dict.fromkeys(graph.readers.get(node.out, ())))
+        quantised = any(reader.op_type == "QuantizeLinear" for reader in readers)
+        alone = before is not None and graph.uses(node.reads[0]) == 1
+        if before is None or not alone or len(readers) > 1:
+            continue
+        if before.op_type == "DequantizeLinear" and not quantised:
+            inner, target = f"{node.out}/unit", node.out
+            graph.rewire(node, reads=node.reads, writes=[inner])
+            _add_pair(graph, inner, target, node.op.outputs[0])
+        elif before.op_type != "DequantizeLinear" and quantised and node.out not in graph.returned:
+            inner, target = f"{node.reads[0]}/unit", node.reads[0]
+            writes = [inner if name == target else name for name in before.writes]
+            graph.rewire(before, reads=before.reads, writes=writes)
+            _add_pair(graph, inner, target, node.op.inputs[0])
+
+
+def _add_pair(graph: Graph, source: str, target: str, size: Shape) -> None:
+    """Conversions to integers and back between two tensors."""
+    between = f"{target}/unit int8"
+    for op_type, read, written in (
+        ("QuantizeLinear", source, between),
+        ("DequantizeLinear", between, target),
+    ):
+        made = conversion(op_type, read, written, size)
+        made.name = f"{written}/unit {op_type}"
+        graph.add(made)
 
 
 def _rename_axis(node: Node) -> None:

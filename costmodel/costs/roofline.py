@@ -53,157 +53,90 @@ class Datasheet:
 
 #: Runtime of the devices of datasheets, which execute nothing.
 DATASHEET = "datasheet"
+
+
+def _sheet(name: str, source: str, gigabytes: float, **teraflops: float) -> Datasheet:
+    """A datasheet by GB per second and by TFLOP per second of each element type."""
+    return Datasheet(
+        name=name,
+        peak_flops={dtype: round(peak * 1e12, -3) for dtype, peak in teraflops.items()},
+        bandwidth_bytes_per_s=round(gigabytes * 1e9, -3),
+        source=source,
+    )
+
+
 _GPU = "NVIDIA datasheet"
+_DENSE = f"{_GPU}, its figures with sparsity halved"
+_CLOUD = "Google Cloud TPU documentation, system architecture of"
+_CALCULATED = "and one channel of DDR4-3200; no particular product"
 
 #: Devices whose numbers their makers print; dense rates, one chip, boost clock.
 DATASHEETS: Mapping[str, Datasheet] = {
-    "k80": Datasheet(
-        name="NVIDIA K80, one of its two GPUs",
-        peak_flops={"float32": 4.37e12, "float64": 1.455e12},
-        bandwidth_bytes_per_s=240e9,
-        source=f"{_GPU} of the board with GPU boost (8.74 and 2.91 TFLOPS, 480 GB/s), halved",
+    "k80": _sheet(
+        "NVIDIA K80, one of its two GPUs",
+        f"{_GPU} of the board with GPU boost (8.74 and 2.91 TFLOPS, 480 GB/s), halved",
+        240, float32=4.37, float64=1.455),
+    "p4": _sheet("NVIDIA P4", _GPU, 192, float32=5.5, int8=22),
+    "t4": _sheet(
+        "NVIDIA T4", f"{_GPU}; float16 and int8 on tensor cores",
+        320, float32=8.1, float16=65, int8=130),
+    "p100": _sheet("NVIDIA P100 SXM2 16 GB", _GPU, 732, float64=5.3, float32=10.6, float16=21.2),
+    "v100": _sheet(
+        "NVIDIA V100 SXM2", f"{_GPU}; float16 on tensor cores",
+        900, float64=7.8, float32=15.7, float16=125),
+    "a100": _sheet(
+        "NVIDIA A100 SXM 40 GB", f"{_GPU}; tfloat32 and narrower on tensor cores, float64 without",
+        1555, float64=9.7, float32=19.5, tfloat32=156, float16=312, bfloat16=312, int8=624),
+    "h100": _sheet(
+        "NVIDIA H100 SXM5", f"{_DENSE}; float64 without tensor cores",
+        3350, float64=34, float32=67, tfloat32=494.5, float16=989.5, bfloat16=989.5, int8=1979),
+    "h200": _sheet(
+        "NVIDIA H200 SXM", f"{_DENSE}; float64 without tensor cores",
+        4800, float64=34, float32=67, tfloat32=494.5, float16=989.5, bfloat16=989.5, int8=1979),
+    "l4": _sheet(
+        "NVIDIA L4", f"{_DENSE}; tfloat32 and narrower on tensor cores",
+        300, float32=30.3, tfloat32=60, float16=121, bfloat16=121, int8=242.5),
+    "tpuv2": _sheet(
+        "Google TPUv2, one chip",
+        "Jouppi et al., A Domain-Specific Supercomputer for Training DNNs, 2020",
+        700, bfloat16=46),
+    "tpuv3": _sheet("Google TPUv3, one chip", f"{_CLOUD} v3", 900, bfloat16=123),
+    "tpuv4": _sheet("Google TPU v4, one chip", f"{_CLOUD} v4", 1228, bfloat16=275, int8=275),
+    "tpuv5e": _sheet("Google TPU v5e, one chip", f"{_CLOUD} v5e", 819, bfloat16=197, int8=393),
+    "jetson-agx-orin": _sheet(
+        "NVIDIA Jetson AGX Orin 64 GB, GPU",
+        "NVIDIA Jetson AGX Orin technical brief; int8 is half of its sparse 170 TOPS",
+        204.8, float32=5.3, int8=85),
+    "jetson-nano": _sheet(
+        "NVIDIA Jetson Nano, GPU",
+        "NVIDIA Jetson Nano datasheet (472 GFLOPS float16, halved for float32)",
+        25.6, float32=0.236, float16=0.472),
+    "raspberry-pi-5": _sheet(
+        "Raspberry Pi 5, four Cortex-A76 at 2.4 GHz",
+        "calculated: 4 cores x 2.4 GHz x 2 NEON pipes x 4 (8) lanes x 2, and 32 bit of "
+        "LPDDR4X-4267, from the Raspberry Pi 5 product brief and the Cortex-A76 guide",
+        17.07, float32=0.1536, float16=0.3072,
     ),
-    "p4": Datasheet(
-        name="NVIDIA P4",
-        peak_flops={"float32": 5.5e12, "int8": 22e12},
-        bandwidth_bytes_per_s=192e9,
-        source=_GPU,
-    ),
-    "t4": Datasheet(
-        name="NVIDIA T4",
-        peak_flops={"float32": 8.1e12, "float16": 65e12, "int8": 130e12},
-        bandwidth_bytes_per_s=320e9,
-        source=f"{_GPU}; float16 and int8 on tensor cores",
-    ),
-    "p100": Datasheet(
-        name="NVIDIA P100 SXM2 16 GB",
-        peak_flops={"float64": 5.3e12, "float32": 10.6e12, "float16": 21.2e12},
-        bandwidth_bytes_per_s=732e9,
-        source=_GPU,
-    ),
-    "v100": Datasheet(
-        name="NVIDIA V100 SXM2",
-        peak_flops={"float64": 7.8e12, "float32": 15.7e12, "float16": 125e12},
-        bandwidth_bytes_per_s=900e9,
-        source=f"{_GPU}; float16 on tensor cores",
-    ),
-    "a100": Datasheet(
-        name="NVIDIA A100 SXM 40 GB",
-        peak_flops={
-            "float64": 9.7e12, "float32": 19.5e12, "tfloat32": 156e12,
-            "float16": 312e12, "bfloat16": 312e12, "int8": 624e12,
-        },
-        bandwidth_bytes_per_s=1555e9,
-        source=f"{_GPU}; tfloat32 and narrower on tensor cores, float64 without",
-    ),
-    "h100": Datasheet(
-        name="NVIDIA H100 SXM5",
-        peak_flops={
-            "float64": 34e12, "float32": 67e12, "tfloat32": 494.5e12,
-            "float16": 989.5e12, "bfloat16": 989.5e12, "int8": 1979e12,
-        },
-        bandwidth_bytes_per_s=3350e9,
-        source=f"{_GPU}, its figures with sparsity halved; float64 without tensor cores",
-    ),
-    "h200": Datasheet(
-        name="NVIDIA H200 SXM",
-        peak_flops={
-            "float64": 34e12, "float32": 67e12, "tfloat32": 494.5e12,
-            "float16": 989.5e12, "bfloat16": 989.5e12, "int8": 1979e12,
-        },
-        bandwidth_bytes_per_s=4800e9,
-        source=f"{_GPU}, its figures with sparsity halved; float64 without tensor cores",
-    ),
-    "l4": Datasheet(
-        name="NVIDIA L4",
-        peak_flops={
-            "float32": 30.3e12, "tfloat32": 60e12, "float16": 121e12, "bfloat16": 121e12,
-            "int8": 242.5e12,
-        },
-        bandwidth_bytes_per_s=300e9,
-        source=f"{_GPU}, its figures with sparsity halved; tfloat32 and narrower on tensor cores",
-    ),
-    "tpuv2": Datasheet(
-        name="Google TPUv2, one chip",
-        peak_flops={"bfloat16": 46e12},
-        bandwidth_bytes_per_s=700e9,
-        source="Jouppi et al., A Domain-Specific Supercomputer for Training DNNs, 2020",
-    ),
-    "tpuv3": Datasheet(
-        name="Google TPUv3, one chip",
-        peak_flops={"bfloat16": 123e12},
-        bandwidth_bytes_per_s=900e9,
-        source="Google Cloud TPU documentation, system architecture of v3",
-    ),
-    "tpuv4": Datasheet(
-        name="Google TPU v4, one chip",
-        peak_flops={"bfloat16": 275e12, "int8": 275e12},
-        bandwidth_bytes_per_s=1228e9,
-        source="Google Cloud TPU documentation, system architecture of v4",
-    ),
-    "tpuv5e": Datasheet(
-        name="Google TPU v5e, one chip",
-        peak_flops={"bfloat16": 197e12, "int8": 393e12},
-        bandwidth_bytes_per_s=819e9,
-        source="Google Cloud TPU documentation, system architecture of v5e",
-    ),
-    "jetson-agx-orin": Datasheet(
-        name="NVIDIA Jetson AGX Orin 64 GB, GPU",
-        peak_flops={"float32": 5.3e12, "int8": 85e12},
-        bandwidth_bytes_per_s=204.8e9,
-        source="NVIDIA Jetson AGX Orin technical brief; int8 is half of its sparse 170 TOPS",
-    ),
-    "jetson-nano": Datasheet(
-        name="NVIDIA Jetson Nano, GPU",
-        peak_flops={"float32": 236e9, "float16": 472e9},
-        bandwidth_bytes_per_s=25.6e9,
-        source="NVIDIA Jetson Nano datasheet (472 GFLOPS float16, halved for float32)",
-    ),
-    "raspberry-pi-5": Datasheet(
-        name="Raspberry Pi 5, four Cortex-A76 at 2.4 GHz",
-        peak_flops={"float32": 153.6e9, "float16": 307.2e9},
-        bandwidth_bytes_per_s=17.07e9,
-        source=(
-            "calculated: 4 cores x 2.4 GHz x 2 NEON pipes x 4 (8) lanes x 2, and 32 bit of "
-            "LPDDR4X-4267, from the Raspberry Pi 5 product brief and the Cortex-A76 guide"
-        ),
-    ),
-    "cortex-a76-core": Datasheet(
-        name="one Cortex-A76 at 2.4 GHz",
-        peak_flops={"float32": 38.4e9, "float16": 76.8e9},
-        bandwidth_bytes_per_s=17.07e9,
-        source="calculated: one of the cores of raspberry-pi-5 with all of its memory",
-    ),
-    "avx2-core": Datasheet(
-        name="one x86 core with AVX2 at 3 GHz",
-        peak_flops={"float64": 48e9, "float32": 96e9},
-        bandwidth_bytes_per_s=25.6e9,
-        source=(
-            "calculated: 3 GHz x 2 FMA units x 8 (4) lanes x 2, and one channel of DDR4-3200; no "
-            "particular product"
-        ),
-    ),
-    "avx512-core": Datasheet(
-        name="one x86 core with AVX-512 at 3 GHz",
-        peak_flops={"float64": 96e9, "float32": 192e9},
-        bandwidth_bytes_per_s=25.6e9,
-        source=(
-            "calculated: 3 GHz x 2 FMA units x 16 (8) lanes x 2, and one channel of DDR4-3200; no "
-            "particular product"
-        ),
-    ),
+    "cortex-a76-core": _sheet(
+        "one Cortex-A76 at 2.4 GHz",
+        "calculated: one of the cores of raspberry-pi-5 with all of its memory",
+        17.07, float32=0.0384, float16=0.0768),
+    "avx2-core": _sheet(
+        "one x86 core with AVX2 at 3 GHz",
+        f"calculated: 3 GHz x 2 FMA units x 8 (4) lanes x 2, {_CALCULATED}",
+        25.6, float64=0.048, float32=0.096),
+    "avx512-core": _sheet(
+        "one x86 core with AVX-512 at 3 GHz",
+        f"calculated: 3 GHz x 2 FMA units x 16 (8) lanes x 2, {_CALCULATED}",
+        25.6, float64=0.096, float32=0.192),
 }  # fmt: skip
 
 _ORIGINAL = "morph-net, resource_function.py"
 
 
 def _original(name: str, gflops: float, gigabytes: float, note: str = "") -> Datasheet:
-    return Datasheet(
-        name=f"{name} of the original MorphNet",
-        peak_flops={"float32": gflops * 1e9},
-        bandwidth_bytes_per_s=gigabytes * 1e9,
-        source=f"{_ORIGINAL}{note}",
-    )
+    name, source = f"{name} of the original MorphNet", f"{_ORIGINAL}{note}"
+    return _sheet(name, source, gigabytes, float32=gflops / 1e3)
 
 
 #: The original MorphNet's devices under its own names and with its own numbers, so that its

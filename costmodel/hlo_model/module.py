@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import prod
 
 from costmodel.errors import InvalidInputError
 from costmodel.op import Shape
@@ -237,8 +236,3 @@ def _quote_end(text: str, start: int) -> int:
     while position < len(text) and text[position] != '"':
         position += 2 if text[position] == "\\" else 1
     return position
-
-
-def num_elements(array: Array) -> int:
-    """Elements of one array."""
-    return prod(array.dims)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.lite_model.graph import ACTIVATION_NUMBERS, LiteBuilder, LiteModel, LiteTensor, Scale
@@ -20,7 +21,7 @@ from costmodel.lite_model.scales import (
     output_scale,
     weight_scale,
 )
-from costmodel.lite_model.share import share_equal, split_pads
+from costmodel.lite_model.share import drop_unread, share_equal, split_pads
 from costmodel.lite_model.stored import (
     Axes,
     Tail,
@@ -63,7 +64,7 @@ class Converter:
         if dtype not in DTYPES:
             message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
             raise InvalidInputError(message)
-        network, self._stands_for = share_equal(network)
+        network, self._stands_for = share_equal(drop_unread(network))
         self.network = network = split_pads(network)
         self.quantised = dtype == "int8"
         self.rules = rules
@@ -115,7 +116,7 @@ class Converter:
         stored = permuted(shape, axes)
         index = self.builder.tensor(LiteTensor(name=name, shape=stored))
         inner = index
-        if self.quantised:
+        if self.quantised and (name in self.readers or name in self.returned):
             inner = self.activation(f"{name}/int8", stored)
             self.builder.operator("QUANTIZE", [index], [inner])
         self.values[name] = Value(index=inner, axes=axes)
@@ -241,6 +242,22 @@ class Converter:
         target = self.activation(name, shape, scale=output_scale(code, scales), dtype=kept)
         self.operator(code, reads, [target], covers=covers, **options)
         return target
+
+    def carry_out(
+        self, layer: Layer, code: str, reads: Iterable[int], axes: Axes, **options: Any
+    ) -> None:
+        """Add the operator that writes a layer's result.
+
+        Args:
+            layer: what is carried out.
+            code: TensorFlow Lite's name.
+            reads: positions of tensors.
+            axes: order in which the result is stored.
+            options: of ``emit``.
+        """
+        name, shape = layer.outputs[0], permuted(layer.op.outputs[0], axes)
+        index = self.emit(code, reads, shape, name=name, covers=[layer.name], **options)
+        self.put(name, index, axes)
 
     def operator(
         self,

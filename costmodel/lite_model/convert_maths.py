@@ -71,11 +71,7 @@ def _unary(convert: Converter, layer: Layer) -> None:
 def _elementwise(convert: Converter, layer: Layer, code: str, **options: Any) -> None:
     """An operator with one input, whatever the order of its axes."""
     data = convert.value(layer)
-    shape = convert.shape_of(data.index)
-    index = convert.emit(
-        code, [data.index], shape, name=layer.outputs[0], covers=[layer.name], **options
-    )
-    convert.put(layer.outputs[0], index, data.axes)
+    convert.carry_out(layer, code, [data.index], data.axes, **options)
 
 
 def _clip(convert: Converter, layer: Layer) -> None:
@@ -107,8 +103,7 @@ def _hard_sigmoid(convert: Converter, layer: Layer) -> None:
         "ADD", [data.index, three], shape, name=f"{name}/shifted", fused_activation_function=3
     )
     sixth = convert.weight(f"{layer.name}/factor", ())
-    index = convert.emit("MUL", [shifted, sixth], shape, name=name, covers=[layer.name])
-    convert.put(name, index, data.axes)
+    convert.carry_out(layer, "MUL", [shifted, sixth], data.axes)
 
 
 def _softplus(convert: Converter, layer: Layer) -> None:
@@ -118,18 +113,13 @@ def _softplus(convert: Converter, layer: Layer) -> None:
     index = convert.emit("EXP", [data.index], shape, name=f"{name}/exp")
     one = convert.weight(f"{layer.name}/one", ())
     index = convert.emit("ADD", [index, one], shape, name=f"{name}/sum")
-    index = convert.emit("LOG", [index], shape, name=name, covers=[layer.name])
-    convert.put(name, index, data.axes)
+    convert.carry_out(layer, "LOG", [index], data.axes)
 
 
 def _prelu(convert: Converter, layer: Layer) -> None:
     data = convert.value(layer)
-    shape = convert.shape_of(data.index)
     slope = convert.weight(f"{layer.name}/slope", stored_constant(layer.op, data.axes, 0)[-3:])
-    index = convert.emit(
-        "PRELU", [data.index, slope], shape, name=layer.outputs[0], covers=[layer.name]
-    )
-    convert.put(layer.outputs[0], index, data.axes)
+    convert.carry_out(layer, "PRELU", [data.index, slope], data.axes)
 
 
 def _binary(convert: Converter, layer: Layer) -> None:
@@ -234,10 +224,7 @@ def _matmul(convert: Converter, layer: Layer) -> None:
     reads += [convert.weight(f"{layer.name}/weight", shape) for shape in op.weights]
     if op.operands.startswith("w"):
         reads.reverse()
-    index = convert.emit(
-        "BATCH_MATMUL", reads, op.outputs[0], name=layer.outputs[0], covers=[layer.name]
-    )
-    convert.put(layer.outputs[0], index, plain(len(op.outputs[0])))
+    convert.carry_out(layer, "BATCH_MATMUL", reads, plain(len(op.outputs[0])))
 
 
 def _softmax(convert: Converter, layer: Layer) -> None:
@@ -260,13 +247,9 @@ def _softmax(convert: Converter, layer: Layer) -> None:
     elif axes[-1] != axis:
         axes = (*(a for a in plain(rank) if a != axis), axis)
     index = convert.arranged(data, axes)
-    shape = convert.shape_of(index)
     code = "LOG_SOFTMAX" if op.kind == "log_softmax" else "SOFTMAX"
     options: dict[str, Any] = {"beta": 1.0} if code == "SOFTMAX" else {}
-    index = convert.emit(
-        code, [index], shape, name=layer.outputs[0], covers=[layer.name], **options
-    )
-    convert.put(layer.outputs[0], index, axes)
+    convert.carry_out(layer, code, [index], axes, **options)
 
 
 def _reduction(convert: Converter, layer: Layer) -> None:
@@ -281,16 +264,13 @@ def _reduction(convert: Converter, layer: Layer) -> None:
     if not kept:
         left = sorted(set(range(rank)) - over)
         axes = tuple(left.index(axis) for axis in data.axes if axis in left)
-    shape = tuple(op.outputs[0][axis] for axis in axes)
-    index = convert.emit(
+    convert.carry_out(
+        layer,
         _REDUCTIONS[op.kind],
         [data.index, convert.builder.constant(stored)],
-        shape,
-        name=layer.outputs[0],
-        covers=[layer.name],
+        axes,
         keep_dims=int(kept),
     )
-    convert.put(layer.outputs[0], index, axes)
 
 
 RULES: Mapping[str, _Rule] = {

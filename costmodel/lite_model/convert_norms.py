@@ -92,18 +92,16 @@ def _lrn(convert: Converter, layer: Layer) -> None:
     data = convert.value(layer)
     axes = (0, *range(2, len(data.axes)), 1)
     index = convert.arranged(data, axes)
-    index = convert.emit(
+    convert.carry_out(
+        layer,
         "LOCAL_RESPONSE_NORMALIZATION",
         [index],
-        convert.shape_of(index),
-        name=layer.outputs[0],
-        covers=[layer.name],
+        axes,
         radius=int(numbers["size"] - 1) // 2,
         alpha=numbers["alpha"] / numbers["size"],
         beta=numbers["beta"],
         bias=numbers["bias"],
     )
-    convert.put(layer.outputs[0], index, axes)
 
 
 RULES: Mapping[str, Callable[[Converter, Layer], None]] = {

@@ -132,15 +132,7 @@ def _concat(convert: Converter, layer: Layer) -> None:
             same = convert.activation(f"{tensor.name}/rescaled", tensor.shape, scale=scale)
             convert.builder.operator("QUANTIZE", [index], [same])
             reads[position] = same
-    index = convert.emit(
-        "CONCATENATION",
-        reads,
-        permuted(op.outputs[0], axes),
-        name=layer.outputs[0],
-        covers=[layer.name],
-        axis=axes.index(axis),
-    )
-    convert.put(layer.outputs[0], index, axes)
+    convert.carry_out(layer, "CONCATENATION", reads, axes, axis=axes.index(axis))
 
 
 def _split(convert: Converter, layer: Layer) -> None:
@@ -183,14 +175,9 @@ def _slice(convert: Converter, layer: Layer) -> None:
     ends = [b + (n - 1) * s + 1 for b, n, s in zip(begin, op.outputs[0], stride, strict=True)]
     data = convert.value(layer)
     parts = (permuted(tuple(values), data.axes) for values in (begin, ends, stride))
-    index = convert.emit(
-        "STRIDED_SLICE",
-        [data.index, *map(convert.builder.constant, parts)],
-        permuted(op.outputs[0], data.axes),
-        name=layer.outputs[0],
-        covers=[layer.name],
+    convert.carry_out(
+        layer, "STRIDED_SLICE", [data.index, *map(convert.builder.constant, parts)], data.axes
     )
-    convert.put(layer.outputs[0], index, data.axes)
 
 
 def _pad(convert: Converter, layer: Layer) -> None:
@@ -213,15 +200,7 @@ def _pad(convert: Converter, layer: Layer) -> None:
     elif value:
         code = "PADV2"
         reads.append(convert.weight(f"{layer.name}/value", ()))
-    index = convert.emit(
-        code,
-        reads,
-        permuted(op.outputs[0], data.axes),
-        name=layer.outputs[0],
-        covers=[layer.name],
-        **options,
-    )
-    convert.put(layer.outputs[0], index, data.axes)
+    convert.carry_out(layer, code, reads, data.axes, **options)
 
 
 def _resize(convert: Converter, layer: Layer) -> None:
@@ -236,15 +215,13 @@ def _resize(convert: Converter, layer: Layer) -> None:
         "align_corners": int(where == "align_corners"),
         "half_pixel_centers": int("half_pixel" in where),
     }
-    index = convert.emit(
+    convert.carry_out(
+        layer,
         code,
         [index, convert.builder.constant(op.outputs[0][2:])],
-        permuted(op.outputs[0], channels_last(4)),
-        name=layer.outputs[0],
-        covers=[layer.name],
+        channels_last(4),
         **options,
     )
-    convert.put(layer.outputs[0], index, channels_last(4))
 
 
 def _gather(convert: Converter, layer: Layer) -> None:
@@ -259,15 +236,7 @@ def _gather(convert: Converter, layer: Layer) -> None:
     if not dropped and len(op.outputs[0]) != rank:
         raise convert.refusal(layer, "gathers by a table of positions")
     positions = convert.builder.constant(places[0] if dropped else places)
-    index = convert.emit(
-        "GATHER",
-        [index, positions],
-        op.outputs[0],
-        name=layer.outputs[0],
-        covers=[layer.name],
-        axis=axis,
-    )
-    convert.put(layer.outputs[0], index, plain(len(op.outputs[0])))
+    convert.carry_out(layer, "GATHER", [index, positions], plain(len(op.outputs[0])), axis=axis)
 
 
 def _blocks(convert: Converter, layer: Layer) -> None:
@@ -275,15 +244,9 @@ def _blocks(convert: Converter, layer: Layer) -> None:
     if len(op.inputs[0]) != 4 or op.attribute("mode", "DCR") != "DCR":
         raise convert.refusal(layer, "orders its blocks as TensorFlow does not")
     index = convert.arranged(convert.value(layer), channels_last(4))
-    index = convert.emit(
-        op.kind.upper(),
-        [index],
-        permuted(op.outputs[0], channels_last(4)),
-        name=layer.outputs[0],
-        covers=[layer.name],
-        block_size=op.attribute("blocksize", 1),
+    convert.carry_out(
+        layer, op.kind.upper(), [index], channels_last(4), block_size=op.attribute("blocksize", 1)
     )
-    convert.put(layer.outputs[0], index, channels_last(4))
 
 
 RULES: Mapping[str, _Rule] = {

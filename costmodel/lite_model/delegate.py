@@ -1,4 +1,4 @@
-"""Which operators XNNPACK takes over, by rule (seen on LiteRT 2.3, x86).
+"""Which operators XNNPACK takes over, by rule (seen on LiteRT 2.3, x86 and ARM).
 
 The rest runs in TensorFlow Lite's own kernels. The runner asks the installed runtime instead; a
 test holds this against it.

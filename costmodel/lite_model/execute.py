@@ -1,4 +1,6 @@
-"""What LiteRT executes for a model: an Op per kernel, with what XNNPACK folds (seen on 2.3, x86).
+"""What LiteRT executes for a model: an Op per kernel, with what XNNPACK folds.
+
+Seen on 2.3, on x86 and ARM.
 
 Held against the installed runtime by tests/costmodel/runners/litert. Inside a stretch of operators
 that XNNPACK takes over it folds a PAD with zeros into the convolution that alone reads it and a

@@ -1,4 +1,4 @@
-"""Which layers a converter keeps: one of equal ones, but a padding for each that reads it."""
+"""Which layers a converter keeps: what is read, one of equal ones, a padding for each reader."""
 
 from __future__ import annotations
 
@@ -8,6 +8,25 @@ from costmodel.network import Layer, Network
 
 #: Kinds of which a converter keeps every copy: padding goes into each convolution that reads it.
 _KEPT = frozenset({"pad"})
+
+
+def drop_unread(network: Network) -> Network:
+    """The network without layers that nothing it returns depends on.
+
+    Args:
+        network: as written. Where it has layers that could not be read and whose wiring is not
+            known, or returns nothing, nobody can tell, and everything stays.
+    """
+    if not network.outputs or network.unread.keys() - network.opaque.keys():
+        return network
+    wanted = set(network.outputs)
+    wanted.update(*(item.inputs for item in network.opaque.values()))
+    layers: list[Layer] = []
+    for layer in reversed(network.layers):
+        if wanted.intersection(layer.outputs):
+            wanted.update(layer.inputs)
+            layers.append(layer)
+    return replace(network, layers=tuple(reversed(layers)))
 
 
 def share_equal(network: Network) -> tuple[Network, dict[str, list[str]]]:

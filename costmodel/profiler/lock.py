@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, LockedError
+from costmodel.timing.lock import lock_path, note_path, read_note, write_note
 
 
 def table_lock(table: Path) -> Path:
@@ -30,9 +28,7 @@ def device_lock(device: Device) -> Path:
     A remote device goes by its address, as there may be several of a kind; the lock by its hardware
     name is held on the device itself.
     """
-    known_as = device.state.get("address") or device.name
-    name = re.sub(r"[^a-z0-9]+", "-", known_as.lower()).strip("-") or "device"
-    return Path(tempfile.gettempdir()) / f"costmodel-{name}.lock"
+    return lock_path(device.state.get("address") or device.name)
 
 
 @contextlib.contextmanager
@@ -47,7 +43,7 @@ def hold(path: Path, what: str) -> Iterator[None]:
         LockedError: if another process holds it, naming that process.
         InvalidInputError: if the lock file cannot be made.
     """
-    note = path.with_name(path.name + ".json")
+    note = note_path(path)
     lock = FileLock(path, timeout=0, mode=0o666)
     try:
         lock.acquire()
@@ -65,7 +61,14 @@ def hold(path: Path, what: str) -> Iterator[None]:
         )
         raise InvalidInputError(message) from error
     try:
-        _sign(note)
+        write_note(
+            note,
+            {
+                "pid": os.getpid(),
+                "command": shlex.join(sys.argv) or "python",
+                "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -73,19 +76,8 @@ def hold(path: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
-def _sign(note: Path) -> None:
-    holder = {
-        "pid": os.getpid(),
-        "command": shlex.join(sys.argv) or "python",
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with contextlib.suppress(OSError):  # the note is a courtesy, the lock is what counts
-        note.write_text(json.dumps(holder), encoding="utf-8")
-
-
 def _holder(note: Path) -> str:
-    try:
-        holder = json.loads(note.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} ({holder['command']}), since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    holder = read_note(note)
+    if not holder.keys() >= {"pid", "command", "since"}:
         return f"a process that left no note in {note}"
+    return f"process {holder['pid']} ({holder['command']}), since {holder['since']}"

@@ -95,11 +95,6 @@ class ProfileReport:
     interrupted: bool
     out_of_budget: bool
 
-    @property
-    def timed_share(self) -> float:
-        """Share of the wall time spent inside timed runs."""
-        return self.shares["timed"]
-
 
 def make_report(
     table: LatencyTable,

@@ -9,7 +9,6 @@ import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import IO
@@ -31,6 +30,7 @@ from costmodel.profiler.messages import (
     decode_event,
     encode,
 )
+from costmodel.streams import follow
 
 #: How often the worker's memory is looked at, in seconds.
 LOOK_EVERY_S = 0.1
@@ -87,11 +87,9 @@ class Supervisor:
         self._events: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._tail: collections.deque[bytes] = collections.deque(maxlen=_TAIL_LINES)
         self._readers = [
-            threading.Thread(target=self._read_events, daemon=True),
-            threading.Thread(target=self._read_tail, daemon=True),
+            follow(self._process.stdout, self._events.put, lambda: self._events.put(None)),
+            follow(self._process.stderr, self._tail.append),
         ]
-        for reader in self._readers:
-            reader.start()
         self._heard = time.perf_counter()
 
     @property
@@ -217,19 +215,6 @@ class Supervisor:
             reason = "the system killed the worker (signal 9), most likely out of memory"
             return WorkerDiedError("out_of_memory", reason + said)
         return WorkerDiedError("crashed", f"the worker died ({_ending(status)}){said}")
-
-    def _read_events(self) -> None:
-        stream = self._process.stdout
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream or ():
-                self._events.put(line)
-        self._events.put(None)
-
-    def _read_tail(self) -> None:
-        stream = self._process.stderr
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream or ():
-                self._tail.append(line)
 
 
 def _ending(status: int) -> str:

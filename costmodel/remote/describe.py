@@ -8,12 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from costmodel.device import Device
+from costmodel.instruction_sets import name_instruction_set
 from costmodel.runners.ort.bound import SETTINGS
-from costmodel.runners.ort.device import instruction_set, processor_name
-from costmodel.runners.ort.runner import BLOCKS
-
-#: The runtime's blocked kernels for ARM, in versions that have them, use this block.
-_BLOCKS = {"neon": 16}
+from costmodel.runners.ort.device import processor_name
 
 
 def hardware_name(facts: Mapping[str, Any]) -> str:
@@ -41,18 +38,8 @@ def _part(info: Mapping[str, str]) -> str:
 def isa_of(facts: Mapping[str, Any]) -> str:
     """Vector instructions that decide the runtime's kernels there."""
     info: Mapping[str, str] = facts["cpuinfo"]
-    machine = str(facts["machine"])
-    known = "flags" in info or "asimd" in info.get("Features", "").split()
-    if known and (found := instruction_set(info)) in {*BLOCKS, "neon"}:
-        return found
-    if machine in {"aarch64", "arm64"}:
-        return "neon"
-    return "sse" if machine in {"x86_64", "AMD64"} else machine
-
-
-def block_of(isa: str) -> int:
-    """Channels per block of the NCHWc layout; 1 where there is none."""
-    return (BLOCKS | _BLOCKS).get(isa, 1)
+    flags = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
+    return name_instruction_set(flags, str(facts["machine"]))
 
 
 def remote_device(

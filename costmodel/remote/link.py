@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import queue
 import subprocess
-import threading
 import time
 from typing import Any
 
@@ -15,6 +14,7 @@ import msgspec
 
 from costmodel.errors import LinkLostError, RemoteError
 from costmodel.remote.transport import Transport
+from costmodel.streams import follow
 
 Json = dict[str, Any]
 #: An agent says something every 5 seconds; after this silence the link counts as broken.
@@ -63,11 +63,9 @@ class Link:
         self._ids = itertools.count(1)
         self._heard = time.perf_counter()
         self._readers = [
-            threading.Thread(target=self._read_lines, daemon=True),
-            threading.Thread(target=self._read_tail, daemon=True),
+            follow(self._process.stdout, self._lines.put, lambda: self._lines.put(None)),
+            follow(self._process.stderr, self._tail.append),
         ]
-        for reader in self._readers:
-            reader.start()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -163,16 +161,3 @@ class Link:
         said = f": {words}" if words else ""
         message = f"{self._transport.address}: the agent ended (exit status {status}){said}."
         return AgentEndedError(message)
-
-    def _read_lines(self) -> None:
-        stream = self._process.stdout
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream or ():
-                self._lines.put(line)
-        self._lines.put(None)
-
-    def _read_tail(self) -> None:
-        stream = self._process.stderr
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream or ():
-                self._tail.append(line)

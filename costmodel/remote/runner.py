@@ -17,6 +17,7 @@ import msgspec
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Network
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.onnx_model.nodes import Tensor
@@ -29,7 +30,7 @@ from costmodel.remote.board import Board, Patience
 from costmodel.remote.conductor import Conductor
 from costmodel.remote.cores import choose_cores, parse_cores
 from costmodel.remote.deploy import Place
-from costmodel.remote.describe import block_of, cores_text, isa_of, remote_device
+from costmodel.remote.describe import cores_text, isa_of, remote_device
 from costmodel.remote.link import AnswerError, Json
 from costmodel.remote.specs import (
     Spec,
@@ -166,7 +167,7 @@ class RemoteRunner(KeepsOptions):
         """The Ops that the runtime there executes for ``model``, from its own optimised graph."""
         written = bound_model(model, sizes)
         _ = self.device
-        block = block_of(isa_of(self._board.facts))
+        block = find_instruction_set(isa_of(self._board.facts)).own_block
         executor = _RemoteExecutor(self._board, model)
         return lower(written, model.stem, self._threads, block, executor)
 

@@ -55,6 +55,15 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         ModelFormatError: if a model cannot be read; nothing has been measured then.
         LockedError: if a profiler holds the device.
         KeyboardInterrupt: when interrupted.
+
+    >>> import onnx
+    >>> net = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     tiny (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) { y = Relu(x) }''')
+    >>> from costmodel.runners.ort.runner import OrtRunner
+    >>> from costmodel.costs.roofline import Roofline, datasheet
+    >>> (found,) = compare(net, cost=Roofline(datasheet("t4")), runner=OrtRunner(), rounds=2)
+    >>> found.model, found.measured_ms > 0, found.prediction.device.name
+    ('tiny', True, 'NVIDIA T4')
     """
     rows = open_table(table) if table is not None else None
     priced_by = cost_of(cost, rows)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
 
+from costmodel.calibration import Calibration
+from costmodel.device import Device
 from costmodel.errors import ModelFormatError
 from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel
@@ -20,10 +21,6 @@ from morphnet_core.alignment.source import Source, read_source, write_model
 from morphnet_core.alignment.verify import TOLERANCE, Agreement, agreement, allowed_difference
 from morphnet_core.groups import Units
 from morphnet_core.pricing import Pricer
-
-if TYPE_CHECKING:
-    from costmodel.calibration import Calibration
-    from costmodel.device import Device
 
 _NO_SIZES: Mapping[str, int] = {}
 _LIMITS = Limits()

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from costmodel.calibration import Calibration
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 from costmodel.protocols import CostModel
 from morphnet_core.groups import Grouping, Units, resize
 from morphnet_core.pricing.executed import executed
-
-if TYPE_CHECKING:
-    from costmodel.calibration import Calibration
-    from costmodel.device import Device
 
 _MIB = float(1 << 20)
 #: Steps along the wiring, from the layers that a group touches, within which kernels may change.

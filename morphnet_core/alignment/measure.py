@@ -6,18 +6,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from costmodel.comparison import DEFAULT_PLAN, compare_files
+from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files
 from costmodel.errors import InvalidInputError
+from costmodel.profiler import Plan, Progress
+from costmodel.protocols import CostModel
 from costmodel.registry import Option
 from morphnet_core.alignment.alignment import Alignment
 from morphnet_core.alignment.source import write_model
-
-if TYPE_CHECKING:
-    from costmodel.comparison import Comparison
-    from costmodel.profiler import Plan, Progress
-    from costmodel.protocols import CostModel
 
 
 def measured(

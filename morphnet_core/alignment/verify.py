@@ -113,21 +113,18 @@ def _session(
     path: Path, model: onnx.ModelProto, sizes: Mapping[str, int], *, optimise: bool = True
 ) -> Any:
     from costmodel.runners.ort.bound import session_options
-    from costmodel.runners.ort.session import is_from_runtime, make_session
+    from costmodel.runners.ort.session import make_session, refused_as
 
     bound = onnx.ModelProto()
     bound.CopyFrom(model)
     bind_inputs(path, bound.graph, sizes)
     try:
-        return make_session(bound.SerializeToString(), session_options(1, optimise=optimise))
+        source = bound.SerializeToString()
     except ValueError as error:
         message = f"{path} is too large to be run from one file ({error})."
         raise ModelFormatError(message) from error
-    except Exception as error:
-        if not is_from_runtime(error):
-            raise
-        message = f"{path}: ONNX Runtime cannot load this network: {error}"
-        raise ModelFormatError(message) from error
+    with refused_as(f"{path}: ONNX Runtime cannot load this network"):
+        return make_session(source, session_options(1, optimise=optimise))
 
 
 def _feed(session: Any, rng: np.random.Generator) -> dict[str, Array]:
@@ -143,15 +140,10 @@ def _feed(session: Any, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def _run(path: Path, session: Any, feed: Mapping[str, Array]) -> Sequence[Array]:
-    from costmodel.runners.ort.session import is_from_runtime
+    from costmodel.runners.ort.session import refused_as
 
-    try:
+    with refused_as(f"{path}: ONNX Runtime cannot run this network"):
         results: Sequence[Array] = session.run(None, dict(feed))
-    except Exception as error:
-        if not is_from_runtime(error):
-            raise
-        message = f"{path}: ONNX Runtime cannot run this network: {error}"
-        raise ModelFormatError(message) from error
     if not all(isinstance(item, np.ndarray) for item in results):
         message = f"{path} returns something else than tensors, which cannot be compared here."
         raise ModelFormatError(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,9 +19,6 @@ from morphnet_core.regularizer import CostRegularizer
 from morphnet_core.regularizer.callback import Charging
 from morphnet_core.signals.choose import Gates
 from morphnet_core.signals.source import as_numpy
-
-if TYPE_CHECKING:
-    pass
 
 #: Shares of the steps: before the first nothing is charged, so that importance can be told from
 #: chance; after the second the cost should be where it is wanted, and the rest settles it.
@@ -62,6 +59,16 @@ class LatencyBudget(CostRegularizer):
         budget.model.compile("adam", loss)
         budget.model.fit(x, y, epochs=epochs, callbacks=[budget])
         structure = budget.project()  # exactly within 5 ms, by the prices
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> budget = LatencyBudget(model, "flops", target="50%", steps=100)
+    >>> budget.targets[0] / budget.pricer.seed
+    0.5
 
     A quarter of the steps nothing is charged. Then the widths that the budget would pay for are
     aimed at (see ``aim``), and what is beyond them is charged. The priced latency, of the channels

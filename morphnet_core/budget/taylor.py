@@ -8,21 +8,19 @@ that importances of channels add up to changes of the loss.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
+from morphnet_core.budget.callback import LatencyBudget
 from morphnet_core.gates.fold import layers_by_path
 from morphnet_core.groups import Grouping
 from morphnet_core.signals.copying import copied
 from morphnet_core.signals.gamma import gamma_sources
 from morphnet_core.signals.source import as_numpy
-
-if TYPE_CHECKING:
-    from morphnet_core.budget.callback import LatencyBudget
 
 
 def taylor_importance(

@@ -28,8 +28,8 @@ def cascade(grouping: Grouping, alive: Alive) -> Alive:
     reads, writes = _mixer_units(grouping)
     while True:
         before = int(result.sum())
-        result &= frozen | _fed(result, reads, writes)
-        result &= frozen | _wanted(result, reads, writes)
+        result &= frozen | _reached(result, reads, writes)
+        result &= frozen | _reached(result, writes, reads)
         if int(result.sum()) == before:
             return result
 
@@ -52,24 +52,18 @@ def _units(units: Units) -> Units:
     return np.unique(units[units != NOBODY])
 
 
-def _fed(alive: Alive, reads: list[Units], writes: list[Units]) -> Alive:
-    """Units of which some writer reads a live one, and those that no layer writes."""
-    fed, written = np.zeros_like(alive), np.zeros_like(alive)
-    for read, write in zip(reads, writes, strict=True):
-        written[write] = True
-        if alive[read].any():
-            fed[write] = True
-    return np.asarray(fed | ~written)
+def _reached(alive: Alive, sources: list[Units], targets: list[Units]) -> Alive:
+    """Units that a mixing layer joins to a live one of the other side, and those that none joins.
 
-
-def _wanted(alive: Alive, reads: list[Units], writes: list[Units]) -> Alive:
-    """Units of which some reader writes a live one, and those that no layer reads."""
-    wanted, used = np.zeros_like(alive), np.zeros_like(alive)
-    for read, write in zip(reads, writes, strict=True):
-        used[read] = True
-        if alive[write].any():
-            wanted[read] = True
-    return np.asarray(wanted | ~used)
+    Of what layers write, those of which some writer reads a live one; the other way round, of what
+    they read, those of which some reader writes a live one.
+    """
+    reached, joined = np.zeros_like(alive), np.zeros_like(alive)
+    for source, target in zip(sources, targets, strict=True):
+        joined[target] = True
+        if alive[source].any():
+            reached[target] = True
+    return np.asarray(reached | ~joined)
 
 
 def starved(grouping: Grouping, alive: Alive) -> tuple[str, ...]:

@@ -16,6 +16,9 @@ class Data:
         x_val: inputs that the best epoch is chosen by; None to take the last epoch.
         y_val: their targets.
         batch_size: samples a step.
+
+    >>> Data(x=[[0.0]] * 100, y=[0] * 100).steps
+    2
     """
 
     x: Any

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
+from morphnet_core.groups import Alive
 from morphnet_core.morphing.clock import Clock
+from morphnet_core.pricing import Pricer
 from morphnet_core.projection import Projection, project
 from morphnet_core.surgery import expand, rebuild
-
-if TYPE_CHECKING:
-    from morphnet_core.groups import Alive
-    from morphnet_core.pricing import Pricer
 
 #: Measured and wanted latency may differ by this share.
 CLOSE = 0.02

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from costmodel.errors import InvalidInputError, MissingDependencyError
 from costmodel.readers.keras import as_keras
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
+from morphnet_core.groups import Grouping
 from morphnet_core.groups.convert import structure_of
 from morphnet_core.morphing.clock import Clock, as_onnx, device_clock
 from morphnet_core.morphing.data import Data
@@ -23,12 +24,9 @@ from morphnet_core.morphing.loop import LoopResult, build, fit_to_device
 from morphnet_core.morphing.recipe import standard
 from morphnet_core.morphing.verify import same_outputs, write_litert
 from morphnet_core.plots import plot_breakdown, plot_widths
+from morphnet_core.pricing import Cost
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import shrink
-
-if TYPE_CHECKING:
-    from morphnet_core.groups import Grouping
-    from morphnet_core.pricing import Cost
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
@@ -132,6 +130,19 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     Raises:
         InvalidInputError: for an option that means nothing, or a budget that cannot be kept.
         CostModelError: if the result cannot be exported, or computes something else.
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> data = Data(x=np.zeros((64, 8, 8, 3)), y=np.arange(64) % 2)
+    >>> done = morph(
+    ...     model, data, "flops", target="60%", search_epochs=1, finish="none", verbose=0
+    ... )
+    >>> done.structure.counts["conv/Conv2D"] <= 5
+    True
     """
     if finish not in {"retrain", "finetune", "none"} or importance not in {"signal", "taylor"}:
         message = (

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.plots.canvas import check_picture, paired_bars, save
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from morphnet_core.pricing import Pricer
+from morphnet_core.pricing import Pricer
 
 #: Layers that have a bar of their own; all others share one.
 MOST_LAYERS = 24

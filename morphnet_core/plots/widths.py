@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from costmodel.plots.canvas import GREY, ORANGE, check_picture, paired_bars, save
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from morphnet_core.pricing import Pricer
+from morphnet_core.pricing import Pricer
 
 #: Edges of a group that are drawn at most; more would be a grey bar.
 _MOST_EDGES = 40

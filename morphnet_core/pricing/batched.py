@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from costmodel.errors import InvalidInputError
 from costmodel.op import Op, Shape
-
-if TYPE_CHECKING:
-    from morphnet_core.groups import Grouping
+from morphnet_core.groups import Grouping
 
 
 def at_batch(grouping: Grouping, batch: int) -> Grouping:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from costmodel.anticipation import RULES, anticipate
-from costmodel.anticipation.ort import BLOCKS
 from costmodel.device import Device
+from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Network
 
 #: What every inference runtime folds: normalisations, activations and sums into the layer before.
@@ -32,4 +32,4 @@ def executed(network: Network, device: Device | None) -> Network:
 def block_of(device: Device | None) -> int:
     """Channels up to whose next multiple a kernel works anyway; 1 where that is not known."""
     rules = rules_of(device)
-    return BLOCKS.get(rules.isa, 1)
+    return find_instruction_set(rules.isa).block

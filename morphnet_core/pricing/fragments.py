@@ -9,13 +9,12 @@ the runtime, and none of them is written down a second time here.
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from costmodel.collector import no_garbage_collection
 from costmodel.device import Device
 from costmodel.network import Layer, Network
 from costmodel.op import Op, Shape, conv_op
@@ -75,7 +74,7 @@ def costs_of(
     Returns:
         One cost per point, and by kind of kernel why some kernels are not in it.
     """
-    with _no_garbage_collection():
+    with no_garbage_collection():
         counted = [
             (start + number, op, part)
             for start in range(0, len(points), _CHUNK)
@@ -91,18 +90,6 @@ def costs_of(
     np.add.at(costs, rows, np.nan_to_num(values, nan=0.0) * parts)
     unpriced = {unique[row].kind: reason for row, reason in sorted(prices.reasons.items())}
     return costs, unpriced
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Fragments hold no cycles, but looking for some among them takes a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _kernels(points: Sequence[Point], device: Device | None) -> list[tuple[int, Op, float]]:
@@ -271,10 +258,3 @@ def full_point(cluster: Cluster) -> Point:
     """The cluster at the seed's widths."""
     wide_in, wide_out = axis_sizes(cluster)
     return Point(cluster=cluster, input=wide_in, output=wide_out)
-
-
-def seed_costs(
-    clusters: Iterable[Cluster], cost: CostModel, device: Device | None
-) -> tuple[Floats, dict[str, str]]:
-    """Cost of every cluster at the seed's widths."""
-    return costs_of([full_point(cluster) for cluster in clusters], cost, device)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from costmodel._moved import warn_moved
 from costmodel.costs.counts import Bytes
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op
 from costmodel.protocols import CostModel, Unit
-from morphnet_core.groups import resize
+from morphnet_core.groups import Alive, Grouping, Units, resize
 from morphnet_core.pricing.batched import at_batch
 from morphnet_core.pricing.closed import ClosedForm
 from morphnet_core.pricing.clusters import work_share
@@ -25,11 +26,6 @@ from morphnet_core.pricing.tables import CostTables
 from morphnet_core.pricing.targets import Cost, Count, device_of, target
 from morphnet_core.pricing.terms import is_count, whole
 from morphnet_core.pricing.wiring import Floats, Kernels, Widths, Wiring
-
-if TYPE_CHECKING:
-    from costmodel.device import Device
-    from costmodel.network import Layer, Network
-    from morphnet_core.groups import Alive, Grouping, Units
 
 #: Least saving that is worth a step, as a share of a group's cost; above what timing can tell.
 TOLERANCE = 0.02

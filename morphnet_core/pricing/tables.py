@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from costmodel.device import Device
+from costmodel.network import Network
+from costmodel.protocols import CostModel
 from morphnet_core.pricing.clusters import Cluster, clusters_of
 from morphnet_core.pricing.executed import block_of, executed
 from morphnet_core.pricing.fragments import Point, costs_of
 from morphnet_core.pricing.grid import axis_widths, envelope, grid_widths, rounding_of
 from morphnet_core.pricing.wiring import Floats, Rows, Wiring
-
-if TYPE_CHECKING:
-    from costmodel.device import Device
-    from costmodel.network import Network
-    from costmodel.protocols import CostModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from morphnet_core.groups import Alive, Grouping
+from morphnet_core.groups import Alive, Grouping
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morphnet_core.groups import ChannelGroup
+from morphnet_core.pricing import Pricer
 from morphnet_core.pricing.grid import GRAIN
-
-if TYPE_CHECKING:
-    from morphnet_core.groups import ChannelGroup
-    from morphnet_core.pricing import Pricer
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
+from morphnet_core.groups import Alive
+from morphnet_core.pricing import Pricer
 from morphnet_core.projection.chain import order_of_chain, solve_chain
 from morphnet_core.projection.integer import solve_integer
 from morphnet_core.projection.problem import (
@@ -21,10 +23,6 @@ from morphnet_core.projection.problem import (
     candidates,
     kept_value,
 )
-
-if TYPE_CHECKING:
-    from morphnet_core.groups import Alive
-    from morphnet_core.pricing import Pricer
 
 Method = Literal["auto", "chain", "integer"]
 #: Rounds of solving around the last answer, each against what the answer really costs.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import Grouping, cascade, find_groups
@@ -27,9 +28,6 @@ from morphnet_core.signals.gamma import flush_denormals
 from morphnet_core.signals.prepare import Reading, prepare
 from morphnet_core.signals.source import as_numpy
 from morphnet_core.structure import Structure
-
-if TYPE_CHECKING:
-    from costmodel.device import Device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +56,16 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
     the whole network costs at first. So a strength means the same for FLOPs and for milliseconds,
     for a small network and for a large one. With all channels alive and signals at 1 the term is
     about twice the strength (each kernel is charged for its inputs and for its outputs).
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> regularizer = CostRegularizer(model, "flops", strength=0.3)
+    >>> regularizer.model is model, regularizer.structure().counts["conv/Conv2D"]
+    (True, 8)
 
     Use it in compiled training::
 

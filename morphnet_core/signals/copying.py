@@ -24,7 +24,15 @@ def copied(model: Any, **norm_settings: Any) -> Any:
             config.update(norm_settings)
         return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    inputs: Any = [
+        keras.Input(batch_shape=item.shape, dtype=item.dtype, name=item.name)
+        for item in model.inputs
+    ]  # without them, a clone of a sequential model names its input itself
+    if not isinstance(model, keras.Sequential):
+        inputs = keras.tree.pack_sequence_as(model.input, inputs)
+    copy = keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=clone, recursive=True
+    )
     ours = layers_by_path(copy)
     for path, layer in layers_by_path(model).items():
         if not isinstance(layer, keras.layers.InputLayer):  # those may be renamed

@@ -46,6 +46,18 @@ def shrink(
     Raises:
         InvalidInputError: if the structure is of another network.
         ModelFormatError: naming the layer that cannot be rebuilt, and what to do.
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> grouping = find_groups(read_keras(model))
+    >>> alive = grouping.full()
+    >>> alive[next(group.units for group in grouping.groups if group.name == "conv")][::2] = False
+    >>> shrink(model, alive, grouping=grouping).get_layer("conv").filters
+    4
     """
     model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
@@ -76,6 +88,16 @@ def rebuild(
     Raises:
         InvalidInputError: as for ``shrink``.
         ModelFormatError: as for ``shrink``.
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> grouping = find_groups(read_keras(model))
+    >>> rebuild(model, grouping.full(), seed=0).get_layer("conv").filters
+    8
     """
     model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
@@ -109,6 +131,15 @@ def expand(
     Raises:
         InvalidInputError: if a width is given for no group, or for one that may not change.
         ModelFormatError: as for ``shrink``.
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> expand(model, 2.0).get_layer("conv").filters
+    16
     """
     model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))

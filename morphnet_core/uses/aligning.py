@@ -60,6 +60,12 @@ def align(  # noqa: PLR0913 - each has a sensible default
         InvalidInputError: if the cost does not count milliseconds, or too little of the network's
             work has a price.
         DeviceMismatchError: if the runner that was asked for is another device than the table's.
+
+    >>> import onnx
+    >>> net = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     tiny (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) { y = Relu(x) }''')
+    >>> align(net, "amd-epyc-family-25-model-17/onnxruntime-float32", predict_only=True).note
+    'nothing is worth changing'
     """
     rows = open_table(table) if table is not None else None
     priced_by = cost_of(cost, rows)

@@ -12,7 +12,6 @@ and the kept one in interleaved rounds. Wants the machine to itself.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -236,44 +235,46 @@ def figures(records: Sequence[dict[str, Any]]) -> list[ledger.Figure]:
     count = len(records)
     return [
         ledger.figure(
-            id="e-equal",
-            what=f"largest relative difference of results, {count} pruned networks aligned",
-            target=f"<= {TOLERANCE:g}",
-            reached=apart,
-            unit="",
-            passed=apart <= TOLERANCE and count == 12 and all(item["telling"] for item in records),
+            "e-equal",
+            f"largest relative difference of results, {count} pruned networks aligned",
+            apart,
+            at_most=TOLERANCE,
+            sound=count == 12 and all(item["telling"] for item in records),
             seed=0,
         ),
         ledger.figure(
-            id="e-never-slower",
-            what=f"least speed-up of {count} networks, timed anew",
+            "e-never-slower",
+            f"least speed-up of {count} networks, timed anew",
+            min(speed_ups),
+            "x",
+            at_least=EVEN,
+            sound=count == 12,
             target=f">= 1, within what timing repeats to ({EVEN})",
-            reached=min(speed_ups),
-            unit="x",
-            passed=min(speed_ups) >= EVEN and count == 12,
             seed=0,
             repeatability=repeat,
         ),
         ledger.figure(
-            id="e-median",
-            what=f"median speed-up of {count} networks, timed anew",
-            target=">= 1.4",
-            reached=median(speed_ups),
-            unit="x",
-            passed=median(speed_ups) >= 1.4 and count == 12,
+            "e-median",
+            f"median speed-up of {count} networks, timed anew",
+            median(speed_ups),
+            "x",
+            at_least=1.4,
+            sound=count == 12,
             seed=0,
             repeatability=repeat,
         ),
     ]
+
+
+COLUMNS = (
+    "network | groups padded | predicted | decided | timed anew | pruned / whole | "
+    "aligned / whole | kept | difference"
+)
 
 
 def lines(records: Sequence[dict[str, Any]]) -> list[str]:
-    """A markdown table."""
-    found = [
-        "| network | groups padded | predicted | decided | timed anew | pruned / whole "
-        "| aligned / whole | kept | difference |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    """Rows of the page."""
+    found = []
     for item in records:
         padded = sum(group["before"] != group["after"] for group in item["groups"])
         cells = [item["name"], f"{padded} of {len(item['groups'])}"]
@@ -287,18 +288,17 @@ def lines(records: Sequence[dict[str, Any]]) -> list[str]:
             cells.append("yes" if item["kept"] else "no")
         else:
             cells += ["-"] * 5
-        found.append("| " + " | ".join([*cells, f"{item['difference']:.1e}"]) + " |")
+        found.append(" | ".join([*cells, f"{item['difference']:.1e}"]))
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = ledger.parser(__doc__)
     parser.add_argument("--table", required=True, help="of one thread, float32")
     parser.add_argument("--only", default="", help="cases whose name holds this; no ledger then")
     parser.add_argument("--rounds", type=int, help="fewer rounds; no ledger then")
     parser.add_argument("--predict-only", action="store_true")
     options = parser.parse_args()
-    started = time.perf_counter()
     folder = place.WORK / "align"
     folder.mkdir(parents=True, exist_ok=True)
     trial = bool(options.only or options.rounds or options.predict_only)
@@ -314,7 +314,7 @@ def main() -> None:
         if case[0] in records:
             continue
         records[case[0]] = one(case, table, cost, calibration, plan)
-        print("\n".join(lines([records[case[0]]])[2:]), flush=True)
+        print(*lines([records[case[0]]]), flush=True)
         if not trial:
             done.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     found = list(records.values())
@@ -328,9 +328,8 @@ def main() -> None:
     ledger.write(
         "align",
         figures=figures(found),
-        started=started,
         detail={"cases": found, "plan": str(PLAN)},
-        notes=[note, "\n".join(lines(found))],
+        notes=[note, ledger.table(COLUMNS, lines(found))],
         topic="budget",
     )
 

@@ -6,11 +6,10 @@ for a change that touches predictions only.
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import comparisons
 import ledger
 import place
 
@@ -39,30 +38,28 @@ def figures_of(name: str, threads: int, found: Sequence[Comparison]) -> list[led
     repeat = [round(item.repeatability or 0.0, 4) for item in found]
     return [
         ledger.figure(
-            id=f"a-{name}-t{threads}-priced",
-            what=f"least priced share of time, {label}",
-            target=">= 0.99",
-            reached=min(shares),
-            unit="share",
-            passed=min(shares) >= 0.99,
+            f"a-{name}-t{threads}-priced",
+            f"least priced share of time, {label}",
+            min(shares),
+            "share",
+            at_least=0.99,
         ),
         ledger.figure(
-            id=f"a-{name}-t{threads}-median",
-            what=f"median |error|, {label}",
-            target=f"<= {target}",
-            reached=middle,
-            unit="share",
-            passed=middle <= target,
+            f"a-{name}-t{threads}-median",
+            f"median |error|, {label}",
+            middle,
+            "share",
+            at_most=target,
             seed=0,
             repeatability=repeat,
         ),
         ledger.figure(
-            id=f"a-{name}-t{threads}-outside",
-            what=f"networks beyond ±{limit:.0%} of {len(errors)}, {label}",
-            target=f"<= {allowed}",
-            reached=outside,
-            unit="networks",
-            passed=outside <= allowed and len(errors) == len(found),
+            f"a-{name}-t{threads}-outside",
+            f"networks beyond ±{limit:.0%} of {len(errors)}, {label}",
+            outside,
+            "networks",
+            at_most=allowed,
+            sound=len(errors) == len(found),
             seed=0,
             repeatability=repeat,
         ),
@@ -102,7 +99,7 @@ def predicted_anew(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--again", action="store_true", help="predict anew, time nothing")
     options = parser.parse_args()
@@ -112,11 +109,9 @@ def main() -> None:
 
 def examine(threads: int, *, again: bool) -> None:
     """Both tables of one thread count against one measurement of the networks."""
-    started = time.perf_counter()
     figures: list[ledger.Figure] = []
     detail: dict[str, object] = {}
-    lines = ["| table | threads | network | predicted ms | measured ms | error | repeats within |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines: list[str] = []
     measured: tuple[Comparison, ...] = ()
     for name in ("models", "plain"):
         table = LatencyTable.load(place.table_path(name, threads))
@@ -142,23 +137,15 @@ def examine(threads: int, *, again: bool) -> None:
             "calibration": calibration.describe() if calibration else None,
             "networks": [item.to_json() for item in found],
         }
-        lines += [
-            f"| {name} | {threads} | {item.model} | {item.predicted_ms:.3f} | "
-            f"{item.measured_ms:.3f} | {item.error:+.1%} | {item.repeatability:.1%} |"
-            for item in found
-            if item.error is not None
-        ]
+        lines += [f"{name} | {threads} | {row}" for row in comparisons.rows(found)]
         print("\n".join(lines[-len(found) :]), flush=True)
     ledger.write(
         f"compare-t{threads}",
         topic="main-job",
         figures=figures,
-        started=started,
         detail=detail,
-        notes=["\n".join(lines)],
+        notes=[ledger.table(f"table | threads | {comparisons.COLUMNS}", lines)],
     )
-    for item in figures:
-        print(item["id"], item["reached"], item["passed"])
 
 
 if __name__ == "__main__":

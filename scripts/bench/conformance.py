@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-import time
-
 import ledger
+import suites
 
 CONTRACTS = {
     "fake": ["tests/contracts/test_runners.py::TestFakeRunner"],
@@ -24,38 +19,19 @@ CONTRACTS = {
 
 
 def main() -> None:
-    started = time.perf_counter()
-    figures: list[ledger.Figure] = []
-    lines = ["| runner | passed | failed | skipped | seconds |", "|---|---|---|---|---|"]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    for name in sys.argv[1:] or CONTRACTS:
-        begun = time.perf_counter()
-        command = [sys.executable, "-m", "pytest", "-q", *CONTRACTS[name]]
-        done = subprocess.run(
-            command, cwd=ledger.ROOT, env=environment, check=False, capture_output=True, text=True
-        )
-        tail = done.stdout[-300:]
-        found = {word.rstrip("s"): int(count) for count, word in re.findall(r"(\d+) (\w+)", tail)}
-        passed, failed = found.get("passed", 0), found.get("failed", 0) + found.get("error", 0)
-        seconds = time.perf_counter() - begun
-        lines.append(
-            f"| {name} | {passed} | {failed} | {found.get('skipped', 0)} | {seconds:.0f} |"
-        )
-        print(lines[-1], flush=True)
-        if done.returncode:
-            print(done.stdout[-3000:], flush=True)
-        figures.append(
-            ledger.figure(
-                id=f"a-{name}",
-                what=f"contract tests that fail for {name}, of {passed + failed}",
-                target="0",
-                reached=failed,
-                unit="tests",
-                passed=done.returncode == 0 and passed > 0,
-            )
-        )
-    notes = ["\n".join(lines)]
-    ledger.write("conformance", figures=figures, started=started, notes=notes, topic="devices")
+    parser = ledger.parser(__doc__)
+    parser.add_argument("runners", nargs="*", metavar="RUNNER", help=", ".join(CONTRACTS))
+    names = parser.parse_args().runners or list(CONTRACTS)
+    found = {
+        name: suites.run(f"a-{name}", f"the contract, {name},", CONTRACTS[name]) for name in names
+    }
+    rows = [f"{name} | {row}" for name, (_, row) in found.items()]
+    ledger.write(
+        "conformance",
+        topic="devices",
+        figures=[figure for figure, _ in found.values()],
+        notes=[ledger.table(f"runner | {suites.COLUMNS}", rows)],
+    )
 
 
 if __name__ == "__main__":

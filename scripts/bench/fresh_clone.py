@@ -9,7 +9,6 @@ real networks are. The clone is removed when all went well, and kept for a look 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import re
@@ -157,12 +156,12 @@ def demo_figures(ended: Ended) -> list[ledger.Figure]:
     networks = len(compared(ended.lines))
     return [
         ledger.figure(
-            id="g-demo-networks",
-            what="networks predicted and measured at the end of scripts/demo, from a fresh clone",
-            target=f">= {NETWORKS}",
-            reached=networks,
-            unit="networks",
-            passed=networks >= NETWORKS and ended.code == 0,
+            "g-demo-networks",
+            "networks predicted and measured at the end of scripts/demo, from a fresh clone",
+            networks,
+            "networks",
+            at_least=NETWORKS,
+            sound=ended.code == 0,
             reason="" if ended.code == 0 else _how(ended),
         ),
         _time_figure("g-demo-time", ended, DEMO_MINUTES),
@@ -174,22 +173,19 @@ def check_figures(ended: Ended | None) -> list[ledger.Figure]:
     if ended is None:
         return [
             ledger.figure(
-                id="g-test",
-                what="scripts/test from a fresh clone",
+                "g-test",
+                "scripts/test from a fresh clone",
+                None,
                 target="exit status 0",
-                reached=None,
-                unit="",
                 reason="run without --test",
             )
         ]
     return [
         ledger.figure(
-            id="g-test",
-            what="exit status of scripts/test, from a fresh clone",
-            target="0",
-            reached=ended.code,
-            unit="",
-            passed=ended.code == 0,
+            "g-test",
+            "exit status of scripts/test, from a fresh clone",
+            ended.code,
+            exactly=0,
             reason="" if ended.code == 0 else _how(ended),
         ),
         _time_figure("g-test-time", ended, TEST_MINUTES),
@@ -198,12 +194,12 @@ def check_figures(ended: Ended | None) -> list[ledger.Figure]:
 
 def _time_figure(key: str, ended: Ended, target: float) -> ledger.Figure:
     return ledger.figure(
-        id=key,
-        what=f"wall time of {ended.command}, installation included",
-        target=f"<= {target:g}",
-        reached=ended.minutes,
-        unit="minutes",
-        passed=ended.minutes <= target and ended.code == 0,
+        key,
+        f"wall time of {ended.command}, installation included",
+        ended.minutes,
+        "minutes",
+        at_most=target,
+        sound=ended.code == 0,
         reason="" if ended.code == 0 else _how(ended),
     )
 
@@ -215,9 +211,7 @@ def _how(ended: Ended) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ledger.parser(__doc__)
     parser.add_argument("--test", action="store_true", help="also run scripts/test")
     parser.add_argument("--keep", action="store_true", help="keep the clone in any case")
     parser.add_argument("--command", help="run this in the clone instead, and write no results")
@@ -228,7 +222,6 @@ def main() -> int:
         help="the folder to lie beside the clone, with models/*.onnx (default: this checkout's)",
     )
     options = parser.parse_args()
-    started = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="costmodel-clone-"))
     passed = False
     try:
@@ -245,7 +238,7 @@ def main() -> int:
             # The checks start from nothing too, or the demonstration would have installed for them.
             shutil.rmtree(clone / ".venv", ignore_errors=True)
             test = run("scripts/test", clone, PATIENCE * TEST_MINUTES, environment)
-        passed = write(started, commit_of(clone), demo, test)
+        passed = write(commit_of(clone), demo, test)
         return 0 if passed else 1
     finally:
         if passed and not options.keep:
@@ -254,28 +247,25 @@ def main() -> int:
             print(f"The clone is kept in {folder}", file=sys.stderr)
 
 
-def write(started: float, commit: str, demo: Ended, test: Ended | None) -> bool:
+def write(commit: str, demo: Ended, test: Ended | None) -> bool:
     """Write the results; whether every figure that was taken passed."""
     networks = compared(demo.lines)
     figures = demo_figures(demo) + check_figures(test)
-    lines = ["| network | predicted ms | measured ms | error |", "|---|---|---|---|"]
-    lines += [
-        f"| {row['network']} | {row['predicted_ms']} | {row['measured_ms']} | {row['error']:+.1%} |"
+    rows = (
+        f"{row['network']} | {row['predicted_ms']} | {row['measured_ms']} | {row['error']:+.1%}"
         for row in networks
-    ]
+    )
     # What was cloned, whatever this checkout has become since.
     detail: dict[str, object] = {"commit": commit, "networks": networks, "demo": demo.detail}
     if test is not None:
         detail["test"] = test.detail
-    path = ledger.write(
+    ledger.write(
         "fresh_clone",
         topic="main-job",
         figures=figures,
-        started=started,
         detail=detail,
-        notes=["\n".join(lines)],
+        notes=[ledger.table("network | predicted ms | measured ms | error", rows)],
     )
-    print(path.with_suffix(".md").read_text(encoding="utf-8"))
     return all(item["passed"] is not False for item in figures)
 
 

@@ -6,7 +6,6 @@ python scripts/bench/house.py --before v1.0    # against another one
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -111,9 +109,7 @@ def look(root: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ledger.parser(__doc__)
     parser.add_argument("--before", default=BEFORE, help="the commit to count against")
     parser.add_argument("--look", type=Path, help="print the lines and circles of a tree as JSON")
     options = parser.parse_args()
@@ -122,54 +118,50 @@ def main() -> None:
         print(json.dumps({"lines": lines, "circles": import_circles()}))
         return
     ledger.require_clean_tree()
-    started = time.perf_counter()
     found = {}
     for key, revision in (("before", options.before), ("now", "HEAD")):
         with tempfile.TemporaryDirectory() as folder:
             checkout(revision, Path(folder))
             found[key] = look(Path(folder))
-    write(options.before, found, started)
+    write(options.before, found)
 
 
-def write(revision: str, found: dict[str, dict[str, object]], started: float) -> None:
+def write(revision: str, found: dict[str, dict[str, object]]) -> None:
     """Write the results."""
     before, now = found["before"]["lines"], found["now"]["lines"]
     assert isinstance(before, dict)
     assert isinstance(now, dict)
     fewer = sum(before.values()) - sum(now.values())
-    rows = [f"| package | lines at {revision} | now | fewer |", "|---|---|---|---|"]
-    rows += [
-        f"| {name} | {before[name]} | {now[name]} | {before[name] - now[name]} |"
-        for name in COUNTED
-    ]
+    rows = (
+        f"{name} | {before[name]} | {now[name]} | {before[name] - now[name]}" for name in COUNTED
+    )
     left = found["now"]["circles"]
     assert isinstance(left, list)
-    path = ledger.write(
+    ledger.write(
         "house-lines",
         topic="house",
         figures=[
             ledger.figure(
-                id="e-lines",
-                what=f"source lines fewer than at {revision}, neither blank nor comment",
-                target=f">= {FEWER}",
-                reached=fewer,
-                unit="lines",
-                passed=fewer >= FEWER,
+                "e-lines",
+                f"source lines fewer than at {revision}, neither blank nor comment",
+                fewer,
+                "lines",
+                at_least=FEWER,
             ),
             ledger.figure(
-                id="e-circles",
-                what="import circles, counted with type-only imports",
-                target="0",
-                reached=len(left),
-                unit="circles",
-                passed=not left,
+                "e-circles",
+                "import circles, counted with type-only imports",
+                len(left),
+                "circles",
+                exactly=0,
             ),
         ],
-        started=started,
         detail=found,
-        notes=["\n".join(rows), f"Circles at {revision}: {found['before']['circles']}."],
+        notes=[
+            ledger.table(f"package | lines at {revision} | now | fewer", rows),
+            f"Circles at {revision}: {found['before']['circles']}.",
+        ],
     )
-    print(path.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -171,15 +171,7 @@ def figures(trials: list[Trial], seed: int) -> list[ledger.Figure]:
     orphans = sum(trial.orphans for trial in trials)
     after = f"over {total} kills at random moments"
     return [
-        ledger.figure(
-            id=name,
-            what=f"{what} {after}",
-            target=str(target),
-            reached=reached,
-            unit=unit,
-            passed=reached == target,
-            seed=seed,
-        )
+        ledger.figure(name, f"{what} {after}", reached, unit, exactly=target, seed=seed)
         for name, what, target, reached, unit in (
             ("f1", "finished rounds lost", 0, lost, "rounds"),
             ("f2", "duplicate rounds", 0, duplicates, "rounds"),
@@ -190,7 +182,7 @@ def figures(trials: list[Trial], seed: int) -> list[ledger.Figure]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runner", default="fake")
@@ -201,7 +193,6 @@ def main() -> int:
         parser.error("--runner other than fake needs --model")
     if arguments.child is not None:
         return child(arguments.runner, arguments.model, arguments.child)
-    started = time.perf_counter()
     rng = random.Random(arguments.seed)
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -225,10 +216,7 @@ def main() -> int:
         f"{sum(trial.acknowledged for trial in trials)} rounds had been acknowledged in all."
     )
     detail = {"whole_s": round(whole_s, 2), "trials": [vars_of(trial) for trial in trials]}
-    path = ledger.write(
-        name, topic="main-job", figures=found, started=started, detail=detail, notes=[note]
-    )
-    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+    ledger.write(name, topic="main-job", figures=found, detail=detail, notes=[note])
     return 0 if all(item["passed"] for item in found) else 1
 
 

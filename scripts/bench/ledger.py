@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,25 @@ TOPICS = (
     *("main-job", "morphnet", "devices", "budget"),
     *("house", "any-model", "any-network", "other-devices", "win", "people", "trust"),
 )
+#: When the script began, as far as the ledger knows.
+STARTED = time.perf_counter()
 #: Target of a figure that has none.
 SHOWN = "shown"
 
 Figure = dict[str, Any]
 
 
-def figure(  # noqa: PLR0913 - the ledger's fields, all by name
-    *,
+def figure(  # noqa: PLR0913 - the ledger's fields
     id: str,  # noqa: A002 - the ledger's own word
     what: str,
     reached: float | None,
-    unit: str,
-    target: str = SHOWN,
+    unit: str = "",
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    exactly: float | None = None,
+    sound: bool = True,
+    target: str = "",
     passed: bool | None = None,
     seed: int | None = None,
     repeatability: object = None,
@@ -42,13 +49,34 @@ def figure(  # noqa: PLR0913 - the ledger's fields, all by name
 ) -> Figure:
     """One line of the ledger.
 
-    A figure without a target is only shown, and has neither passed nor failed: ``passed=None``.
-    One that could not be taken has ``reached=None`` and a reason.
+    A figure without a target is only shown, and has neither passed nor failed.
+
+    Args:
+        id: its name, unique within a page.
+        what: what was counted or timed, on how much.
+        reached: the number; None where it could not be taken, for a reason.
+        unit: of the number.
+        at_most: it passes up to this.
+        at_least: it passes from this on.
+        exactly: it passes only at this.
+        sound: whether it may pass at all, such as when all that was to be done was done.
+        target: in words, where the three above do not say it.
+        passed: likewise.
+        seed: of what was drawn.
+        repeatability: how well the number repeats.
+        reason: why it was not taken, or did not pass.
     """
+    limits = (("<= ", at_most), (">= ", at_least), ("", exactly))
+    sign, limit = next((pair for pair in limits if pair[1] is not None), ("", None))
+    if limit is not None:
+        target = target or f"{sign}{limit:g}"
+        if reached is not None:
+            kept = {"<= ": reached <= limit, ">= ": reached >= limit, "": reached == limit}
+            passed = kept[sign] and sound
     found: Figure = {
         "id": id,
         "what": what,
-        "target": target,
+        "target": target or SHOWN,
         "reached": reached,
         "unit": unit,
         "passed": passed,
@@ -58,7 +86,7 @@ def figure(  # noqa: PLR0913 - the ledger's fields, all by name
     if reached is None and not reason:
         message = f"Figure {id!r} was not taken, so it needs a reason."
         raise ValueError(message)
-    if target == SHOWN and passed is not None:
+    if found["target"] == SHOWN and passed is not None:
         message = f"Figure {id!r} is only shown, so it cannot have passed or failed."
         raise ValueError(message)
     if reason:
@@ -66,22 +94,39 @@ def figure(  # noqa: PLR0913 - the ledger's fields, all by name
     return found
 
 
+def table(columns: str, rows: Iterable[str]) -> str:
+    """A markdown table; cells are parted by bars.
+
+    >>> print(table("network | ms", ["a | 1.5"]))
+    | network | ms |
+    |---|---|
+    | a | 1.5 |
+    """
+    head = [f"| {columns} |", "|---" * (columns.count(" | ") + 1) + "|"]
+    return "\n".join([*head, *(f"| {row} |" for row in rows)])
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Reads a script's arguments; its help is the script's own docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
 def write(
     name: str,
     *,
     topic: str,
     figures: Sequence[Figure],
-    started: float,
     detail: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
-    """Write ``docs/results/<name>.json`` and a markdown table beside it.
+    """Write ``docs/results/<name>.json`` and a markdown page beside it, and print the page.
 
     Args:
         name: stem of both files.
         topic: which part of the work it shows, one of ``TOPICS``.
         figures: what was shown, from ``figure``.
-        started: ``time.perf_counter()`` at the start.
         detail: whatever else a reader may want, as JSON.
         notes: paragraphs for the markdown page.
 
@@ -101,13 +146,15 @@ def write(
         "figures": list(figures),
         "machine": machine(),
         "commit": commit(),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(time.perf_counter() - STARTED, 1),
         **(detail or {}),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(_page(name, record, notes), encoding="utf-8")
+    page = _page(name, record, notes)
+    path.with_suffix(".md").write_text(page, encoding="utf-8")
+    print(page)
     return path
 
 
@@ -165,17 +212,13 @@ def _git(*command: str) -> str:
 
 
 def _page(name: str, record: Mapping[str, Any], notes: Sequence[str]) -> str:
-    lines = [
-        f"# {name}",
-        "",
-        "| | figure | target | reached | passed |",
-        "|---|---|---|---|---|",
-    ]
-    for item in record["figures"]:
-        passed = {True: "yes", False: "no", None: "-"}[item["passed"]]
-        lines.append(
-            f"| {item['id']} | {item['what']} | {item['target']} | {reached_of(item)} | {passed} |"
-        )
+    marks = {True: "yes", False: "no", None: "-"}
+    rows = (
+        f"{item['id']} | {item['what']} | {item['target']} | {reached_of(item)} | "
+        f"{marks[item['passed']]}"
+        for item in record["figures"]
+    )
+    lines = [f"# {name}", "", table(" | figure | target | reached | passed", rows)]
     host = record["machine"]
     lines += [
         "",

@@ -9,7 +9,6 @@ original whose dead channels are read as zero, and against ONNX Runtime after ex
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -202,12 +201,11 @@ def examine(name: str, build: Callable[[], Any], seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     folder = place.WORK / "coverage"
@@ -233,36 +231,33 @@ def main() -> None:
     total = len(rows) + len(failures)
     figures = [
         ledger.figure(
-            id="c",
-            what="networks grouped, shrunk exactly (1e-4), exported to ONNX and run",
+            "c",
+            "networks grouped, shrunk exactly (1e-4), exported to ONNX and run",
+            len(exact),
+            "networks",
+            exactly=total,
             target=f"all of {total}",
-            reached=len(exact),
-            unit="networks",
-            passed=len(exact) == total,
             seed=options.seed,
         )
     ]
+    columns = (
+        "network | groups | free | prunable channels | weights kept | error | error in ONNX "
+        "Runtime | grouping s | frozen because"
+    )
     lines = [
-        "| network | groups | free | prunable channels | weights kept | error | error in ONNX "
-        "Runtime | grouping s | frozen because |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['network']} | {row['groups']} | {row['free_groups']} | {row['prunable']:.1%} | "
+        f"{row['network']} | {row['groups']} | {row['free_groups']} | {row['prunable']:.1%} | "
         f"{row['kept_weights']:.0%} | {row['error']:.1e} | {row['onnx_error']:.1e} | "
-        f"{row['grouping_seconds']} | {'; '.join(row['frozen'])} |"
+        f"{row['grouping_seconds']} | {'; '.join(row['frozen'])}"
         for row in rows
     ]
-    lines += [f"| {name} | failed: {reason} | | | | | | | |" for name, reason in failures.items()]
+    lines += [f"{name} | failed: {reason} | | | | | | |" for name, reason in failures.items()]
     ledger.write(
         "morphnet-coverage",
         figures=figures,
-        started=started,
         detail={"networks": rows, "failures": failures},
-        notes=["\n".join(lines)],
+        notes=[ledger.table(columns, lines)],
         topic="morphnet",
     )
-    print("\n".join(lines))
 
 
 if __name__ == "__main__":

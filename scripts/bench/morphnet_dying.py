@@ -7,10 +7,8 @@ must lack their layers, and equal the trained one whose dead channels are read a
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +51,12 @@ def network(size: tuple[int, ...]) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--strength", type=float, default=4.0)
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--limit", type=int, default=12_800)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    started = time.perf_counter()
     data = images.load_images("fashion_mnist", limit=options.limit)
     keras.utils.set_random_seed(options.seed)
     model = network(data.size)
@@ -96,23 +93,22 @@ def main() -> None:
         gone = not left & set(layers)
         figures.append(
             ledger.figure(
-                id=f"f-{name}",
-                what=f"a {name} branch that died in training is gone from the shrunk network",
+                f"f-{name}",
+                f"a {name} branch that died in training is gone from the shrunk network",
+                float(gone),
+                "branch",
                 target="gone",
-                reached=float(gone),
-                unit="branch",
                 passed=gone,
                 seed=options.seed,
             )
         )
     figures.append(
         ledger.figure(
-            id="f-exact",
-            what="largest error of the shrunk network against the trained one, dead channels zero",
-            target="<= 1e-4",
-            reached=error,
-            unit="share",
-            passed=error <= 1e-4,
+            "f-exact",
+            "largest error of the shrunk network against the trained one, dead channels zero",
+            error,
+            "share",
+            at_most=1e-4,
             seed=options.seed,
         )
     )
@@ -126,12 +122,10 @@ def main() -> None:
     ledger.write(
         "morphnet-dying",
         figures=figures,
-        started=started,
         detail={"widths": widths, "accuracy": accuracy, "options": vars(options)},
         notes=notes,
         topic="morphnet",
     )
-    print(figures, notes)
 
 
 if __name__ == "__main__":

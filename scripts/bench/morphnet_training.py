@@ -12,7 +12,6 @@ in one run, then ``--report`` writes the page.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -215,7 +214,7 @@ def summary(
         timed,
         repeats,
     ]
-    return f"| {' | '.join(cells)} |"
+    return " | ".join(cells)
 
 
 def accuracy_figure(group: list[dict[str, Any]]) -> ledger.Figure:
@@ -223,26 +222,25 @@ def accuracy_figure(group: list[dict[str, Any]]) -> ledger.Figure:
     middle, spread = spread_of(group)
     data, variant = group[0]["data"], group[0]["variant"]
     return ledger.figure(
-        id=f"e-{data}-{variant}",
-        what=f"test accuracy of {variant} on {data}, mean over {len(group)} seeds",
-        reached=round(middle, 2),
-        unit="%",
+        f"e-{data}-{variant}",
+        f"test accuracy of {variant} on {data}, mean over {len(group)} seeds",
+        round(middle, 2),
+        "%",
         seed=0,
         repeatability={"sd_over_seeds": round(spread, 2)},
     )
 
 
-def report(started: float) -> None:
+def report() -> None:
     """Write the page: means and spreads over seeds, costs relative to the seed network."""
     found = rows()
     path = WORK / "measured.json"
     measured = json.loads(path.read_text()) if path.exists() else {}
-    lines = [
-        "| images | network | accuracy % (mean ± sd over seeds) | FLOPs | weights | latency "
-        "predicted | latency measured | repeats within |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    figures = []
+    columns = (
+        "images | network | accuracy % (mean ± sd over seeds) | FLOPs | weights | latency "
+        "predicted | latency measured | repeats within"
+    )
+    figures, lines = [], []
     for data in images.DATA_SETS:
         mine = [row for row in found if row["data"] == data]
         seeds = {row["seed"]: row for row in mine if row["variant"] == "seed"}
@@ -255,30 +253,25 @@ def report(started: float) -> None:
         "Costs are shares of the seed network's. Learned and uniform networks have half of the "
         "cost they are named after; morph-flops is the FLOPs structure expanded by one factor to "
         "the seed's FLOPs. All are trained from scratch by the same recipe.",
-        "\n".join(lines),
+        ledger.table(columns, lines),
     ]
     ledger.write(
         "morphnet-training",
         figures=figures,
-        started=started,
         detail={"runs": found, "measured_ms": measured},
         notes=notes,
         topic="morphnet",
     )
-    print("\n".join(lines))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ledger.parser(__doc__)
     parser.add_argument("--data", nargs="+", default=list(images.DATA_SETS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
-    started = time.perf_counter()
     WORK.mkdir(parents=True, exist_ok=True)
     load = cache(lambda name: images.load_images(name, limit=LIMIT))
     if not (options.measure or options.report):
@@ -288,7 +281,7 @@ def main() -> None:
     if options.measure:
         measure()
     if options.report:
-        report(started)
+        report()
 
 
 if __name__ == "__main__":

@@ -6,14 +6,12 @@ core busy for half of the rounds (on for five seconds, off for five, at random p
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import statistics
 import subprocess
 import sys
 import threading
-import time
 
 import ledger
 import place
@@ -63,10 +61,9 @@ def measure(name: str, jobs: list[Job]) -> LatencyTable:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    started = time.perf_counter()
     source = LatencyTable.load(place.table_path("plain", 1))
     rows = [row for row in source.kernels() if row.op.kind in CONV_KINDS]
     chosen: list[Measurement] = random.Random(options.seed).sample(rows, ROWS)
@@ -85,32 +82,27 @@ def main() -> None:
         detail[field] = {"shifts": shifts, "quiet_against_quiet": base}
         figures += [
             ledger.figure(
-                id=f"d-{field}-shift",
-                what=f"median shift of the table's {label}, busy neighbour against quiet",
+                f"d-{field}-shift",
+                f"median shift of the table's {label}, busy neighbour against quiet",
+                middle,
+                "share",
                 target="|shift| <= 0.03",
-                reached=middle,
-                unit="share",
                 passed=abs(middle) <= 0.03,
                 seed=options.seed,
                 repeatability=statistics.median(base),
             ),
             ledger.figure(
-                id=f"d-{field}-within",
-                what=f"rows whose {label} are within 10 %, busy neighbour against quiet",
-                target=">= 0.95",
-                reached=within,
-                unit="share",
-                passed=within >= 0.95,
+                f"d-{field}-within",
+                f"rows whose {label} are within 10 %, busy neighbour against quiet",
+                within,
+                "share",
+                at_least=0.95,
                 seed=options.seed,
                 repeatability=ceiling,
             ),
         ]
     note = "The repeatability of each figure is that of a second quiet table against the first."
-    ledger.write(
-        "noise", topic="main-job", figures=figures, started=started, detail=detail, notes=[note]
-    )
-    for item in figures:
-        print(item["id"], item["reached"], item["passed"], "quiet again:", item["repeatability"])
+    ledger.write("noise", topic="main-job", figures=figures, detail=detail, notes=[note])
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import mean, median
+from typing import Any
 
 import ledger
 from pareto_grid import (
@@ -43,49 +43,15 @@ def hits(results: Results) -> list[ledger.Figure]:
         abs(row["widths"]["measured_ms"] / row["widths"]["target_ms"] - 1) for row in ours.values()
     ]
     what = f"over {len(ours)} networks"
+    more: dict[str, Any] = {"seed": 0, "repeatability": spread}
+    named = f"|measured - target| / target, median {what}"
+    last = f"the worst when the loop ended {what}"
     return [
-        _figure(
-            "a-median",
-            f"|measured - target| / target, median {what}",
-            f"<= {CLOSE}",
-            median(errors),
-            passed=median(errors) <= CLOSE,
-            repeat=spread,
-        ),
-        _figure(
-            "a-worst",
-            f"the worst {what}",
-            f"<= {FAR}",
-            max(errors),
-            passed=max(errors) <= FAR,
-            repeat=spread,
-        ),
-        _figure(
-            "a-loop",
-            f"the worst when the loop ended {what}",
-            ledger.SHOWN,
-            max(looped),
-            passed=None,
-            repeat=spread,
-        ),
-        _figure(
-            "a-slower",
-            "networks slower than the seed",
-            "0",
-            slower,
-            passed=slower == 0,
-            repeat=spread,
-        ),
+        ledger.figure("a-median", named, median(errors), at_most=CLOSE, **more),
+        ledger.figure("a-worst", f"the worst {what}", max(errors), at_most=FAR, **more),
+        ledger.figure("a-loop", last, max(looped), **more),
+        ledger.figure("a-slower", "networks slower than the seed", slower, exactly=0, **more),
     ]
-
-
-def _figure(
-    name: str, what: str, target: str, reached: float, *, passed: bool | None, repeat: object
-) -> ledger.Figure:
-    return ledger.figure(
-        id=name, what=what, target=target, reached=round(reached, 4), unit="", passed=passed,
-        seed=0, repeatability=repeat,
-    )  # fmt: skip
 
 
 def wins(results: Results) -> list[ledger.Figure]:
@@ -108,13 +74,13 @@ def wins(results: Results) -> list[ledger.Figure]:
         goal = GOALS[budget] if data == "cifar10" else 0.0
         figures.append(
             ledger.figure(
-                id=f"b-{data}-{network}-{budget}",
-                what=f"points ahead of the best baseline ({NAMES[best]}), {network}, {data}, "
+                f"b-{data}-{network}-{budget}",
+                f"points ahead of the best baseline ({NAMES[best]}), {network}, {data}, "
                 f"{budget} % of the latency, mean over {len(both)} seeds",
-                target=f">= {goal}",
-                reached=round(gain, 2),
-                unit="points",
-                passed=gain >= goal and len(both) >= 3,
+                gain,
+                "points",
+                at_least=goal,
+                sound=len(both) >= 3,
                 seed=0,
                 repeatability={"half of the 95 % interval": round(half, 2)},
             )
@@ -141,13 +107,12 @@ def _faster(results: Results, network: str) -> list[ledger.Figure]:
         own, bound = _ms_at(curve, accuracy)
         figures.append(
             ledger.figure(
-                id=f"b-faster-{network}-{budget}",
-                what=f"times faster than the FLOPs-regularised {network} of {budget} % at its "
+                f"b-faster-{network}-{budget}",
+                f"times faster than the FLOPs-regularised {network} of {budget} % at its "
                 f"accuracy{bound}",
+                round(ms / own, 3),
+                "x",
                 target=f">= {FASTER}",
-                reached=round(ms / own, 3),
-                unit="x",
-                # A bound that is too low tells nothing.
                 passed=True if ms / own >= FASTER else None if bound == AT_LEAST else False,
                 seed=0,
             )
@@ -178,11 +143,11 @@ def worth(results: Results) -> list[ledger.Figure]:
         error = mean(rows[s]["share"] / 0.5 - 1 for s in both)
         figures.append(
             ledger.figure(
-                id=f"c-{method}",
-                what=f"{method}: points of accuracy against the whole method, mobilenet at 50 %, "
+                f"c-{method}",
+                f"{method}: points of accuracy against the whole method, mobilenet at 50 %, "
                 f"{len(both)} seeds; its latency is off the target by {error:+.1%}",
-                reached=round(lost, 2),
-                unit="points",
+                round(lost, 2),
+                "points",
                 seed=0,
                 repeatability={"half of the 95 % interval": round(half, 2)},
             )
@@ -203,10 +168,10 @@ def tries(results: Results) -> list[ledger.Figure]:
         gain, half = interval(100 * (rows[s]["accuracy"] - others[s]["accuracy"]) for s in both)
         figures.append(
             ledger.figure(
-                id=f"b-tried-{method}",
-                what=f"{method}: points ahead of {beside}, resnet at 30 %, {len(both)} seeds",
-                reached=round(gain, 2),
-                unit="points",
+                f"b-tried-{method}",
+                f"{method}: points ahead of {beside}, resnet at 30 %, {len(both)} seeds",
+                round(gain, 2),
+                "points",
                 seed=0,
                 repeatability={"half of the 95 % interval": round(half, 2)},
             )
@@ -217,30 +182,30 @@ def tries(results: Results) -> list[ledger.Figure]:
 def crossed() -> tuple[list[ledger.Figure], str]:
     """Figure f: structures of two devices, each timed on both."""
     figures = []
-    lines = ["| structure for | timed on | ms, by seed | accuracy % |", "|---|---|---|---|"]
+    lines = []
     for path in sorted(WORK.glob("cross-*.json")):
         record = json.loads(path.read_text())
         for row in record["cells"]:
             times = ", ".join(f"{ms:.4f}" for ms in row["ms"])
-            lines.append(
-                f"| {row['made_for']} | {row['timed_on']} | {times} | {row['accuracy']:.2f} |"
-            )
+            lines.append(f"{row['made_for']} | {row['timed_on']} | {times} | {row['accuracy']:.2f}")
         accuracy = {row["made_for"]: row["accuracy"] for row in record["cells"]}
         for device, ratio in record["ratios"].items():
             other = next(name for name in accuracy if name != device)
             gain = accuracy[device] - accuracy[other]
             figures.append(
-                _figure(
+                ledger.figure(
                     f"f-{device}-{other}",
                     f"time on {device} of the structure made for it, over that of the one made for "
                     f"{other}; it is {gain:+.2f} points more accurate",
-                    "< 1",
                     ratio,
+                    target="< 1",
                     passed=ratio < 1,
-                    repeat=record["spread"],
+                    seed=0,
+                    repeatability=record["spread"],
                 )
             )
-    return figures, "\n".join(lines) if figures else ""
+    columns = "structure for | timed on | ms, by seed | accuracy %"
+    return figures, ledger.table(columns, lines) if figures else ""
 
 
 def overhead() -> list[ledger.Figure]:
@@ -250,13 +215,13 @@ def overhead() -> list[ledger.Figure]:
         return []
     found = json.loads(path.read_text())
     return [
-        _figure(
+        ledger.figure(
             f"d-{name}",
             f"seconds of a search over those of a plain training of the same steps, {name}",
-            f"<= {DEARER}",
             row["ratio"],
-            passed=row["ratio"] <= DEARER,
-            repeat=row,
+            at_most=DEARER,
+            seed=0,
+            repeatability=row,
         )
         for name, row in found.items()
     ]
@@ -264,7 +229,6 @@ def overhead() -> list[ledger.Figure]:
 
 def report() -> None:
     """Write the page."""
-    started = time.perf_counter()
     results = Results()
     cross, cross_table = crossed()
     figures = [
@@ -294,10 +258,7 @@ def report() -> None:
     ledger.write(
         "pareto",
         figures=figures,
-        started=started,
         detail={"cases": detail},
         notes=[note for note in notes if note],
         topic="budget",
     )
-    for item in figures:
-        print(item["id"], item["reached"], item["passed"])

@@ -80,11 +80,11 @@ def interval(values: Iterable[float]) -> tuple[float, float]:
 
 def table(results: Results) -> str:
     """Every cell: accuracy, milliseconds, and what widths off the multiples of 8 would cost."""
-    lines = [
-        "| images | network | budget | method | accuracy %, mean ± half of the 95 % interval | "
-        "latency of the seed's | unrounded | repeats within |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = (
+        "images | network | budget | method | accuracy %, mean ± half of the 95 % interval | "
+        "latency of the seed's | unrounded | repeats within"
+    )
+    lines = []
     cells = dict.fromkeys(
         (c.data, c.network, c.budget, c.method) for c in results.rows if c.device == "ort"
     )
@@ -99,10 +99,10 @@ def table(results: Results) -> str:
         unrounded = f"{mean(raw):.3f}" if raw else ""
         spread = max(row["spread"] or 0.0 for row in rows)
         lines.append(
-            f"| {cell[0]} | {cell[1]} | {budget} | {cell[3]} | {middle:.2f} ± {half:.2f} "
-            f"(n={len(rows)}) | {shares} | {unrounded} | {spread:.1%} |"
+            f"{cell[0]} | {cell[1]} | {budget} | {cell[3]} | {middle:.2f} ± {half:.2f} "
+            f"(n={len(rows)}) | {shares} | {unrounded} | {spread:.1%}"
         )
-    return "\n".join(lines)
+    return ledger.table(columns, lines)
 
 
 def draw(results: Results) -> str:

@@ -16,7 +16,6 @@ import math
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +114,7 @@ def agreement(one: LatencyTable, other: LatencyTable, ops: Sequence[Op]) -> dict
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = ledger.parser(__doc__)
     for name, default in (("ops", 500), ("rounds", 6), ("cuts", 5), ("kills", 2), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--threads", type=int, default=1)
@@ -124,7 +123,6 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    started = time.perf_counter()
     arguments = parse()
     sys.path.insert(0, str(ledger.ROOT / "tests" / "helpers"))
     server_class = importlib.import_module("ssh_server").SshServer
@@ -150,7 +148,7 @@ def main() -> int:
     lost, doubled = count_wrong(remote.table, ops, arguments.rounds)
     ceiling = agreement(before.table, after.table, ops)
     reached = [agreement(item.table, remote.table, ops) for item in (before, after)]
-    report(arguments, remote, trouble, (lost, doubled, visited), ceiling, reached, started)
+    report(arguments, remote, trouble, (lost, doubled, visited), ceiling, reached)
     return 0
 
 
@@ -161,7 +159,6 @@ def report(
     counts: tuple[int, int, int],
     ceiling: Mapping[str, float],
     reached: Sequence[Mapping[str, float]],
-    started: float,
 ) -> None:
     lost, doubled, visited = counts
     best = max(item["within_10"] for item in reached)
@@ -171,25 +168,21 @@ def report(
     )
     figures = [
         ledger.figure(
-            id="e",
-            what=f"{what}: visits lost or doubled",
-            target="0",
-            reached=lost + doubled + abs(visited - remote.visits),
-            unit="visits",
-            passed=not lost
-            and not doubled
-            and visited == remote.visits
-            and len(trouble.made) == wanted
-            and not remote.unmeasured,
+            "e",
+            f"{what}: visits lost or doubled",
+            lost + doubled + abs(visited - remote.visits),
+            "visits",
+            exactly=0,
+            sound=len(trouble.made) == wanted and not remote.unmeasured,
             seed=arguments.seed,
         ),
         ledger.figure(
-            id="e",
-            what=f"{what}: rows within 10 % of a local profile",
+            "e",
+            f"{what}: rows within 10 % of a local profile",
+            best,
+            "share",
+            at_least=ceiling["within_10"] - _SLACK,
             target=f">= {ceiling['within_10'] - _SLACK:.3f}, two local profiles less {_SLACK}",
-            reached=best,
-            unit="share",
-            passed=best >= ceiling["within_10"] - _SLACK,
             seed=arguments.seed,
             repeatability=dict(ceiling),
         ),
@@ -211,7 +204,6 @@ def report(
         ledger.write(
             "remote-cut",
             figures=figures,
-            started=started,
             detail=detail,
             topic="devices",
             notes=[

@@ -12,10 +12,8 @@ times, by which sums are calibrated. ``compare`` times the networks anew, in oth
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -162,23 +160,20 @@ def show(name: str, found: Sequence[Comparison]) -> None:
 
 def results() -> None:
     """Write the ledger from the comparisons that are there."""
-    started = time.perf_counter()
     figures: list[ledger.Figure] = []
-    lines = [
-        "| runtime | network | predicted ms | plain sum | measured ms | error | repeats within |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = "runtime | network | predicted ms | plain sum | measured ms | error | repeats within"
+    lines: list[str] = []
     detail: dict[str, object] = {}
     for name in TABLES:
         path = table_path(name).with_suffix(".compare.json")
         if not path.exists():
             figures.append(
                 ledger.figure(
-                    id=f"b-{name}",
-                    what=f"compare, {name}",
+                    f"b-{name}",
+                    f"compare, {name}",
+                    None,
+                    "share",
                     target=f"median <= {MEDIAN:.0%}",
-                    reached=None,
-                    unit="share",
                     reason=ELSEWHERE.get(name, "not timed yet"),
                 )
             )
@@ -191,28 +186,24 @@ def results() -> None:
     ledger.write(
         "runtimes",
         figures=figures,
-        started=started,
         detail={"tables": detail},
         notes=[
             "Tables hold sampled kernels, the networks' own kernels and their whole times; the "
             "networks were then timed anew. `plain sum` is the prediction before calibration.",
-            "\n".join(lines),
+            ledger.table(columns, lines),
         ],
         topic="devices",
     )
-    for item in figures:
-        print(item["id"], item["reached"], item["passed"])
 
 
 def gpu() -> ledger.Figure:
     """Figure d, as far as this machine can tell."""
     return ledger.figure(
-        id="d-gpu",
-        what="share of 300 held-out convolutions within ±10 % on a GPU",
+        "d-gpu",
+        "share of 300 held-out convolutions within ±10 % on a GPU",
+        None,
+        "share",
         target="measured, or the reason",
-        reached=None,
-        unit="share",
-        passed=None,
         reason="no GPU could be had; scripts/gpu_profile.py does it in one run, tested on a CPU",
     )
 
@@ -220,9 +211,9 @@ def gpu() -> ledger.Figure:
 def line(name: str, item: Mapping[str, Any]) -> str:
     """A row of the markdown table."""
     return (
-        f"| {name} | {item['model']} | {item['predicted_ms']:.3f} | "
+        f"{name} | {item['model']} | {item['predicted_ms']:.3f} | "
         f"{item['uncalibrated_ms'] or item['predicted_ms']:.3f} | {item['measured_ms']:.3f} | "
-        f"{item['error']:+.1%} | {item['repeatability'] or 0.0:.1%} |"
+        f"{item['error']:+.1%} | {item['repeatability'] or 0.0:.1%}"
     )
 
 
@@ -239,30 +230,30 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
     compared = f"{len(errors)} of {len(found)} networks"
     return [
         ledger.figure(
-            id=f"b-{name}-median",
-            what=f"median |error|, {name}, {compared}",
-            target=f"<= {MEDIAN}",
-            reached=median(errors),
-            unit="share",
-            passed=median(errors) <= MEDIAN and len(errors) >= 8,
+            f"b-{name}-median",
+            f"median |error|, {name}, {compared}",
+            median(errors),
+            "share",
+            at_most=MEDIAN,
+            sound=len(errors) >= 8,
             seed=0,
             repeatability=repeat,
         ),
         ledger.figure(
-            id=f"b-{name}-outside",
-            what=f"networks beyond ±{WORST:.0%}, {name}, {compared}",
-            target="0",
-            reached=outside,
-            unit="networks",
-            passed=outside == 0 and len(errors) == len(found),
+            f"b-{name}-outside",
+            f"networks beyond ±{WORST:.0%}, {name}, {compared}",
+            outside,
+            "networks",
+            exactly=0,
+            sound=len(errors) == len(found),
             seed=0,
             repeatability=repeat,
         ),
         ledger.figure(
-            id=f"b-{name}-sum",
-            what=f"median |error| of the plain sum of kernels, {name}",
-            reached=median(sums),
-            unit="share",
+            f"b-{name}-sum",
+            f"median |error| of the plain sum of kernels, {name}",
+            median(sums),
+            "share",
             seed=0,
             repeatability=repeat,
         ),
@@ -302,8 +293,8 @@ def card(table: LatencyTable, measured: LatencyTable) -> str:
         ("made", f"{today}, `scripts/bench/runtimes.py`, on a shared virtual machine of 2 cores"),
         ("licence", LICENCE),
     ]
-    lines = [f"# {device.slug}", "", "| | |", "|---|---|"]
-    lines += [f"| {key} | {value} |" for key, value in rows if value]
+    facts = ledger.table(" | ", (f"{key} | {value}" for key, value in rows if value))
+    lines = [f"# {device.slug}", "", facts]
     lines += ["", f"    costmodel show {device.slug}", f"    costmodel score {device.slug}", ""]
     return "\n".join(lines)
 
@@ -318,7 +309,7 @@ def repeatability(table: LatencyTable) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = ledger.parser(__doc__)
     parser.add_argument("step", choices=["kernels", "networks", "compare", "results", "ship"])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--minutes", type=float)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
 
 import ledger
 import place
@@ -31,17 +29,15 @@ def lines_of(label: str, result: Score) -> list[str]:
     if result.repeatability is not None:
         entries["repeatability (half against half)"] = result.repeatability
     return [
-        f"| {label} | {name} | {a.mape:.1%} | {a.median:.1%} | {a.within_5:.1%} | "
-        f"{a.within_10:.1%} |"
+        f"{label} | {name} | {a.mape:.1%} | {a.median:.1%} | {a.within_5:.1%} | {a.within_10:.1%}"
         for name, a in entries.items()
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--table", default="plain", help="name of the table to learn from")
     options = parser.parse_args()
-    started = time.perf_counter()
     table = LatencyTable.load(place.table_path(options.table, 1))
     fresh = LatencyTable.load(place.table_path("fresh", 1))
     report = json.loads(place.table_path(options.table, 1).with_suffix(".report.json").read_text())
@@ -55,40 +51,32 @@ def main() -> None:
         repeat = result.repeatability
         figures.append(
             ledger.figure(
-                id=f"c-{key}" if options.table == "plain" else f"c-{options.table}-{key}",
-                what=f"fresh convolutions within ±10 % of {result.held_out}, {result.rows} rows",
-                target=f">= {target}",
-                reached=reached,
-                unit="share",
-                passed=reached >= target,
+                f"c-{key}" if options.table == "plain" else f"c-{options.table}-{key}",
+                f"fresh convolutions within ±10 % of {result.held_out}, {result.rows} rows",
+                reached,
+                "share",
+                at_least=target,
                 seed=0,
                 repeatability=repeat.within_10 if repeat else None,
             )
         )
     figures.append(
         ledger.figure(
-            id="c-minutes" if options.table == "plain" else f"c-{options.table}-minutes",
-            what="minutes of profiling behind the larger table, sampling included",
-            target="<= 20",
-            reached=report["seconds_all_runs"] / 60.0,
-            unit="min",
-            passed=report["seconds_all_runs"] <= 1200,
+            "c-minutes" if options.table == "plain" else f"c-{options.table}-minutes",
+            "minutes of profiling behind the larger table, sampling included",
+            report["seconds_all_runs"] / 60.0,
+            "min",
+            at_most=20,
         )
     )
-    header = [
-        "| rows | model | MAPE | median | within 5 % | within 10 % |",
-        "|---|---|---|---|---|---|",
-    ]
     body = [line for key, result in results.items() for line in lines_of(key, result)]
     ledger.write(
         "score" if options.table == "plain" else f"score-{options.table}",
         topic="main-job",
         figures=figures,
-        started=started,
         detail={key: result.to_json() for key, result in results.items()} | {"profile": report},
-        notes=["\n".join(header + body)],
+        notes=[ledger.table("rows | model | MAPE | median | within 5 % | within 10 %", body)],
     )
-    print("\n".join(header + body))
 
 
 if __name__ == "__main__":

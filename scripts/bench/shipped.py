@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import ledger
 
@@ -15,11 +14,8 @@ MOST_BYTES = 5_000_000
 
 
 def main() -> None:
-    started = time.perf_counter()
-    lines = [
-        "| profile | device | runtime | dtype | threads | rows | provenance | repeats 5 / 10 % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    columns = "profile | device | runtime | dtype | threads | rows | provenance | repeats 5 / 10 %"
+    lines = []
     sound = 0
     profiles = shipped_profiles()
     for name, path in profiles.items():
@@ -35,24 +31,23 @@ def main() -> None:
             else f"{found.within_5:.0%} / {found.within_10:.0%}"
         )  # fmt: skip
         lines.append(
-            f"| {name} | {device.name} | {device.runtime} {device.runtime_version} | "
-            f"{device.dtype} | {device.threads} | {len(table)} | {device.provenance} | {repeats} |"
+            f"{name} | {device.name} | {device.runtime} {device.runtime_version} | "
+            f"{device.dtype} | {device.threads} | {len(table)} | {device.provenance} | {repeats}"
         )
         print(name, len(table), path.stat().st_size, "sound" if good else faults[:3], flush=True)
     ledger.write(
         "shipped",
         figures=[
             ledger.figure(
-                id="f",
-                what="shipped profiles that load, pass check, have a card and are under 5 MB",
-                target=f"all {len(profiles)}",
-                reached=sound,
-                unit="profiles",
-                passed=sound == len(profiles) > 0,
+                "f",
+                "shipped profiles that load, pass check, have a card and are under 5 MB",
+                sound,
+                "profiles",
+                exactly=len(profiles),
+                sound=bool(profiles),
             )
         ],
-        started=started,
-        notes=["\n".join(lines)],
+        notes=[ledger.table(columns, lines)],
         topic="devices",
     )
 

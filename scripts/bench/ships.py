@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import ledger
@@ -15,7 +14,7 @@ import try_wheel
 
 
 def main() -> int:
-    started = time.perf_counter()
+
     found = try_wheel.attempt(fast=False)
     print(found)
     ran = [outcome for outcome in found.outcomes if not outcome.left_out]
@@ -68,7 +67,7 @@ def main() -> int:
         ]
     }
     path = ledger.write(
-        "ships", figures=figures, started=started, detail=detail, notes=["\n".join(lines)],
+        "ships", figures=figures, detail=detail, notes=["\n".join(lines)],
         topic="house",
     )  # fmt: skip
     print(path.with_suffix(".md").read_text(encoding="utf-8"))

@@ -81,7 +81,6 @@ def import_seconds() -> tuple[float, list[str]]:
 
 
 def main() -> None:
-    started = time.perf_counter()
     report = json.loads(place.table_path("plain", 1).with_suffix(".report.json").read_text())
     table = LatencyTable.load(place.table_path("plain", 1))
     cost = fit_regression(table)
@@ -102,46 +101,39 @@ def main() -> None:
         loaded = seconds(lambda: LatencyTable.load(path), 5)
     imported, heavy = import_seconds()
 
-    def line(key: str, what: str, target: str, times: list[float], limit: float) -> ledger.Figure:
+    def line(key: str, what: str, times: list[float], limit: float) -> ledger.Figure:
         middle = statistics.median(times)
         return ledger.figure(
-            id=f"e-{key}",
-            what=what,
-            target=target,
-            reached=middle,
-            unit="s",
-            passed=middle <= limit,
+            f"e-{key}",
+            what,
+            middle,
+            "s",
+            at_most=limit,
             repeatability={"min": min(times), "max": max(times)},
         )
 
     timed = report["shares"]["timed"]
     figures = [
         ledger.figure(
-            id="e-timed",
-            what=f"share of a {report['rows']}-row profile's wall time inside timed runs",
-            target=">= 0.70",
-            reached=timed,
-            unit="share",
-            passed=timed >= 0.70,
+            "e-timed",
+            f"share of a {report['rows']}-row profile's wall time inside timed runs",
+            timed,
+            "share",
+            at_least=0.70,
         ),
-        line("predict", "warm predict of ResNet50 beyond lowering", "<= 0.020", warm, 0.020),
-        line("price", f"{len(ops)} distinct Ops priced", "<= 2", priced, 2.0),
-        line("load", f"a {len(ops)}-row table loaded", "<= 1.5", loaded, 1.5),
-        line("import", "import costmodel", "<= 0.2", [imported], 0.2),
+        line("predict", "warm predict of ResNet50 beyond lowering", warm, 0.020),
+        line("price", f"{len(ops)} distinct Ops priced", priced, 2.0),
+        line("load", f"a {len(ops)}-row table loaded", loaded, 1.5),
+        line("import", "import costmodel", [imported], 0.2),
         ledger.figure(
-            id="e-light",
-            what=f"heavy modules loaded by import costmodel {heavy}",
-            target="0",
-            reached=len(heavy),
-            unit="modules",
-            passed=not heavy,
+            "e-light",
+            f"heavy modules loaded by import costmodel {heavy}",
+            len(heavy),
+            "modules",
+            exactly=0,
         ),
     ]
-    ledger.write(
-        "speed", topic="main-job", figures=figures, started=started, detail={"profile": report}
-    )
-    for item in figures:
-        print(item["id"], item["reached"], item["passed"])
+    ledger.write("speed", topic="main-job", figures=figures, detail={"profile": report})
 
 
 if __name__ == "__main__":

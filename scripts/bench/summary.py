@@ -8,14 +8,7 @@ import ledger
 
 
 def main() -> None:
-    lines = [
-        "# Figures",
-        "",
-        "Written by `scripts/bench/summary.py` from the JSON files beside it.",
-        "",
-        "| topic | figure | what | target | reached | passed | from | commit |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = "topic | figure | what | target | reached | passed | from | commit"
     rows = []
     for path in sorted(ledger.RESULTS.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -23,10 +16,16 @@ def main() -> None:
             passed = {True: "yes", False: "**no**", None: "-"}[item["passed"]]
             source = f"[{path.stem}]({path.stem}.md) | {record['commit']}"
             rows.append(
-                f"| {record['topic']} | {item['id']} | {item['what']} | {item['target']} | "
-                f"{ledger.reached_of(item)} | {passed} | {source} |"
+                f"{record['topic']} | {item['id']} | {item['what']} | {item['target']} | "
+                f"{ledger.reached_of(item)} | {passed} | {source}"
             )
-    lines += sorted(rows)
+    lines = [
+        "# Figures",
+        "",
+        "Written by `scripts/bench/summary.py` from the JSON files beside it.",
+        "",
+        ledger.table(columns, sorted(rows)),
+    ]
     (ledger.RESULTS / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

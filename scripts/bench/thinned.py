@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 
+import comparisons
 import ledger
 import onnx
 import place
@@ -56,10 +55,9 @@ def thinned_networks(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--table", default="models", choices=["plain", "models"])
     options = parser.parse_args()
-    started = time.perf_counter()
     folder = place.WORK / "thinned"
     folder.mkdir(parents=True, exist_ok=True)
     models = thinned_networks(folder)
@@ -83,28 +81,17 @@ def main() -> None:
     repeats = sorted(item.repeatability or 0.0 for item in found)
     figures = [
         ledger.figure(
-            id="b",
-            what=f"thinned networks within ±10 % of {len(found)}, no kernel of theirs in the table",
-            target=">= 28",
-            reached=inside,
-            unit="networks",
-            passed=inside >= 28,
+            "b",
+            f"thinned networks within ±10 % of {len(found)}, no kernel of theirs in the table",
+            inside,
+            "networks",
+            at_least=28,
             seed=0,
             repeatability={
                 "median_half_spread": repeats[len(repeats) // 2],
                 "worst_half_spread": repeats[-1],
             },
         )
-    ]
-    lines = [
-        "| network | predicted ms | measured ms | error | repeats within |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {item.model} | {item.predicted_ms:.3f} | {item.measured_ms:.3f} | {item.error:+.1%} | "
-        f"{item.repeatability:.1%} |"
-        for item in found
-        if item.error is not None
     ]
     removed = len(table.rows) - len(rows)
     note = (
@@ -115,11 +102,9 @@ def main() -> None:
         "thinned",
         topic="main-job",
         figures=figures,
-        started=started,
         detail={"networks": [item.to_json() for item in found], "rows_left_out": removed},
-        notes=[note, "\n".join(lines)],
+        notes=[note, ledger.table(comparisons.COLUMNS, comparisons.rows(found))],
     )
-    print("\n".join(lines), note, f"{inside} of {len(found)} within 10 %", sep="\n")
 
 
 if __name__ == "__main__":

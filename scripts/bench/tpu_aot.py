@@ -9,7 +9,6 @@ compilation is kept in the user's cache: run again to resume.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -142,77 +141,71 @@ def repeats(ops: Sequence[Op], generation: str, jobs: int) -> tuple[int, int]:
     return sum(len(cycles) == 1 and -1 not in cycles for cycles in seen.values()), len(ops)
 
 
-def write(
-    results: Sequence[Result], same: tuple[int, int], generation: str, started: float
-) -> Path:
-    """The ledger's page."""
+def write(results: Sequence[Result], same: tuple[int, int], generation: str) -> None:
+    """Write the page."""
     errors = [abs(item.error) for item in results]
     whole = [item.whole_ms for item in results]
     order = float(spearmanr([item.summed_ms for item in results], whole).statistic)
     optimal = [(i.optimal_ms, i.whole_ms) for i in results if i.optimal_ms is not None]
     figures = [
         ledger.figure(
-            id="c-repeat",
-            what=f"of {same[1]} kernels the same cycles in {PROCESSES} separate compilations",
-            target=f"{same[1]}",
-            reached=same[0],
-            unit="kernels",
-            passed=same[0] == same[1],
+            "c-repeat",
+            f"of {same[1]} kernels the same cycles in {PROCESSES} separate compilations",
+            same[0],
+            "kernels",
+            exactly=same[1],
         ),
         ledger.figure(
-            id="c-order",
-            what=f"Spearman of {len(results)} networks, summed from Ops against compiled whole",
+            "c-order",
+            f"Spearman of {len(results)} networks, summed from Ops against compiled whole",
+            order,
+            "rank correlation",
+            at_least=0.98,
+            sound=len(results) >= 40,
             target=">= 0.98 on >= 40 networks",
-            reached=round(order, 5),
-            unit="rank correlation",
-            passed=order >= 0.98 and len(results) >= 40,
             seed=0,
         ),
         ledger.figure(
-            id="c-error",
-            what="median error of the sum of Ops, each compiled alone, against the whole",
+            "c-error",
+            "median error of the sum of Ops, each compiled alone, against the whole",
+            median(errors),
+            "share",
+            at_most=0.10,
+            sound=len(results) >= 40,
             target="<= 10 %",
-            reached=round(median(errors), 5),
-            unit="share",
-            passed=median(errors) <= 0.10 and len(results) >= 40,
             seed=0,
         ),
-        ledger.figure(
-            id="c-worst",
-            what="worst error of the same",
-            reached=round(max(errors), 5),
-            unit="share",
-            seed=0,
-        ),
+        ledger.figure("c-worst", "worst error of the same", round(max(errors), 5), "share", seed=0),
     ]
-    lines = [
+    notes = [
         f"TPU {generation}, bfloat16, batch {BATCH}. Relative static estimates: nothing was run on "
         "a TPU. XLA's roofline (`optimal_seconds`) stands beside; `-` where it has none.",
-        "",
-        "| network | Ops | distinct | sum of Ops ms | whole ms | error | optimal_seconds ms |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {i.name} | {i.ops} | {i.distinct} | {i.summed_ms:.4f} | {i.whole_ms:.4f} | "
-        f"{i.error:+.2%} | {'-' if i.optimal_ms is None else f'{i.optimal_ms:.4f}'} |"
-        for i in sorted(results, key=lambda item: item.whole_ms)
+        ledger.table(
+            "network | Ops | distinct | sum of Ops ms | whole ms | error | optimal_seconds ms",
+            (
+                f"{i.name} | {i.ops} | {i.distinct} | {i.summed_ms:.4f} | {i.whole_ms:.4f} | "
+                f"{i.error:+.2%} | {'-' if i.optimal_ms is None else f'{i.optimal_ms:.4f}'}"
+                for i in sorted(results, key=lambda item: item.whole_ms)
+            ),
+        ),
     ]
     if len(optimal) > 2:
         rank = float(spearmanr([a for a, _ in optimal], [b for _, b in optimal]).statistic)
-        lines += ["", f"Spearman of `optimal_seconds` against the cycles of the whole: {rank:.3f} "
-                  f"over the {len(optimal)} networks that have it."]  # fmt: skip
-    return ledger.write(
+        notes.append(
+            f"Spearman of `optimal_seconds` against the cycles of the whole: {rank:.3f} over the "
+            f"{len(optimal)} networks that have it."
+        )
+    ledger.write(
         "tpu-aot",
         figures=figures,
-        started=started,
         detail={"generation": generation, "networks": [asdict(item) for item in results]},
-        notes=["\n".join(lines)],
+        notes=notes,
         topic="devices",
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ledger.parser(__doc__)
     parser.add_argument("--networks", type=int, default=42)
     parser.add_argument("--generation", default="v5e")
     parser.add_argument("--jobs", type=int, default=0)
@@ -231,8 +224,7 @@ def main() -> int:
     runner.close()
     step = max(1, len(kernels) // REPEATED)
     same = repeats([*kernels][::step][:REPEATED], chosen.generation, chosen.jobs)
-    path = write(results, same, chosen.generation, started)
-    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+    write(results, same, chosen.generation)
     return 0
 
 

@@ -6,10 +6,10 @@ variant of each. Nothing of them is in a table; no law, form or constant was cho
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from statistics import median
 
+import comparisons
 import ledger
 import onnx
 import place
@@ -55,7 +55,6 @@ def exported(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    started = time.perf_counter()
     folder = place.WORK / "unseen"
     folder.mkdir(parents=True, exist_ok=True)
     models = exported(folder)
@@ -74,40 +73,28 @@ def main() -> None:
     inside = sum(abs(error) <= 0.15 for error in errors)
     figures = [
         ledger.figure(
-            id="a-unseen",
-            what="median error over networks that no choice was made on, none of them in the table",
+            "a-unseen",
+            "median error over networks that no choice was made on, none of them in the table",
+            median(map(abs, errors)),
+            "share",
+            at_most=0.06,
             target="<= 6 % (the target without --models)",
-            reached=round(median(map(abs, errors)), 4),
-            unit="share",
-            passed=median(map(abs, errors)) <= 0.06,
             seed=0,
             repeatability={"median_half_spread": median(repeats)},
         ),
         ledger.figure(
-            id="a-unseen-15",
-            what=f"of {len(found)} such networks within ±15 %",
+            "a-unseen-15",
+            f"of {len(found)} such networks within ±15 %",
+            inside,
+            "networks",
+            at_least=12 / 13 * len(found),
             target="12 of 13",
-            reached=inside,
-            unit="networks",
-            passed=inside >= 12 / 13 * len(found),
             seed=0,
             repeatability={"worst_half_spread": max(repeats)},
         ),
     ]
-    lines = [
-        "| network | predicted ms | measured ms | error | priced | repeats within |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {item.model} | {item.predicted_ms:.3f} | {item.measured_ms:.3f} | {item.error:+.1%} | "
-        f"{item.prediction.priced_share or 0:.1%} | {item.repeatability:.1%} |"
-        for item in found
-        if item.error is not None
-    ]
-    path = ledger.write(
-        "unseen", topic="main-job", figures=figures, started=started, notes=["\n".join(lines)]
-    )
-    print(path.with_suffix(".md").read_text())
+    page = ledger.table(comparisons.COLUMNS, comparisons.rows(found))
+    ledger.write("unseen", topic="main-job", figures=figures, notes=[page])
 
 
 if __name__ == "__main__":

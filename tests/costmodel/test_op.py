@@ -234,6 +234,9 @@ def test_operands_that_are_not_there_are_refused() -> None:
     op = Op(kind="add", inputs=((1, 8),), operands="dd")
     with pytest.raises(InvalidInputError, match="'dd' are more than it has"):
         op.slots()
+    op = Op(kind="add", inputs=((1, 8),), input_dtypes=("int8", "int8"))
+    with pytest.raises(InvalidInputError, match="the element type of each operand"):
+        op.slots()
 
 
 @given(ops(), st.text(max_size=4))

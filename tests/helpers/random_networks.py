@@ -205,3 +205,12 @@ class RandomNet:
     def copy(self, x, channels, side):
         kind = self.random.choice(["Identity", "Dropout"])
         self.live.append((self.build.op(kind, x), channels, side))
+
+
+class QuantisableNet(RandomNet):
+    """Without channel shuffles and copies of what is returned, where the rules for int8 stop."""
+
+    def shuffle(self, x, channels, side):
+        self.conv(x, channels, side)
+
+    copy = shuffle

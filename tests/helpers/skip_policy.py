@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from costmodel.runners.ort.device import own_instruction_set
+
 ROOT = Path(__file__).parents[2]
 LIST = ROOT / "tests" / "allowed_skips.toml"
 #: Programs may be installed where users' paths do not lead, or lie where scripts/tools puts them.
@@ -33,6 +35,8 @@ def _holds(entry: Mapping[str, Any]) -> bool:
         return not all((ROOT / name).exists() for name in entry["without_files"])
     if "backends" in entry:
         return os.environ.get("KERAS_BACKEND", "tensorflow") in entry["backends"]
+    if "without_isa" in entry:
+        return own_instruction_set() not in entry["without_isa"]
     if "platforms" in entry:
         return sys.platform in entry["platforms"]
     return platform.machine() not in entry["machines_except"]
@@ -53,7 +57,7 @@ class SkipPolicy:
     def judge(self, sort: str, where: str, reason: str) -> None:
         """Count one test, or one file of tests, and note it if its reason is not on the list."""
         self.counts[sort] += 1
-        entries = [e for e in self.allowed[sort] if re.fullmatch(e["reason"], reason)]
+        entries = [e for e in self.allowed.get(sort, ()) if re.fullmatch(e["reason"], reason)]
         if not entries:
             self.refused.append(f"{where}: {reason or 'no reason'} (not on the list)")
         elif sort == "skip" and not any(map(_holds, entries)):

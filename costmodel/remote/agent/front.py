@@ -21,10 +21,11 @@ from typing import Any, Callable, Dict
 from costmodel.remote.agent.facts import hardware
 from costmodel.remote.agent.health import Health
 from costmodel.remote.agent.journal import Journal
-from costmodel.remote.agent.lock import DeviceLock, HeldError, lock_path
+from costmodel.remote.agent.lock import DeviceLock, HeldError
 from costmodel.remote.agent.order import COOL_LOOK_S, Order
 from costmodel.remote.agent.process import Child
 from costmodel.remote.agent.store import Store, StoreError, digest_of, storage_error
+from costmodel.timing.lock import lock_path
 
 Spec = Dict[str, Any]
 #: A sign of life while there is nothing to say, and the longest silence of an idle host, in s.

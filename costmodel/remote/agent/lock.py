@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from costmodel.timing.lock import note_path, read_note, write_note
 
 #: Longest wait for an earlier agent of the same owner to end its visit, in seconds.
 PATIENCE_S = 10.0
@@ -19,12 +19,6 @@ _LOOK_S = 0.05
 
 class HeldError(Exception):
     """Somebody else holds the device; the text says who, and since when."""
-
-
-def lock_path(name: str) -> Path:
-    """Where the lock of a device lies: the same file that a profiler on the device itself takes."""
-    words = "".join(c if c.isascii() and c.isalnum() else " " for c in name.lower()).split()
-    return Path(tempfile.gettempdir()) / ("costmodel-%s.lock" % ("-".join(words) or "device"))
 
 
 class DeviceLock:
@@ -37,7 +31,7 @@ class DeviceLock:
     """
 
     def __init__(self, path: Path, owner: str, who: str) -> None:
-        self._note = path.with_name(path.name + ".json")
+        self._note = note_path(path)
         self._owner = owner
         self._who = who
         self._since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -53,7 +47,7 @@ class DeviceLock:
         begin = time.monotonic()
         told: int | None = None
         while not self._try():
-            note = self._read()
+            note = read_note(self._note)
             if note.get("owner") != self._owner or "agent" not in note:
                 os.close(self._file)
                 raise HeldError(_describe(note))
@@ -78,12 +72,7 @@ class DeviceLock:
             "since": self._since,
             "alive": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        part = self._note.with_name("%s.%d" % (self._note.name, os.getpid()))
-        try:
-            part.write_text(json.dumps(note), encoding="utf-8")
-            part.replace(self._note)
-        except OSError:
-            pass  # the note is a courtesy, the lock is what counts
+        write_note(self._note, note)
 
     def release(self) -> None:
         """Give it back."""
@@ -101,13 +90,6 @@ class DeviceLock:
         except OSError:
             return False
         return True
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return note if isinstance(note, dict) else {}
 
 
 def _open(path: Path) -> int:

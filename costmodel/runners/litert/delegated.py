@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError, UnsupportedOpError
@@ -44,14 +44,23 @@ def open_model(path: Path, sizes: Mapping[str, int], dtype: str) -> LiteModel:
         raise ModelFormatError(message) from error
 
 
-def lower(model: LiteModel, name: str) -> Network:
+def lower(
+    model: LiteModel,
+    name: str,
+    delegated: Callable[[LiteModel], Set[int]] = delegated_operators,
+) -> Network:
     """The executed Ops of a model.
+
+    Args:
+        model: as the file has it.
+        name: the network's name.
+        delegated: says which operators XNNPACK takes over; by default the runtime here does.
 
     Raises:
         ModelFormatError: if the runtime cannot load it.
     """
     try:
-        layers = execute(model, delegated_operators(model))
+        layers = execute(model, delegated(model))
     except (ModelFormatError, UnsupportedOpError) as error:
         message = f"{name}: {error}"
         raise ModelFormatError(message) from error

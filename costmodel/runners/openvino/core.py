@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -118,6 +119,13 @@ def compile_model(model: Any, threads: int, dtype: str, *, counters: bool = Fals
         )
         raise InvalidInputError(message)
     return compiled
+
+
+def isa_cap() -> dict[str, str]:
+    """The cap on instruction sets that the environment sets oneDNN; empty where there is none."""
+    names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # the first that is set counts
+    cap = next((os.environ[name] for name in names if os.environ.get(name)), "").upper()
+    return {} if cap in {"", "ALL", "DEFAULT"} else {names[0]: cap}
 
 
 def runtime_version() -> str:

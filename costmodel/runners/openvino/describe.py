@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from costmodel.op import Attribute, Constant, Op, Shape
-from costmodel.runners.openvino.executed import Node, is_known, physical
+from costmodel.runners.openvino.executed import Node, block_of, is_known, physical
 from costmodel.runners.openvino.model import ModelNode, Operand
 from costmodel.runners.openvino.steps import (
     ELEMENTWISE,
@@ -146,6 +146,8 @@ def _own_kernel(node: Node, reads: Sequence[Node], ports: Sequence[int]) -> Op:
         names = {"kernel_shape": ones, "opset": "opset8", "rounding_type": "floor"}
         stride = _stride_between(ones, size, smaller)
         fields = {"kind": "max_pool", **window, "stride": stride, "attributes": names}
+    elif node.shapes[0][1:2] and node.shapes[0][1] % block_of(node.layouts[0]):
+        fields["attributes"] = {"channels": node.shapes[0][1]}  # the sizes are filled up
     layouts = [source.layouts[port]]
     return _op(node, [source.shapes[port]], [source.dtypes[port]], layouts, fields)
 

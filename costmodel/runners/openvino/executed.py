@@ -59,6 +59,20 @@ class Node:
         return not (self.layer in BORDER or self.constant or view or faked)
 
 
+#: Words in names of generated kernels, and the instruction sets they are generated for.
+_VECTORS = {"avx512": "avx512", "avx2": "avx2", "sse42": "sse"}
+
+
+def instruction_set(compiled: Any) -> str:
+    """The vector instructions that a model's kernels are generated for; empty where none tells.
+
+    The processor may have more: the environment can cap what the runtime uses.
+    """
+    names = [node.primitive for node in executed_nodes(compiled) if node.runs]
+    found = [isa for word, isa in _VECTORS.items() if any(word in name for name in names)]
+    return found[0] if found else ""
+
+
 def counters(request: Any) -> dict[str, float]:
     """Mean milliseconds of each node over all runs of a request; each is cut to a microsecond."""
     return {p.node_name: p.real_time.total_seconds() * 1e3 for p in request.get_profiling_info()}
@@ -132,7 +146,7 @@ def physical(shape: Shape, layout: str) -> Shape:
         return shape
     if layout == "nhwc":
         return (shape[0], *shape[2:], shape[1])
-    block = int(layout.removeprefix("nchw").removesuffix("c"))
+    block = block_of(layout)
     return (shape[0], -(-shape[1] // block) * block, *shape[2:])
 
 
@@ -141,6 +155,16 @@ def logical(shape: Shape, layout: str) -> Shape:
     if len(shape) < 3 or layout != "nhwc":
         return shape
     return (shape[0], shape[-1], *shape[1:-1])
+
+
+def block_of(layout: str) -> int:
+    """Channels that lie together in a blocked layout; 1 in any other.
+
+    >>> block_of("nchw8c"), block_of("nchw"), block_of("nhwc")
+    (8, 1, 1)
+    """
+    inside = layout.removeprefix("nchw").removesuffix("c")
+    return int(inside) if layout.startswith("nchw") and inside else 1
 
 
 def is_known(layout: str) -> bool:

@@ -8,14 +8,17 @@ layouts it has in its network:
   cancels against the reordering that the convolution asks for: no work;
 - what other channels-last kernels read is written by a tiny convolution, and where it is large by a
   Pad that enlarges its result: one pass of writing, as a producer in a network would leave it;
-- what a blocked kernel reads is written by a broadcasting Multiply, which chooses that layout.
+- what a blocked kernel reads is written by a broadcasting Multiply, which takes the layout of what
+  it reads: a local response normalisation makes that blocked by 16, a pooling blocked by 8.
 
 Each result is read by a StridedSlice of one element, so that its memory is handed on as in a
-network; all elements are joined into one output.
+network; all elements are joined into one output. A blocked result whose last block is not full
+would be reordered as a whole for that, so there a pooling takes single pixels out first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import Op, Shape
 from costmodel.runners.openvino.core import ov
+from costmodel.runners.openvino.executed import block_of
 from costmodel.runners.openvino.operations import constant, dequantised, quantised
 from costmodel.runners.openvino.steps import PROGRAMS, QUANTISE
 
@@ -47,6 +51,10 @@ _ELEMENTS = {
 #: Elements up to which a convolution writes a tensor as quickly as it starts.
 _SMALL = 1 << 13
 EIGHT_BITS = frozenset({"int8", "uint8"})
+#: The layout that pooling chooses without AVX-512; the others' is chosen by normalising.
+_BY_POOLING = "nchw8c"
+#: Names of poolings that only read begin with this.
+READING = "reads"
 
 
 @cache
@@ -63,10 +71,12 @@ class Source:
     Attributes:
         value: channels first, in the wanted layout.
         plain: what the baseline reads in its place.
+        layout: of ``plain``.
     """
 
     value: Any
     plain: Any
+    layout: str = "nchw"
 
 
 @dataclass(slots=True)
@@ -99,10 +109,20 @@ class Draft:
         values = values.reshape(shape)
         return np.asarray(np.abs(values) + np.float32(0.5)) if positive else values
 
-    def reader(self, value: Any, index: int) -> None:
-        """Read one element of a tensor; ``index`` tells readers of one tensor apart."""
+    def reader(self, value: Any, index: int, layout: str = "nchw") -> None:
+        """Read one element of a tensor.
+
+        Args:
+            value: the tensor.
+            index: tells readers of one tensor apart.
+            layout: that it lies in.
+        """
         value = value.output(0) if hasattr(value, "output") else value
         shape = [int(n) for n in value.get_shape()]
+        if is_ragged(shape, layout):
+            pixel = _single_pixels(value)
+            pixel.set_friendly_name(f"{READING}{len(self.read)}")
+            value, shape = pixel.output(0), [int(n) for n in pixel.get_output_shape(0)]
         if not shape:
             self.read.append(ov.opset13.unsqueeze(value, np.array([0])))
             return
@@ -123,6 +143,11 @@ class Draft:
         return ov.Model(results, self.parameters, "op")
 
 
+def is_ragged(shape: Sequence[int], layout: str) -> bool:
+    """Whether a tensor lies in blocks of channels of which the last is not full."""
+    return len(shape) > 2 and bool(shape[1] % block_of(layout))
+
+
 def make_source(draft: Draft, shape: Shape, layout: str, dtype: str, *, fed: bool) -> Source:
     """One input tensor in its layout."""
     if len(shape) < 3 or layout == "nchw":
@@ -137,26 +162,42 @@ def make_source(draft: Draft, shape: Shape, layout: str, dtype: str, *, fed: boo
         value = quantised(value)
         # Whole numbers of 8 bits are kept only where a product reads them too.
         draft.reader(_one_corner(draft, value, dtype).output(0), 0)
-    return Source(value=value, plain=value)
+    return Source(value=value, plain=value, layout=layout)
 
 
 def _computed(draft: Draft, shape: Shape, layout: str) -> Any:
     """A tensor written in the run itself, because only kernels leave such layouts."""
     ones = (1,) * (len(shape) - 2)
+    if layout == _BY_POOLING:
+        two = draft.parameter((*shape[:2], *(2 for _ in ones)), "float32")
+        return ov.opset13.multiply(
+            _single_pixels(two).output(0), draft.parameter((1, 1, *shape[2:]), "float32")
+        )
     if layout != "nhwc":
         one = _one_channel_made_many(draft, shape, ones)
         return ov.opset13.multiply(one, draft.parameter((1, 1, *shape[2:]), "float32"))
     if draft.op.implementation.startswith((f"{QUANTISE}:", "Eltwise:")):
         # Only behind a convolution and a pooling are such kernels left to themselves.
         one = _one_channel_made_many(draft, shape, (shape[2] + 1, *shape[3:]))
-        zeros = (0,) * len(ones)
-        return ov.opset13.max_pool(one, ones, ones, zeros, zeros, (2, *ones[1:])).output(0)
+        return _pooled(one, (2, *ones[1:])).output(0)
     # A Pad of three axes is planar.
     if len(shape) == 3 or (prod(shape) <= _SMALL and _stays_apart(draft.op)):
         return _one_channel_made_many(draft, shape, shape[2:])
     end = np.array([0, 0, *(n - 1 for n in shape[2:])])
     one = _one_channel_made_many(draft, shape, ones)
     return ov.opset13.pad(one, np.zeros_like(end), end, "constant", np.float32(0.5))
+
+
+def _pooled(value: Any, stride: Sequence[int]) -> Any:
+    """A pooling that takes some pixels as they are."""
+    ones, zeros = (1,) * len(stride), (0,) * len(stride)
+    return ov.opset13.max_pool(value, stride, ones, zeros, zeros, ones)
+
+
+def _single_pixels(value: Any) -> Any:
+    """The first pixel of every channel."""
+    shape = value.get_shape() if hasattr(value, "get_shape") else value.get_output_shape(0)
+    return _pooled(value, tuple(int(n) for n in shape)[2:])
 
 
 def _real(made: Any, dtype: str) -> Any:
@@ -204,11 +245,35 @@ def _product_of(item: Any) -> Any:
     return ov.opset13.matmul(flat, constant(weight), transpose_a=False, transpose_b=False)
 
 
-def asking(draft: Draft, value: Any, layout: str) -> Any:
-    """A reader that asks for a layout; a view is one that asks for planar memory."""
+def asking(draft: Draft, value: Any, have: str, layout: str) -> Any:
+    """A reader that asks for a layout; a view is one that asks for planar memory.
+
+    Args:
+        draft: that it is made for.
+        value: what it reads.
+        have: the layout that a reordering is to start from.
+        layout: the one asked for.
+    """
     if layout == "nchw":
         return ov.opset13.reshape(value, np.array([-1]), special_zero=False)
-    return _one_corner(draft, value, draft.op.dtype) if layout == "nhwc" else normalised(value)
+    if layout == "nhwc":
+        return _one_corner(draft, value, draft.op.dtype)
+    if layout != _BY_POOLING:
+        return normalised(value)
+    if have == "nchw":
+        return _single_pixels(value)
+    # A pooling would stay channels last; a product takes the layout of its larger operand.
+    node = value.get_node() if hasattr(value, "get_node") else value
+    shape = tuple(int(n) for n in node.get_output_shape(0))
+    wider = (*shape[:2], *(n if n > 1 else 2 for n in shape[2:]))
+    return ov.opset13.multiply(value, settled(_computed(draft, wider, layout), layout))
+
+
+def settled(value: Any, layout: str) -> Any:
+    """A blocked tensor whose layout does not follow what its readers ask for."""
+    if layout != _BY_POOLING:
+        return normalised(value)
+    return _pooled(value, (1,) * (len(value.get_output_shape(0)) - 2)).output(0)
 
 
 def _one_corner(draft: Draft, value: Any, dtype: str = "float32") -> Any:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, SESSION, Op
 from costmodel.runners.openvino.core import ov
-from costmodel.runners.openvino.executed import logical
+from costmodel.runners.openvino.executed import block_of, logical
 from costmodel.runners.openvino.neighbours import (
     Draft,
     Source,
     asking,
     make_source,
-    normalised,
+    settled,
     weights_for,
 )
 from costmodel.runners.openvino.operations import constant, kernel
@@ -141,11 +141,18 @@ def input_layouts(op: Op) -> list[str]:
     return op.attribute("input_layouts", ",".join([op.layout] * len(op.inputs))).split(",")
 
 
+def output_layouts(op: Op) -> list[str]:
+    """Layout of each output."""
+    given = op.attribute("output_layouts")
+    return str(given).split(",") if given else [op.layout] * len(op.outputs)
+
+
 def _bare_readers(draft: Draft, sources: Sequence[Sequence[Source]], count: int) -> None:
     """Read every source at least once, and ``count`` times in all where that is more."""
     flat = [item for column in sources for item in column]
     for index in range(max(count, len(flat))):
-        draft.reader(flat[index % len(flat)].plain, index // len(flat))
+        item = flat[index % len(flat)]
+        draft.reader(item.plain, index // len(flat), item.layout)
 
 
 def _replica(draft: Draft, data: Sequence[Any], index: int) -> None:
@@ -154,8 +161,9 @@ def _replica(draft: Draft, data: Sequence[Any], index: int) -> None:
     made = kernel(op, data, _weights(draft), _constants(op))
     for number, node in enumerate(made):
         node.set_friendly_name(f"{KERNEL}{index}.{number}")
-    for value in _results(op, made):
-        draft.reader(value, index)
+    layouts = output_layouts(op)
+    for value, layout in zip(_results(op, made), layouts, strict=False):
+        draft.reader(value, index, layout)
 
 
 def _results(op: Op, made: Sequence[Any]) -> list[Any]:
@@ -208,13 +216,16 @@ def _reorder_pair(draft: Draft, index: int, *, direct: bool, bare: bool) -> None
     op = draft.op
     have, want = input_layouts(op)[0], op.layout
     shape = logical(op.inputs[0], op.layout)
+    channels = dict(op.attributes).get("channels", shape[1] if len(shape) > 1 else None)
+    if isinstance(channels, int):
+        shape = (shape[0], channels, *shape[2:])
     source = make_source(draft, shape, have, op.dtype, fed=False)
     written = op.attribute("output_dtypes", op.dtype)
     other = make_source(draft, shape, want, written, fed=direct)
-    if have.startswith("nchw") and have != "nchw":  # a Multiply would follow its reader's layout
-        source.value = source.plain = normalised(source.value)
+    if block_of(have) > 1:  # a Multiply would follow its reader's layout
+        source.value = source.plain = settled(source.value, have)
     wrong, right = (other, source) if bare else (source, other)
-    asked = asking(draft, wrong.value, want)
+    asked = asking(draft, wrong.value, have, want)
     asked.set_friendly_name(f"{KERNEL}{index}.asks")
-    draft.reader(asked.output(0), index)
-    draft.reader(right.plain, index)
+    draft.reader(asked.output(0), index, want if len(asked.get_output_shape(0)) > 1 else "nchw")
+    draft.reader(right.plain, index, right.layout)

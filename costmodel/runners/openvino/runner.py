@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from costmodel.device import Device
+from costmodel.device import PROCESSOR_ISA, Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
 from costmodel.network import Network
 from costmodel.onnx_model.inputs import bound_model
@@ -17,9 +17,10 @@ from costmodel.runners.openvino.core import (
     PRECISIONS,
     compile_model,
     hint_of,
+    isa_cap,
     runtime_version,
 )
-from costmodel.runners.openvino.executed import executed_nodes
+from costmodel.runners.openvino.executed import executed_nodes, instruction_set
 from costmodel.runners.openvino.execution_graph import lower
 from costmodel.runners.openvino.model import read_model
 from costmodel.runners.openvino.rebuild import readers_model, rebuild, session_model
@@ -91,9 +92,20 @@ class OpenVinoRunner(KeepsOptions):
     @cached_property
     def device(self) -> Device:
         """This machine's processor under the installed OpenVINO."""
-        options = hint_of(compile_model(session_model(1, 1), self._threads, self._dtype))
+        compiled = compile_model(session_model(1, 1), self._threads, self._dtype)
+        options = hint_of(compiled) | isa_cap()
         machine = this_device(self._threads, runtime_version(), options)
-        return replace(machine, runtime="openvino", provider="CPU", dtype=self._dtype)
+        isa = instruction_set(compiled) or machine.isa
+        if isa != machine.isa:
+            options[PROCESSOR_ISA] = machine.isa
+        return replace(
+            machine,
+            runtime="openvino",
+            provider="CPU",
+            isa=isa,
+            dtype=self._dtype,
+            options=tuple(sorted(options.items())),
+        )
 
     def lower(self, model: Path, sizes: Mapping[str, int]) -> Network:
         """The Ops that the runtime executes for ``model``, from its own execution graph."""

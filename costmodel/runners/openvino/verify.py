@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import Op
 from costmodel.runners.openvino.executed import Node, physical
-from costmodel.runners.openvino.rebuild import KERNEL, input_layouts
+from costmodel.runners.openvino.neighbours import READING
+from costmodel.runners.openvino.rebuild import KERNEL, input_layouts, output_layouts
 
 #: Readers and what joins them: not the same in number in both graphs.
 _READING = frozenset({"StridedSlice", "Concatenation", "Broadcast", "Reshape"})
@@ -72,7 +73,7 @@ def _is_ours(node: Node) -> bool:
 
 def _counts(node: Node) -> bool:
     """Whether a neighbour must be in both graphs alike."""
-    if not node.runs or node.layer in _READING:
+    if not node.runs or node.layer in _READING or node.name.startswith(READING):
         return False
     # What joins the readers' elements may be reordered, which is nothing; larger things may not.
     return max((_size(shape) for shape in node.shapes), default=0) > _SMALL
@@ -93,11 +94,10 @@ def _kind(node: Node) -> str:
 
 
 def _facts(op: Op) -> dict[str, object]:
-    layouts = str(op.attribute("output_layouts", ",".join([op.layout] * len(op.outputs))))
     dtypes = str(op.attribute("output_dtypes", ",".join([op.dtype] * len(op.outputs))))
     return {
         "kernel": op.implementation,
-        "layout": tuple(layouts.split(",")),
+        "layout": tuple(output_layouts(op)),
         "type written": tuple(dtypes.split(",")),
         "layout read": tuple(input_layouts(op)),
         "type read": op.input_types,

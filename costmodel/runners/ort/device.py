@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from costmodel.device import Device
+from costmodel.instruction_sets import name_instruction_set
 from costmodel.runners.ort.nvidia import find_gpu
 from costmodel.runners.ort.providers import CPU, Setup
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CPU0 = Path("/sys/devices/system/cpu/cpu0")
-_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+#: The instruction sets that numpy finds where the system has no file that tells, in Linux's words.
+_FOUND = {
+    "AVX": ("avx",),
+    "AVX2": ("avx", "avx2"),
+    "AVX512_SKX": ("avx512f", "avx512bw", "avx512dq", "avx512vl"),
+    "FMA3": ("avx", "fma"),
+    "X86_V3": ("avx", "avx2", "fma"),
+    "X86_V4": ("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"),
+}
 
 
 def this_device(
@@ -56,9 +66,12 @@ def own_instruction_set() -> str:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """First processor's entries; empty where the system has no such file."""
+    """First processor's entries; where the system has no such file, what numpy knows of it."""
     if not _CPUINFO.exists():
-        return {}
+        simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
+        names: Sequence[str] = [*simd.get("baseline", ()), *simd.get("found", ())]
+        found = {word for name in names for word in _FOUND.get(name, ())}
+        return {"flags": " ".join(sorted(found))} if found else {}
     first = _CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n", maxsplit=1)[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
@@ -86,13 +99,7 @@ def instruction_set(info: Mapping[str, str]) -> str:
     ('avx2', 'neon')
     """
     flags = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
-    if flags >= _AVX512:
-        return "avx512"
-    if {"avx2", "fma"} <= flags:
-        return "avx2"
-    if "asimd" in flags or platform.machine() in {"arm64", "aarch64"}:
-        return "neon"
-    return "sse" if platform.machine() in {"x86_64", "AMD64"} else platform.machine()
+    return name_instruction_set(flags, platform.machine())
 
 
 def cache_sizes() -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from costmodel.runners.ort.session import (
     is_from_runtime,
     make_session,
     random_feed,
+    refused_as,
     write_basic,
 )
 
@@ -204,13 +205,8 @@ def _run_profiled(executed: onnx.ModelProto, name: str, executor: Executor, fold
     """What a few profiled runs show."""
     path = folder / "executed.onnx"
     onnx.save(executed, str(path))
-    try:
+    with refused_as(f"{name}: ONNX Runtime loads this model but cannot run it"):
         events, feed = executor.profile(path, _RUNS)
-    except Exception as error:
-        if not is_from_runtime(error):
-            raise
-        message = f"{name}: ONNX Runtime loads this model but cannot run it: {error}"
-        raise ModelFormatError(message) from error
     tensors = dict(feed)
     for constant in executed.graph.initializer:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(constant.data_type)

@@ -371,4 +371,4 @@ class _Graph:
 
 #: Attributes of an Op that say something about it, not to the kernel.
 _NO_ATTRIBUTES = frozenset({"since", OUTPUT_DTYPE, PROVIDER, WEIGHT_DTYPES})
-_ACTIVATIONS = {"hardsigmoid": "HardSigmoid", "leakyrelu": "LeakyRelu"}
+_ACTIVATIONS = {"hardsigmoid": "HardSigmoid", "hardswish": "HardSwish", "leakyrelu": "LeakyRelu"}

@@ -10,7 +10,8 @@ import onnx
 import onnxruntime
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.errors import InvalidInputError, UnsupportedOpError
+from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op, Shape
@@ -21,7 +22,13 @@ from costmodel.runners.ort.covers import name_nodes
 from costmodel.runners.ort.device import own_instruction_set, this_device
 from costmodel.runners.ort.integer import has_parameters
 from costmodel.runners.ort.operands import PROVIDER
-from costmodel.runners.ort.optimised import LocalExecutor, lower, runtime_version, session_op
+from costmodel.runners.ort.optimised import (
+    Executor,
+    LocalExecutor,
+    lower,
+    runtime_version,
+    session_op,
+)
 from costmodel.runners.ort.providers import CPU, CPU_NAME, PROVIDERS, Setup, Value, find_setup
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
 from costmodel.runners.ort.session import (
@@ -29,10 +36,9 @@ from costmodel.runners.ort.session import (
     is_from_runtime,
     make_session,
     random_feed,
+    refused_as,
 )
 
-#: Channel block of the NCHWc layout per instruction set, as MLAS chooses it.
-BLOCKS = {"avx512": 16, "avx2": 8}
 #: Kernels quicker than this are timed as replicas in one graph, so that overhead drops out.
 REPLICATE_BELOW_MS = 0.05
 #: Time that one run of a replicated graph should last, and may last to have cold weights.
@@ -150,8 +156,8 @@ class OrtRunner(KeepsOptions):
 
     @property
     def block(self) -> int:
-        """Channels per block of the NCHWc layout here; 1 where there is none."""
-        return BLOCKS.get(own_instruction_set(), 1)
+        """Channels per block of the NCHWc layout here; 1 where no build has one."""
+        return find_instruction_set(own_instruction_set()).own_block
 
     def _models(
         self, model: Path, sizes: Mapping[str, int]
@@ -176,13 +182,25 @@ class OrtRunner(KeepsOptions):
         Of a provider that compiles whole parts of a graph nobody knows the kernels: its Ops are
         those of the graph it is given, timed one by one, and their shares of time are unknown.
         """
+        return self.lower_by(model, sizes, LocalExecutor(self._threads, self._setup), self.block)
+
+    def lower_by(
+        self, model: Path, sizes: Mapping[str, int], executor: Executor, block: int
+    ) -> Network:
+        """The same with another's hands: a runtime that runs elsewhere.
+
+        Args:
+            model: ONNX file.
+            sizes: values of open dimensions.
+            executor: loads and runs what this runner would.
+            block: channels per block of the NCHWc layout there.
+        """
         written, run = self._models(model, sizes)
-        executor = LocalExecutor(self._threads, self._setup)
         return lower(
             run,
             model.stem,
             self._threads,
-            self.block,
+            block,
             executor,
             written=written,
             provider=self._setup.provider.name,
@@ -293,18 +311,13 @@ class OrtRunner(KeepsOptions):
             ModelFormatError: if the file cannot be read, or the runtime cannot load or run it.
         """
         source = self._models(model, sizes)[1].SerializeToString()
-        try:
+        with refused_as(f"{model}: ONNX Runtime cannot run this model"):
             options = session_options(self._threads, optimise=True)
             session = make_session(source, options, self._setup)
             workload = SessionWorkload(
                 session, random_feed(session), threads=self._threads, setup=self._setup
             )
             workload.block(0.0)
-        except Exception as error:
-            if not is_from_runtime(error):
-                raise
-            message = f"{model}: ONNX Runtime cannot run this model: {error}"
-            raise ModelFormatError(message) from error
         return workload
 
 

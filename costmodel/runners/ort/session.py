@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,22 @@ def random_feed(session: onnxruntime.InferenceSession) -> dict[str, NDArray[np.g
 def is_from_runtime(error: Exception) -> bool:
     """Whether ONNX Runtime raised this, which has exceptions of its own and plain ones of C++."""
     return type(error) is RuntimeError or type(error).__module__.startswith("onnxruntime")
+
+
+@contextmanager
+def refused_as(reason: str) -> Iterator[None]:
+    """Raise what the runtime raises in the body as a ``ModelFormatError``.
+
+    Args:
+        reason: what is said before the runtime's own words.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_from_runtime(error):
+            raise
+        message = f"{reason}: {error}"
+        raise ModelFormatError(message) from error
 
 
 class SessionWorkload(RunsWorkload):

@@ -175,15 +175,6 @@ def build_program(network: Network, *, dtype: str = "float32", layout: str = "nh
     return _Builder(network, dtype, layout).program()
 
 
-def missing_builders(network: Network) -> dict[str, str]:
-    """Layers whose kind has no builder, each with the reason."""
-    return {
-        layer.name: f"{layer.op.kind}: this kind is not built for XLA"
-        for layer in network.layers
-        if layer.op.kind not in BUILDERS
-    }
-
-
 @dataclass(slots=True)
 class _Builder:
     """One network on its way to a program."""

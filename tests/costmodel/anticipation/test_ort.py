@@ -6,8 +6,6 @@ from itertools import pairwise
 import onnx
 import pytest
 from architectures import NAMES, network_file
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from random_networks import FROM_NHWC, TO_NHWC, Builder, RandomNet
 
 from costmodel.anticipation import anticipate
@@ -64,14 +62,14 @@ def test_each_written_layer_is_covered_by_what_executes_it():
 # Random networks
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32))
-def test_random_networks_are_anticipated_exactly(tmp_path_factory, seed):
-    """The same networks in every run; of 4,000 others tried, 4 differed in one corner or another:
-    equal kernels that are dead or returned, which the runtime merges in an order of its own.
+@pytest.mark.parametrize("start", range(0, 150, 25))
+def test_random_networks_are_anticipated_exactly(tmp_path, start):
+    """Of 600 drawn, all agreed; of 4,000 others once, 4 differed in one corner or another: equal
+    kernels that are dead or returned, which the runtime merges in an order of its own.
     """
-    path = tmp_path_factory.mktemp("nets") / "net.onnx"
-    assert differences(RandomNet(seed).save(path)) == ([], [])
+    for seed in range(start, start + 25):
+        path = RandomNet(seed).save(tmp_path / f"{seed}.onnx")
+        assert differences(path) == ([], []), f"seed {seed}"
 
 
 @pytest.mark.parametrize("channels", range(1, 71, 3))
@@ -93,6 +91,52 @@ def test_other_numbers_of_axes_stay_plain(tmp_path, axes):
     y = build.op("MaxPool", build.op("Relu", build.norm(y, 32)), kernel_shape=[2] * axes)
     path = build.save(tmp_path / "axes.onnx", y)
     assert differences(path) == ([], [])
+
+
+def transposed(build, *orders):
+    y = build.op("Exp", "x")
+    for order in orders:
+        y = build.op("Transpose", y, perm=order)
+    return y
+
+
+ROWS = {
+    "undone": lambda build: build.op("Exp", transposed(build, TO_NHWC, FROM_NHWC)),
+    "undone and returned": lambda build: transposed(build, TO_NHWC, FROM_NHWC),
+    "one of two": lambda build: build.op("Exp", transposed(build, TO_NHWC, TO_NHWC)),
+    "past a Reshape of no effect": lambda build: build.op(
+        "Exp", build.op("Reshape", transposed(build, TO_NHWC), build.ints(1, 8, 32, 8))
+    ),
+    "of an input": lambda build: build.op(
+        "Transpose", build.op("Transpose", "x", perm=TO_NHWC), perm=FROM_NHWC
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_transposes_in_a_row_are_one_or_none(tmp_path, case):
+    build = Builder((1, 8, 8, 32))
+    assert differences(build.save(tmp_path / "row.onnx", ROWS[case](build))) == ([], [])
+
+
+def test_the_first_of_two_transposes_stays_for_others(tmp_path):
+    build = Builder((1, 8, 8, 32))
+    first = transposed(build, TO_NHWC)
+    second = build.op("Exp", build.op("Transpose", first, perm=FROM_NHWC))
+    assert differences(build.save(tmp_path / "row.onnx", second, build.op("Neg", first))) == (
+        [],
+        [],
+    )
+
+
+def test_two_channel_shuffles_of_two_pairs_undo_each_other(tmp_path):
+    build = Builder((1, 4, 6, 6))
+    y = build.op("Exp", "x")
+    for _ in range(2):
+        y = build.op("Reshape", y, build.ints(1, 2, 2, 6, 6))
+        y = build.op("Transpose", y, perm=[0, 2, 1, 3, 4])
+        y = build.op("Reshape", y, build.ints(1, 4, 6, 6))
+    assert differences(build.save(tmp_path / "shuffles.onnx", y)) == ([], [])
 
 
 # Where the rules stop: each case differs, and only by where Transposes end up or what they join.

@@ -2,15 +2,15 @@
 
 from collections import Counter
 
+import numpy as np
 import onnx
 import pytest
 from architectures import network_file
-from random_networks import Builder, RandomNet
+from random_networks import TO_NHWC, Builder, QuantisableNet
 
 from costmodel.anticipation import anticipate, ort_int8
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
-from costmodel.op import CONV_KINDS, MATMUL_KINDS
 from costmodel.readers.onnx import load_onnx, read_onnx
 from costmodel.runners.ort import quantise
 from costmodel.runners.ort.runner import OrtRunner
@@ -31,19 +31,6 @@ def differences(path):
     return list((lowered - anticipated).elements()), list((anticipated - lowered).elements())
 
 
-def heavy(ops):
-    return [op for op in ops if op.kind in CONV_KINDS | MATMUL_KINDS]
-
-
-class QuantisableNet(RandomNet):
-    """Without channel shuffles, see the exceptions below, and copies of what is returned."""
-
-    def shuffle(self, x, channels, side):
-        self.conv(x, channels, side)
-
-    copy = shuffle
-
-
 @pytest.mark.parametrize("name", EXACT)
 def test_real_networks_are_anticipated_exactly(name):
     assert differences(network_file(name)) == ([], [])
@@ -57,19 +44,12 @@ def test_thinned_networks_are_anticipated_exactly(tmp_path, name):
     assert differences(path) == ([], [])
 
 
-def test_random_networks_are_anticipated(tmp_path):
-    """All convolutions and products are right; of all networks, all Ops of 95 % are.
-
-    Of 600 drawn, 18 differed in a conversion or Transpose too many or too few.
-    """
-    exact = []
-    for seed in range(60):
-        only_lowered, only_anticipated = differences(
-            QuantisableNet(seed).save(tmp_path / f"{seed}.onnx")
-        )
-        assert heavy(only_lowered) == heavy(only_anticipated) == [], f"seed {seed}"
-        exact.append(not only_lowered and not only_anticipated)
-    assert sum(exact) >= 0.95 * len(exact)
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_random_networks_are_anticipated_exactly(tmp_path, start):
+    """Of 600 drawn, 2 differed: see the last two exceptions below."""
+    for seed in range(start, start + 20):
+        path = QuantisableNet(seed).save(tmp_path / f"{seed}.onnx")
+        assert differences(path) == ([], []), f"seed {seed}"
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7, 16, 33, 64])
@@ -118,6 +98,33 @@ def test_transposed_convolutions_stay_float(tmp_path):
     assert [op.dtype for op in lowered] == ["float32"]
 
 
+def test_transposes_that_the_network_returns_cancel(tmp_path):
+    build = Builder((1, 8, 9, 9))
+    y = build.op("Tanh", build.conv("x", 8, 12))
+    path = build.save(tmp_path / "net.onnx", build.op("Transpose", y, perm=TO_NHWC))
+    assert differences(path) == ([], [])
+    assert sum(op.kind == "transpose" for op in RUNNER.lower(path, {}).ops) == 1
+
+
+def test_a_transpose_left_before_floats_lies_between_conversions(tmp_path):
+    build = Builder((1, 8, 9, 9))
+    y = build.op("Tanh", build.conv("x", 8, 12))
+    path = build.save(tmp_path / "net.onnx", y, build.op("Transpose", y, perm=TO_NHWC))
+    assert differences(path) == ([], [])
+    kinds = [op.kind for op in RUNNER.lower(path, {}).ops]
+    assert kinds[3:7] == ["dequantize_linear", "transpose", "quantize_linear", "dequantize_linear"]
+
+
+def test_a_conversion_stays_behind_an_activation_that_it_applies(tmp_path):
+    build = Builder((1, 8, 9, 9))
+    y = build.op("MaxPool", "x", kernel_shape=[3, 3])
+    limits = (build.constant(limit, np.float32) for limit in (0, 6))
+    y = build.op("GlobalAveragePool", build.op("Clip", y, *limits))
+    path = build.save(tmp_path / "net.onnx", y)
+    assert differences(path) == ([], [])
+    assert [op.kind for op in RUNNER.lower(path, {}).ops][:2] == ["max_pool", "quantize_linear"]
+
+
 # Where the rules stop
 
 
@@ -134,7 +141,31 @@ def transposed_filter(build):
     return build.conv(y, 4, 4)
 
 
-@pytest.mark.parametrize("case", [shuffle, transposed_filter], ids=lambda c: c.__name__)
+def returned_and_transposed(build):
+    """With conversions in a row, the runtime stops at one that has two readers."""
+    y = build.conv("x", 8, 12)
+    relu = build.op("Relu", y)
+    build.op("GlobalMaxPool", y)
+    build.op("GlobalMaxPool", relu)
+    z = build.op("Tanh", relu)
+    build.op("Transpose", z, perm=TO_NHWC)
+    return z
+
+
+def pool_beside_another_reader(build):
+    """A conversion stays behind the pool, though not for every other reader beside it."""
+    y = build.op("Exp", "x")
+    build.norm(y, 8)
+    y = build.op("MaxPool", y, kernel_shape=[3, 3], pads=[1] * 4)
+    y = build.op("Pad", y, build.ints(*(0,) * 8))
+    return build.op("Transpose", y, perm=TO_NHWC)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [shuffle, transposed_filter, returned_and_transposed, pool_beside_another_reader],
+    ids=lambda c: c.__name__,
+)
 @pytest.mark.xfail(strict=True, reason="known exceptions: rewriting that the rules leave out")
 def test_known_exceptions(tmp_path, case):
     build = Builder((1, 8, 9, 9))

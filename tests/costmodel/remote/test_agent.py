@@ -22,7 +22,6 @@ from costmodel.errors import InvalidInputError
 from costmodel.op import Op
 from costmodel.remote.agent import facts, runtime
 from costmodel.remote.agent.journal import Journal
-from costmodel.remote.agent.lock import lock_path
 from costmodel.remote.agent.store import Store, StoreError, digest_of
 from costmodel.remote.cores import choose_cores, parse_cores
 from costmodel.remote.describe import hardware_name, isa_of, remote_device
@@ -30,6 +29,7 @@ from costmodel.remote.pack import packed_agent
 from costmodel.remote.specs import op_spec, runtime_setup
 from costmodel.runners.ort.rebuild import rebuild
 from costmodel.timing import cores, visit
+from costmodel.timing.lock import lock_path
 
 AGENT = Path(runtime.__file__).parent
 TIMING = Path(visit.__file__).parent

@@ -194,7 +194,7 @@ def test_a_kernel_that_fell_back_says_so(tmp_path: Path) -> None:
         ir_version=8,
     )
     network = lower(model, "n", 1, 8, _Mixed(1), provider="CUDAExecutionProvider")
-    homes = {op.kind: dict(op.attributes).get("provider") for op in network.ops}
+    homes = {op.kind: op.attribute("provider") for op in network.ops}
     assert homes == {"relu": None, "global_average_pool": "CPUExecutionProvider", "session": None}
 
 

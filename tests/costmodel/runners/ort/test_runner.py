@@ -270,6 +270,8 @@ def test_the_device_names_what_decides_the_numbers(runner: OrtRunner) -> None:
     [
         ({"flags": "fma avx2 avx512f avx512bw avx512dq avx512vl"}, "avx512"),
         ({"flags": "fma avx2 avx512f"}, "avx2"),
+        ({"flags": "sse4_2 avx"}, "avx"),
+        ({"Features": "fp asimd sme"}, "sme"),
         ({"Features": "fp asimd"}, "neon"),
     ],
 )
@@ -284,6 +286,25 @@ def test_instruction_sets_of_old_machines(monkeypatch: pytest.MonkeyPatch) -> No
     assert device.instruction_set({}) == "riscv64"
 
 
+@pytest.mark.parametrize(
+    ("extensions", "expected"),
+    [
+        ({"baseline": ["X86_V2"], "found": ["X86_V3", "X86_V4", "AVX512_ICL"]}, "avx512"),
+        ({"baseline": ["X86_V2"], "found": ["X86_V3"]}, "avx2"),
+        ({"baseline": ["SSE2"], "found": ["AVX", "FMA3", "AVX2", "AVX512_SKX"]}, "avx512"),
+        ({"baseline": ["SSE2"], "found": ["SSE42", "AVX"]}, "avx"),
+        ({}, "sse"),
+    ],
+)
+def test_numpy_tells_where_the_system_has_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, extensions: dict[str, list[str]], expected: str
+) -> None:
+    monkeypatch.setattr(device, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    monkeypatch.setattr("numpy.show_config", lambda **_: {"SIMD Extensions": extensions})
+    assert device.own_instruction_set() == expected
+
+
 def test_processor_names_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "board")
@@ -294,10 +315,14 @@ def test_processor_names_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_system_without_files_about_itself_is_described_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    known = device.own_instruction_set()
     monkeypatch.setattr(device, "_CPUINFO", tmp_path / "none")
     monkeypatch.setattr(device, "_CPU0", tmp_path / "none")
     found = device.this_device(1, "1.0", {})
     assert found.name
+    # numpy does not look for these two, whose processors it calls the next lesser set.
+    unseen = {"avx": "sse", "sme": "neon"}
+    assert found.isa == unseen.get(known, known)
     assert found.caches == ()
     assert "governor" not in found.state
 
