@@ -25,6 +25,8 @@ from morphnet_core.structure import Structure
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from api_pages import MODULES as STABLE  # noqa: E402
+from api_pages import undocumented  # noqa: E402
 from documented import PROGRAMS, help_examples, page_examples, shortened_snippet  # noqa: E402
 from wheel_kit import make_onnx  # noqa: E402
 
@@ -197,3 +199,22 @@ def test_every_test_that_the_feature_table_names_exists() -> None:
     files = {path: ROOT / "tests" / "morphnet_core" / path for path, _ in named}
     missing = [name for path, name in named if f"def {name}(" not in files[path].read_text("utf-8")]
     assert missing == []
+
+
+def test_checks_before_a_commit_have_the_pinned_versions() -> None:
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    named = re.findall(r"\b([\w-]+)==([\w.]+)", text)
+    assert named != []
+    assert {name: version for name, version in named if pins[name] != version} == {}
+
+
+def test_the_workflow_runs_scripts_that_there_are() -> None:
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    named = re.findall(r"run: (?:python )?(scripts/\S+)", text)
+    assert {"scripts/test", "scripts/try_wheel.py", "scripts/api_pages"} == set(named)
+    assert all((ROOT / name).is_file() for name in named)
+
+
+def test_the_pages_of_the_stable_names_have_something_to_show() -> None:
+    assert [name for module in STABLE for name in undocumented(module)] == []
