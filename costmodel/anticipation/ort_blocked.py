@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import isclose
 
 from costmodel.anticipation.graph import Graph, Node
 from costmodel.anticipation.ort_activation import activation_settings
@@ -29,6 +30,8 @@ from costmodel.op import Op
 _ALIGNMENT = 4
 #: Activations that a blocked convolution takes in; others were folded before if at all.
 _FUSED = frozenset({"HardSigmoid", "Relu", "Sigmoid", "Tanh"})
+#: Slope and offset of the hard sigmoid that makes a product a hard swish.
+_HARD_SWISH = (1 / 6, 0.5)
 #: Coordinate rules for which there is a blocked Upsample, per interpolation.
 _UPSAMPLES = {
     "linear": frozenset({"align_corners", "asymmetric", "half_pixel"}),
@@ -174,8 +177,41 @@ def _mul(layout: Layout, node: Node) -> None:
             _scale(layout, node, bias=False)
         return
     inputs = layout.inputs(node)
-    if inputs is not None and len({item.logical for item in inputs}) == 1:
-        layout.join(node)
+    if inputs is None or len({item.logical for item in inputs}) > 1:
+        return
+    if len(inputs) == 2 and any(
+        _fuse_hard_swish(layout, node, into, gate) for into, gate in (inputs, inputs[::-1])
+    ):
+        return
+    layout.join(node)
+
+
+def _fuse_hard_swish(layout: Layout, node: Node, into: Blocked, gate: Blocked) -> bool:
+    """A convolution's result times its own hard sigmoid, x / 6 + 1 / 2, goes into the convolution.
+
+    Seen: neither may have another reader, and the product may not be returned.
+    """
+    conv, gating = into.node, gate.node.op
+    line = zip(
+        (gating.attribute("alpha", 0.2), gating.attribute("beta", 0.5)), _HARD_SWISH, strict=True
+    )
+    if (
+        not is_blocked_conv(conv)
+        or set(conv.op.epilogue) - {"sum"}
+        or gate.node.op_type != "HardSigmoid"
+        or gate.node.reads != [into.tensor]
+        or not all(isclose(value, seen, rel_tol=1e-6) for value, seen in line)
+        or (into.starting_uses, gate.starting_uses) != (2, 1)
+        or node.out in layout.graph.returned
+    ):
+        return False
+    conv.op = replace(conv.op, epilogue=(*conv.op.epilogue, "hardswish"))
+    into.uses -= 1
+    gate.uses -= 1
+    layout.graph.remove(gate.node)
+    conv.covers += gate.node.covers
+    layout.merge(node, into)
+    return True
 
 
 def _batch_norm(layout: Layout, node: Node) -> None:

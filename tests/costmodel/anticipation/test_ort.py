@@ -7,6 +7,7 @@ import onnx
 import pytest
 from architectures import NAMES, network_file
 from random_networks import FROM_NHWC, TO_NHWC, Builder, RandomNet
+from small_models import Draft
 
 from costmodel.anticipation import anticipate
 from costmodel.device import Device
@@ -16,9 +17,6 @@ from costmodel.runners.ort.runner import OrtRunner
 from costmodel.sampling.thin import thin
 
 RUNNER = OrtRunner()
-HARD_SWISH = pytest.mark.xfail(
-    strict=True, reason="known exceptions: a hard swish is not seen to join its convolution"
-)
 
 
 def differences(path):
@@ -34,9 +32,7 @@ def differences(path):
 # Real networks
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=HARD_SWISH if n == "mobilenet_v3" else ()) for n in NAMES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_real_networks_are_anticipated_exactly(name):
     assert differences(network_file(name)) == ([], [])
 
@@ -235,3 +231,29 @@ def test_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
     written = read_onnx(build.save(tmp_path / "m.onnx", build.op("Relu", "x")))
     with pytest.raises(InvalidInputError, match=r"'tflite' executes.*onnxruntime"):
         anticipate(written, Device(name="board", runtime="tflite"))
+
+
+def gated(net, source, *, alpha=1 / 6, swapped=False):
+    """A map times its own hard sigmoid."""
+    gate = net.node("HardSigmoid", source, alpha=alpha, beta=0.5)
+    return net.node("Mul", *([gate, source] if swapped else [source, gate]))
+
+
+@pytest.mark.parametrize(
+    "case", ["plain", "swapped", "other line", "sum", "relu", "twice", "third reader", "returned"]
+)
+def test_a_hard_swish_joins_its_convolution_where_nothing_else_reads_it(tmp_path, case):
+    net = Draft(1, 8, 9, 9)
+    x = net.conv("x", 8, 20)
+    if case == "sum":
+        x = net.node("Add", x, net.conv("x", 8, 20))
+    elif case == "relu":
+        x = net.node("Relu", x)
+    y = gated(net, x, alpha=0.2 if case == "other line" else 1 / 6, swapped=case == "swapped")
+    if case == "twice":
+        y = gated(net, y)
+    outputs = [y if case == "returned" else net.conv(y, 20, 16)]
+    outputs += [net.node("Tanh", x)] if case == "third reader" else []
+    path = tmp_path / "swish.onnx"
+    onnx.save(net.done(*outputs), path)
+    assert differences(path) == ([], [])
