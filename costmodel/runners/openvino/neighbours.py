@@ -51,7 +51,8 @@ _ELEMENTS = {
 #: Elements up to which a convolution writes a tensor as quickly as it starts.
 _SMALL = 1 << 13
 EIGHT_BITS = frozenset({"int8", "uint8"})
-#: The layout that pooling chooses without AVX-512; the others' is chosen by normalising.
+#: The layout that pooling chooses without AVX-512. With it, pooling chooses blocks for so few
+#: channels that one block is not full, and normalising for full ones.
 _BY_POOLING = "nchw8c"
 #: Names of poolings that only read begin with this.
 READING = "reads"
@@ -148,6 +149,11 @@ def is_ragged(shape: Sequence[int], layout: str) -> bool:
     return len(shape) > 2 and bool(shape[1] % block_of(layout))
 
 
+def _is_pooled_into(shape: Sequence[int], layout: str) -> bool:
+    """Whether it is poolings that ask for a blocked layout."""
+    return layout == _BY_POOLING or is_ragged(shape, layout)
+
+
 def make_source(draft: Draft, shape: Shape, layout: str, dtype: str, *, fed: bool) -> Source:
     """One input tensor in its layout."""
     if len(shape) < 3 or layout == "nchw":
@@ -158,6 +164,8 @@ def make_source(draft: Draft, shape: Shape, layout: str, dtype: str, *, fed: boo
         order = np.array([0, len(shape) - 1, *range(1, len(shape) - 1)])
         return Source(value=_real(ov.opset13.transpose(made, order), dtype), plain=made)
     value = _computed(draft, shape, layout)
+    if block_of(layout) > 1 and not _stays_apart(draft.op):
+        value = settled(value, layout)  # a Multiply would follow its reader, or be taken in by it
     if dtype in EIGHT_BITS:
         value = quantised(value)
         # Whole numbers of 8 bits are kept only where a product reads them too.
@@ -168,7 +176,7 @@ def make_source(draft: Draft, shape: Shape, layout: str, dtype: str, *, fed: boo
 def _computed(draft: Draft, shape: Shape, layout: str) -> Any:
     """A tensor written in the run itself, because only kernels leave such layouts."""
     ones = (1,) * (len(shape) - 2)
-    if layout == _BY_POOLING:
+    if _is_pooled_into(shape, layout):
         two = draft.parameter((*shape[:2], *(2 for _ in ones)), "float32")
         return ov.opset13.multiply(
             _single_pixels(two).output(0), draft.parameter((1, 1, *shape[2:]), "float32")
@@ -258,22 +266,23 @@ def asking(draft: Draft, value: Any, have: str, layout: str) -> Any:
         return ov.opset13.reshape(value, np.array([-1]), special_zero=False)
     if layout == "nhwc":
         return _one_corner(draft, value, draft.op.dtype)
-    if layout != _BY_POOLING:
+    node = value.get_node() if hasattr(value, "get_node") else value
+    shape = tuple(int(n) for n in node.get_output_shape(0))
+    if not _is_pooled_into(shape, layout):
         return normalised(value)
     if have == "nchw":
         return _single_pixels(value)
     # A pooling would stay channels last; a product takes the layout of its larger operand.
-    node = value.get_node() if hasattr(value, "get_node") else value
-    shape = tuple(int(n) for n in node.get_output_shape(0))
     wider = (*shape[:2], *(n if n > 1 else 2 for n in shape[2:]))
     return ov.opset13.multiply(value, settled(_computed(draft, wider, layout), layout))
 
 
 def settled(value: Any, layout: str) -> Any:
-    """A blocked tensor whose layout does not follow what its readers ask for."""
-    if layout != _BY_POOLING:
+    """A blocked tensor that is no product, and whose layout does not follow its readers."""
+    shape = tuple(int(n) for n in value.get_output_shape(0))
+    if not _is_pooled_into(shape, layout):
         return normalised(value)
-    return _pooled(value, (1,) * (len(value.get_output_shape(0)) - 2)).output(0)
+    return _pooled(value, (1,) * (len(shape) - 2)).output(0)
 
 
 def _one_corner(draft: Draft, value: Any, dtype: str = "float32") -> Any:

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, SESSION, Op
 from costmodel.runners.openvino.core import ov
-from costmodel.runners.openvino.executed import block_of, logical
+from costmodel.runners.openvino.executed import logical
 from costmodel.runners.openvino.neighbours import (
     Draft,
     Source,
     asking,
     make_source,
-    settled,
     weights_for,
 )
 from costmodel.runners.openvino.operations import constant, kernel
@@ -222,8 +221,6 @@ def _reorder_pair(draft: Draft, index: int, *, direct: bool, bare: bool) -> None
     source = make_source(draft, shape, have, op.dtype, fed=False)
     written = op.attribute("output_dtypes", op.dtype)
     other = make_source(draft, shape, want, written, fed=direct)
-    if block_of(have) > 1:  # a Multiply would follow its reader's layout
-        source.value = source.plain = settled(source.value, have)
     wrong, right = (other, source) if bare else (source, other)
     asked = asking(draft, wrong.value, have, want)
     asked.set_friendly_name(f"{KERNEL}{index}.asks")

@@ -175,6 +175,27 @@ def test_a_fused_kernel_takes_no_more_kernels_than_copies(small: Path) -> None:
     FLOAT.load_op(fused[0]).close()
 
 
+@pytest.mark.parametrize("channels", [3, 16, 20])
+def test_kernels_in_blocks_of_channels_can_be_timed(tmp_path: Path, channels: int) -> None:
+    """Poolings of planar memory, full blocks and not: AVX2 has both, AVX-512 the latter."""
+    node = helper.make_node
+    window = {"kernel_shape": [3, 3], "pads": [1] * 4}
+    nodes = [node("MaxPool", ["x"], ["p"], **window), node("Relu", ["p"], ["y"])]
+    sizes = [1, channels, 9, 9]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in "xy"]
+    graph = helper.make_graph(nodes, "pooled", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "p.onnx")
+    for op in dict.fromkeys(FLOAT.lower(tmp_path / "p.onnx", {}).ops):
+        into_blocks = op.kind == "reorder" and op.layout not in {"nchw", "nhwc"}
+        if into_blocks:
+            kept = dict(op.attributes).get("channels", op.outputs[0][1])
+            assert kept == channels
+        for _ in range(2):  # the second visit trusts the first
+            with FLOAT.load_op(op) as workload:
+                assert workload.block(0.0).latency_ms > 0, op.label
+
+
 def test_replicas_and_turns_depend_on_sizes_alone(small: Path) -> None:
     small_op = first_conv(small)
     big = conv_op(in_channels=512, out_channels=512, size=(112, 112), kernel=(3, 3))
