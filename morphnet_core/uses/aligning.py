@@ -64,7 +64,7 @@ def align(  # noqa: PLR0913 - each has a sensible default
     >>> import onnx
     >>> net = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
     ...     tiny (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) { y = Relu(x) }''')
-    >>> align(net, "amd-epyc-family-25-model-17/onnxruntime-float32", predict_only=True).note
+    >>> align(net, "amd-epyc-family-25-model-17/onnxruntime-float32-t2", predict_only=True).note
     'nothing is worth changing'
     """
     rows = open_table(table) if table is not None else None
