@@ -7,7 +7,7 @@ compiler fuses beyond that is kept layer by layer in the attribute ``program``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -326,24 +326,16 @@ def _steps(op: Op) -> tuple[list[Layer], dict[str, Shape], tuple[str, ...]]:
 
 
 def _channels_last(op: Op) -> Op:
-    def turned(shape: Shape) -> Shape:
-        return (shape[0], *shape[2:], shape[1]) if len(shape) > 2 else shape
-
-    return replace(
-        op,
-        layout="nhwc",
-        inputs=tuple(map(turned, op.inputs)),
-        outputs=tuple(map(turned, op.outputs)),
-    )
+    return _relaid(op, "nhwc", lambda shape: (shape[0], *shape[2:], shape[1]))
 
 
 def _channels_first(op: Op) -> Op:
-    def turned(shape: Shape) -> Shape:
-        return (shape[0], shape[-1], *shape[1:-1]) if len(shape) > 2 else shape
+    return _relaid(op, "nchw", lambda shape: (shape[0], shape[-1], *shape[1:-1]))
 
-    return replace(
-        op,
-        layout="nchw",
-        inputs=tuple(map(turned, op.inputs)),
-        outputs=tuple(map(turned, op.outputs)),
+
+def _relaid(op: Op, layout: str, turned: Callable[[Shape], Shape]) -> Op:
+    inputs, outputs = (
+        tuple(turned(shape) if len(shape) > 2 else shape for shape in shapes)
+        for shapes in (op.inputs, op.outputs)
     )
+    return replace(op, layout=layout, inputs=inputs, outputs=outputs)
