@@ -83,40 +83,38 @@ def _conv_fields(
     return {"stride": stride, "pads": less + more, "dilation": dilation}
 
 
+def _layer_fields(layer: Any, size: Shape, out: Shape) -> dict[str, Any]:
+    sizes = (layer.kernel_size, layer.strides, layer.dilation_rate)
+    return _conv_fields(size, out, *map(tuple, sizes))
+
+
+def _conv_op(
+    size: Shape, out: Shape, filters: Shape, fields: dict[str, Any], *, bias: bool, **more: Any
+) -> Op:
+    """A convolution with filters, and a bias for each channel that it writes or none."""
+    weights = (filters, (out[1],)) if bias else (filters,)
+    return Op(**{"kind": "conv", **more}, inputs=(size,), outputs=(out,), weights=weights, **fields)
+
+
 def _finish(layer: Any, op: Op) -> list[Step]:
     """``op`` and the activation that the layer was given as an argument."""
     return [Step(op=op), *activation(getattr(layer, "activation", None), op.outputs[0], "")]
 
 
 def _conv(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    kernel = tuple(layer.kernel_size)
-    channels = inputs[0][1]
-    filters = (out[1], channels // layer.groups, *kernel)
-    op = Op(
-        kind="conv",
-        inputs=inputs[:1],
-        outputs=(out,),
-        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
-        groups=layer.groups,
-        **_conv_fields(inputs[0], out, kernel, tuple(layer.strides), tuple(layer.dilation_rate)),
-    )
+    size = inputs[0]
+    filters = (out[1], size[1] // layer.groups, *layer.kernel_size)
+    fields = _layer_fields(layer, size, out)
+    op = _conv_op(size, out, filters, fields, bias=layer.use_bias, groups=layer.groups)
     if layer.padding == "causal":  # everything before the first value
-        reach = (kernel[0] - 1) * layer.dilation_rate[0]
+        reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
         op = replace(op, pads=(reach, 0))
     return _finish(layer, op)
 
 
 def _depthwise_op(layer: Any, size: Shape, out: Shape, *, bias: bool) -> Op:
-    kernel = tuple(layer.kernel_size)
-    filters = (out[1], 1, *kernel)
-    return Op(
-        kind="conv",
-        inputs=(size,),
-        outputs=(out,),
-        weights=(filters, (out[1],)) if bias else (filters,),
-        groups=size[1],
-        **_conv_fields(size, out, kernel, tuple(layer.strides), tuple(layer.dilation_rate)),
-    )
+    fields = _layer_fields(layer, size, out)
+    return _conv_op(size, out, (out[1], 1, *layer.kernel_size), fields, bias=bias, groups=size[1])
 
 
 def _depthwise(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -128,29 +126,18 @@ def _separable(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     first = _depthwise_op(layer, inputs[0], middle, bias=False)
     ones = (1,) * len(out[2:])
     filters = (out[1], middle[1], *ones)
-    second = Op(
-        kind="conv",
-        inputs=(middle,),
-        outputs=(out,),
-        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
-        **_conv_fields(middle, out, ones, ones, ones),
-    )
+    fields = _conv_fields(middle, out, ones, ones, ones)
+    second = _conv_op(middle, out, filters, fields, bias=layer.use_bias)
     pointwise = Step(op=second, suffix="/pointwise", reads=("",))
     return [Step(op=first), pointwise, *activation(layer.activation, out, "/pointwise")]
 
 
 def _conv_transpose(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    kernel = tuple(layer.kernel_size)
-    filters = (inputs[0][1], out[1], *kernel)
+    size = inputs[0]
+    filters = (size[1], out[1], *layer.kernel_size)
     # The padding of the convolution whose gradient this is: from the output back to the input.
-    fields = _conv_fields(out, inputs[0], kernel, tuple(layer.strides), tuple(layer.dilation_rate))
-    op = Op(
-        kind="conv_transpose",
-        inputs=inputs[:1],
-        outputs=(out,),
-        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
-        **fields,
-    )
+    fields = _layer_fields(layer, out, size)
+    op = _conv_op(size, out, filters, fields, bias=layer.use_bias, kind="conv_transpose")
     return _finish(layer, op)
 
 
@@ -165,8 +152,7 @@ def _dense(call: Call) -> list[Step]:
         ones = (1,) * (len(out) - 2)
         filters = (out[1], size[1], *ones)
         fields = _conv_fields(size, out, ones, ones, ones)
-        conv = Op(kind="conv", inputs=(size,), outputs=(out,), weights=(filters, *bias), **fields)
-        return _finish(layer, conv)
+        return _finish(layer, _conv_op(size, out, filters, fields, bias=layer.use_bias))
     weights = ((size[1], out[1]), *bias)
     op = Op(kind="matmul", inputs=(size,), outputs=(out,), weights=weights)
     if bias:
