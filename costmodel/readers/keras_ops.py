@@ -21,7 +21,7 @@ from costmodel.readers.keras_activations import (
     function_name,
 )
 from costmodel.readers.keras_call import Call
-from costmodel.readers.keras_functions import function_steps, transpose
+from costmodel.readers.keras_functions import concat, function_steps, reshape, transpose
 from costmodel.readers.keras_norms import NORM_RULES
 
 #: Layers that do nothing when a network is run rather than trained.
@@ -241,10 +241,6 @@ def _merge(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     return steps
 
 
-def _concat(call: Call) -> list[Step]:
-    return call.plain("concat", ("axis", call.neutral(call.layer.axis, len(call.outputs[0]))))
-
-
 def _pad(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     padding = layer.padding if isinstance(layer.padding[0], tuple | list) else (layer.padding,)
     begin = (0, 0, *(int(low) for low, _ in padding))
@@ -273,17 +269,13 @@ def _resize(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
 def _flatten(call: Call) -> list[Step]:
     size, out = call.inputs[0], call.outputs[0]
     if call.channels_last or len(size) < 3:
-        return call.plain("reshape", constants=(out,))
+        return reshape(call)
     # Keras flattens in the channels-last order whatever the model keeps.
     order = (0, *range(2, len(size)), 1)
     turned = tuple(size[axis] for axis in order)
     first = Op(kind="transpose", inputs=(size,), outputs=(turned,), attributes=(("perm", order),))
     second = Op(kind="reshape", inputs=(turned,), outputs=(out,), constants=(out,))
     return [Step(op=first, suffix="/transpose"), Step(op=second, reads=("/transpose",))]
-
-
-def _reshape(call: Call) -> list[Step]:
-    return call.plain("reshape", constants=(call.outputs[0],))
 
 
 def _permute(call: Call) -> list[Step]:
@@ -335,9 +327,9 @@ _RULES: dict[str, Callable[[Any, tuple[Shape, ...], Shape], list[Step]]] = {
 #: Rules that need more than sizes: axes, or what the layer was called with.
 _CALL_RULES: dict[str, Callable[[Call], list[Step]]] = {
     **NORM_RULES,
-    "Concatenate": _concat,
+    "Concatenate": concat,
     "Dense": _dense,
     "Flatten": _flatten,
     "Permute": _permute,
-    "Reshape": _reshape,
+    "Reshape": reshape,
 }
