@@ -38,9 +38,7 @@ def _convolution(convert: Converter, layer: Layer) -> None:
         _stored_output(op),
         name=tail.name,
         covers=tail.covers,
-        padding=data.padding,
-        stride_h=_plane(op.stride)[0],
-        stride_w=_plane(op.stride)[1],
+        **_window(op, data.padding),
         fused_activation_function=number,
         **options,
     )
@@ -82,8 +80,15 @@ def _padded(convert: Converter, layer: Layer, kernel: Shape, *, value: float = 0
         return _Data(index, SAME if any((*begin, *ends)) else VALID)
     if not any((*begin, *ends)):
         return _Data(index, VALID)
-    pads = [[0, 0], [begin[0], ends[0]], [begin[1], ends[1]], [0, 0]]
-    padded = tuple(n + sum(pair) for n, pair in zip(shape, pads, strict=True))
+    return _pad_apart(convert, layer, index, (begin, ends), value)
+
+
+def _pad_apart(
+    convert: Converter, layer: Layer, index: int, ends: tuple[Shape, Shape], value: float
+) -> _Data:
+    """The tensor padded by an operator of its own, at the begins and the ends of its image."""
+    pads = [[0, 0], *map(list, zip(*ends, strict=True)), [0, 0]]
+    padded = tuple(n + sum(pair) for n, pair in zip(convert.shape_of(index), pads, strict=True))
     reads = [index, convert.builder.constant(pads)]
     if value:
         scale = convert.builder.tensors[index].scale
@@ -92,8 +97,7 @@ def _padded(convert: Converter, layer: Layer, kernel: Shape, *, value: float = 0
             convert.builder.constant([-128 if convert.quantised else value], kind, scale=scale)
         )
     code = "PADV2" if value else "PAD"
-    index = convert.emit(code, reads, padded, name=f"{layer.name}/padded", covers=[])
-    return _Data(index, VALID)
+    return _Data(convert.emit(code, reads, padded, name=f"{layer.name}/padded"), VALID)
 
 
 def needed_pads(op: Op, size: Shape, out: Shape, window: Shape) -> tuple[Shape, Shape]:
@@ -114,6 +118,11 @@ def needed_pads(op: Op, size: Shape, out: Shape, window: Shape) -> tuple[Shape, 
 def _plane(sizes: Shape | list[int]) -> Shape:
     """Sizes of two spatial axes, the second of which a one-dimensional layer lacks."""
     return (*sizes, 1)[:2]
+
+
+def _window(op: Op, padding: int) -> dict[str, int]:
+    height, width = _plane(op.stride)
+    return {"padding": padding, "stride_h": height, "stride_w": width}
 
 
 def _stored_output(op: Op) -> Shape:
@@ -177,9 +186,7 @@ def _transposed(convert: Converter, layer: Layer) -> None:
         reads,
         [result],
         covers=tail.covers,
-        padding=padding,
-        stride_h=op.stride[0],
-        stride_w=op.stride[1],
+        **_window(op, padding),
         fused_activation_function=number,
     )
     _put(convert, tail, result, op.outputs[0])
@@ -202,8 +209,10 @@ def _pool(convert: Converter, layer: Layer, code: str, value: float) -> None:
     counted = bool(op.attribute("count_include_pad"))
     data = _padded(convert, layer, window, value=value)
     tail = Tail(layer)
-    if counted and data.padding == SAME:
-        data = _pad_same(convert, layer, data, window)
+    if counted and data.padding == SAME:  # padding that an average counts has to be written out
+        size = convert.shape_of(data.index)[1:3]
+        ends = needed_pads(op, size, _plane(op.outputs[0][2:]), _plane(window))
+        data = _pad_apart(convert, layer, data.index, ends, 0.0)
     number = convert.fused(tail)
     result = convert.emit(
         code,
@@ -211,26 +220,12 @@ def _pool(convert: Converter, layer: Layer, code: str, value: float) -> None:
         _stored_output(op),
         name=tail.name,
         covers=tail.covers,
-        padding=data.padding,
-        stride_h=_plane(op.stride)[0],
-        stride_w=_plane(op.stride)[1],
+        **_window(op, data.padding),
         filter_height=_plane(window)[0],
         filter_width=_plane(window)[1],
         fused_activation_function=number,
     )
     _put(convert, tail, result, op.outputs[0])
-
-
-def _pad_same(convert: Converter, layer: Layer, data: _Data, window: Shape) -> _Data:
-    """Padding that an average counts has to be written out."""
-    op = layer.op
-    shape = convert.shape_of(data.index)
-    begin, ends = needed_pads(op, shape[1:3], _plane(op.outputs[0][2:]), _plane(window))
-    pads = [[0, 0], [begin[0], ends[0]], [begin[1], ends[1]], [0, 0]]
-    padded = tuple(n + sum(pair) for n, pair in zip(shape, pads, strict=True))
-    reads = [data.index, convert.builder.constant(pads)]
-    index = convert.emit("PAD", reads, padded, name=f"{layer.name}/padded")
-    return _Data(index, VALID)
 
 
 def _global_pool(convert: Converter, layer: Layer) -> None:

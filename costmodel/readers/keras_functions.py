@@ -98,7 +98,8 @@ def _reduce(call: Call) -> list[Step]:
     return call.plain(kind, ("keepdims", keep), ("since", 18), constants=(axes,))
 
 
-def _reshape(call: Call) -> list[Step]:
+def reshape(call: Call) -> list[Step]:
+    """The same values in the sizes of the result."""
     return call.plain("reshape", constants=(call.outputs[0],))
 
 
@@ -192,7 +193,8 @@ def _split(call: Call) -> list[Step]:
     return call.plain("split", ("axis", axis), ("since", 13), constants=(parts,))
 
 
-def _concat(call: Call) -> list[Step]:
+def concat(call: Call) -> list[Step]:
+    """Tensors joined along one of the model's own axes."""
     return call.plain("concat", ("axis", call.neutral(call.layer.axis, len(call.outputs[0]))))
 
 
@@ -210,10 +212,10 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNARY, _unary),
     **dict.fromkeys(_ACTIVATIONS, _activation),
     **dict.fromkeys(_REDUCTIONS, _reduce),
-    **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims"), _reshape),
+    **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims"), reshape),
     **dict.fromkeys(("Transpose", "Swapaxes", "Moveaxis"), _transpose),
     "Clip": _clip,
-    "Concatenate": _concat,
+    "Concatenate": concat,
     "GetItem": _get_item,
     "LeakyRelu": _leaky,
     "LogSoftmax": _softmax,

@@ -21,7 +21,7 @@ from costmodel.readers.keras_activations import (
     function_name,
 )
 from costmodel.readers.keras_call import Call
-from costmodel.readers.keras_functions import function_steps, transpose
+from costmodel.readers.keras_functions import concat, function_steps, reshape, transpose
 from costmodel.readers.keras_norms import NORM_RULES
 
 #: Layers that do nothing when a network is run rather than trained.
@@ -83,40 +83,38 @@ def _conv_fields(
     return {"stride": stride, "pads": less + more, "dilation": dilation}
 
 
+def _layer_fields(layer: Any, size: Shape, out: Shape) -> dict[str, Any]:
+    sizes = (layer.kernel_size, layer.strides, layer.dilation_rate)
+    return _conv_fields(size, out, *map(tuple, sizes))
+
+
+def _conv_op(
+    size: Shape, out: Shape, filters: Shape, fields: dict[str, Any], *, bias: bool, **more: Any
+) -> Op:
+    """A convolution with filters, and a bias for each channel that it writes or none."""
+    weights = (filters, (out[1],)) if bias else (filters,)
+    return Op(**{"kind": "conv", **more}, inputs=(size,), outputs=(out,), weights=weights, **fields)
+
+
 def _finish(layer: Any, op: Op) -> list[Step]:
     """``op`` and the activation that the layer was given as an argument."""
     return [Step(op=op), *activation(getattr(layer, "activation", None), op.outputs[0], "")]
 
 
 def _conv(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    kernel = tuple(layer.kernel_size)
-    channels = inputs[0][1]
-    filters = (out[1], channels // layer.groups, *kernel)
-    op = Op(
-        kind="conv",
-        inputs=inputs[:1],
-        outputs=(out,),
-        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
-        groups=layer.groups,
-        **_conv_fields(inputs[0], out, kernel, tuple(layer.strides), tuple(layer.dilation_rate)),
-    )
+    size = inputs[0]
+    filters = (out[1], size[1] // layer.groups, *layer.kernel_size)
+    fields = _layer_fields(layer, size, out)
+    op = _conv_op(size, out, filters, fields, bias=layer.use_bias, groups=layer.groups)
     if layer.padding == "causal":  # everything before the first value
-        reach = (kernel[0] - 1) * layer.dilation_rate[0]
+        reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
         op = replace(op, pads=(reach, 0))
     return _finish(layer, op)
 
 
 def _depthwise_op(layer: Any, size: Shape, out: Shape, *, bias: bool) -> Op:
-    kernel = tuple(layer.kernel_size)
-    filters = (out[1], 1, *kernel)
-    return Op(
-        kind="conv",
-        inputs=(size,),
-        outputs=(out,),
-        weights=(filters, (out[1],)) if bias else (filters,),
-        groups=size[1],
-        **_conv_fields(size, out, kernel, tuple(layer.strides), tuple(layer.dilation_rate)),
-    )
+    fields = _layer_fields(layer, size, out)
+    return _conv_op(size, out, (out[1], 1, *layer.kernel_size), fields, bias=bias, groups=size[1])
 
 
 def _depthwise(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -128,29 +126,18 @@ def _separable(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     first = _depthwise_op(layer, inputs[0], middle, bias=False)
     ones = (1,) * len(out[2:])
     filters = (out[1], middle[1], *ones)
-    second = Op(
-        kind="conv",
-        inputs=(middle,),
-        outputs=(out,),
-        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
-        **_conv_fields(middle, out, ones, ones, ones),
-    )
+    fields = _conv_fields(middle, out, ones, ones, ones)
+    second = _conv_op(middle, out, filters, fields, bias=layer.use_bias)
     pointwise = Step(op=second, suffix="/pointwise", reads=("",))
     return [Step(op=first), pointwise, *activation(layer.activation, out, "/pointwise")]
 
 
 def _conv_transpose(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    kernel = tuple(layer.kernel_size)
-    filters = (inputs[0][1], out[1], *kernel)
+    size = inputs[0]
+    filters = (size[1], out[1], *layer.kernel_size)
     # The padding of the convolution whose gradient this is: from the output back to the input.
-    fields = _conv_fields(out, inputs[0], kernel, tuple(layer.strides), tuple(layer.dilation_rate))
-    op = Op(
-        kind="conv_transpose",
-        inputs=inputs[:1],
-        outputs=(out,),
-        weights=(filters, (out[1],)) if layer.use_bias else (filters,),
-        **fields,
-    )
+    fields = _layer_fields(layer, out, size)
+    op = _conv_op(size, out, filters, fields, bias=layer.use_bias, kind="conv_transpose")
     return _finish(layer, op)
 
 
@@ -165,8 +152,7 @@ def _dense(call: Call) -> list[Step]:
         ones = (1,) * (len(out) - 2)
         filters = (out[1], size[1], *ones)
         fields = _conv_fields(size, out, ones, ones, ones)
-        conv = Op(kind="conv", inputs=(size,), outputs=(out,), weights=(filters, *bias), **fields)
-        return _finish(layer, conv)
+        return _finish(layer, _conv_op(size, out, filters, fields, bias=layer.use_bias))
     weights = ((size[1], out[1]), *bias)
     op = Op(kind="matmul", inputs=(size,), outputs=(out,), weights=weights)
     if bias:
@@ -255,10 +241,6 @@ def _merge(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     return steps
 
 
-def _concat(call: Call) -> list[Step]:
-    return call.plain("concat", ("axis", call.neutral(call.layer.axis, len(call.outputs[0]))))
-
-
 def _pad(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     padding = layer.padding if isinstance(layer.padding[0], tuple | list) else (layer.padding,)
     begin = (0, 0, *(int(low) for low, _ in padding))
@@ -287,17 +269,13 @@ def _resize(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
 def _flatten(call: Call) -> list[Step]:
     size, out = call.inputs[0], call.outputs[0]
     if call.channels_last or len(size) < 3:
-        return call.plain("reshape", constants=(out,))
+        return reshape(call)
     # Keras flattens in the channels-last order whatever the model keeps.
     order = (0, *range(2, len(size)), 1)
     turned = tuple(size[axis] for axis in order)
     first = Op(kind="transpose", inputs=(size,), outputs=(turned,), attributes=(("perm", order),))
     second = Op(kind="reshape", inputs=(turned,), outputs=(out,), constants=(out,))
     return [Step(op=first, suffix="/transpose"), Step(op=second, reads=("/transpose",))]
-
-
-def _reshape(call: Call) -> list[Step]:
-    return call.plain("reshape", constants=(call.outputs[0],))
 
 
 def _permute(call: Call) -> list[Step]:
@@ -349,9 +327,9 @@ _RULES: dict[str, Callable[[Any, tuple[Shape, ...], Shape], list[Step]]] = {
 #: Rules that need more than sizes: axes, or what the layer was called with.
 _CALL_RULES: dict[str, Callable[[Call], list[Step]]] = {
     **NORM_RULES,
-    "Concatenate": _concat,
+    "Concatenate": concat,
     "Dense": _dense,
     "Flatten": _flatten,
     "Permute": _permute,
-    "Reshape": _reshape,
+    "Reshape": reshape,
 }

@@ -27,8 +27,9 @@ from costmodel.profiler.messages import (
 )
 from costmodel.remote.board import Board, StoppedError
 from costmodel.remote.link import Json
-from costmodel.remote.specs import Spec, model_spec, op_spec, require_outputs
+from costmodel.remote.specs import Spec, model_spec, op_spec
 from costmodel.runners.ort.runner import num_replicas
+from costmodel.runners.workload import require_outputs
 
 #: How often a file that is gone on the device is sent again.
 _TRIES = 3

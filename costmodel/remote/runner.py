@@ -37,13 +37,12 @@ from costmodel.remote.specs import (
     model_spec,
     op_spec,
     overhead_specs,
-    require_outputs,
     runtime_setup,
 )
 from costmodel.remote.transport import Transport
 from costmodel.runners.ort.optimised import lower
 from costmodel.runners.ort.runner import num_replicas
-from costmodel.runners.workload import BaseWorkload
+from costmodel.runners.workload import BaseWorkload, require_outputs
 
 #: Longest that loading or running one thing may take outside a profile, in seconds.
 LIMIT_S = 600.0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Self
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import InvalidInputError, UnsupportedOpError
+from costmodel.op import Op
 from costmodel.protocols import Block
 from costmodel.timing.stretch import Stretches, kernel_time
 
@@ -44,6 +46,18 @@ class BaseWorkload(ABC):
 
     def _release(self) -> None:  # noqa: B027 - what holds nothing need not write it
         """Drop what is held; called once."""
+
+
+def require_outputs(op: Op, shapes: Iterable[Iterable[int]]) -> None:
+    """Refuse to time other work than the Op says: blocked kernels check no sizes.
+
+    Raises:
+        UnsupportedOpError: if other sizes were written.
+    """
+    written = tuple(map(tuple, shapes))
+    if written != op.outputs:
+        message = f"{op.label} ({op.implementation}) writes {written}, not {op.outputs} as it says."
+        raise UnsupportedOpError(message)
 
 
 class RunsWorkload(BaseWorkload):

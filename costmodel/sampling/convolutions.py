@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import prod
 
 from costmodel.op import Shape
@@ -117,22 +118,6 @@ def _dense(draw: Draw, name: str, kernel: Shape, stride: int = 1, dilation: int 
     )
 
 
-def _dense3(draw: Draw, name: str) -> Probe:
-    return _dense(draw, name, (3, 3))
-
-
-def _dense3_strided(draw: Draw, name: str) -> Probe:
-    return _dense(draw, name, (3, 3), stride=2)
-
-
-def _pointwise(draw: Draw, name: str) -> Probe:
-    return _dense(draw, name, (1, 1))
-
-
-def _pointwise_strided(draw: Draw, name: str) -> Probe:
-    return _dense(draw, name, (1, 1), stride=2)
-
-
 def _excite(draw: Draw, name: str) -> Probe:
     """The two convolutions of squeeze and excite, and classifiers written as convolutions."""
     into = log_uniform(draw.amount, 24, 1600)
@@ -158,14 +143,6 @@ def _depthwise(draw: Draw, name: str, sides: tuple[int, ...]) -> Probe:
         groups=count,
         mobile=True,
     )
-
-
-def _depthwise3(draw: Draw, name: str) -> Probe:
-    return _depthwise(draw, name, (3,))
-
-
-def _depthwise_wide(draw: Draw, name: str) -> Probe:
-    return _depthwise(draw, name, (5, 5, 5, 7))
 
 
 def _thin(draw: Draw, name: str) -> Probe:
@@ -244,18 +221,18 @@ def _head(draw: Draw, name: str) -> Probe:
 
 #: Share of each family among convolutions, after what the networks of model zoos are made of.
 FAMILIES: Mapping[str, tuple[float, Maker]] = {
-    "dense3": (0.20, _dense3),
-    "pointwise": (0.20, _pointwise),
-    "depthwise3": (0.15, _depthwise3),
+    "dense3": (0.20, partial(_dense, kernel=(3, 3))),
+    "pointwise": (0.20, partial(_dense, kernel=(1, 1))),
+    "depthwise3": (0.15, partial(_depthwise, sides=(3,))),
     "stem": (0.08, _stem),
-    "dense3_strided": (0.06, _dense3_strided),
+    "dense3_strided": (0.06, partial(_dense, kernel=(3, 3), stride=2)),
     "wide": (0.06, _wide),
     "thin": (0.05, _thin),
     "asymmetric": (0.05, _asymmetric),
-    "depthwise_wide": (0.05, _depthwise_wide),
+    "depthwise_wide": (0.05, partial(_depthwise, sides=(5, 5, 5, 7))),
     "grouped": (0.05, _grouped),
     "dilated": (0.03, _dilated),
-    "pointwise_strided": (0.03, _pointwise_strided),
+    "pointwise_strided": (0.03, partial(_dense, kernel=(1, 1), stride=2)),
     "head": (0.03, _head),
     "excite": (0.02, _excite),
 }

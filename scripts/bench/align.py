@@ -299,8 +299,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="fewer rounds; no ledger then")
     parser.add_argument("--predict-only", action="store_true")
     options = parser.parse_args()
-    folder = place.WORK / "align"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = place.folder("align")
     trial = bool(options.only or options.rounds or options.predict_only)
     table = LatencyTable.load(options.table)
     cost = fit_regression(table)

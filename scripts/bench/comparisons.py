@@ -1,12 +1,51 @@
-"""Networks predicted and timed, as rows of a page."""
+"""Networks predicted and timed, and as rows of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
-from costmodel.comparison import Comparison
+from costmodel.calibration import Calibration, fit_calibration
+from costmodel.comparison import Comparison, compare_files
+from costmodel.costs.regression import Regression, fit_regression
+from costmodel.profiler import Plan
+from costmodel.registry import Option
+from costmodel.table import LatencyTable
 
 COLUMNS = "network | predicted ms | measured ms | error | repeats within"
+
+
+def timed(
+    models: Sequence[Path],
+    table: LatencyTable,
+    plan: Plan,
+    *,
+    cost: Regression | None = None,
+    runner: str = "ort",
+    options: Mapping[str, Option] = MappingProxyType({"threads": 1}),
+) -> tuple[tuple[Comparison, ...], Calibration | None]:
+    """Networks held against the clock, and how the table's own networks correct their sums.
+
+    Args:
+        models: files of the networks.
+        table: what is learned from.
+        plan: how much care to take.
+        cost: prices the kernels; learned from the whole table by default.
+        runner: times the networks.
+        options: of the runner.
+    """
+    whole = fit_regression(table)
+    calibration = fit_calibration(table, whole)
+    found = compare_files(
+        models,
+        runner=runner,
+        cost=cost or whole,
+        options=options,
+        calibration=calibration,
+        plan=plan,
+    )
+    return found, calibration
 
 
 def rows(found: Iterable[Comparison]) -> Iterator[str]:

@@ -208,8 +208,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     rows: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    folder = place.WORK / "coverage"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = place.folder("coverage")
     for name, build in networks().items():
         if options.only and name not in options.only:
             continue

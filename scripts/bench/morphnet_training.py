@@ -77,25 +77,27 @@ def learn(name: str, data: images.Images, seed: int) -> tuple[Any, Any]:
     )
 
 
-def cost_of(model: Any, name: str) -> float:
-    """Predicted cost of a model."""
+def pricer_of(model: Any, name: str) -> Any:
+    """Prices of a model's groups under a target."""
     from costmodel.readers.keras import read_keras
     from morphnet_core.groups import find_groups
     from morphnet_core.pricing import Pricer
 
-    return float(Pricer(find_groups(read_keras(model)), target(name)).seed)
+    return Pricer(find_groups(read_keras(model)), target(name))
+
+
+def cost_of(model: Any, name: str) -> float:
+    """Predicted cost of a model."""
+    return float(pricer_of(model, name).seed)
 
 
 def expanded(model: Any, name: str, goal: float, seed: int) -> Any:
     """``model`` at the largest uniform width whose cost is within ``goal``."""
-    from costmodel.readers.keras import read_keras
     from morphnet_core.expansion import expand_to
-    from morphnet_core.groups import find_groups
-    from morphnet_core.pricing import Pricer
     from morphnet_core.surgery import expand
 
-    grouping = find_groups(read_keras(model))
-    pricer = Pricer(grouping, target(name))
+    pricer = pricer_of(model, name)
+    grouping = pricer.grouping
     found = expand_to(grouping, grouping.counts(grouping.full()), pricer.total, goal)
     return expand(model, np.asarray(found.counts), grouping=grouping, seed=seed)
 

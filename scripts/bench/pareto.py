@@ -34,6 +34,7 @@ from pareto_grid import (
     TUNED,
     WORK,
     Case,
+    every_case,
     images_of,
     seed_network,
 )  # fmt: skip
@@ -113,7 +114,7 @@ def equal_to(case: Case) -> Case | None:
     if case.method == "seed" or case.method in TUNED:
         return None
     counts = (case.read("widths") or {})["counts"]
-    for other in dict.fromkeys(other for make in GRIDS.values() for other in make()):
+    for other in every_case():
         if (
             (other.data, other.network, other.seed) == (case.data, case.network, case.seed)
             and other.method not in TUNED

@@ -15,6 +15,7 @@ from pareto_grid import (
     SEARCH_RATE,
     WORK,
     Case,
+    elsewhere,
     images_of,
     prices,
     seed_network,
@@ -69,19 +70,9 @@ def cross(devices: Sequence[str]) -> None:
     from costmodel.profiler import Plan
 
     cases = {
-        device: [
-            case
-            for seed in range(3)
-            if (
-                case := Case(
-                    data="cifar10", network="mobilenet", budget=50, method="ours", seed=seed,
-                    device=device,
-                )
-            ).read("trained")
-            is not None
-        ]
+        device: [case for case in elsewhere(device) if case.read("trained") is not None]
         for device in devices
-    }  # fmt: skip
+    }
     plan = Plan(rounds=16, min_rounds=10, visit_ms=30.0, restart_every=1)
     cells, spreads = [], []
     times: dict[tuple[str, str], float] = {}

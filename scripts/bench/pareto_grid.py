@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -156,56 +157,45 @@ def seed_network(case: Case) -> Any:
     return networks()[case.network](images_of(case.data).size)
 
 
-def compared(
-    networks: tuple[str, ...], budgets: tuple[int, ...], data: str = "cifar10"
+def grid(
+    networks: Sequence[str],
+    budgets: Sequence[int],
+    methods: Sequence[str] = METHODS,
+    *,
+    data: str = "cifar10",
+    device: str = "ort",
+    beside_seed: bool = False,
 ) -> Iterator[Case]:
-    """Every method beside the seed network, for three seeds."""
-    for seed in SEEDS:
-        for network in networks:
-            yield Case(data=data, network=network, budget=100, method="seed", seed=seed)
-            for budget in budgets:
-                for method in METHODS:
-                    yield Case(data=data, network=network, budget=budget, method=method, seed=seed)
-
-
-def curve() -> Iterator[Case]:
-    """Ours between and below the budgets of the core grid."""
-    for seed in SEEDS:
-        for network in ("resnet", "mobilenet"):
-            for budget in BETWEEN:
-                yield Case(data="cifar10", network=network, budget=budget, method="ours", seed=seed)
-
-
-def ablations() -> Iterator[Case]:
-    """What each idea is worth, on one network and budget."""
-    for seed in SEEDS:
-        for method in ABLATIONS:
-            yield Case(data="cifar10", network="mobilenet", budget=50, method=method, seed=seed)
-
-
-def tried() -> Iterator[Case]:
-    """What was tried where ours did not win."""
-    for seed in SEEDS:
-        for method in TRIED:
-            yield Case(data="cifar10", network="resnet", budget=30, method=method, seed=seed)
+    """Every combination for three seeds; ``beside_seed`` with the seed network before each."""
+    for seed, network in product(SEEDS, networks):
+        cells = [*([(100, "seed")] if beside_seed else []), *product(budgets, methods)]
+        for budget, method in cells:
+            yield Case(
+                data=data, network=network, budget=budget, method=method, seed=seed, device=device
+            )
 
 
 def elsewhere(device: str) -> Iterator[Case]:
-    """A second runtime, for the cross table of structures."""
-    for seed in SEEDS:
-        yield Case(
-            data="cifar10", network="mobilenet", budget=50, method="ours", seed=seed, device=device
-        )
+    """A device's own structures, for the cross table."""
+    return grid(["mobilenet"], [50], ["ours"], device=device)
+
+
+def every_case() -> Iterator[Case]:
+    """The cases of all grids, each once."""
+    return iter(dict.fromkeys(case for make in GRIDS.values() for case in make()))
 
 
 GRIDS: dict[str, Callable[[], Iterator[Case]]] = {
-    "core": lambda: compared(("resnet", "mobilenet"), BUDGETS),
-    "curve": curve,
-    "ablations": ablations,
-    "tried": tried,
-    "fashion": lambda: compared(("resnet",), (50,), "fashion_mnist"),
-    "vgg": lambda: compared(("vgg",), BUDGETS),
-    "mild": lambda: compared(("resnet", "mobilenet"), (MILD,)),
+    "core": lambda: grid(["resnet", "mobilenet"], BUDGETS, beside_seed=True),
+    # Ours between and below the budgets of the core grid.
+    "curve": lambda: grid(["resnet", "mobilenet"], BETWEEN, ["ours"]),
+    # What each idea is worth, on one network and budget.
+    "ablations": lambda: grid(["mobilenet"], [50], ABLATIONS),
+    # What was tried where ours did not win.
+    "tried": lambda: grid(["resnet"], [30], TRIED),
+    "fashion": lambda: grid(["resnet"], [50], data="fashion_mnist", beside_seed=True),
+    "vgg": lambda: grid(["vgg"], BUDGETS, beside_seed=True),
+    "mild": lambda: grid(["resnet", "mobilenet"], [MILD], beside_seed=True),
     "litert": lambda: elsewhere("litert"),
     "openvino": lambda: elsewhere("openvino"),
     "xla": lambda: elsewhere("xla"),

@@ -21,7 +21,7 @@ from pareto_grid import (
     TUNED,
     WORK,
 )
-from pareto_results import NAMES, NETWORKS, Results, draw, interval, table
+from pareto_results import NAMES, NETWORKS, Results, ahead, draw, table
 from pareto_widths import LEAST
 
 #: Goals of the comparison, in points of accuracy by percent of the seed network's latency.
@@ -67,10 +67,7 @@ def wins(results: Results) -> list[ledger.Figure]:
         if not ours or not known:
             continue
         best = max(known, key=lambda name: known[name])
-        both = sorted(set(ours) & set(others[best]))
-        gain, half = interval(
-            100 * (ours[s]["accuracy"] - others[best][s]["accuracy"]) for s in both
-        )
+        both, gain, repeats = ahead(ours, others[best])
         goal = GOALS[budget] if data == "cifar10" else 0.0
         figures.append(
             ledger.figure(
@@ -81,8 +78,7 @@ def wins(results: Results) -> list[ledger.Figure]:
                 "points",
                 at_least=goal,
                 sound=len(both) >= 3,
-                seed=0,
-                repeatability={"half of the 95 % interval": round(half, 2)},
+                **repeats,
             )
         )
     return figures + [found for n in NETWORKS for found in _faster(results, n)]
@@ -136,10 +132,9 @@ def worth(results: Results) -> list[ledger.Figure]:
     ours = results.of("cifar10", "mobilenet", 50, "ours")
     for method in ABLATIONS:
         rows = results.of("cifar10", "mobilenet", 50, method)
-        both = sorted(set(rows) & set(ours))
+        both, lost, repeats = ahead(rows, ours)
         if not both:
             continue
-        lost, half = interval(100 * (rows[s]["accuracy"] - ours[s]["accuracy"]) for s in both)
         error = mean(rows[s]["share"] / 0.5 - 1 for s in both)
         figures.append(
             ledger.figure(
@@ -148,8 +143,7 @@ def worth(results: Results) -> list[ledger.Figure]:
                 f"{len(both)} seeds; its latency is off the target by {error:+.1%}",
                 round(lost, 2),
                 "points",
-                seed=0,
-                repeatability={"half of the 95 % interval": round(half, 2)},
+                **repeats,
             )
         )
     return figures
@@ -162,18 +156,16 @@ def tries(results: Results) -> list[ledger.Figure]:
         rows = results.of("cifar10", "resnet", 30, method)
         beside = "uniform-tuned" if method in TUNED else "uniform"
         others = results.of("cifar10", "resnet", 30, beside)
-        both = sorted(set(rows) & set(others))
+        both, gain, repeats = ahead(rows, others)
         if not both or method == beside:
             continue
-        gain, half = interval(100 * (rows[s]["accuracy"] - others[s]["accuracy"]) for s in both)
         figures.append(
             ledger.figure(
                 f"b-tried-{method}",
                 f"{method}: points ahead of {beside}, resnet at 30 %, {len(both)} seeds",
                 round(gain, 2),
                 "points",
-                seed=0,
-                repeatability={"half of the 95 % interval": round(half, 2)},
+                **repeats,
             )
         )
     return figures

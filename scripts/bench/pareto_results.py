@@ -9,7 +9,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import ledger
-from pareto_grid import BETWEEN, BUDGETS, GRIDS, METHODS, MILD, WORK, Case
+from pareto_grid import BETWEEN, BUDGETS, METHODS, MILD, WORK, Case, every_case
 
 NETWORKS = "resnet", "mobilenet", "vgg"
 NAMES = {
@@ -34,7 +34,7 @@ class Results:
         for path in sorted(WORK.glob("*.measured.json")):
             times |= json.loads(path.read_text())
         self.rows: dict[Case, dict[str, Any]] = {}
-        for case in dict.fromkeys(case for make in GRIDS.values() for case in make()):
+        for case in every_case():
             trained, timed = case.read("trained"), times.get(f"{case.key}/counts")
             if timed is None:
                 continue
@@ -76,6 +76,22 @@ def interval(values: Iterable[float]) -> tuple[float, float]:
         return mean(found), math.nan
     half = float(t.ppf(0.975, len(found) - 1)) * stdev(found) / math.sqrt(len(found))
     return mean(found), half
+
+
+def ahead(
+    rows: Mapping[int, dict[str, Any]], others: Mapping[int, dict[str, Any]]
+) -> tuple[list[int], float, dict[str, Any]]:
+    """How many points of accuracy some rows are ahead of others.
+
+    Returns:
+        The seeds of both, the mean of the points over them, and how well a figure of it repeats.
+    """
+    both = sorted(set(rows) & set(others))
+    if not both:
+        return [], math.nan, {}
+    points, half = interval(100 * (rows[s]["accuracy"] - others[s]["accuracy"]) for s in both)
+    repeats = {"half of the 95 % interval": round(half, 2)}
+    return both, points, {"seed": 0, "repeatability": repeats}
 
 
 def table(results: Results) -> str:

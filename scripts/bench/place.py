@@ -12,6 +12,13 @@ WORK = Path(os.environ.get("COSTMODEL_BENCH_DIR", ROOT / "build" / "bench"))
 MODELS = ROOT.parent / "shared" / "models"
 
 
+def folder(name: str) -> Path:
+    """A benchmark's own folder for what it makes."""
+    found = WORK / name
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
 def real_models() -> list[Path]:
     """The real ONNX networks, by name.
 

@@ -20,20 +20,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import comparisons
 import ledger
 import place
 
 from costmodel.audit import audit
 from costmodel.audit import repeatability as halves
-from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison, compare_files
-from costmodel.costs.regression import fit_regression
+from costmodel.comparison import Comparison
 from costmodel.profiler import Job, Plan, time_jobs
-from costmodel.registry import load_runner
+from costmodel.registry import Option, load_runner
 from costmodel.sampling.select import sample_ops
 from costmodel.table import LatencyTable
-
-Option = str | int | float | bool
 
 #: Runner and options of each table.
 TABLES: Mapping[str, tuple[str, Mapping[str, Option]]] = {
@@ -77,9 +74,7 @@ LICENCE = "Apache-2.0, like the code; measurements of kernels, no model data."
 
 def table_path(name: str) -> Path:
     """Where a table grows."""
-    folder = place.WORK / "runtimes"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.jsonl"
+    return place.folder("runtimes") / f"{name}.jsonl"
 
 
 def networks() -> list[Path]:
@@ -125,15 +120,8 @@ def hold_against(name: str, *_: object) -> None:
     """Time the networks anew and keep the comparison."""
     runner, options = TABLES[name]
     table = LatencyTable.load(table_path(name))
-    cost = fit_regression(table)
-    calibration = fit_calibration(table, cost)
-    found = compare_files(
-        networks(),
-        runner=runner,
-        cost=cost,
-        options=options,
-        calibration=calibration,
-        plan=NETWORK_PLAN,
+    found, calibration = comparisons.timed(
+        networks(), table, NETWORK_PLAN, runner=runner, options=options
     )
     record = {
         "device": table.device.label,
@@ -226,6 +214,7 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
         if item["error"] is not None
     ]
     repeat = [round(item["repeatability"] or 0.0, 4) for item in found]
+    more: dict[str, Any] = {"seed": 0, "repeatability": repeat}
     outside = sum(error > WORST for error in errors)
     compared = f"{len(errors)} of {len(found)} networks"
     return [
@@ -236,8 +225,7 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
             "share",
             at_most=MEDIAN,
             sound=len(errors) >= 8,
-            seed=0,
-            repeatability=repeat,
+            **more,
         ),
         ledger.figure(
             f"b-{name}-outside",
@@ -246,16 +234,14 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
             "networks",
             exactly=0,
             sound=len(errors) == len(found),
-            seed=0,
-            repeatability=repeat,
+            **more,
         ),
         ledger.figure(
             f"b-{name}-sum",
             f"median |error| of the plain sum of kernels, {name}",
             median(sums),
             "share",
-            seed=0,
-            repeatability=repeat,
+            **more,
         ),
     ]
 

@@ -9,9 +9,7 @@ import ledger
 import onnx
 import place
 
-from costmodel.calibration import fit_calibration
-from costmodel.comparison import compare_files
-from costmodel.costs.regression import Regression, fit_regression
+from costmodel.costs.regression import Regression
 from costmodel.op import SESSION
 from costmodel.profiler import Plan
 from costmodel.readers.keras import export_onnx
@@ -30,10 +28,7 @@ def mobilenet(folder: Path) -> Path:
     if not target.exists():
         import keras
 
-        source = folder / "mobilenet_v2.keras"
-        network = keras.applications.MobileNetV2(weights=None, input_shape=(160, 160, 3))
-        network.save(source)
-        export_onnx(source, target)
+        export_onnx(keras.applications.MobileNetV2(weights=None, input_shape=(160, 160, 3)), target)
     return target
 
 
@@ -58,24 +53,14 @@ def main() -> None:
     parser = ledger.parser(__doc__)
     parser.add_argument("--table", default="models", choices=["plain", "models"])
     options = parser.parse_args()
-    folder = place.WORK / "thinned"
-    folder.mkdir(parents=True, exist_ok=True)
-    models = thinned_networks(folder)
+    models = thinned_networks(place.folder("thinned"))
     runner = load_runner("ort", {"threads": 1})
     seen = {op for path in models for op in runner.lower(path, {}).ops if op.kind != SESSION}
     table = LatencyTable.load(place.table_path(options.table, 1))
     rows = [row for op, row in table.rows.items() if op not in seen]
     cost = Regression(rows, device=table.device)
     # The networks as they were, unthinned, are among those that the sum is calibrated on.
-    calibration = fit_calibration(table, fit_regression(table))
-    found = compare_files(
-        models,
-        runner="ort",
-        cost=cost,
-        options={"threads": 1},
-        calibration=calibration,
-        plan=PLAN,
-    )
+    found, calibration = comparisons.timed(models, table, PLAN, cost=cost)
     errors = [item.error for item in found if item.error is not None]
     inside = sum(abs(error) <= 0.10 for error in errors)
     repeats = sorted(item.repeatability or 0.0 for item in found)

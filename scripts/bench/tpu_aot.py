@@ -105,10 +105,7 @@ def _export(target: Path, kind: str, size: int, more: dict[str, float]) -> None:
 
     image = keras.Input((size, size, 3), name="image")
     network = getattr(keras.applications, kind)(weights=None, input_tensor=image, **more)
-    saved = target.with_suffix(".keras")
-    network.save(saved)
-    export_onnx(saved, target, {"image:0": BATCH})
-    saved.unlink()
+    export_onnx(network, target, {"image:0": BATCH})
 
 
 def held_against_whole(runner: TpuAotRunner, path: Path) -> Result:

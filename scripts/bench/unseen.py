@@ -14,9 +14,6 @@ import ledger
 import onnx
 import place
 
-from costmodel.calibration import fit_calibration
-from costmodel.comparison import compare_files
-from costmodel.costs.regression import fit_regression
 from costmodel.profiler import Plan
 from costmodel.readers.keras import export_onnx
 from costmodel.sampling.thin import thin
@@ -45,8 +42,7 @@ def exported(folder: Path) -> list[Path]:
             import keras
 
             network = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
-            network.save(folder / f"{name}.keras")
-            export_onnx(folder / f"{name}.keras", target)
+            export_onnx(network, target)
         thinned = folder / f"{name}-thin.onnx"
         if not thinned.exists():
             onnx.save(thin(onnx.load(target), keep=(0.3, 1.0), seed=0), thinned)
@@ -55,19 +51,8 @@ def exported(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    folder = place.WORK / "unseen"
-    folder.mkdir(parents=True, exist_ok=True)
-    models = exported(folder)
     table = LatencyTable.load(place.table_path("models", 1))
-    cost = fit_regression(table)
-    found = compare_files(
-        models,
-        runner="ort",
-        cost=cost,
-        options={"threads": 1},
-        calibration=fit_calibration(table, cost),
-        plan=PLAN,
-    )
+    found, _ = comparisons.timed(exported(place.folder("unseen")), table, PLAN)
     errors = [item.error for item in found if item.error is not None]
     repeats = [item.repeatability or 0.0 for item in found]
     inside = sum(abs(error) <= 0.15 for error in errors)

@@ -27,6 +27,7 @@ from costmodel.runners.litert.rebuild import (
 from costmodel.runners.litert.session import InvokeWorkload, make_interpreter, taken_over
 from costmodel.runners.litert.write import write_model
 from costmodel.runners.ort.device import this_device
+from costmodel.runners.workload import require_outputs
 
 #: Kernels quicker than this are timed as replicas in one model, so that overhead drops out.
 REPLICATE_BELOW_MS = 0.05
@@ -168,9 +169,7 @@ class LiteRtRunner(KeepsOptions):
 
     def _require_same_work(self, op: Op, single: InvokeWorkload) -> None:
         """Refuse to time other work, or work done elsewhere, than the Op says."""
-        if single.output_shapes() != op.outputs:
-            message = f"{op.label} ({op.implementation}) writes {single.output_shapes()}, "
-            raise UnsupportedOpError(message + f"not {op.outputs} as it says.")
+        require_outputs(op, single.output_shapes())
         rebuilt: Rebuilt = rebuild(op, 1)
         made = make_interpreter(write_model(rebuilt.model), 1, apart=True)
         delegated = len(rebuilt.model.operators) - 1 in taken_over(made, rebuilt.model)

@@ -8,8 +8,8 @@ and in every process, which is what makes a sum of kernels a network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import onnxruntime
 
@@ -17,49 +17,6 @@ from costmodel.errors import InvalidInputError, MissingProviderError
 
 CPU_NAME = "CPUExecutionProvider"
 Value = str | int | float | bool
-_Defaults = Callable[[str, int], Mapping[str, str]]
-
-
-def _none(_dtype: str, _threads: int) -> Mapping[str, str]:
-    return {}
-
-
-def _cuda(_dtype: str, _threads: int) -> Mapping[str, str]:
-    return {
-        "device_id": "0",
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "cudnn_conv_use_max_workspace": "1",
-        "use_tf32": "1",
-    }
-
-
-def _tensorrt(dtype: str, _threads: int) -> Mapping[str, str]:
-    return {
-        "device_id": "0",
-        "trt_fp16_enable": str(dtype == "float16"),
-        "trt_int8_enable": str(dtype == "int8"),
-        "trt_engine_cache_enable": "False",
-    }
-
-
-def _openvino(_dtype: str, threads: int) -> Mapping[str, str]:
-    return {"device_type": "CPU", "num_of_threads": str(threads)}
-
-
-def _coreml(_dtype: str, _threads: int) -> Mapping[str, str]:
-    return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"}
-
-
-def _directml(_dtype: str, _threads: int) -> Mapping[str, str]:
-    return {"device_id": "0"}
-
-
-def _xnnpack(_dtype: str, threads: int) -> Mapping[str, str]:
-    return {"intra_op_num_threads": str(threads)}
-
-
-def _qnn(_dtype: str, _threads: int) -> Mapping[str, str]:
-    return {"backend_type": "htp", "htp_performance_mode": "burst"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +30,24 @@ class Provider:
             runtime's Python API knows no other, so that copies are part of its time.
         whole_graph: whether it compiles parts of a graph into kernels of its own, so that nobody
             outside knows what is executed.
-        defaults: options by element type and threads.
+        defaults: options; ``{threads}``, ``{is_float16}`` and ``{is_int8}`` are filled in.
     """
 
     name: str
     wheel: str
     memory: str = "cpu"
     whole_graph: bool = False
-    defaults: _Defaults = _none
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
         """The runtime's name without what all of them end with, in small letters."""
         return self.name.removesuffix("ExecutionProvider").lower()
+
+    def defaults_for(self, dtype: str, threads: int) -> dict[str, str]:
+        """Its options for an element type and a number of threads."""
+        known = {"threads": threads, "is_float16": dtype == "float16", "is_int8": dtype == "int8"}
+        return {key: value.format(**known) for key, value in self.defaults.items()}
 
 
 _PIP = "pip install {}, in place of onnxruntime"
@@ -97,37 +59,47 @@ PROVIDERS: Mapping[str, Provider] = {
         name="CUDAExecutionProvider",
         wheel=_PIP.format("onnxruntime-gpu"),
         memory="cuda",
-        defaults=_cuda,
+        defaults={
+            "device_id": "0",
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "cudnn_conv_use_max_workspace": "1",
+            "use_tf32": "1",
+        },
     ),
     "tensorrt": Provider(
         name="TensorrtExecutionProvider",
         wheel=_PIP.format("onnxruntime-gpu tensorrt"),
         memory="cuda",
         whole_graph=True,
-        defaults=_tensorrt,
+        defaults={
+            "device_id": "0",
+            "trt_fp16_enable": "{is_float16}",
+            "trt_int8_enable": "{is_int8}",
+            "trt_engine_cache_enable": "False",
+        },
     ),
     "openvino": Provider(
         name="OpenVINOExecutionProvider",
         wheel=_PIP.format("onnxruntime-openvino"),
         whole_graph=True,
-        defaults=_openvino,
+        defaults={"device_type": "CPU", "num_of_threads": "{threads}"},
     ),
     "coreml": Provider(
         name="CoreMLExecutionProvider",
         wheel="pip install onnxruntime, on macOS",
         whole_graph=True,
-        defaults=_coreml,
+        defaults={"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"},
     ),
     "directml": Provider(
         name="DmlExecutionProvider",
         wheel=_PIP.format("onnxruntime-directml") + ", on Windows",
         memory="dml",
-        defaults=_directml,
+        defaults={"device_id": "0"},
     ),
     "xnnpack": Provider(
         name="XnnpackExecutionProvider",
         wheel=_BUILD.format("--use_xnnpack"),
-        defaults=_xnnpack,
+        defaults={"intra_op_num_threads": "{threads}"},
     ),
     "nnapi": Provider(
         name="NnapiExecutionProvider",
@@ -138,7 +110,7 @@ PROVIDERS: Mapping[str, Provider] = {
         name="QNNExecutionProvider",
         wheel=_PIP.format("onnxruntime-qnn"),
         whole_graph=True,
-        defaults=_qnn,
+        defaults={"backend_type": "htp", "htp_performance_mode": "burst"},
     ),
     "webgpu": Provider(name="WebGpuExecutionProvider", wheel=_PIP.format("onnxruntime-webgpu")),
 }
@@ -211,5 +183,5 @@ def find_setup(name: str, options: Mapping[str, Value], dtype: str, threads: int
     available = onnxruntime.get_available_providers()
     if found.name not in available:
         raise MissingProviderError(found.name, found.wheel, available)
-    chosen = {**found.defaults(dtype, threads), **{k: str(v) for k, v in options.items()}}
+    chosen = {**found.defaults_for(dtype, threads), **{k: str(v) for k, v in options.items()}}
     return Setup(provider=found, options=tuple(sorted(chosen.items())))

@@ -285,13 +285,7 @@ class _Quantiser:
             step, zero = max(high, -low, 1e-8) / 127, 0
         bounds = np.iinfo(kind)
         stored = np.clip(np.rint(values / step) + zero, bounds.min, bounds.max)
-        operands = [
-            self._store(f"{name}_quantized", stored.astype(kind)),
-            self._store(f"{name}_scale", np.asarray(step, dtype=np.float32)),
-            self._store(f"{name}_zero_point", np.asarray(zero, dtype=kind)),
-        ]
-        self._restore(operands, name, restored, None)
-        return restored
+        return self._restore(name, stored.astype(kind), np.float32(step), np.asarray(zero, kind))
 
     def _weight(self, name: str) -> str:
         restored = f"{name}_dequantized"
@@ -304,13 +298,8 @@ class _Quantiser:
         scale = np.where(most > 0, most / 127, 1.0).astype(np.float32)
         shape = [-1 if i == axis else 1 for i in range(values.ndim)]
         stored = np.clip(np.rint(values / scale.reshape(shape)), -127, 127).astype(np.int8)
-        operands = [
-            self._store(f"{name}_quantized", stored),
-            self._store(f"{name}_scale", scale),
-            self._store(f"{name}_zero_point", np.zeros(scale.shape, dtype=np.int8)),
-        ]
-        self._restore(operands, name, restored, axis)
-        return restored
+        zero = np.zeros(scale.shape, dtype=np.int8)
+        return self._restore(name, stored, scale, zero, axis=axis)
 
     def _bias(self, node: onnx.NodeProto, name: str, index: int) -> str:
         """A bias in the scale of its node's products; any other would need a rescaling."""
@@ -326,22 +315,26 @@ class _Quantiser:
                 return name
             values = values.reshape(-1)
         stored = np.clip(np.rint(values / steps.astype(np.float64)), -_INT32_MOST, _INT32_MOST)
-        own, restored = f"{name}_{index}", f"{name}_{index}_dequantized"
-        operands = [
-            self._store(f"{own}_quantized", stored.astype(np.int32)),
-            self._store(f"{own}_scale", steps.astype(np.float32)),
-            self._store(f"{own}_zero_point", np.zeros(steps.shape, dtype=np.int32)),
-        ]
-        self._restore(operands, own, restored, 0)
-        return restored
+        zero = np.zeros(steps.shape, dtype=np.int32)
+        own = f"{name}_{index}"
+        return self._restore(own, stored.astype(np.int32), steps.astype(np.float32), zero, axis=0)
 
-    def _restore(self, operands: list[str], name: str, restored: str, axis: int | None) -> None:
-        settings = {} if axis is None else {"axis": axis}
+    def _restore(
+        self, name: str, *values: NDArray[np.generic] | np.generic, **settings: int
+    ) -> str:
+        """Store values with their scale and zero point; the name of what is restored from them."""
+        parts = ("quantized", "scale", "zero_point")
+        operands = [
+            self._store(f"{name}_{part}", np.asarray(item))
+            for part, item in zip(parts, values, strict=True)
+        ]
+        restored = f"{name}_dequantized"
         self.made.append(
             helper.make_node(
                 "DequantizeLinear", operands, [restored], name=f"{name}_to_float", **settings
             )
         )
+        return restored
 
     def _store(self, name: str, values: NDArray[np.generic]) -> str:
         item = numpy_helper.from_array(values, name)

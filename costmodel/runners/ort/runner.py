@@ -14,7 +14,7 @@ from costmodel.errors import InvalidInputError, UnsupportedOpError
 from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import bound_model
-from costmodel.op import SESSION, Op, Shape
+from costmodel.op import SESSION, Op
 from costmodel.registry import KeepsOptions
 from costmodel.runners.ort.bound import SETTINGS, session_options
 from costmodel.runners.ort.convert import DTYPES, RECIPES, convert
@@ -38,6 +38,7 @@ from costmodel.runners.ort.session import (
     random_feed,
     refused_as,
 )
+from costmodel.runners.workload import require_outputs
 
 #: Kernels quicker than this are timed as replicas in one graph, so that overhead drops out.
 REPLICATE_BELOW_MS = 0.05
@@ -235,7 +236,7 @@ class OrtRunner(KeepsOptions):
                 return self._workload(op, self._replicas[op])
             single = self._workload(op, 1)
             single.block(0.0)
-            _require_outputs(op, single.output_shapes())
+            require_outputs(op, single.output_shapes())
             latency_ms = min(single.block(0.1).latency_ms for _ in range(2))
             replicas = self._replicas[op] = self._num_replicas(op, latency_ms)
             if replicas == 1:
@@ -319,10 +320,3 @@ class OrtRunner(KeepsOptions):
             )
             workload.block(0.0)
         return workload
-
-
-def _require_outputs(op: Op, shapes: tuple[Shape, ...]) -> None:
-    """Refuse to time other work than the Op says: blocked kernels check no sizes."""
-    if shapes != op.outputs:
-        message = f"{op.label} ({op.implementation}) writes {shapes}, not {op.outputs} as it says."
-        raise UnsupportedOpError(message)

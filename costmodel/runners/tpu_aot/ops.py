@@ -7,7 +7,7 @@ compiler fuses beyond that is kept layer by layer in the attribute ``program``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -63,16 +63,8 @@ def op_of(piece: Piece, dtype: str) -> Op:
         kind = main.op.kind if main else SUBGRAPH
         plain = _program_op(piece, main)
     places = [[_storage(piece, name) for name in names] for names in (piece.inputs, piece.outputs)]
-    attributes = [*_kept(plain), (STORED, ">".join(" ".join(some) for some in places))]
-    return _channels_last(
-        replace(
-            plain,
-            kind=kind,
-            implementation=IMPLEMENTATION,
-            dtype=dtype if plain.dtype.startswith("float") else plain.dtype,
-            attributes=tuple(sorted(attributes)),
-        )
-    )
+    own = dtype if plain.dtype.startswith("float") else plain.dtype
+    return _executed(replace(plain, kind=kind, dtype=own), places)
 
 
 def kernel_op(op: Op, dtype: str) -> Op:
@@ -85,21 +77,17 @@ def kernel_op(op: Op, dtype: str) -> Op:
         dtype: element type of floats.
     """
     places = [
-        " ".join(
-            "1203" if len(shape) == 4 else "".join(map(str, range(len(shape)))) for shape in some
-        )
+        ["1203" if len(shape) == 4 else "".join(map(str, range(len(shape)))) for shape in some]
         for some in (op.inputs, op.outputs)
     ]
-    attributes = (*_kept(op), (STORED, ">".join(places)))
-    return _channels_last(
-        replace(
-            op,
-            implementation=IMPLEMENTATION,
-            dtype=dtype,
-            operands="",
-            attributes=tuple(sorted(attributes)),
-        )
-    )
+    return _executed(replace(op, dtype=dtype, operands=""), places)
+
+
+def _executed(op: Op, places: Iterable[Iterable[str]]) -> Op:
+    """The Op as this runtime executes it, its inputs and outputs stored in these orders."""
+    stored = ">".join(" ".join(some) for some in places)
+    attributes = tuple(sorted([*_kept(op), (STORED, stored)]))
+    return _channels_last(replace(op, implementation=IMPLEMENTATION, attributes=attributes))
 
 
 def piece_of(op: Op) -> tuple[Network, dict[str, tuple[int, ...]]]:
@@ -326,24 +314,16 @@ def _steps(op: Op) -> tuple[list[Layer], dict[str, Shape], tuple[str, ...]]:
 
 
 def _channels_last(op: Op) -> Op:
-    def turned(shape: Shape) -> Shape:
-        return (shape[0], *shape[2:], shape[1]) if len(shape) > 2 else shape
-
-    return replace(
-        op,
-        layout="nhwc",
-        inputs=tuple(map(turned, op.inputs)),
-        outputs=tuple(map(turned, op.outputs)),
-    )
+    return _relaid(op, "nhwc", lambda shape: (shape[0], *shape[2:], shape[1]))
 
 
 def _channels_first(op: Op) -> Op:
-    def turned(shape: Shape) -> Shape:
-        return (shape[0], shape[-1], *shape[1:-1]) if len(shape) > 2 else shape
+    return _relaid(op, "nchw", lambda shape: (shape[0], shape[-1], *shape[1:-1]))
 
-    return replace(
-        op,
-        layout="nchw",
-        inputs=tuple(map(turned, op.inputs)),
-        outputs=tuple(map(turned, op.outputs)),
+
+def _relaid(op: Op, layout: str, turned: Callable[[Shape], Shape]) -> Op:
+    inputs, outputs = (
+        tuple(turned(shape) if len(shape) > 2 else shape for shape in shapes)
+        for shapes in (op.inputs, op.outputs)
     )
+    return replace(op, layout=layout, inputs=inputs, outputs=outputs)

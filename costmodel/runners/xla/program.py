@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import jax
@@ -56,14 +55,12 @@ class Parameter:
         layer: name of the layer that it belongs to.
         index: its place among the layer's weights (``Op.weights``); -1 for constant indices, which
             are zeros.
-        source: sizes as written.
         spec: sizes and type of the argument.
         arrange: what is done to the written values once, before the program runs.
     """
 
     layer: str
     index: int
-    source: Shape
     spec: Any
     arrange: Arrange
 
@@ -105,49 +102,6 @@ class Program:
         """Layer that an HLO instruction's ``op_name`` lies in; empty for none."""
         found = _SCOPE.search(op_name)
         return self.layers[int(found[1])] if found else ""
-
-    def arrange(self, weights: Mapping[str, Sequence[NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        """Arguments from weights as written.
-
-        Args:
-            weights: by layer name, its constant float operands in the order of ``Op.weights``.
-        """
-        return {
-            name: np.zeros(item.spec.shape, item.spec.dtype)
-            if item.index < 0
-            else item.arrange(np.asarray(weights[item.layer][item.index])).astype(item.spec.dtype)
-            for name, item in self.parameters.items()
-        }
-
-    def random_parameters(self, seed: int = 0) -> dict[str, NDArray[Any]]:
-        """Random weights of a size that lets activations neither vanish nor overflow."""
-        rng = np.random.default_rng(seed)
-        return {name: _random(rng, item) for name, item in self.parameters.items()}
-
-    def store(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Inputs as written, in the program's storage order and types."""
-        return {
-            name: np.asarray(inputs[name]).transpose(self.input_orders[name]).astype(spec.dtype)
-            for name, spec in self.inputs.items()
-        }
-
-    def restore(self, outputs: Sequence[Any]) -> dict[str, NDArray[Any]]:
-        """Outputs by name with their axes as written."""
-        return {
-            name: np.asarray(value).transpose(np.argsort(order))
-            for (name, order), value in zip(self.output_orders.items(), outputs, strict=True)
-        }
-
-
-def _random(rng: np.random.Generator, item: Parameter) -> NDArray[Any]:
-    if item.index < 0:
-        return np.zeros(item.spec.shape, item.spec.dtype)
-    if len(item.source) < 2:  # biases, scales and variances: positive, so that each is valid
-        values = rng.uniform(0.5, 1.5, item.spec.shape)
-    else:
-        spread = np.sqrt(2.0 / max(1, prod(item.source[1:])))
-        values = rng.standard_normal(item.spec.shape) * spread
-    return np.asarray(values).astype(item.spec.dtype)
 
 
 def build_program(network: Network, *, dtype: str = "float32", layout: str = "nhwc") -> Program:
@@ -326,9 +280,7 @@ class _Builder:
         kind = self.dtype if index >= 0 else "int32"
         stored = _arranged_shape(hollow, arrange)
         spec = jax.ShapeDtypeStruct(stored, jnp.dtype(kind))
-        self.parameters[name] = Parameter(
-            layer=layer.name, index=index, source=shape, spec=spec, arrange=arrange
-        )
+        self.parameters[name] = Parameter(layer=layer.name, index=index, spec=spec, arrange=arrange)
         return jnp.zeros(stored, kind)
 
 

@@ -19,7 +19,7 @@ from costmodel.errors import InvalidInputError, UnsupportedOpError
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op
 from costmodel.readers.onnx import load_onnx, read_onnx
-from costmodel.runners.xla.program import build_program
+from costmodel.runners.xla.program import Program, build_program
 from costmodel.runners.xla.view import View, channels_last, simple
 
 PathOf = Callable[[str], Path]
@@ -52,6 +52,18 @@ def feed_of(network: Network) -> dict[str, NDArray[Any]]:
     return {n: rng.standard_normal(s).astype(np.float32) for n, s in network.inputs.items()}
 
 
+def arranged(
+    program: Program, weights: Mapping[str, list[NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """The program's arguments from weights as written."""
+    return {
+        name: np.zeros(item.spec.shape, item.spec.dtype)
+        if item.index < 0
+        else item.arrange(weights[item.layer][item.index]).astype(item.spec.dtype)
+        for name, item in program.parameters.items()
+    }
+
+
 def both(
     path: Path, dtype: str, layout: str
 ) -> tuple[Mapping[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -59,8 +71,16 @@ def both(
     network = read_onnx(path)
     program = build_program(network, dtype=dtype, layout=layout)
     feed = feed_of(network)
-    arguments = program.arrange(weights_of(path, network))
-    results = program.restore(jax.jit(program.function)(program.store(feed), arguments))
+    arguments = arranged(program, weights_of(path, network))
+    stored = {
+        name: feed[name].transpose(program.input_orders[name]).astype(spec.dtype)
+        for name, spec in program.inputs.items()
+    }
+    outputs = jax.jit(program.function)(stored, arguments)
+    results = {
+        name: np.asarray(value).transpose(np.argsort(order))
+        for (name, order), value in zip(program.output_orders.items(), outputs, strict=True)
+    }
     session = onnxruntime.InferenceSession(load_onnx(path).SerializeToString())
     names = [item.name for item in session.get_outputs()]
     return results, dict(zip(names, session.run(None, feed), strict=True))
@@ -141,14 +161,6 @@ def test_names_a_layer_whose_sizes_do_not_fit() -> None:
 def test_refuses_other_types_and_layouts(model_file: PathOf, wrong: dict[str, str]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(wrong.values()))):
         build_program(read_onnx(model_file("conv_relu")), **wrong)
-
-
-def test_random_weights_keep_values_finite(model_file: PathOf) -> None:
-    program = build_program(read_onnx(model_file("resnet20")))
-    feed = {name: np.ones(spec.shape, spec.dtype) for name, spec in program.inputs.items()}
-    for result in jax.jit(program.function)(feed, program.random_parameters(seed=3)):
-        assert np.isfinite(result).all()
-        assert np.std(result) > 0
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, database=None)
