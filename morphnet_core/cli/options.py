@@ -44,13 +44,6 @@ Grow = Annotated[
     float,
     typer.Option("--grow", min=1.0, max=16.0, help="Widest that a group may get, times its size."),
 ]
-PredictOnly = Annotated[
-    bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
-]
-Rounds = Annotated[
-    int | None,
-    typer.Option("--rounds", min=2, max=1000, help="Most visits to a timed network; default: 12."),
-]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of fresh weights and of shuffling.")]
 
 
