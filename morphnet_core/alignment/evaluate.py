@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 
-import numpy as np
-
 from costmodel.calibration import Calibration
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
-from costmodel.network import Layer, Network
+from costmodel.network import Network
 from costmodel.op import Op
 from costmodel.protocols import CostModel
 from morphnet_core.groups import Grouping, Units, resize
@@ -121,13 +119,7 @@ class _Wiring:
         for index, layer in enumerate(self._layers):
             for name in {*layer.inputs, *layer.outputs}:
                 self._touching.setdefault(name, []).append(index)
-        self._groups = [self._groups_of(layer) for layer in self._layers]
-
-    def _groups_of(self, layer: Layer) -> set[int]:
-        members = self._grouping.members
-        return {
-            item.group for name in (*layer.inputs, *layer.outputs) for item in members.get(name, ())
-        }
+        self._groups = [grouping.groups_at(layer) for layer in self._layers]
 
     def neighbours(self, group: int) -> set[int]:
         touched = [own for own in self._groups if group in own]
@@ -176,8 +168,3 @@ def check_unit(cost: CostModel) -> None:
             "one in milliseconds: a regression or a lookup of a table, or a datasheet's roofline."
         )
         raise InvalidInputError(message)
-
-
-def present(grouping: Grouping) -> Units:
-    """Units per group as they are."""
-    return np.array([group.size for group in grouping.groups], dtype=np.intp)

@@ -181,8 +181,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         else:
             small = shrink(budget.finished_model(), found.alive, grouping=budget.grouping)
         metrics = _finish(small, data, compiled, finish, finish_epochs, callbacks, verbose)
-    sizes = np.array([group.size for group in budget.grouping.groups])
-    structure = _structure(budget, loop) if (found.counts <= sizes).all() else None
+    grew = (found.counts > budget.grouping.full_counts).any()
+    structure = None if grew else _structure(budget, loop)
     files: dict[str, Path] = {}
     difference: dict[str, float] = {}
     if out is not None:

@@ -61,8 +61,7 @@ def plot_breakdown(
         MissingDependencyError: without matplotlib.
     """
     check_picture(path)
-    full = pricer.grouping.counts(pricer.grouping.full())
-    before, after = breakdown(pricer, full), breakdown(pricer, counts)
+    before, after = breakdown(pricer, pricer.grouping.full_counts), breakdown(pricer, counts)
     names = _shown(before, after)
     sides = ([_of(costs, name, names) for name in names] for costs in (before, after))
     figure, axes, _ = paired_bars(names, *sides)

@@ -132,7 +132,7 @@ def expand_by(model: Any, factor: float, *, multiple: int = 1, seed: int = 0) ->
     """
     model = as_keras(model)
     grouping = find_groups(read_keras(model))
-    counts = scaled_counts(grouping, grouping.counts(grouping.full()), factor, multiple=multiple)
+    counts = scaled_counts(grouping, grouping.full_counts, factor, multiple=multiple)
     return _expanded(model, grouping, counts.tolist(), seed, {})
 
 
@@ -159,7 +159,7 @@ def expand_to_cost(
     """
     model = as_keras(model)
     grouping = find_groups(read_keras(model))
-    full, pricer = grouping.counts(grouping.full()), Pricer(grouping, target(cost))
+    full, pricer = grouping.full_counts, Pricer(grouping, target(cost))
     goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
     widened = expand_to(grouping, full, pricer.at_counts, goal, multiple=multiple)
     counts = list(widened.counts)

@@ -23,7 +23,7 @@ from morphnet_core.alignment import (
     paddable,
 )
 from morphnet_core.alignment import read_source as opened
-from morphnet_core.alignment.evaluate import Evaluator, present
+from morphnet_core.alignment.evaluate import Evaluator
 from morphnet_core.alignment.search import best_counts
 from morphnet_core.alignment.verify import Agreement, allowed_difference
 
@@ -109,7 +109,7 @@ def evaluator(model, cost, isa=""):
 @pytest.mark.parametrize("isa", ["", "avx512"])
 def test_the_kernels_around_a_group_differ_as_the_whole_network_does(isa):
     found = evaluator(bottleneck(19), Blocks(), isa)
-    now = present(found.grouping)
+    now = found.grouping.full_counts
     for group, item in enumerate(found.grouping.groups):
         if item.frozen:
             continue
@@ -127,7 +127,7 @@ def test_a_width_without_a_price_is_not_a_cheap_one():
 
     found = evaluator(bottleneck(), Blocks(unknown=unknown))
     counts = best_counts(found, Limits())
-    (before, after) = found.totals([present(found.grouping), counts])
+    (before, after) = found.totals([found.grouping.full_counts, counts])
     assert after.unpriced == before.unpriced == 0
 
 
