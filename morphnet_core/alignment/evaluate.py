@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 
 from costmodel.calibration import Calibration
@@ -37,30 +37,28 @@ class Total:
         return self.value if self.unpriced <= other.unpriced else inf
 
 
+@dataclass(slots=True)
 class Evaluator:
     """Prices networks of one grouping at other widths, through the rules of a runtime.
 
-    Args:
+    Attributes:
         grouping: of the network as written.
         cost: prices kernels.
         device: whose runtime decides what is executed.
         calibration: from kernels to networks.
     """
 
-    def __init__(
-        self,
-        grouping: Grouping,
-        cost: CostModel,
-        device: Device | None,
-        calibration: Calibration | None,
-    ) -> None:
-        self.grouping = grouping
-        self._cost = cost
-        self._device = device
-        self._calibration = calibration
-        self._known: dict[Op, float] = {}
-        self._parts: dict[int, Grouping] = {}
-        self._around = _Wiring(grouping)
+    grouping: Grouping
+    cost: CostModel
+    device: Device | None
+    calibration: Calibration | None
+    _known: dict[Op, float] = field(default_factory=dict, init=False)
+    _parts: dict[int, Grouping] = field(default_factory=dict, init=False)
+    _around: _Wiring = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look once at what lies around each group."""
+        self._around = _Wiring(self.grouping)
 
     def totals(self, many: Sequence[Units]) -> list[Total]:
         """Cost of the whole network at each of several widths."""
@@ -78,10 +76,10 @@ class Evaluator:
 
     def network(self, counts: Units) -> Network:
         """The network as it would be executed."""
-        return executed(resize(self.grouping, counts), self._device)
+        return executed(resize(self.grouping, counts), self.device)
 
     def _totals(self, grouping: Grouping, many: Sequence[Units]) -> list[Total]:
-        lists = [executed(resize(grouping, item), self._device).ops for item in many]
+        lists = [executed(resize(grouping, item), self.device).ops for item in many]
         new = list(dict.fromkeys(op for ops in lists for op in ops if op not in self._known))
         if new:
             self._known.update(zip(new, self._prices(new), strict=True))
@@ -94,8 +92,8 @@ class Evaluator:
 
     def _prices(self, ops: Sequence[Op]) -> list[float]:
         """Price of each kernel, its share of what a calibration adds included."""
-        values = [float(value) for value in self._cost.price(ops).values]
-        law = self._calibration
+        values = [float(value) for value in self.cost.price(ops).values]
+        law = self.calibration
         if law is None:
             return values
         return [

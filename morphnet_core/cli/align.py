@@ -12,6 +12,7 @@ from costmodel.cli.app import FINDING, examples
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
+from morphnet_core.cli.options import widths_sheet
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
@@ -92,7 +93,6 @@ def _sheets(found: Alignment) -> tuple[Sheet, ...]:
     rows = [("predicted", found.predicted_before_ms, found.predicted_after_ms)]
     if found.measured_before_ms is not None and found.measured_after_ms is not None:
         rows.append(("measured", found.measured_before_ms, found.measured_after_ms))
-    widths = [group for group in found.groups if group.after != group.before]
     frozen = [group for group in found.groups if group.frozen]
     return (
         Sheet(
@@ -102,12 +102,7 @@ def _sheets(found: Alignment) -> tuple[Sheet, ...]:
             align="lrrr",
             notes=_notes(found),
         ),
-        Sheet(
-            title=f"Channels of {len(widths)} of {len(found.groups)} groups",
-            columns=("group", "before", "after"),
-            rows=tuple((group.name, str(group.before), str(group.after)) for group in widths),
-            align="lrr",
-        ),
+        widths_sheet({group.name: (group.before, group.after) for group in found.groups}),
         Sheet(
             title="Groups that cannot change",
             columns=("group", "channels", "why"),

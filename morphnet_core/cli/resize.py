@@ -13,7 +13,6 @@ from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli import options as keras_options
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import clock_for, prices_of
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
@@ -75,13 +74,13 @@ def shrink_model(
         if data is None:
             message = "To cut to a budget, channels are rated on data: give --data DATA.py."
             raise InvalidInputError(message)
-        from morphnet_core.morphing import load_recipe
+        from morphnet_core.morphing import device_clock, load_recipe
 
-        prices = prices_of(table, cost, target_ms)
-        clock = clock_for(
-            prices, runner=runner, options=options.parse_runner_options(runner_option, threads),
-            rounds=rounds, predict_only=predict_only,
-        )  # fmt: skip
+        prices = keras_options.prices_of(table, cost, target_ms)
+        given = options.parse_runner_options(runner_option, threads)
+        clock = None
+        if not predict_only:
+            clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
         recipe = load_recipe(data)
         found = shrink_to_budget(seed_model, recipe, prices, wanted, clock=clock, tell=note)
     _finish(found, out, as_json=json, markdown=markdown)
@@ -127,7 +126,7 @@ def expand_model(
         found = expand_by(small, by, multiple=multiple, seed=seed)
     else:
         wanted = keras_options.one_target(target_ms, target)
-        prices = prices_of(table, cost, target_ms)
+        prices = keras_options.prices_of(table, cost, target_ms)
         found = expand_to_cost(small, prices, wanted, multiple=multiple, seed=seed)
     _finish(found, out, as_json=json, markdown=markdown)
 
@@ -144,7 +143,7 @@ def _finish(found: Resized, out: Path, *, as_json: bool, markdown: bool) -> None
         rows.append(("weights", f"{found.model.count_params():,}"))
         title = f"{found.model.name}" + (f", costs in {costs['unit']}" if "unit" in costs else "")
         own = Sheet(title=title, columns=("", "value"), rows=tuple(rows), align="lr")
-        return own, keras_options.widths_sheet(found.grouping, found.counts)
+        return own, keras_options.widths_sheet(found.grouping.before_and_after(found.counts))
 
     data = {**found.to_json(), "file": str(out)}
     emit(lambda: data, sheets, as_json=as_json, markdown=markdown)

@@ -13,7 +13,6 @@ from costmodel.cli.app import examples
 from costmodel.cli.output import emit, note
 from morphnet_core.cli import options as keras_options
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import clock_for, prices_of
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
@@ -104,14 +103,14 @@ def train(
     """
     wanted = keras_options.one_target(target_ms, target)
     keras_options.check_out(out)
-    prices = prices_of(table, cost, target_ms)
-    clock = clock_for(
-        prices, runner=runner, options=options.parse_runner_options(runner_option, threads),
-        rounds=rounds, predict_only=predict_only,
-    )  # fmt: skip
-    seed_model = keras_options.open_model(model)
-    from morphnet_core.morphing import load_recipe, morph
+    prices = keras_options.prices_of(table, cost, target_ms)
+    given = options.parse_runner_options(runner_option, threads)
+    from morphnet_core.morphing import device_clock, load_recipe, morph
 
+    clock = None
+    if not predict_only:
+        clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
+    seed_model = keras_options.open_model(model)
     recipe = load_recipe(data, batch_size=batch_size)
     budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
     found = morph(
@@ -149,10 +148,7 @@ def record(found: Morphed) -> dict[str, Any]:
             {"predicted": item.predicted_ms, "measured_ms": item.measured_ms}
             for item in loop.rounds
         ],
-        "groups": {
-            group.name: [group.size, int(count)]
-            for group, count in zip(found.grouping.groups, loop.best.projection.counts, strict=True)
-        },
+        "groups": found.grouping.before_and_after(loop.best.projection.counts),
         "metrics": found.metrics,
         "seconds": {name: round(seconds, 1) for name, seconds in found.seconds.items()},
         "files": {kind: str(path) for kind, path in found.files.items()},
@@ -185,5 +181,5 @@ def _sheets(found: Morphed) -> tuple[Sheet, ...]:
             align="lrrr",
             notes=tuple(notes),
         ),
-        keras_options.widths_sheet(found.grouping, loop.best.projection.counts.tolist()),
+        keras_options.widths_sheet(found.grouping.before_and_after(loop.best.projection.counts)),
     )

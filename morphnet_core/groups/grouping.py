@@ -112,6 +112,11 @@ class Grouping:
         names = (*layer.inputs, *layer.outputs)
         return {item.group for name in names for item in self.members.get(name, ())}
 
+    def before_and_after(self, counts: Counts) -> dict[str, list[int]]:
+        """By group: its units with nothing cut, and of ``counts``."""
+        pairs = zip(self.groups, counts, strict=True)
+        return {group.name: [group.size, int(count)] for group, count in pairs}
+
     def full(self) -> Alive:
         """Every unit alive."""
         return np.ones(self.num_units, dtype=np.bool_)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -324,14 +325,9 @@ def _draw(
     return files
 
 
-class _timed:  # noqa: N801 - used as a statement
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Adds what its body took to a dictionary, in seconds."""
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds, self._name = seconds, name
-
-    def __enter__(self) -> None:
-        self._begin = time.perf_counter()
-
-    def __exit__(self, *exc: object) -> None:
-        self._seconds[self._name] = time.perf_counter() - self._begin
+    begin = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - begin

@@ -40,10 +40,7 @@ class Resized:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the model, as plain values."""
-        groups = {
-            group.name: [group.size, count]
-            for group, count in zip(self.grouping.groups, self.counts, strict=True)
-        }
+        groups = self.grouping.before_and_after(self.counts)
         return {**self.costs, "groups": groups, "weights": self.model.count_params()}
 
 
