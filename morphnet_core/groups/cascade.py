@@ -59,17 +59,3 @@ def _reached(alive: Alive, sources: list[Units], targets: list[Units]) -> Alive:
         if alive[source].any():
             reached[target] = True
     return np.asarray(reached | ~joined)
-
-
-def starved(grouping: Grouping, alive: Alive) -> tuple[str, ...]:
-    """Names of mixing layers (``Layer.name``) that read dead channels only but write live ones.
-
-    What they write is one constant per channel: their bias.
-    """
-    grouping.check_alive(alive)
-    reads, writes = _mixer_units(grouping)
-    return tuple(
-        layer.name
-        for layer, read, write in zip(grouping.mixers, reads, writes, strict=True)
-        if not alive[read].any() and alive[write].any()
-    )
