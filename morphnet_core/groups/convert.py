@@ -36,10 +36,7 @@ def structure_of(grouping: Grouping, alive: Booleans, **known: Any) -> Structure
             kept=tuple(int(index) for index in kept),
             operation=_operation(grouping.network, origin),
         )
-    groups = {
-        group.name: int(alive[group.start : group.start + group.size].sum())
-        for group in grouping.groups
-    }
+    groups = {group.name: int(alive[group.units].sum()) for group in grouping.groups}
     return Structure(layers=layers, groups=groups, **known)
 
 

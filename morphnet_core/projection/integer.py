@@ -18,13 +18,12 @@ from morphnet_core.projection.problem import Choice, Problem
 GAP, SECONDS = 1e-3, 20.0
 
 
-def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) -> Choice | None:
-    """The choice of most value that costs at most ``target``.
+def solve_integer(problem: Problem, target: float) -> Choice | None:
+    """The choice of most value that costs at most ``target``; the best found in ``SECONDS``.
 
     Args:
         problem: any.
         target: greatest cost.
-        seconds: after which the best choice so far is taken.
 
     Returns:
         The choice; None where there is none, or none was found in time.
@@ -66,7 +65,7 @@ def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) 
             constraints=[rows.constraint(total), budget],
             integrality=whole,
             bounds=Bounds(0.0, 1.0),
-            options={"mip_rel_gap": GAP, "time_limit": seconds},
+            options={"mip_rel_gap": GAP, "time_limit": SECONDS},
         )
     if answer.x is None:
         return None
