@@ -5,12 +5,10 @@ Nothing heavy is imported before a verb runs, so that ``--help`` answers at once
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
 
 from costmodel.cli import compare, devices, predict, profile, tables
-from costmodel.cli.app import app
+from costmodel.cli.app import app, run
 
 __all__ = ["app", "main"]
 
@@ -24,8 +22,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: instead of the process's own.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character gets a question mark, not a traceback.
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    app(args=None if arguments is None else list(arguments), prog_name="costmodel")
+    run(app, "costmodel", arguments)

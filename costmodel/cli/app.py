@@ -1,11 +1,12 @@
-"""The typer application: exit codes, and one message instead of a traceback."""
+"""What both command lines are: exit codes, and one message instead of a traceback."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
@@ -17,9 +18,6 @@ from costmodel.errors import CostModelError
 #: Exit codes.
 FINDING, BAD_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 
-#: Verbs in the order in which they are used.
-ORDER = ("devices", "profile", "show", "check", "score", "predict", "compare")
-
 #: Set to see where an unexpected error came from.
 TRACEBACK = "COSTMODEL_TRACEBACK"
 
@@ -27,9 +25,12 @@ TRACEBACK = "COSTMODEL_TRACEBACK"
 class Verbs(TyperGroup):
     """Runs a verb and turns what it raises into a message and an exit code."""
 
+    #: Verbs in the order in which they are used.
+    order: ClassVar[tuple[str, ...]]
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Verbs in the order in which they are used."""
-        return sorted(super().list_commands(ctx), key=ORDER.index)
+        return sorted(super().list_commands(ctx), key=self.order.index)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -78,36 +79,64 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-app = typer.Typer(
-    cls=Verbs,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=examples(
-        "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",
-        "costmodel predict net.onnx --table cpu.jsonl",
-        "costmodel compare net.onnx other.onnx --table cpu.jsonl --max-error 0.1",
-    ),
-)
+def application(name: str, about: str, order: tuple[str, ...], *lines: str) -> typer.Typer:
+    """A command without verbs; they are added to it.
 
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"costmodel {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    """Latency cost models: profile a device, predict networks, hold them against the clock.
-
-    Exit codes: 0 fine, 1 a finding, 2 bad input, 130 interrupted.
+    Args:
+        name: what people type.
+        about: what the command is for.
+        order: verbs in the order in which they are used.
+        *lines: examples.
     """
-    del version
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            typer.echo(f"{name} {__version__}")
+            raise typer.Exit
+
+    made = typer.Typer(
+        cls=type("OrderedVerbs", (Verbs,), {"order": order}),
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        epilog=examples(*lines),
+    )
+
+    @made.callback(
+        help=f"{about}\n\nExit codes: 0 fine, 1 a finding, 2 bad input, 130 interrupted."
+    )
+    def root(
+        version: bool = typer.Option(
+            False, "--version", callback=show_version, is_eager=True, help="Show the version."
+        ),
+    ) -> None:
+        del version
+
+    return made
+
+
+def run(command: typer.Typer, name: str, arguments: Sequence[str] | None) -> None:
+    """Run a command and exit.
+
+    Args:
+        command: with its verbs.
+        name: what people type.
+        arguments: instead of the process's own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets a question mark, not a traceback.
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    command(args=None if arguments is None else list(arguments), prog_name=name)
+
+
+app = application(
+    "costmodel",
+    "Latency cost models: profile a device, predict networks, hold them against the clock.",
+    ("devices", "profile", "show", "check", "score", "predict", "compare"),
+    "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",
+    "costmodel predict net.onnx --table cpu.jsonl",
+    "costmodel compare net.onnx other.onnx --table cpu.jsonl --max-error 0.1",
+)

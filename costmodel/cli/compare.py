@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.options import (
-    Cost,
-    Json,
-    Markdown,
-    Models,
-    NoCalibration,
-    Plot,
-    RunnerName,
-    RunnerOptions,
-    Sizes,
-    TableOption,
-    Threads,
-    parse_runner_options,
-    parse_sizes,
-)
 from costmodel.cli.output import emit, note, progress
 
 if TYPE_CHECKING:
@@ -39,29 +25,26 @@ if TYPE_CHECKING:
     ),
 )
 def compare_models(
-    models: Models,
-    table: TableOption = None,
-    cost: Cost = "regression",
-    runner: RunnerName = None,
-    threads: Threads = None,
-    size: Sizes = None,
-    runner_option: RunnerOptions = None,
+    models: options.Models,
+    table: options.TableOption = None,
+    cost: options.Cost = "regression",
+    runner: options.RunnerName = None,
+    threads: options.Threads = None,
+    size: options.Sizes = None,
+    runner_option: options.RunnerOptions = None,
     max_error: Annotated[
         float | None,
         typer.Option("--max-error", min=0.0, help="Exit with 1 if an error is above, e.g. 0.1."),
     ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option("--rounds", min=2, max=1000, help="Most visits to a network; default: 12."),
-    ] = None,
+    rounds: options.Rounds = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order of visits.")] = 0,
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
-    no_calibration: NoCalibration = False,
-    plot: Plot = None,
-    json: Json = False,
-    markdown: Markdown = False,
+    no_calibration: options.NoCalibration = False,
+    plot: options.Plot = None,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """Predict networks and time them here, by the protocol that made the table.
 
@@ -79,9 +62,9 @@ def compare_models(
         table,
         cost=cost,
         runner=runner,
-        options=parse_runner_options(runner_option),
+        options=options.parse_runner_options(runner_option),
         threads=threads,
-        sizes=parse_sizes(size),
+        sizes=options.parse_sizes(size),
         rounds=rounds,
         seed=seed,
         other_device=other_device,

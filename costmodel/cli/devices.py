@@ -6,14 +6,8 @@ from typing import Annotated
 
 import typer
 
+from costmodel.cli import options
 from costmodel.cli.app import app, examples
-from costmodel.cli.options import (
-    Json,
-    Markdown,
-    RunnerOptions,
-    Threads,
-    parse_runner_options,
-)
 from costmodel.cli.output import emit
 
 
@@ -29,16 +23,16 @@ def devices(
     runner: Annotated[
         str | None, typer.Option("--runner", metavar="R", help="Only this one; may be an address.")
     ] = None,
-    threads: Threads = None,
-    runner_option: RunnerOptions = None,
-    json: Json = False,
-    markdown: Markdown = False,
+    threads: options.Threads = None,
+    runner_option: options.RunnerOptions = None,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """List the runners that work here, why others do not, and the shipped profiles."""
     from costmodel.report import Sheet
     from costmodel.uses.listing import devices as list_devices
 
-    found = list_devices(runner, parse_runner_options(runner_option, threads))
+    found = list_devices(runner, options.parse_runner_options(runner_option, threads))
 
     def sheets() -> tuple[Sheet, ...]:
         return (

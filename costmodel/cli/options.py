@@ -55,6 +55,13 @@ Cost = Annotated[
 Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="F.png", help="Also draw it: .png, .svg or .pdf.")
 ]
+PredictOnly = Annotated[
+    bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option("--rounds", min=2, max=1000, help="Most visits to a timed network; default: 12."),
+]
 NoCalibration = Annotated[
     bool,
     typer.Option("--no-calibration", help="Take the plain sum, also if the table has networks."),

@@ -6,21 +6,8 @@ from typing import Annotated
 
 import typer
 
+from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.options import (
-    Cost,
-    Json,
-    Markdown,
-    Model,
-    NoCalibration,
-    RunnerName,
-    RunnerOptions,
-    Sizes,
-    TableOption,
-    Threads,
-    parse_runner_options,
-    parse_sizes,
-)
 from costmodel.cli.output import emit, note
 
 
@@ -35,20 +22,20 @@ from costmodel.cli.output import emit, note
     ),
 )
 def predict_model(
-    model: Model,
-    table: TableOption = None,
-    cost: Cost = "regression",
-    runner: RunnerName = None,
-    threads: Threads = None,
-    size: Sizes = None,
-    runner_option: RunnerOptions = None,
+    model: options.Model,
+    table: options.TableOption = None,
+    cost: options.Cost = "regression",
+    runner: options.RunnerName = None,
+    threads: options.Threads = None,
+    size: options.Sizes = None,
+    runner_option: options.RunnerOptions = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
-    no_calibration: NoCalibration = False,
+    no_calibration: options.NoCalibration = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a layer has no price.")
     ] = False,
-    json: Json = False,
-    markdown: Markdown = False,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """Predict a network's latency: total, interval, every layer, and what has no price."""
     from costmodel.report import prediction_sheets
@@ -59,9 +46,9 @@ def predict_model(
         table,
         cost=cost,
         runner=runner,
-        options=parse_runner_options(runner_option),
+        options=options.parse_runner_options(runner_option),
         threads=threads,
-        sizes=parse_sizes(size),
+        sizes=options.parse_sizes(size),
         calibrated=not no_calibration,
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)

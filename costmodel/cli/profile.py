@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costmodel.cli import options
 from costmodel.cli.app import FINDING, INTERRUPTED, app, examples
-from costmodel.cli.options import (
-    Json,
-    Markdown,
-    RunnerOptions,
-    Sizes,
-    Threads,
-    parse_runner_options,
-    parse_sizes,
-)
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 
@@ -40,7 +32,7 @@ def profile_device(
         list[Path] | None, typer.Argument(metavar="[M...]", help="More of --models.")
     ] = None,
     runner: Annotated[str, typer.Option("--runner", metavar="R", help="Runner.")] = "ort",
-    threads: Threads = None,
+    threads: options.Threads = None,
     models: Annotated[
         list[Path] | None,
         typer.Option("--models", metavar="M", help="Also time these networks and their Ops."),
@@ -60,10 +52,10 @@ def profile_device(
         typer.Option("--rounds", min=2, max=1000, help="Most visits to one Op; default: 24."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and order of Ops.")] = 0,
-    size: Sizes = None,
-    runner_option: RunnerOptions = None,
-    json: Json = False,
-    markdown: Markdown = False,
+    size: options.Sizes = None,
+    runner_option: options.RunnerOptions = None,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """Measure kernels into a latency table. Run the same command again to resume."""
     from costmodel.uses.profiling import profile
@@ -81,8 +73,8 @@ def profile_device(
         rounds=rounds,
         seed=seed,
         threads=threads,
-        options=parse_runner_options(runner_option),
-        sizes=parse_sizes(size),
+        options=options.parse_runner_options(runner_option),
+        sizes=options.parse_sizes(size),
         progress=progress("Profiling"),
     )
     emit(lambda: _data(report, out), lambda: _sheets(report, out), as_json=json, markdown=markdown)

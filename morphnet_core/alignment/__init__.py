@@ -13,7 +13,7 @@ from morphnet_core.alignment.freeze import paddable
 from morphnet_core.alignment.measure import measured
 from morphnet_core.alignment.search import Limits
 from morphnet_core.alignment.source import Source, read_source
-from morphnet_core.alignment.verify import TOLERANCE, largest_difference
+from morphnet_core.alignment.verify import TOLERANCE, agreement
 
 __all__ = [
     "TOLERANCE",
@@ -21,8 +21,8 @@ __all__ = [
     "GroupWidth",
     "Limits",
     "Source",
+    "agreement",
     "cut",
-    "largest_difference",
     "measured",
     "pad",
     "pad_to_fast_widths",

@@ -14,7 +14,7 @@ from costmodel.errors import ModelFormatError
 from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel
 from morphnet_core.alignment.edit import pad
-from morphnet_core.alignment.evaluate import Evaluator, check_unit, present
+from morphnet_core.alignment.evaluate import Evaluator, check_unit
 from morphnet_core.alignment.freeze import paddable
 from morphnet_core.alignment.search import Limits, best_counts
 from morphnet_core.alignment.source import Source, read_source, write_model
@@ -186,7 +186,7 @@ def pad_to_fast_widths(
     grouping = paddable(source)
     Pricer(grouping, cost, chosen)  # refuses what it cannot price
     evaluator = Evaluator(grouping, cost, chosen, calibration)
-    counts, now = best_counts(evaluator, limits), present(grouping)
+    counts, now = best_counts(evaluator, limits), grouping.full_counts
 
     def predicted(widths: Units) -> Prediction:
         return price_network(evaluator.network(widths), cost, calibration, device=chosen)

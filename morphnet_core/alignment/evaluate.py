@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
-
-import numpy as np
 
 from costmodel.calibration import Calibration
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
-from costmodel.network import Layer, Network
+from costmodel.network import Network
 from costmodel.op import Op
 from costmodel.protocols import CostModel
 from morphnet_core.groups import Grouping, Units, resize
@@ -39,30 +37,28 @@ class Total:
         return self.value if self.unpriced <= other.unpriced else inf
 
 
+@dataclass(slots=True)
 class Evaluator:
     """Prices networks of one grouping at other widths, through the rules of a runtime.
 
-    Args:
+    Attributes:
         grouping: of the network as written.
         cost: prices kernels.
         device: whose runtime decides what is executed.
         calibration: from kernels to networks.
     """
 
-    def __init__(
-        self,
-        grouping: Grouping,
-        cost: CostModel,
-        device: Device | None,
-        calibration: Calibration | None,
-    ) -> None:
-        self.grouping = grouping
-        self._cost = cost
-        self._device = device
-        self._calibration = calibration
-        self._known: dict[Op, float] = {}
-        self._parts: dict[int, Grouping] = {}
-        self._around = _Wiring(grouping)
+    grouping: Grouping
+    cost: CostModel
+    device: Device | None
+    calibration: Calibration | None
+    _known: dict[Op, float] = field(default_factory=dict, init=False)
+    _parts: dict[int, Grouping] = field(default_factory=dict, init=False)
+    _around: _Wiring = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look once at what lies around each group."""
+        self._around = _Wiring(self.grouping)
 
     def totals(self, many: Sequence[Units]) -> list[Total]:
         """Cost of the whole network at each of several widths."""
@@ -80,10 +76,10 @@ class Evaluator:
 
     def network(self, counts: Units) -> Network:
         """The network as it would be executed."""
-        return executed(resize(self.grouping, counts), self._device)
+        return executed(resize(self.grouping, counts), self.device)
 
     def _totals(self, grouping: Grouping, many: Sequence[Units]) -> list[Total]:
-        lists = [executed(resize(grouping, item), self._device).ops for item in many]
+        lists = [executed(resize(grouping, item), self.device).ops for item in many]
         new = list(dict.fromkeys(op for ops in lists for op in ops if op not in self._known))
         if new:
             self._known.update(zip(new, self._prices(new), strict=True))
@@ -96,8 +92,8 @@ class Evaluator:
 
     def _prices(self, ops: Sequence[Op]) -> list[float]:
         """Price of each kernel, its share of what a calibration adds included."""
-        values = [float(value) for value in self._cost.price(ops).values]
-        law = self._calibration
+        values = [float(value) for value in self.cost.price(ops).values]
+        law = self.calibration
         if law is None:
             return values
         return [
@@ -121,13 +117,7 @@ class _Wiring:
         for index, layer in enumerate(self._layers):
             for name in {*layer.inputs, *layer.outputs}:
                 self._touching.setdefault(name, []).append(index)
-        self._groups = [self._groups_of(layer) for layer in self._layers]
-
-    def _groups_of(self, layer: Layer) -> set[int]:
-        members = self._grouping.members
-        return {
-            item.group for name in (*layer.inputs, *layer.outputs) for item in members.get(name, ())
-        }
+        self._groups = [grouping.groups_at(layer) for layer in self._layers]
 
     def neighbours(self, group: int) -> set[int]:
         touched = [own for own in self._groups if group in own]
@@ -176,8 +166,3 @@ def check_unit(cost: CostModel) -> None:
             "one in milliseconds: a regression or a lookup of a table, or a datasheet's roofline."
         )
         raise InvalidInputError(message)
-
-
-def present(grouping: Grouping) -> Units:
-    """Units per group as they are."""
-    return np.array([group.size for group in grouping.groups], dtype=np.intp)

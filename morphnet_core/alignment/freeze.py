@@ -88,15 +88,10 @@ def _is_gentle(source: Source, layer: Layer) -> bool:
     return value is not None and bool(np.all(np.asarray(value, dtype=float) >= 0))
 
 
-def _groups_at(grouping: Grouping, layer: Layer) -> set[int]:
-    names = (*layer.inputs, *layer.outputs)
-    return {item.group for name in names for item in grouping.members.get(name, ())}
-
-
 def _touched(grouping: Grouping, reasons: Mapping[str, str]) -> set[int]:
     """Groups that are not frozen yet around some layers."""
     layers = [layer for layer in grouping.network.layers if layer.name in reasons]
-    found = {group for layer in layers for group in _groups_at(grouping, layer)}
+    found = {group for layer in layers for group in grouping.groups_at(layer)}
     return {group for group in found if not grouping.groups[group].frozen}
 
 
@@ -106,7 +101,7 @@ def _frozen(grouping: Grouping, reasons: Mapping[str, str]) -> Grouping:
     for layer in grouping.network.layers:
         if layer.name not in reasons:
             continue
-        for group in _groups_at(grouping, layer):
+        for group in grouping.groups_at(layer):
             if not groups[group].frozen:
                 reason = f"{layer.name}: {reasons[layer.name]}"
                 groups[group] = replace(groups[group], frozen=reason)
@@ -133,7 +128,7 @@ def _reasons_found(source: Source, grouping: Grouping) -> dict[str, str]:
 
 
 def _one_by_one(grouping: Grouping, counts: Units) -> dict[str, str]:
-    sizes = np.array([group.size for group in grouping.groups], dtype=np.intp)
+    sizes = grouping.full_counts
     for index in np.flatnonzero(counts != sizes).tolist():
         single = sizes.copy()
         single[index] = counts[index]
@@ -141,7 +136,7 @@ def _one_by_one(grouping: Grouping, counts: Units) -> dict[str, str]:
             wider_places(grouping, single)
         except UnfitError as error:
             for layer in grouping.network.layers:
-                if index in _groups_at(grouping, layer):
+                if index in grouping.groups_at(layer):
                     return {layer.name: str(error)}
     return {}
 

@@ -74,12 +74,11 @@ def wider_places(grouping: Grouping, counts: Units) -> Mapping[str, Places]:
         InvalidInputError: if a group would shrink, or a frozen one change.
         UnfitError: if the wider network's channels do not lie as the network's do.
     """
-    sizes = [group.size for group in grouping.groups]
-    if any(count < size for count, size in zip(counts.tolist(), sizes, strict=True)):
+    if (counts < grouping.full_counts).any():
         message = "Padding cannot take channels away. Give at least as many units as there are."
         raise InvalidInputError(message)
     wider = find_groups(resize(grouping, counts))
-    if [group.size for group in wider.groups] != counts.tolist():
+    if not np.array_equal(wider.full_counts, counts):
         message = "the wider network has other groups of channels"
         raise UnfitError(message)
     # The n-th unit of a group stays the n-th; new ones come after.

@@ -16,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 
-from morphnet_core.alignment.evaluate import Evaluator, Total, present
+from morphnet_core.alignment.evaluate import Evaluator, Total
 from morphnet_core.groups import Grouping, Units
 
 #: What kernels like channels to come in: registers, blocks, tiles.
@@ -76,7 +76,7 @@ class _Search:
         self._evaluator = evaluator
         self._limits = limits
         self._grouping: Grouping = evaluator.grouping
-        self._present = present(self._grouping)
+        self._present = self._grouping.full_counts
         self._free = [i for i, group in enumerate(self._grouping.groups) if not group.frozen]
         self._axes = _Axes(self._grouping)
         (self._base,) = evaluator.totals([self._present])
@@ -189,7 +189,7 @@ class _Axes:
     """Which channel axes each group is in, so that whole axes can be made multiples."""
 
     def __init__(self, grouping: Grouping) -> None:
-        sizes = present(grouping)
+        sizes = grouping.full_counts
         axes: list[dict[_Axis, None]] = [{} for _ in sizes]
         for name, members in grouping.members.items():
             parts = [(item.group, item.positions) for item in members]

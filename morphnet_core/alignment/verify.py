@@ -48,18 +48,6 @@ class Agreement:
         return self.variation > 100 * TOLERANCE
 
 
-def largest_difference(
-    path: Path,
-    before: onnx.ModelProto,
-    after: onnx.ModelProto,
-    sizes: Mapping[str, int],
-    *,
-    seed: int = 0,
-) -> float:
-    """The difference that ``agreement`` finds."""
-    return agreement(path, before, after, sizes, seed=seed).difference
-
-
 def agreement(
     path: Path,
     before: onnx.ModelProto,

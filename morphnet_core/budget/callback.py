@@ -237,8 +237,7 @@ class LatencyBudget(CostRegularizer):
 
     def _spared(self, alive: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
         """Groups that are nearly gone while the path still goes down."""
-        sizes = np.array([group.size for group in self.grouping.groups])
-        nearly = self.grouping.counts(alive) < SPARED * sizes
+        nearly = self.grouping.counts(alive) < SPARED * self.grouping.full_counts
         early = any(c.goal(step) > c.path.target for c in self.controllers)
         return np.asarray(nearly & early)
 

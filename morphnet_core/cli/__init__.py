@@ -5,10 +5,9 @@ Nothing heavy is imported before a verb runs, so that ``--help`` answers at once
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
 
+from costmodel.cli.app import run
 from morphnet_core.cli import align, resize, train
 from morphnet_core.cli.app import app
 
@@ -24,8 +23,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: instead of the process's own.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character gets a question mark, not a traceback.
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    app(args=None if arguments is None else list(arguments), prog_name="morphnet")
+    run(app, "morphnet", arguments)

@@ -7,24 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costmodel.cli import options
 from costmodel.cli.app import FINDING, examples
-from costmodel.cli.options import (
-    Cost,
-    Json,
-    Markdown,
-    Model,
-    NoCalibration,
-    RunnerName,
-    RunnerOptions,
-    Sizes,
-    TableOption,
-    Threads,
-    parse_runner_options,
-    parse_sizes,
-)
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli.app import app
+from morphnet_core.cli.options import widths_sheet
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
@@ -42,27 +30,22 @@ if TYPE_CHECKING:
     ),
 )
 def align_model(
-    model: Model,
+    model: options.Model,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FAST.onnx", help="Where to write the faster network."),
     ] = None,
-    table: TableOption = None,
-    cost: Cost = "regression",
-    runner: RunnerName = None,
-    threads: Threads = None,
-    size: Sizes = None,
-    runner_option: RunnerOptions = None,
-    predict_only: Annotated[
-        bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
-    ] = False,
+    table: options.TableOption = None,
+    cost: options.Cost = "regression",
+    runner: options.RunnerName = None,
+    threads: options.Threads = None,
+    size: options.Sizes = None,
+    runner_option: options.RunnerOptions = None,
+    predict_only: options.PredictOnly = False,
     force: Annotated[
         bool, typer.Option("--force", help="Write the network even if timing shows no gain.")
     ] = False,
-    rounds: Annotated[
-        int | None,
-        typer.Option("--rounds", min=2, max=1000, help="Most visits to a network; default: 12."),
-    ] = None,
+    rounds: options.Rounds = None,
     max_growth: Annotated[
         float,
         typer.Option("--max-growth", min=1.0, max=16.0, help="Widest group, times its width."),
@@ -70,9 +53,9 @@ def align_model(
     fix_weights: Annotated[
         bool, typer.Option("--fix-weights", help="Take weights off the list of inputs first.")
     ] = False,
-    no_calibration: NoCalibration = False,
-    json: Json = False,
-    markdown: Markdown = False,
+    no_calibration: options.NoCalibration = False,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """Pad groups of channels with zeros to the widths that a table prices lowest.
 
@@ -89,9 +72,9 @@ def align_model(
         table,
         cost=cost,
         runner=runner,
-        options=parse_runner_options(runner_option),
+        options=options.parse_runner_options(runner_option),
         threads=threads,
-        sizes=parse_sizes(size),
+        sizes=options.parse_sizes(size),
         max_growth=max_growth,
         fix_weights=fix_weights,
         predict_only=predict_only,
@@ -110,7 +93,6 @@ def _sheets(found: Alignment) -> tuple[Sheet, ...]:
     rows = [("predicted", found.predicted_before_ms, found.predicted_after_ms)]
     if found.measured_before_ms is not None and found.measured_after_ms is not None:
         rows.append(("measured", found.measured_before_ms, found.measured_after_ms))
-    widths = [group for group in found.groups if group.after != group.before]
     frozen = [group for group in found.groups if group.frozen]
     return (
         Sheet(
@@ -120,12 +102,7 @@ def _sheets(found: Alignment) -> tuple[Sheet, ...]:
             align="lrrr",
             notes=_notes(found),
         ),
-        Sheet(
-            title=f"Channels of {len(widths)} of {len(found.groups)} groups",
-            columns=("group", "before", "after"),
-            rows=tuple((group.name, str(group.before), str(group.after)) for group in widths),
-            align="lrr",
-        ),
+        widths_sheet({group.name: (group.before, group.after) for group in found.groups}),
         Sheet(
             title="Groups that cannot change",
             columns=("group", "channels", "why"),

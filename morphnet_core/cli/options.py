@@ -12,10 +12,11 @@ from costmodel.errors import InvalidInputError
 from costmodel.uses.models import KERAS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from costmodel.protocols import CostModel
     from costmodel.report import Sheet
-    from morphnet_core.groups import Grouping
+    from morphnet_core.pricing import Count
 
 KerasModel = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Keras model: a .keras or .h5 file.")
@@ -43,13 +44,6 @@ Target = Annotated[
 Grow = Annotated[
     float,
     typer.Option("--grow", min=1.0, max=16.0, help="Widest that a group may get, times its size."),
-]
-PredictOnly = Annotated[
-    bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
-]
-Rounds = Annotated[
-    int | None,
-    typer.Option("--rounds", min=2, max=1000, help="Most visits to a timed network; default: 12."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of fresh weights and of shuffling.")]
 
@@ -116,18 +110,43 @@ def check_out(out: Path, suffix: str | None = None) -> None:
         raise InvalidInputError(message)
 
 
-def widths_sheet(grouping: Grouping, counts: Sequence[int]) -> Sheet:
-    """Channels before and after, of the groups that change."""
+def prices_of(table: str | None, cost: str, target_ms: float | None) -> Count | CostModel:
+    """What ``--table`` and ``--cost`` ask for; a count is the original MorphNet's.
+
+    Args:
+        table: that was given.
+        cost: that was given.
+        target_ms: milliseconds that were asked for; None if it was another target.
+
+    Raises:
+        InvalidInputError: for an unknown name, a table that is missing or holds too little, or
+            milliseconds of a cost that does not count them.
+    """
+    from costmodel.uses.tables import cost_of, open_table
+    from morphnet_core.pricing import COUNTS
+
+    found = cost_of(cost, open_table(table) if table else None)
+    if target_ms is not None and found.unit != "ms":
+        message = (
+            f"--target-ms needs prices in milliseconds, but {cost} does not count these. Give "
+            "--table, or --target 50%."
+        )
+        raise InvalidInputError(message)
+    return COUNTS.get(cost, found)
+
+
+def widths_sheet(widths: Mapping[str, Sequence[int]]) -> Sheet:
+    """Channels of the groups that change.
+
+    Args:
+        widths: by group, channels before and after.
+    """
     from costmodel.report import Sheet
 
-    rows = [
-        (group.name, str(group.size), str(int(count)))
-        for group, count in zip(grouping.groups, counts, strict=True)
-        if int(count) != group.size
-    ]
+    changed = [(name, before, after) for name, (before, after) in widths.items() if before != after]
     return Sheet(
-        title=f"Channels of {len(rows)} of {len(grouping.groups)} groups",
+        title=f"Channels of {len(changed)} of {len(widths)} groups",
         columns=("group", "before", "after"),
-        rows=tuple(rows),
+        rows=tuple((name, str(before), str(after)) for name, before, after in changed),
         align="lrr",
     )

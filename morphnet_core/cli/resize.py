@@ -7,33 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costmodel.cli import options
 from costmodel.cli.app import examples
-from costmodel.cli.options import (
-    Cost,
-    Json,
-    Markdown,
-    RunnerName,
-    RunnerOptions,
-    TableOption,
-    Threads,
-    parse_runner_options,
-)
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
+from morphnet_core.cli import options as keras_options
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import clock_for, prices_of
-from morphnet_core.cli.options import (
-    KerasModel,
-    PredictOnly,
-    Rounds,
-    Seed,
-    Target,
-    TargetMs,
-    check_out,
-    one_target,
-    open_model,
-    widths_sheet,
-)
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
@@ -53,7 +32,7 @@ Out = Annotated[
     ),
 )
 def shrink_model(
-    model: KerasModel,
+    model: keras_options.KerasModel,
     out: Out,
     structure: Annotated[
         Path | None,
@@ -63,17 +42,17 @@ def shrink_model(
         Path | None,
         typer.Option("--data", "-d", metavar="DATA.py", help="To rate channels on (see train)."),
     ] = None,
-    table: TableOption = None,
-    cost: Cost = "regression",
-    target_ms: TargetMs = None,
-    target: Target = None,
-    runner: RunnerName = None,
-    threads: Threads = None,
-    runner_option: RunnerOptions = None,
-    predict_only: PredictOnly = False,
-    rounds: Rounds = None,
-    json: Json = False,
-    markdown: Markdown = False,
+    table: options.TableOption = None,
+    cost: options.Cost = "regression",
+    target_ms: keras_options.TargetMs = None,
+    target: keras_options.Target = None,
+    runner: options.RunnerName = None,
+    threads: options.Threads = None,
+    runner_option: options.RunnerOptions = None,
+    predict_only: options.PredictOnly = False,
+    rounds: options.Rounds = None,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """Cut channels and keep the weights of the others.
 
@@ -81,27 +60,27 @@ def shrink_model(
     the loss would change without them (Taylor importance), and the widths of most importance are
     chosen that the budget pays for.
     """
-    check_out(out, ".keras")
+    keras_options.check_out(out, ".keras")
     if (structure is None) == (target is None and target_ms is None):
         message = "Give either --structure S.json, or a budget: --target-ms or --target."
         raise InvalidInputError(message)
-    seed_model = open_model(model)
+    seed_model = keras_options.open_model(model)
     from morphnet_core.uses.resizing import shrink_to_budget, shrink_to_structure
 
     if structure is not None:
         found = shrink_to_structure(seed_model, structure)
     else:
-        wanted = one_target(target_ms, target)
+        wanted = keras_options.one_target(target_ms, target)
         if data is None:
             message = "To cut to a budget, channels are rated on data: give --data DATA.py."
             raise InvalidInputError(message)
-        from morphnet_core.morphing import load_recipe
+        from morphnet_core.morphing import device_clock, load_recipe
 
-        prices = prices_of(table, cost, target_ms)
-        clock = clock_for(
-            prices, runner=runner, options=parse_runner_options(runner_option, threads),
-            rounds=rounds, predict_only=predict_only,
-        )  # fmt: skip
+        prices = keras_options.prices_of(table, cost, target_ms)
+        given = options.parse_runner_options(runner_option, threads)
+        clock = None
+        if not predict_only:
+            clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
         recipe = load_recipe(data)
         found = shrink_to_budget(seed_model, recipe, prices, wanted, clock=clock, tell=note)
     _finish(found, out, as_json=json, markdown=markdown)
@@ -116,37 +95,38 @@ def shrink_model(
     ),
 )
 def expand_model(
-    model: KerasModel,
+    model: keras_options.KerasModel,
     out: Out,
     by: Annotated[
         float | None, typer.Option("--by", min=0.01, max=64.0, help="Factor of every width.")
     ] = None,
-    table: TableOption = None,
-    cost: Cost = "regression",
-    target_ms: TargetMs = None,
-    target: Target = None,
+    table: options.TableOption = None,
+    cost: options.Cost = "regression",
+    target_ms: keras_options.TargetMs = None,
+    target: keras_options.Target = None,
     multiple: Annotated[
         int, typer.Option("--multiple", min=1, help="Changed widths are multiples of it.")
     ] = 1,
-    seed: Seed = 0,
-    json: Json = False,
-    markdown: Markdown = False,
+    seed: keras_options.Seed = 0,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """Scale all widths by one factor: given, or the largest that a cost allows.
 
     Tied layers stay tied. The result has fresh weights: it is to be trained.
     """
-    check_out(out, ".keras")
+    keras_options.check_out(out, ".keras")
     if (by is None) == (target is None and target_ms is None):
         message = "Give either --by FACTOR, or a cost: --target-ms or --target."
         raise InvalidInputError(message)
     from morphnet_core.uses.resizing import expand_by, expand_to_cost
 
-    small = open_model(model)
+    small = keras_options.open_model(model)
     if by is not None:
         found = expand_by(small, by, multiple=multiple, seed=seed)
     else:
-        wanted, prices = one_target(target_ms, target), prices_of(table, cost, target_ms)
+        wanted = keras_options.one_target(target_ms, target)
+        prices = keras_options.prices_of(table, cost, target_ms)
         found = expand_to_cost(small, prices, wanted, multiple=multiple, seed=seed)
     _finish(found, out, as_json=json, markdown=markdown)
 
@@ -163,7 +143,7 @@ def _finish(found: Resized, out: Path, *, as_json: bool, markdown: bool) -> None
         rows.append(("weights", f"{found.model.count_params():,}"))
         title = f"{found.model.name}" + (f", costs in {costs['unit']}" if "unit" in costs else "")
         own = Sheet(title=title, columns=("", "value"), rows=tuple(rows), align="lr")
-        return own, widths_sheet(found.grouping, found.counts)
+        return own, keras_options.widths_sheet(found.grouping.before_and_after(found.counts))
 
     data = {**found.to_json(), "file": str(out)}
     emit(lambda: data, sheets, as_json=as_json, markdown=markdown)

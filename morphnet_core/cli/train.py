@@ -8,34 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costmodel.cli import options
 from costmodel.cli.app import examples
-from costmodel.cli.options import (
-    Cost,
-    Json,
-    Markdown,
-    RunnerName,
-    RunnerOptions,
-    TableOption,
-    Threads,
-    parse_runner_options,
-)
 from costmodel.cli.output import emit, note
+from morphnet_core.cli import options as keras_options
 from morphnet_core.cli.app import app
-from morphnet_core.cli.device import clock_for, prices_of
-from morphnet_core.cli.options import (
-    DataFile,
-    Grow,
-    KerasModel,
-    PredictOnly,
-    Rounds,
-    Seed,
-    Target,
-    TargetMs,
-    check_out,
-    one_target,
-    open_model,
-    widths_sheet,
-)
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
@@ -75,15 +52,15 @@ class ExportName(StrEnum):
     ),
 )
 def train(
-    model: KerasModel,
-    data: DataFile,
+    model: keras_options.KerasModel,
+    data: keras_options.DataFile,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where everything is written.")
     ],
-    table: TableOption = None,
-    cost: Cost = "regression",
-    target_ms: TargetMs = None,
-    target: Target = None,
+    table: options.TableOption = None,
+    cost: options.Cost = "regression",
+    target_ms: keras_options.TargetMs = None,
+    target: keras_options.Target = None,
     search_epochs: Annotated[
         int, typer.Option("--search-epochs", min=0, help="Epochs under the budget.")
     ] = 5,
@@ -108,15 +85,15 @@ def train(
     export: Annotated[
         list[ExportName] | None, typer.Option("--export", help="Repeatable; default: onnx.")
     ] = None,
-    grow: Grow = 1.0,
-    seed: Seed = 0,
-    runner: RunnerName = None,
-    threads: Threads = None,
-    runner_option: RunnerOptions = None,
-    predict_only: PredictOnly = False,
-    rounds: Rounds = None,
-    json: Json = False,
-    markdown: Markdown = False,
+    grow: keras_options.Grow = 1.0,
+    seed: keras_options.Seed = 0,
+    runner: options.RunnerName = None,
+    threads: options.Threads = None,
+    runner_option: options.RunnerOptions = None,
+    predict_only: options.PredictOnly = False,
+    rounds: options.Rounds = None,
+    json: options.Json = False,
+    markdown: options.Markdown = False,
 ) -> None:
     """Shrink a network while it trains, fit it to a budget, and train the result.
 
@@ -124,16 +101,16 @@ def train(
     device is at hand and corrects them, trains the result, and writes the model, its structure, the
     exported files, each checked against it, and pictures.
     """
-    wanted = one_target(target_ms, target)
-    check_out(out)
-    prices = prices_of(table, cost, target_ms)
-    clock = clock_for(
-        prices, runner=runner, options=parse_runner_options(runner_option, threads),
-        rounds=rounds, predict_only=predict_only,
-    )  # fmt: skip
-    seed_model = open_model(model)
-    from morphnet_core.morphing import load_recipe, morph
+    wanted = keras_options.one_target(target_ms, target)
+    keras_options.check_out(out)
+    prices = keras_options.prices_of(table, cost, target_ms)
+    given = options.parse_runner_options(runner_option, threads)
+    from morphnet_core.morphing import device_clock, load_recipe, morph
 
+    clock = None
+    if not predict_only:
+        clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
+    seed_model = keras_options.open_model(model)
     recipe = load_recipe(data, batch_size=batch_size)
     budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
     found = morph(
@@ -171,10 +148,7 @@ def record(found: Morphed) -> dict[str, Any]:
             {"predicted": item.predicted_ms, "measured_ms": item.measured_ms}
             for item in loop.rounds
         ],
-        "groups": {
-            group.name: [group.size, int(count)]
-            for group, count in zip(found.grouping.groups, loop.best.projection.counts, strict=True)
-        },
+        "groups": found.grouping.before_and_after(loop.best.projection.counts),
         "metrics": found.metrics,
         "seconds": {name: round(seconds, 1) for name, seconds in found.seconds.items()},
         "files": {kind: str(path) for kind, path in found.files.items()},
@@ -207,5 +181,5 @@ def _sheets(found: Morphed) -> tuple[Sheet, ...]:
             align="lrrr",
             notes=tuple(notes),
         ),
-        widths_sheet(found.grouping, loop.best.projection.counts.tolist()),
+        keras_options.widths_sheet(found.grouping.before_and_after(loop.best.projection.counts)),
     )

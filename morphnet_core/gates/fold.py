@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.gates.insert import functional, is_nested
+from morphnet_core.gates.insert import READERS, SEPARABLE, TRANSPOSED, functional, is_nested
 
 
 def fold_gates(model: Any, scales: Mapping[str, NDArray[np.floating[Any]]]) -> None:
@@ -49,16 +48,11 @@ def layers_by_path(model: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _fold(layer: Any, path: str, scale: NDArray[np.float64]) -> None:
-    if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
+    if isinstance(layer, SEPARABLE):
         variable, axis = layer.depthwise_kernel, -2
-    elif isinstance(
-        layer,
-        keras.layers.Conv1DTranspose | keras.layers.Conv2DTranspose | keras.layers.Conv3DTranspose,
-    ):
+    elif isinstance(layer, TRANSPOSED):
         variable, axis = layer.kernel, -1
-    elif isinstance(
-        layer, keras.layers.Conv1D | keras.layers.Conv2D | keras.layers.Conv3D | keras.layers.Dense
-    ):
+    elif isinstance(layer, READERS):
         variable, axis = layer.kernel, -2
     else:
         message = f"Layer {path!r} ({type(layer).__name__}) has no kernel to fold gates into."

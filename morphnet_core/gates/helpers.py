@@ -57,11 +57,9 @@ def gated_batch_norm(axis: int = -1, **settings: Any) -> Callable[..., Any]:
         axis: the channel axis.
         **settings: arguments of ``LogisticSigmoidGating``.
     """
-
-    def normalise(tensor: Any) -> Any:
-        return keras.layers.BatchNormalization(axis=axis)(tensor)
-
-    return add_gating_to_fn(normalise, axis=axis, **settings)
+    return add_gating_to_fn(
+        lambda tensor: keras.layers.BatchNormalization(axis=axis)(tensor), axis=axis, **settings
+    )
 
 
 def gated_relu_activation(axis: int = -1, **settings: Any) -> Callable[..., Any]:
@@ -71,8 +69,4 @@ def gated_relu_activation(axis: int = -1, **settings: Any) -> Callable[..., Any]
         axis: the channel axis.
         **settings: arguments of ``LogisticSigmoidGating``.
     """
-
-    def relu(tensor: Any) -> Any:
-        return keras.layers.ReLU()(tensor)
-
-    return add_gating_to_fn(relu, axis=axis, **settings)
+    return add_gating_to_fn(lambda tensor: keras.layers.ReLU()(tensor), axis=axis, **settings)

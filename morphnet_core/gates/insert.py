@@ -16,16 +16,19 @@ import keras
 from costmodel.errors import InvalidInputError
 from morphnet_core.gates.shared import ApplyGates, SharedGates
 
-#: Layers that read every channel with a weight of its own, so that a gate can be folded into them.
-READERS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
+TRANSPOSED = (
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
+)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+#: Layers that read every channel with a weight of its own, so that a gate can be folded into them.
+READERS = (
+    *TRANSPOSED,
+    *SEPARABLE,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
     keras.layers.Dense,
 )
 

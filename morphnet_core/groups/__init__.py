@@ -1,6 +1,6 @@
 """Which channels of a network live and die together, and the network without some of them."""
 
-from morphnet_core.groups.cascade import cascade, starved
+from morphnet_core.groups.cascade import cascade
 from morphnet_core.groups.find import find_groups
 from morphnet_core.groups.flow import Member
 from morphnet_core.groups.grouping import NOBODY, Alive, ChannelGroup, Grouping, Units
@@ -16,5 +16,4 @@ __all__ = [
     "cascade",
     "find_groups",
     "resize",
-    "starved",
 ]

@@ -23,7 +23,7 @@ def cascade(grouping: Grouping, alive: Alive) -> Alive:
     """
     grouping.check_alive(alive)
     result = alive.copy()
-    frozen = _frozen(grouping)
+    frozen = grouping.frozen_units
     result[frozen] = True
     reads, writes = _mixer_units(grouping)
     while True:
@@ -32,11 +32,6 @@ def cascade(grouping: Grouping, alive: Alive) -> Alive:
         result &= frozen | _reached(result, writes, reads)
         if int(result.sum()) == before:
             return result
-
-
-def _frozen(grouping: Grouping) -> Alive:
-    frozen = [bool(group.frozen) for group in grouping.groups]
-    return np.repeat(np.array(frozen, dtype=np.bool_), [group.size for group in grouping.groups])
 
 
 def _mixer_units(grouping: Grouping) -> tuple[list[Units], list[Units]]:
@@ -64,17 +59,3 @@ def _reached(alive: Alive, sources: list[Units], targets: list[Units]) -> Alive:
         if alive[source].any():
             reached[target] = True
     return np.asarray(reached | ~joined)
-
-
-def starved(grouping: Grouping, alive: Alive) -> tuple[str, ...]:
-    """Names of mixing layers (``Layer.name``) that read dead channels only but write live ones.
-
-    What they write is one constant per channel: their bias.
-    """
-    grouping.check_alive(alive)
-    reads, writes = _mixer_units(grouping)
-    return tuple(
-        layer.name
-        for layer, read, write in zip(grouping.mixers, reads, writes, strict=True)
-        if not alive[read].any() and alive[write].any()
-    )

@@ -29,17 +29,14 @@ def structure_of(grouping: Grouping, alive: Booleans, **known: Any) -> Structure
     alive = checked_alive(grouping, alive)
     layers = {}
     for origin, tensor in _producers(grouping).items():
-        kept = np.flatnonzero(_alive_positions(grouping, tensor, alive))
+        kept = grouping.kept(tensor, alive)
         layers[origin] = LayerWidth(
             count=len(kept),
             of=len(grouping.units[tensor]),
             kept=tuple(int(index) for index in kept),
             operation=_operation(grouping.network, origin),
         )
-    groups = {
-        group.name: int(alive[group.start : group.start + group.size].sum())
-        for group in grouping.groups
-    }
+    groups = {group.name: int(alive[group.units].sum()) for group in grouping.groups}
     return Structure(layers=layers, groups=groups, **known)
 
 
@@ -111,12 +108,7 @@ def checked_alive(grouping: Grouping, alive: Booleans) -> Booleans:
         InvalidInputError: unless there is one for each unit and what cannot go is alive.
     """
     alive = np.asarray(alive, dtype=np.bool_)
-    if alive.shape != (grouping.num_units,):
-        message = (
-            f"Expected whether each of the {grouping.num_units} units of channels is alive, but "
-            f"got an array of shape {alive.shape}. Begin with grouping.full()."
-        )
-        raise InvalidInputError(message)
+    grouping.check_alive(alive)
     for group in grouping.groups:
         if group.frozen and not alive[group.start : group.start + group.size].all():
             message = (
@@ -149,11 +141,6 @@ def _operation(network: Network, origin: str) -> str:
             return "separable_conv2d"
         return "Conv3D" if three else "Conv2D"
     return "MatMul" if kinds & {"matmul", "gemm"} else ""
-
-
-def _alive_positions(grouping: Grouping, tensor: str, alive: Booleans) -> Booleans:
-    units = grouping.units[tensor]
-    return (units < 0) | alive[units]
 
 
 def _keep(

@@ -85,7 +85,7 @@ def find_groups(
 
 def _is_needed(grouping: Grouping, index: int) -> bool:
     """Whether nothing would reach some output of the network without a group."""
-    counts = [group.size for group in grouping.groups]
+    counts = grouping.full_counts
     counts[index] = 0
     return bool(cut_off(grouping.network, grouping.members, counts))
 

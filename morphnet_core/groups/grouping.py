@@ -78,7 +78,12 @@ class Grouping:
     @property
     def group_of(self) -> Units:
         """Index of the group of each unit."""
-        return np.repeat(np.arange(len(self.groups)), [group.size for group in self.groups])
+        return np.repeat(np.arange(len(self.groups)), self.full_counts)
+
+    @property
+    def full_counts(self) -> Units:
+        """``(groups,)`` units of each group, all alive."""
+        return np.array([group.size for group in self.groups], dtype=np.intp)
 
     @property
     def by_name(self) -> Mapping[str, ChannelGroup]:
@@ -88,16 +93,29 @@ class Grouping:
     @property
     def share_prunable(self) -> float:
         """Share of the channels written by the network's layers that may be cut, 0 to 1."""
-        frozen = np.repeat([bool(group.frozen) for group in self.groups], self._group_sizes())
-        total, free = 0, 0
-        for layer in self.mixers:
-            units = self.units[layer.outputs[0]]
-            total += len(units)
-            free += int((~frozen[units]).sum())
-        return free / total if total else 0.0
+        free = [self.free_units(layer.outputs[0]) != NOBODY for layer in self.mixers]
+        return float(np.concatenate(free).mean()) if free else 0.0
 
-    def _group_sizes(self) -> list[int]:
-        return [group.size for group in self.groups]
+    @property
+    def frozen_units(self) -> Alive:
+        """``(units,)`` which units must stay because their group must."""
+        frozen = [bool(group.frozen) for group in self.groups]
+        return np.repeat(np.array(frozen, dtype=np.bool_), self.full_counts)
+
+    def free_units(self, tensor: str) -> Units:
+        """Unit of each position on a tensor's channel axis; ``NOBODY`` where it stays anyway."""
+        units = self.units[tensor]
+        return np.where(np.append(self.frozen_units, True)[units], NOBODY, units)
+
+    def groups_at(self, layer: Layer) -> set[int]:
+        """Groups in what a layer reads and writes."""
+        names = (*layer.inputs, *layer.outputs)
+        return {item.group for name in names for item in self.members.get(name, ())}
+
+    def before_and_after(self, counts: Counts) -> dict[str, list[int]]:
+        """By group: its units with nothing cut, and of ``counts``."""
+        pairs = zip(self.groups, counts, strict=True)
+        return {group.name: [group.size, int(count)] for group, count in pairs}
 
     def full(self) -> Alive:
         """Every unit alive."""
@@ -121,8 +139,7 @@ class Grouping:
         self.check_alive(alive)
         sums = np.concatenate([[0], np.cumsum(alive)])
         starts = np.array([group.start for group in self.groups], dtype=np.intp)
-        ends = starts + np.array(self._group_sizes(), dtype=np.intp)
-        return np.asarray(sums[ends] - sums[starts], dtype=np.intp)
+        return np.asarray(sums[starts + self.full_counts] - sums[starts], dtype=np.intp)
 
     def living(self, alive: Alive) -> Alive:
         """All units of the groups that have any alive: where a choice of widths begins."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from costmodel.errors import InvalidInputError
 from costmodel.network import Layer
-from morphnet_core.groups.tracer import Channels, Tracer, origin_of
+from morphnet_core.groups.tracer import Tracer, origin_of
 
 
 def check_matches(tracer: Tracer, expressions: Sequence[str], option: str) -> None:
@@ -94,11 +94,7 @@ def freeze_outside(tracer: Tracer, inputs: Sequence[str], outputs: Sequence[str]
             for name in (*layer.inputs, *layer.outputs):
                 tracer.freeze(tracer.tensors[name].ids, reason)
     for name in ends:
-        tracer.freeze(_channels(tracer, name).ids, "it is an output of the given part")
-
-
-def _channels(tracer: Tracer, name: str) -> Channels:
-    return tracer.tensors[name]
+        tracer.freeze(tracer.tensors[name].ids, "it is an output of the given part")
 
 
 def _tensors(tracer: Tracer, names: Sequence[str], option: str) -> dict[str, None]:

@@ -36,9 +36,8 @@ class _Change:
     def span(self, units: Units) -> int:
         """How many positions a run of units has at the new widths."""
         mine = units[units != NOBODY]
-        groups = self.grouping.groups
-        places = np.bincount(self.grouping.group_of[mine], minlength=len(groups))
-        sizes = np.array([group.size for group in groups])
+        sizes = self.grouping.full_counts
+        places = np.bincount(self.grouping.group_of[mine], minlength=len(sizes))
         return int(len(units) - len(mine) + round(float((places / sizes * self.counts).sum())))
 
 

@@ -28,21 +28,12 @@ def _same(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
     return (first,) * len(visit.op.outputs)
 
 
-def _per_channel(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
-    """Weights per channel, on axis 1."""
-    _need_axis_1(visit)
-    return _same(tracer, visit)
-
-
-def _window(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
-    _need_axis_1(visit)
-    return _same(tracer, visit)
-
-
-def _need_axis_1(visit: Visit) -> None:
+def _same_on_axis_1(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    """Weights per channel, or windows over positions: both take axis 1 for the channels."""
     if visit.inputs[0].axis != 1:
         message = "it takes another axis for the channels"
         raise UnfollowedError(message)
+    return _same(tracer, visit)
 
 
 def _join(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
@@ -110,8 +101,7 @@ def _freeze_norm(tracer: Tracer, visit: Visit) -> None:
 ELEMENTWISE: dict[str, Rule] = {
     **dict.fromkeys(UNARY, _same),
     **dict.fromkeys(JOINING, _join),
-    **dict.fromkeys(WINDOWS, _window),
-    **dict.fromkeys(("batch_norm", "instance_norm"), _per_channel),
+    **dict.fromkeys((*WINDOWS, "batch_norm", "instance_norm"), _same_on_axis_1),
     **dict.fromkeys(("softmax", "log_softmax", "hardmax"), _over_channels),
     **dict.fromkeys(("layer_norm", "rms_norm"), _normalise),
     **dict.fromkeys(("group_norm", "unit_norm", "lrn", "lp_normalization"), _always_frozen),

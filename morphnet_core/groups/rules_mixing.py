@@ -19,6 +19,9 @@ def _conv(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     op, read = visit.op, visit.inputs[0]
     out = op.outputs[0][1]
     groups = op.groups
+    if groups < 1 or out % groups or (read.axis == 1 and len(read.ids) % groups):
+        message = f"its {groups} groups do not divide its channels"
+        raise UnfollowedError(message)
     if read.axis != 1:
         tracer.freeze(read.ids, f"{visit.layer.name} slides its window along the channels")
     elif groups > 1 and groups == len(read.ids):

@@ -9,7 +9,7 @@ flattening need no special cases.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,31 +69,30 @@ class Visit:
         return self.layer.op
 
 
+@dataclass(slots=True, eq=False)
 class Tracer:
-    """Ids, ties, freezes and productions collected over one walk of a network."""
+    """Ids, ties, freezes and productions collected over one walk of a network.
 
-    def __init__(self, network: Network, *, normalisations: bool) -> None:
-        """Make ready to walk ``network``.
+    Attributes:
+        network: layers as written.
+        normalisations: whether channels may be taken from under a normalisation over them.
+        runs: runs of positions whose lengths must follow from the widths of groups.
+    """
 
-        Args:
-            network: layers as written.
-            normalisations: whether channels may be taken from under a normalisation over them.
-        """
-        self.network = network
-        self.normalisations = normalisations
-        self.tensors: dict[str, Channels] = {}
-        self.sizes: dict[str, Shape] = {}
-        self.productions: list[Production] = []
-        self.sources: list[Production] = []
-        self.freezes: list[Freeze] = []
-        self.notes: dict[str, str] = {}
-        self.mixers: list[Layer] = []
-        self.ties: list[tuple[Ids, Ids]] = []
-        #: Runs of positions whose lengths must follow from the widths of groups.
-        self.runs: list[Ids] = []
-        self.count = 0
-        self._first_reads: dict[tuple[str, int], tuple[Channels, ...]] = {}
-        self._first_writes: dict[tuple[str, int], Ids] = {}
+    network: Network
+    normalisations: bool
+    tensors: dict[str, Channels] = field(default_factory=dict)
+    sizes: dict[str, Shape] = field(default_factory=dict)
+    productions: list[Production] = field(default_factory=list)
+    sources: list[Production] = field(default_factory=list)
+    freezes: list[Freeze] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    mixers: list[Layer] = field(default_factory=list)
+    ties: list[tuple[Ids, Ids]] = field(default_factory=list)
+    runs: list[Ids] = field(default_factory=list)
+    count: int = 0
+    _first_reads: dict[tuple[str, int], tuple[Channels, ...]] = field(default_factory=dict)
+    _first_writes: dict[tuple[str, int], Ids] = field(default_factory=dict)
 
     def fresh(self, count: int) -> Ids:
         """New ids; unless a layer produces them or ties join them, they are nobody's."""

@@ -83,8 +83,7 @@ class LoopResult:
 def build(model: Any, pricer: Pricer, found: Projection, seed: int | None) -> Any:
     """The network of a projection with fresh weights; wider than the seed where it grew."""
     grouping = pricer.grouping
-    sizes = np.array([group.size for group in grouping.groups])
-    if (found.counts > sizes).any():
+    if (found.counts > grouping.full_counts).any():
         return expand(model, found.counts, grouping=grouping, seed=seed)
     return rebuild(model, found.alive, grouping=grouping, seed=seed)
 
@@ -131,7 +130,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
         return project(pricer, importance, target_ms, start=start, grow=grow, scale=scale)
 
     if clock is None:
-        seed_ms = pricer.at_counts(pricer.grouping.counts(pricer.grouping.full()))
+        seed_ms = pricer.seed
         target_ms = _milliseconds(target, seed_ms)
         found = projected(target_ms, 1.0)
         only = LoopRound(projection=found, predicted_ms=found.cost, measured_ms=None, scale=1.0)
@@ -190,7 +189,7 @@ def device_rounds(
     (seed_ms,) = yield [model]
     target_ms = _milliseconds(target, seed_ms)
     beside = [model] if isinstance(target, str) else []
-    scale = seed_ms / pricer.at_counts(pricer.grouping.counts(pricer.grouping.full()))
+    scale = seed_ms / pricer.seed
     done: list[LoopRound] = []
     tried: set[bytes] = set()
     for _ in range(rounds):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -181,8 +182,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         else:
             small = shrink(budget.finished_model(), found.alive, grouping=budget.grouping)
         metrics = _finish(small, data, compiled, finish, finish_epochs, callbacks, verbose)
-    sizes = np.array([group.size for group in budget.grouping.groups])
-    structure = _structure(budget, loop) if (found.counts <= sizes).all() else None
+    grew = (found.counts > budget.grouping.full_counts).any()
+    structure = None if grew else _structure(budget, loop)
     files: dict[str, Path] = {}
     difference: dict[str, float] = {}
     if out is not None:
@@ -324,14 +325,9 @@ def _draw(
     return files
 
 
-class _timed:  # noqa: N801 - used as a statement
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Adds what its body took to a dictionary, in seconds."""
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds, self._name = seconds, name
-
-    def __enter__(self) -> None:
-        self._begin = time.perf_counter()
-
-    def __exit__(self, *exc: object) -> None:
-        self._seconds[self._name] = time.perf_counter() - self._begin
+    begin = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - begin

@@ -17,19 +17,15 @@ latter make a new model of the same layers, ``regularizer.model``. New code is b
 from __future__ import annotations
 
 from morphnet_core.network_regularizers.base import NetworkRegularizer
-from morphnet_core.network_regularizers.gamma import (
+from morphnet_core.network_regularizers.original import (
     GammaActivationRegularizer,
     GammaFlopsRegularizer,
     GammaLatencyRegularizer,
     GammaModelSizeRegularizer,
-)
-from morphnet_core.network_regularizers.group_lasso import (
     GroupLassoActivationRegularizer,
     GroupLassoFlopsRegularizer,
     GroupLassoLatencyRegularizer,
     GroupLassoModelSizeRegularizer,
-)
-from morphnet_core.network_regularizers.logistic_sigmoid import (
     LogisticSigmoidFlopsRegularizer,
     LogisticSigmoidLatencyRegularizer,
     LogisticSigmoidModelSizeRegularizer,

@@ -49,7 +49,7 @@ class NetworkRegularizer:
         Args:
             output_boundary: model, or tensors at which it is to end.
             signal: what is pressed on.
-            cost: target.
+            cost: hardware whose latency is the target, where the class has no other.
             batch_size: images that the target is priced for at once.
             regularizer_decorator: changes the values of each source of the signal.
             decorator_parameters: its arguments.
@@ -60,6 +60,8 @@ class NetworkRegularizer:
         Raises:
             InvalidInputError: if nothing can shrink, or an argument is wrong.
         """
+        if cost:
+            self.cost_name = f"{cost} Latency"
         model = model_of(output_boundary)
         grouping = find_groups(
             read_keras(at_batch(model, batch_size)),

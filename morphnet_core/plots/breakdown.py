@@ -38,20 +38,13 @@ def breakdown(pricer: Pricer, counts: Sequence[int] | NDArray[np.intp]) -> dict[
     return found
 
 
-def plot_breakdown(
-    pricer: Pricer,
-    counts: Sequence[int] | NDArray[np.intp],
-    path: Path,
-    *,
-    title: str = "",
-) -> Path:
+def plot_breakdown(pricer: Pricer, counts: Sequence[int] | NDArray[np.intp], path: Path) -> Path:
     """Draw what each layer costs in the seed and now, in the order of the network.
 
     Args:
         pricer: of the seed network, with a cost model.
         counts: ``(groups,)`` channels now.
         path: file to write; its suffix chooses the format.
-        title: above the picture; by default the network and both costs.
 
     Returns:
         ``path``.
@@ -61,15 +54,14 @@ def plot_breakdown(
         MissingDependencyError: without matplotlib.
     """
     check_picture(path)
-    full = pricer.grouping.counts(pricer.grouping.full())
-    before, after = breakdown(pricer, full), breakdown(pricer, counts)
+    before, after = breakdown(pricer, pricer.grouping.full_counts), breakdown(pricer, counts)
     names = _shown(before, after)
     sides = ([_of(costs, name, names) for name in names] for costs in (before, after))
     figure, axes, _ = paired_bars(names, *sides)
     axes.set(xlabel=f"predicted {pricer.unit}")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     totals = f"{sum(before.values()):.4g} to {sum(after.values()):.4g} {pricer.unit}"
-    axes.set_title(title or f"{pricer.grouping.network.name}: {totals}", fontsize=10)
+    axes.set_title(f"{pricer.grouping.network.name}: {totals}", fontsize=10)
     return save(figure, path)
 
 

@@ -29,7 +29,7 @@ class Trained:
     Attributes:
         method: how its widths were chosen; networks of one method are joined by a line.
         ms: measured latency, milliseconds.
-        accuracy: percent, or any other score that is better when higher.
+        accuracy: percent.
         error: half of an interval of the accuracy; 0 for none.
     """
 
@@ -44,7 +44,6 @@ def plot_tradeoff(
     path: Path,
     *,
     title: str = "",
-    score: str = "accuracy in %",
 ) -> Path:
     """Draw what networks are worth for the time that they take.
 
@@ -52,7 +51,6 @@ def plot_tradeoff(
         networks: at least one.
         path: file to write; its suffix chooses the format.
         title: above the picture.
-        score: name of the vertical axis.
 
     Returns:
         ``path``.
@@ -80,7 +78,7 @@ def plot_tradeoff(
             capsize=2.5,
             label=method,
         )
-    axes.set(xlabel="measured latency in ms", ylabel=score, title=title)
+    axes.set(xlabel="measured latency in ms", ylabel="accuracy in %", title=title)
     plain_grid(axes)
     axes.legend(frameon=False, fontsize=8)
     return save(figure, path)

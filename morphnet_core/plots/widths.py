@@ -16,9 +16,7 @@ from morphnet_core.pricing import Pricer
 _MOST_EDGES = 40
 
 
-def plot_widths(
-    pricer: Pricer, counts: Sequence[int] | NDArray[np.intp], path: Path, *, title: str = ""
-) -> Path:
+def plot_widths(pricer: Pricer, counts: Sequence[int] | NDArray[np.intp], path: Path) -> Path:
     """Draw every group's channels in the seed and now.
 
     Ticks are the widths that are worth having: the widest of each plateau, the other groups as in
@@ -28,7 +26,6 @@ def plot_widths(
         pricer: of the seed network.
         counts: ``(groups,)`` channels now.
         path: file to write; its suffix chooses the format.
-        title: above the picture; by default the network and both costs.
 
     Returns:
         ``path``.
@@ -80,7 +77,7 @@ def plot_widths(
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,
                   frameon=False, fontsize=8)  # fmt: skip
     axes.set_title(
-        title or f"{pricer.grouping.network.name}: {pricer.seed:.4g} to {cost:.4g} {pricer.unit}",
+        f"{pricer.grouping.network.name}: {pricer.seed:.4g} to {cost:.4g} {pricer.unit}",
         fontsize=10,
     )
     return save(figure, path)

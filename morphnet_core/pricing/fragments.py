@@ -252,9 +252,3 @@ def axis_sizes(cluster: Cluster) -> tuple[int, int]:
         for name in (cluster.input, cluster.output)
     ]
     return wide[0], wide[1]
-
-
-def full_point(cluster: Cluster) -> Point:
-    """The cluster at the seed's widths."""
-    wide_in, wide_out = axis_sizes(cluster)
-    return Point(cluster=cluster, input=wide_in, output=wide_out)

@@ -234,14 +234,13 @@ class Pricer:
         found = executed(resize(self.grouping, counts), self.device).layers
         return [(layer, self._sum([layer.op])) for layer in found]
 
-    def candidate_widths(self, group: int, alive: Alive | Units | None = None) -> list[int]:
-        """Widths of a group that are worth having: the widest of each plateau, ascending.
+    def candidate_widths(self, group: int) -> list[int]:
+        """Widths of a group that are worth having, all others whole: the widest of each plateau.
 
-        Not among them: 0, even where the group may die.
+        Ascending. Not among them: 0, even where the group may die.
 
         Args:
             group: its index.
-            alive: structure of the other groups; by default all alive.
         """
         own = self.grouping.groups[group]
         if own.frozen:
@@ -250,8 +249,7 @@ class Pricer:
             step = own.multiple
             found = (*range(step, own.size, step), own.size)
         else:
-            widths = self.wiring.full if alive is None else self._widths(alive)
-            found = self._secants.edges(group, widths)
+            found = self._secants.edges(group, self.wiring.full)
         return [width for width in found if width >= own.minimum or width == own.size]
 
     def priced_widths(self, group: int) -> list[int]:

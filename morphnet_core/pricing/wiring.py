@@ -58,7 +58,7 @@ class Wiring:
     def __init__(self, grouping: Grouping) -> None:
         self.grouping = grouping
         self._index: Mapping[str, int] = {name: row for row, name in enumerate(grouping.units)}
-        sizes = np.array([group.size for group in grouping.groups], dtype=float)
+        sizes = grouping.full_counts.astype(float)
         lengths = np.array([len(units) for units in grouping.units.values()], dtype=float)
         self.shares: Floats = np.zeros((len(lengths) + 1, len(sizes)))
         for row, name in enumerate(grouping.units):

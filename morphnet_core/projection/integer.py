@@ -18,13 +18,12 @@ from morphnet_core.projection.problem import Choice, Problem
 GAP, SECONDS = 1e-3, 20.0
 
 
-def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) -> Choice | None:
-    """The choice of most value that costs at most ``target``.
+def solve_integer(problem: Problem, target: float) -> Choice | None:
+    """The choice of most value that costs at most ``target``; the best found in ``SECONDS``.
 
     Args:
         problem: any.
         target: greatest cost.
-        seconds: after which the best choice so far is taken.
 
     Returns:
         The choice; None where there is none, or none was found in time.
@@ -39,20 +38,14 @@ def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) 
     value[: starts[-1]] = np.concatenate([*(own - own[0] for own in problem.values), np.zeros(0)])
     costs = np.zeros(total)
     costs[: starts[-1]] = np.concatenate([*problem.singles, np.zeros(0)])
-    rows = _Rows()
-    for group, size in enumerate(sizes):
-        rows.add(starts[group] + np.arange(size), np.ones(size), 1.0)
+    rows = [(starts[g] + np.arange(size), np.ones(size), 1.0) for g, size in enumerate(sizes)]
     for number, ((g, h), matrix) in enumerate(problem.pairs.items()):
         at = pair_starts[number] + np.arange(matrix.size).reshape(matrix.shape)
         costs[at] = matrix
-        for place in range(sizes[g]):
-            rows.add(
-                np.append(at[place], starts[g] + place), np.append(np.ones(sizes[h]), -1.0), 0.0
-            )
-        for place in range(sizes[h]):
-            rows.add(
-                np.append(at[:, place], starts[h] + place), np.append(np.ones(sizes[g]), -1.0), 0.0
-            )
+        for group, products in ((g, at), (h, at.T)):
+            factors = np.append(np.ones(products.shape[1]), -1.0)
+            for place, own in enumerate(products):
+                rows.append((np.append(own, starts[group] + place), factors, 0.0))
     scale = max(abs(target - problem.constant), 1e-300)
     budget = LinearConstraint(
         csr_array((costs / scale)[None, :]), -np.inf, (target - problem.constant) / scale
@@ -63,10 +56,10 @@ def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) 
     with redirected(1, to=2):
         answer = milp(
             -value / max(float(np.abs(value).max(initial=0.0)), 1e-300),
-            constraints=[rows.constraint(total), budget],
+            constraints=[_equalities(rows, total), budget],
             integrality=whole,
             bounds=Bounds(0.0, 1.0),
-            options={"mip_rel_gap": GAP, "time_limit": seconds},
+            options={"mip_rel_gap": GAP, "time_limit": SECONDS},
         )
     if answer.x is None:
         return None
@@ -76,21 +69,9 @@ def solve_integer(problem: Problem, target: float, *, seconds: float = SECONDS) 
     )
 
 
-class _Rows:
-    """Rows of an equality constraint."""
-
-    def __init__(self) -> None:
-        self._columns: list[np.ndarray] = []
-        self._values: list[np.ndarray] = []
-        self._right: list[float] = []
-
-    def add(self, columns: np.ndarray, values: np.ndarray, right: float) -> None:
-        self._columns.append(columns)
-        self._values.append(values)
-        self._right.append(right)
-
-    def constraint(self, total: int) -> LinearConstraint:
-        ends = np.cumsum([0, *(len(c) for c in self._columns)])
-        data = (np.concatenate(self._values), np.concatenate(self._columns), ends)
-        right = np.array(self._right)
-        return LinearConstraint(csr_array(data, shape=(len(right), total)), right, right)
+def _equalities(rows: list[tuple[np.ndarray, np.ndarray, float]], total: int) -> LinearConstraint:
+    """Rows of columns, their factors and what they sum up to, over ``total`` variables."""
+    columns, values, right = zip(*rows, strict=True)
+    ends = np.cumsum([0, *(len(own) for own in columns)])
+    data = (np.concatenate(values), np.concatenate(columns), ends)
+    return LinearConstraint(csr_array(data, shape=(len(rows), total)), right, right)

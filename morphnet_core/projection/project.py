@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -97,8 +97,9 @@ def project(  # noqa: PLR0913 - one option per decision of the search
     begin = grouping.full() if start is None else start
     counts = grouping.counts(begin)
     search = _Search(
-        pricer, scores, target, scale=scale, offset=offset, method=method, returns=returns
-    )
+        pricer=pricer, importance=scores, target=target, scale=scale, offset=offset,
+        wanted=method, returns=returns,
+    )  # fmt: skip
     widths = candidates(pricer, counts, grow)
     found = search.run(widths, np.asarray(counts))
     if found is None:
@@ -149,46 +150,36 @@ def _checked(
     return np.where(np.isfinite(scores), scores, finite.max(initial=1.0))
 
 
+@dataclass(slots=True, kw_only=True)
 class _Search:
     """Solves, prices and steps."""
 
-    def __init__(
-        self,
-        pricer: Pricer,
-        importance: Floats,
-        target: float,
-        *,
-        scale: float,
-        offset: float,
-        method: Method,
-        returns: Returns,
-    ) -> None:
-        self._pricer = pricer
-        self._importance = importance
-        self._target = target
-        self._scale, self._offset = scale, offset
-        self._wanted = method
-        self._returns = returns
-        self._known: dict[bytes, float] = {}
-        self._problem: Problem | None = None
-        self.method = ""
-        self.rounds = 0
-        self.moves = 0
+    pricer: Pricer
+    importance: Floats
+    target: float
+    scale: float
+    offset: float
+    wanted: Method
+    returns: Returns
+    known: dict[bytes, float] = field(default_factory=dict)
+    method: str = ""
+    rounds: int = 0
+    moves: int = 0
 
     def price(self, counts: Counts) -> float:
         """What the network costs with these counts, as executed and corrected."""
         key = np.asarray(counts, dtype=np.intp).tobytes()
-        if key not in self._known:
-            priced = self._pricer.at_counts(np.asarray(counts, dtype=np.intp))
-            self._known[key] = self._scale * priced + self._offset
-        return self._known[key]
+        if key not in self.known:
+            priced = self.pricer.at_counts(np.asarray(counts, dtype=np.intp))
+            self.known[key] = self.scale * priced + self.offset
+        return self.known[key]
 
     def value(self, counts: Counts) -> float:
         """Importance kept with these counts."""
-        groups = self._pricer.grouping.groups
+        groups = self.pricer.grouping.groups
         return float(
             sum(
-                kept_value(self._importance, group, np.array([count]), self._returns)[0]
+                kept_value(self.importance, group, np.array([count]), self.returns)[0]
                 for group, count in zip(groups, counts, strict=True)
             )
         )
@@ -196,33 +187,31 @@ class _Search:
     def run(self, widths: tuple[Counts, ...], around: Counts) -> Counts | None:
         """The best counts found; None if nothing is cheap enough."""
         best: Counts | None = None
-        budget = (self._target - self._offset) / self._scale
+        budget = (self.target - self.offset) / self.scale
         ask = budget
         around = _nearest(widths, around)
         for _ in range(ROUNDS):
-            problem = self._problem = build(
-                self._pricer, self._importance, widths, around, self._returns
-            )
+            problem = build(self.pricer, self.importance, widths, around, self.returns)
             choice = self._solve(problem, ask)
             if choice is None:
                 choice = np.zeros(len(widths), dtype=np.intp)
             self.rounds += 1
             around = problem.counts(choice)
             cost = self.price(around)
-            if cost <= self._target and (best is None or self.value(around) > self.value(best)):
+            if cost <= self.target and (best is None or self.value(around) > self.value(best)):
                 best = around
-            if self._target * (1 - CLOSE) <= cost <= self._target:
+            if self.target * (1 - CLOSE) <= cost <= self.target:
                 break
-            if cost > self._target and not choice.any():
+            if cost > self.target and not choice.any():
                 break
             # What kernels alone do not tell: conversions, and kernels of many groups.
-            ask = min(ask * self._target / cost, 4 * budget)
+            ask = min(ask * self.target / cost, 4 * budget)
         start = best if best is not None else around
         return self._step(widths, start)
 
     def _solve(self, problem: Problem, target: float) -> Choice | None:
-        order = order_of_chain(problem) if self._wanted in {"auto", "chain"} else None
-        if order is None and self._wanted == "chain":
+        order = order_of_chain(problem) if self.wanted in {"auto", "chain"} else None
+        if order is None and self.wanted == "chain":
             message = (
                 "This network's groups form no chain: a group shares kernels with more than two "
                 "others. Use method='integer'."
@@ -237,16 +226,16 @@ class _Search:
         """Single steps: down while too dear, then up while something fits."""
         counts = counts.copy()
         left = MOVES
-        while self.price(counts) > self._target and left:
+        while self.price(counts) > self.target and left:
             moved = self._best_move(widths, counts, up=False)
             left -= 1
             if moved is None:
                 return None
             counts = moved
             self.moves += 1
-        if self.price(counts) > self._target:
+        if self.price(counts) > self.target:
             return None
-        while left and self.price(counts) < self._target * (1 - CLOSE):
+        while left and self.price(counts) < self.target * (1 - CLOSE):
             moved = self._best_move(widths, counts, up=True)
             left -= 1
             if moved is None:
@@ -260,7 +249,7 @@ class _Search:
         here, cost = self.value(counts), self.price(counts)
         for moved in self._ranked(widths, counts, here, up=up)[:_TRIED]:
             extra = self.price(moved) - cost
-            if (cost + extra <= self._target) if up else extra < 0:
+            if (cost + extra <= self.target) if up else extra < 0:
                 return moved
         return None
 
@@ -268,7 +257,7 @@ class _Search:
         self, widths: tuple[Counts, ...], counts: Counts, here: float, *, up: bool
     ) -> list[Counts]:
         """Steps of one group by what the tables say of them, the best first."""
-        problem = build(self._pricer, self._importance, widths, counts, self._returns)
+        problem = build(self.pricer, self.importance, widths, counts, self.returns)
         choice = np.array([int(np.searchsorted(o, c)) for o, c in zip(widths, counts, strict=True)])
         found: list[tuple[float, int, Counts]] = []
         for group, own in enumerate(widths):
@@ -283,7 +272,7 @@ class _Search:
                 continue
             # Up: most value per cost, free steps first. Down: least value lost per cost saved;
             # steps that save nothing by the tables come last.
-            least = 1e-6 * self._target
+            least = 1e-6 * self.target
             rate = gain / max(extra, least) if up else gain / max(-extra, least)
             found.append((rate, -group, moved))
         found.sort(key=lambda item: item[:2], reverse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +196,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
 
     @strength.setter
     def strength(self, value: float) -> None:
-        self._schedule = Schedule(
-            strength=float(value),
-            warmup_steps=self._schedule.warmup_steps,
-            refresh_every=self._schedule.refresh_every,
-        )
+        self._schedule = replace(self._schedule, strength=float(value))
         self._synced()
         self.state.strength.assign(self._schedule.at(self.state.step))
 

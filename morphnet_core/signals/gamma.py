@@ -12,7 +12,7 @@ from keras import ops
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.gates.fold import layers_by_path
-from morphnet_core.groups import Grouping
+from morphnet_core.groups import NOBODY, Grouping
 from morphnet_core.signals.copying import copied
 from morphnet_core.signals.source import Source, Units, as_float32, as_numpy
 
@@ -54,8 +54,6 @@ def gamma_sources(grouping: Grouping, model: Any) -> tuple[Source, ...]:
 
 def _normalised(grouping: Grouping, layers: Mapping[str, Any]) -> dict[str, Units]:
     """Units of each batch normalisation by path, -1 for those that stay anyway."""
-    frozen = np.array([bool(group.frozen) for group in grouping.groups] or [True])
-    group_of = grouping.group_of
     found: dict[str, Units] = {}
     for layer in grouping.network.layers:
         path = layer.origin or layer.name
@@ -63,11 +61,9 @@ def _normalised(grouping: Grouping, layers: Mapping[str, Any]) -> dict[str, Unit
             continue
         if not isinstance(layers.get(path), keras.layers.BatchNormalization):
             continue
-        units = grouping.units[layer.inputs[0]]
-        free = units >= 0
-        free[free] = ~frozen[group_of[units[free]]]
-        if free.any():
-            found[path] = np.where(free, units, -1)
+        units = grouping.free_units(layer.inputs[0])
+        if (units != NOBODY).any():
+            found[path] = units
     return found
 
 

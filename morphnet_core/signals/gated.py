@@ -18,7 +18,7 @@ from morphnet_core.gates import (
 )
 from morphnet_core.gates.fold import layers_by_path
 from morphnet_core.gates.insert import READERS
-from morphnet_core.groups import Grouping
+from morphnet_core.groups import NOBODY, Grouping
 from morphnet_core.signals.choose import Gates
 from morphnet_core.signals.source import Source, Units, as_numpy
 
@@ -99,7 +99,6 @@ def gate_model(grouping: Grouping, model: Any, signal: Gates, seed: int | None) 
 def _reads(grouping: Grouping, model: Any) -> dict[str, Units]:
     """Units that each reading layer reads, by path; -1 where they stay anyway."""
     layers = layers_by_path(model)
-    frozen = np.array([bool(group.frozen) for group in grouping.groups] or [True])
     mixing = {layer.origin or layer.name for layer in grouping.mixers}
     found: dict[str, Units] = {}
     seen: set[str] = set()
@@ -108,9 +107,7 @@ def _reads(grouping: Grouping, model: Any) -> dict[str, Units]:
         if path in seen or path not in mixing or not isinstance(layers.get(path), READERS):
             continue
         seen.add(path)  # its later steps read what it writes itself
-        units = grouping.units[layer.inputs[0]]
-        free = units >= 0
-        free[free] = ~frozen[grouping.group_of[units[free]]]
-        if free.any():
-            found[path] = np.where(free, units, -1)
+        units = grouping.free_units(layer.inputs[0])
+        if (units != NOBODY).any():
+            found[path] = units
     return found

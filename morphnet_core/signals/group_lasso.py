@@ -5,21 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import keras
-import numpy as np
 from keras import ops
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.gates.fold import layers_by_path
-from morphnet_core.groups import Grouping
+from morphnet_core.gates.insert import SEPARABLE, TRANSPOSED
+from morphnet_core.groups import NOBODY, Grouping
 from morphnet_core.signals.source import Source, as_float32, root
-
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
 def group_lasso_sources(
@@ -42,20 +34,17 @@ def group_lasso_sources(
         message = f"l1_fraction is the share of the L1 norm, 0 to 1. Received: {l1_fraction}."
         raise InvalidInputError(message)
     layers = layers_by_path(model)
-    frozen = np.array([bool(group.frozen) for group in grouping.groups] or [True])
     found: dict[str, Source] = {}
     for layer in grouping.mixers:
         path = layer.origin or layer.name
         kernel = _kernel(layers.get(path))
-        units = grouping.units[layer.outputs[0]]
-        free = units >= 0
-        free[free] = ~frozen[grouping.group_of[units[free]]]
-        if layer.call or kernel is None or not free.any():
+        units = grouping.free_units(layer.outputs[0])
+        if layer.call or kernel is None or not (units != NOBODY).any():
             continue
         variable, axis = kernel
         found[path] = Source(
             name=path,
-            units=np.where(free, units, -1),
+            units=units,
             values=partial(channel_norms, variable, axis, l1_fraction),
             variable=variable,
         )
@@ -80,9 +69,9 @@ def channel_norms(kernel: Any, axis: int, l1_fraction: float) -> Any:
 
 def _kernel(layer: Any) -> tuple[Any, int] | None:
     """The kernel of a layer that writes channels, and its axis of outputs."""
-    if isinstance(layer, _SEPARABLE):
+    if isinstance(layer, SEPARABLE):
         return layer.pointwise_kernel, -1
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, TRANSPOSED):
         return layer.kernel, -2
     kernel = getattr(layer, "kernel", None)
     return None if kernel is None else (kernel, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import keras
@@ -111,9 +112,7 @@ def _multiply(merge: Merge) -> Any:
         return _joined(merge)
     if not all(item.is_live or item.is_constant for item in merge.operands):
         return _refused(merge)
-    factor = np.ones(1)
-    for vector in _vectors(merge):
-        factor = factor * vector
+    factor = prod(_vectors(merge), start=np.ones(1))
     return _rescaled(merge, _joined(merge), factor, np.zeros(1))
 
 
@@ -124,10 +123,7 @@ def _concatenate(merge: Merge) -> Any:
 
 
 def _total(merge: Merge) -> NDArray[Any]:
-    total = np.zeros(1)
-    for vector in _vectors(merge):
-        total = total + vector
-    return total
+    return sum(_vectors(merge), np.zeros(1))
 
 
 def _vectors(merge: Merge) -> list[NDArray[Any]]:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from morphnet_core.gates.fold import layers_by_path
 from morphnet_core.groups import Grouping
 
 
@@ -31,8 +32,8 @@ def zeroed(model: Any, grouping: Grouping, alive: NDArray[np.bool_]) -> Iterator
     readers = _readers(grouping)
     kept: list[tuple[Any, Any]] = []
     try:
-        for path, layer in _layers(model, ""):
-            if path not in readers or not layer.weights:
+        for path, layer in layers_by_path(model).items():
+            if path not in readers or not getattr(layer, "weights", ()):
                 continue
             units = grouping.units[readers[path]]
             dead = (units >= 0) & ~alive[units]
@@ -54,14 +55,6 @@ def _readers(grouping: Grouping) -> dict[str, str]:
     for layer in grouping.network.layers:
         found.setdefault(layer.origin or layer.name, layer.inputs[0])
     return found
-
-
-def _layers(model: Any, path: str) -> Iterator[tuple[str, Any]]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer, f"{path}{layer.name}/")
-        else:
-            yield f"{path}{layer.name}", layer
 
 
 def _mixing(layer: Any) -> Any:

@@ -143,7 +143,7 @@ def expand(
     """
     model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
-    counts = grouping.counts(grouping.full())
+    counts = grouping.full_counts
     if isinstance(widths, Mapping):
         counts = _named_counts(grouping, counts, widths)
     elif np.ndim(widths):

@@ -40,10 +40,7 @@ class Resized:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the model, as plain values."""
-        groups = {
-            group.name: [group.size, count]
-            for group, count in zip(self.grouping.groups, self.counts, strict=True)
-        }
+        groups = self.grouping.before_and_after(self.counts)
         return {**self.costs, "groups": groups, "weights": self.model.count_params()}
 
 
@@ -132,7 +129,7 @@ def expand_by(model: Any, factor: float, *, multiple: int = 1, seed: int = 0) ->
     """
     model = as_keras(model)
     grouping = find_groups(read_keras(model))
-    counts = scaled_counts(grouping, grouping.counts(grouping.full()), factor, multiple=multiple)
+    counts = scaled_counts(grouping, grouping.full_counts, factor, multiple=multiple)
     return _expanded(model, grouping, counts.tolist(), seed, {})
 
 
@@ -159,7 +156,7 @@ def expand_to_cost(
     """
     model = as_keras(model)
     grouping = find_groups(read_keras(model))
-    full, pricer = grouping.counts(grouping.full()), Pricer(grouping, target(cost))
+    full, pricer = grouping.full_counts, Pricer(grouping, target(cost))
     goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
     widened = expand_to(grouping, full, pricer.at_counts, goal, multiple=multiple)
     counts = list(widened.counts)

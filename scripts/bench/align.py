@@ -37,8 +37,8 @@ from morphnet_core.alignment import (
     TOLERANCE,
     Alignment,
     Source,
+    agreement,
     cut,
-    largest_difference,
     measured,
     pad_to_fast_widths,
     paddable,
@@ -214,7 +214,9 @@ def one(
     begun = time.perf_counter()
     found = pad_to_fast_widths(path, cost, table.device, calibration=calibration)
     spent = time.perf_counter() - begun
-    apart = [largest_difference(path, found.original, found.model, {}, seed=seed) for seed in SEEDS]
+    apart = [
+        agreement(path, found.original, found.model, {}, seed=seed).difference for seed in SEEDS
+    ]
     record = {
         "name": title,
         "aligned_in_s": round(spent, 1),

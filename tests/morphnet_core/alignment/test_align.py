@@ -17,13 +17,13 @@ from costmodel.errors import InvalidInputError, ModelFormatError
 from morphnet_core.alignment import (
     TOLERANCE,
     Limits,
+    agreement,
     alignment,
-    largest_difference,
     pad_to_fast_widths,
     paddable,
 )
 from morphnet_core.alignment import read_source as opened
-from morphnet_core.alignment.evaluate import Evaluator, present
+from morphnet_core.alignment.evaluate import Evaluator
 from morphnet_core.alignment.search import best_counts
 from morphnet_core.alignment.verify import Agreement, allowed_difference
 
@@ -41,7 +41,7 @@ def test_widths_go_to_the_next_that_the_device_likes():
     assert found.worthwhile
     assert found.predicted_speed_up > 1.4
     assert 0 <= found.difference <= TOLERANCE
-    assert largest_difference(opened(model, {}).path, model, found.model, {}, seed=7) <= TOLERANCE
+    assert agreement(opened(model, {}).path, model, found.model, {}, seed=7).difference <= TOLERANCE
     assert found.note == "predicted only"
 
 
@@ -109,7 +109,7 @@ def evaluator(model, cost, isa=""):
 @pytest.mark.parametrize("isa", ["", "avx512"])
 def test_the_kernels_around_a_group_differ_as_the_whole_network_does(isa):
     found = evaluator(bottleneck(19), Blocks(), isa)
-    now = present(found.grouping)
+    now = found.grouping.full_counts
     for group, item in enumerate(found.grouping.groups):
         if item.frozen:
             continue
@@ -127,7 +127,7 @@ def test_a_width_without_a_price_is_not_a_cheap_one():
 
     found = evaluator(bottleneck(), Blocks(unknown=unknown))
     counts = best_counts(found, Limits())
-    (before, after) = found.totals([present(found.grouping), counts])
+    (before, after) = found.totals([found.grouping.full_counts, counts])
     assert after.unpriced == before.unpriced == 0
 
 
@@ -189,7 +189,7 @@ def test_differences_are_seen():
     bias = next(item for item in changed.graph.initializer if list(item.dims) == [10])
     value = onnx.numpy_helper.to_array(bias) + np.float32(0.01)
     bias.CopyFrom(onnx.numpy_helper.from_array(value, bias.name))
-    assert 1e-4 < largest_difference(source.path, source.model, changed, {}) < 1.0
+    assert 1e-4 < agreement(source.path, source.model, changed, {}).difference < 1.0
 
 
 def test_values_that_are_not_finite_must_agree():
@@ -200,14 +200,14 @@ def test_values_that_are_not_finite_must_agree():
     path = opened(bottleneck(), {}).path
     first, second = graph.model(made), other.model(root)
     second.graph.output[0].name = root
-    assert largest_difference(path, first, first, {}) == 0.0
-    assert largest_difference(path, first, second, {}) == float("inf")
-    assert largest_difference(path, second, first, {}) == float("inf")
+    assert agreement(path, first, first, {}).difference == 0.0
+    assert agreement(path, first, second, {}).difference == float("inf")
+    assert agreement(path, second, first, {}).difference == float("inf")
     nothing = Graph()
     lost = nothing.node("Log", nothing.node("Neg", nothing.node("Exp", nothing.conv("image", 3))))
     model = nothing.model(lost)
     with pytest.raises(ModelFormatError, match="no finite number"):
-        largest_difference(path, model, model, {})
+        agreement(path, model, model, {})
 
 
 def test_json_holds_everything_but_the_models():

@@ -25,6 +25,19 @@ def test_damaged_files(tmp_path, content, message):
         pad_to_fast_widths(path, Blocks())
 
 
+@pytest.mark.parametrize("groups", [0, 2, 4])
+def test_groups_that_do_not_divide_the_channels(tmp_path, groups):
+    model = bottleneck()
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    kept = [item for item in conv.attribute if item.name != "group"]
+    del conv.attribute[:]
+    conv.attribute.extend([*kept, onnx.helper.make_attribute("group", groups)])
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFormatError, match="cannot run this network"):
+        pad_to_fast_widths(path, Blocks())
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.integers(0, len(WHOLE) - 1), value=st.integers(0, 255))
 def test_any_damage_is_an_error_or_harmless(tmp_path, place, value):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx_graphs import Graph, drawn_models
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.alignment import TOLERANCE, cut, largest_difference, pad, paddable, read_source
+from morphnet_core.alignment import TOLERANCE, agreement, cut, pad, paddable, read_source
 
 
 def padded(model, add, **options):
@@ -30,7 +30,7 @@ def padded(model, add, **options):
 
 
 def difference(source, model):
-    return largest_difference(source.path, source.model, model, {})
+    return agreement(source.path, source.model, model, {}).difference
 
 
 @settings(
@@ -126,7 +126,7 @@ def test_open_sizes_stay_open():
     graph, last = chain(batch="n")
     source, _, wider = padded(graph.model(graph.flat(last, "computed")), 2)
     assert wider.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
-    assert largest_difference(source.path, source.model, wider, {"n": 3}) <= TOLERANCE
+    assert agreement(source.path, source.model, wider, {"n": 3}).difference <= TOLERANCE
 
 
 def test_a_scale_of_one_is_no_single_channel():
@@ -214,7 +214,7 @@ def test_a_size_that_cannot_be_told_freezes_what_it_means():
     assert "padded, its size would be" in frozen(model)["conv0"]
     source, grouping, wider = padded(model, 3)
     assert [group.size for group in grouping.groups if not group.frozen] == [13]
-    assert largest_difference(source.path, source.model, wider, {"n": 2}) <= TOLERANCE
+    assert agreement(source.path, source.model, wider, {"n": 2}).difference <= TOLERANCE
 
 
 def test_unread_nodes_freeze_what_they_read():

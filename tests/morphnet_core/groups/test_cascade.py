@@ -7,7 +7,7 @@ import pytest
 
 from costmodel.network import Layer, Network
 from costmodel.op import Op
-from morphnet_core.groups import cascade, find_groups, resize, starved
+from morphnet_core.groups import cascade, find_groups, resize
 
 SIZE = (1, 4, 2, 2)
 
@@ -67,7 +67,7 @@ def test_frozen_channels_stay_whatever_feeds_them():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_a_starved_branch_is_named(share):
+def test_a_starved_branch_vanishes(share):
     size, weights = (1, 4, 2, 2), ((4, 4, 1, 1),)
     op = Op(kind="conv", inputs=(size,), outputs=(size,), weights=weights)
     layers = [
@@ -83,7 +83,6 @@ def test_a_starved_branch_is_named(share):
     grouping = find_groups(network)
     alive = grouping.full()
     alive[grouping.by_name["a"].units] = np.arange(4) < 4 * share
-    assert starved(grouping, alive) == (("b",) if not share else ())
     small = resize(grouping, alive)
     assert [layer.name for layer in small.layers] == (
         ["stem", "head"] if not share else ["stem", "a", "b", "sum", "head"]
