@@ -24,23 +24,23 @@ def grouping() -> Grouping:
     return find_groups(read_keras(MODELS["residual"](keras)))
 
 
-def full_counts(grouping: Grouping) -> Any:
+def seed_counts(grouping: Grouping) -> Any:
     return grouping.counts(grouping.full())
 
 
 def test_widths_are_scaled_and_rounded(grouping: Grouping) -> None:
     names = [group.name for group in grouping.groups]
     assert names == ["image", "stem", "a1", "b1", "project", "head"]
-    counts = scaled_counts(grouping, full_counts(grouping), 1.25)
+    counts = scaled_counts(grouping, seed_counts(grouping), 1.25)
     assert counts.tolist() == [3, 8, 5, 6, 9, 3]  # 7.5, 5, 6.25, 8.75; in- and outputs stay
-    counts = scaled_counts(grouping, full_counts(grouping), 1.25, multiple=4)
+    counts = scaled_counts(grouping, seed_counts(grouping), 1.25, multiple=4)
     assert counts.tolist() == [3, 8, 4, 8, 8, 3]
     counts[2] = 0
     assert scaled_counts(grouping, counts, 3.0)[2] == 0
 
 
 def test_copies_are_spread_evenly(grouping: Grouping) -> None:
-    counts = full_counts(grouping)
+    counts = seed_counts(grouping)
     assert copies_of(grouping, counts).tolist() == [1] * grouping.num_units
     counts[1] = 9
     copies = copies_of(grouping, counts)[grouping.groups[1].units]
@@ -50,7 +50,7 @@ def test_copies_are_spread_evenly(grouping: Grouping) -> None:
 
 @given(multiple=st.integers(1, 8), target=st.floats(300.0, 5000.0))
 def test_the_widest_within_the_target(grouping: Grouping, multiple: int, target: float) -> None:
-    counts = full_counts(grouping)
+    counts = seed_counts(grouping)
 
     def price(widths: Any) -> float:
         return float((widths[1:5] ** 2).sum())
@@ -70,12 +70,12 @@ def test_a_staircase_is_looked_beyond(grouping: Grouping) -> None:
     def price(widths: Any) -> float:
         return float(widths[1]) + (30.0 if widths[1] % 4 else 0.0)
 
-    found = expand_to(grouping, full_counts(grouping), price, 12.5)
+    found = expand_to(grouping, seed_counts(grouping), price, 12.5)
     assert found.counts[1] == 12
 
 
 def test_what_cannot_be_reached_is_said(grouping: Grouping) -> None:
-    counts = full_counts(grouping)
+    counts = seed_counts(grouping)
     with pytest.raises(InvalidInputError, match="above the target 1"):
         expand_to(grouping, counts, lambda widths: float(widths.sum()), 1.0)
     with pytest.raises(InvalidInputError, match="still costs 1, within the target 2"):
