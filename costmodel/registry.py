@@ -22,10 +22,11 @@ class KeepsOptions:
 
     options: dict[str, Any]
 
-    def __new__(cls, **options: Any) -> Self:
-        """Keep the options; ``__init__`` gets them as well."""
+    def __new__(cls, *parts: Any, **options: Any) -> Self:
+        """Keep the options, which ``__init__`` gets as well; with other parts nothing is kept."""
         made = super().__new__(cls)
-        made.options = dict(options)
+        if not parts:
+            made.options = dict(options)
         return made
 
 

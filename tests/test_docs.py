@@ -8,6 +8,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ import pytest
 import typer.main
 
 from costmodel.cli import app as costmodel_app
+from costmodel.comparison import DEFAULT_PLAN
 from costmodel.errors import DISTRIBUTION
 from costmodel.registry import runner_names
 from costmodel.shipped import shipped_profiles
+from costmodel.uses import comparing
 from morphnet_core.cli import app as morphnet_app
 from morphnet_core.structure import Structure
 
@@ -45,8 +49,8 @@ LINES = [
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-#: So many that every kind of kernel has a row, which pricing a network asks for.
-ROWS = 240
+#: Chosen beside the networks' own: so that every kind of kernel of the README's network has a row.
+ROWS = 16
 
 
 COMMANDS: dict[str, Any] = {
@@ -97,19 +101,38 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.keras
-def test_the_readme_can_be_followed_in_python(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def here(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, with locks of its own and a clock that looks twice."""
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(tempfile, "tempdir", str(workplace))  # the device's lock, as above
+    monkeypatch.setattr(tempfile, "tempdir", str(workplace))
+    monkeypatch.setattr(comparing, "DEFAULT_PLAN", replace(DEFAULT_PLAN, rounds=2, min_rounds=2))
+    return workplace
+
+
+def follow(snippets: Sequence[str]) -> dict[str, Any]:
+    """Run snippets one after the other; what they name."""
+    assert len(snippets) > 1
     names: dict[str, Any] = {}
-    for snippet in SNIPPETS:
-        exec(compile(shortened_snippet(snippet), "README.md", "exec"), names)
-    assert "ms" in capsys.readouterr().out
-    assert 0 < names["smaller"].count_params() <= names["model"].count_params()
-    assert Structure.load(workplace / "structure.json") == names["regularizer"].structure()
+    for snippet in snippets:
+        text = shortened_snippet(snippet).replace("budget=", f"samples={ROWS}, rounds=2, budget=")
+        exec(compile(text, "README.md", "exec"), names)
+    return names
+
+
+def test_the_readmes_measuring_can_be_followed_in_python(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = follow([text for text in SNIPPETS if "import costmodel" in text])
+    assert "predicted" in capsys.readouterr().out
     assert len(names["report"].table.to_frame()) >= ROWS
+
+
+@pytest.mark.keras
+def test_the_readmes_training_can_be_followed_in_python(here: Path) -> None:
+    names = follow([text for text in SNIPPETS if "import costmodel" not in text])
+    assert 0 < names["smaller"].count_params() <= names["model"].count_params()
+    assert Structure.load(here / "structure.json") == names["regularizer"].structure()
 
 
 def test_the_readmes_uses_are_one_import_and_three_lines() -> None:

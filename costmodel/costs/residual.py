@@ -18,6 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float64]
 
@@ -128,7 +129,9 @@ def search_hyper(features: Floats, residual: Floats, noise: Floats) -> Hyper:
     kernel = ConstantKernel(0.02, (1e-4, 4.0)) * Matern(start, (0.3, 100.0), nu=1.5)
     kernel += WhiteKernel(1e-3, (1e-5, 0.05))
     search = GaussianProcessRegressor(kernel, alpha=noise[rows] + 1e-8)
-    with warnings.catch_warnings():
+    # For a hundred rows a second thread saves nothing, and threads that spin for a busy processor
+    # cost all: three fits at once took 44 s each on two processors, 5 s with one thread each.
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         # A bound that is reached is an answer too: the feature does not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         search.fit(scaled[:, varies] if count else np.zeros((len(scaled), 1)), residual[rows])

@@ -111,7 +111,7 @@ def test_without_matplotlib_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingDependencyError, match=r"costmodel\[report\]"):
+    with pytest.raises(MissingDependencyError, match=r"morphnet-latency\[report\]"):
         plot_comparison([comparison("net", 1.0)], tmp_path / "c.png")
 
 

@@ -155,7 +155,7 @@ def test_the_last_words_of_a_dead_worker_are_kept() -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_a_missing_package_is_told_as_such() -> None:
-    message = r"needs the package 'torch'.*costmodel\[torch\]"
+    message = r"needs the package 'torch'.*morphnet-latency\[torch\]"
     with pytest.raises(MissingDependencyError, match=message), worker("missing"):
         pass
 

@@ -196,7 +196,7 @@ def test_a_missing_compiler_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> 
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(runner, "version", missing)
-    with pytest.raises(MissingDependencyError, match=r"costmodel\[tpu-aot\]"):
+    with pytest.raises(MissingDependencyError, match=r"morphnet-latency\[tpu-aot\]"):
         TpuAotRunner()
 
 
