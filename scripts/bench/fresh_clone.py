@@ -247,7 +247,7 @@ def main() -> int:
         if options.test:
             # The checks start from nothing too, or the demonstration would have installed for them.
             shutil.rmtree(clone / ".venv", ignore_errors=True)
-            test = run("scripts/test --durations=1", clone, PATIENCE * TEST_MINUTES, environment)
+            test = run("scripts/test", clone, PATIENCE * TEST_MINUTES, environment)
         passed = write(commit_of(clone), demo, test)
         return 0 if passed else 1
     finally:
