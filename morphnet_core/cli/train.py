@@ -47,7 +47,7 @@ class ExportName(StrEnum):
     epilog=examples(
         "morphnet train net.keras --data cifar.py --table cpu.jsonl --target-ms 5 --out fast",
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half",
-        "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 40% --out fast "
+        "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 60% --out fast "
         "--finish finetune --export onnx --export litert",
     ),
 )
