@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from costmodel.device import Device
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.registry import Option, load_runner, runner_names
-from costmodel.shipped import find_profile, shipped_profiles
+from costmodel.shipped import shipped_profiles
 from costmodel.table import LatencyTable
 
 
@@ -85,7 +86,7 @@ def devices(runner: str | None = None, options: Mapping[str, Option] | None = No
         raise InvalidInputError(message)
     return Devices(
         runners=tuple(_runner(name, options) for name in ([runner] if runner else runner_names())),
-        profiles=tuple(_profile(name) for name in shipped_profiles()),
+        profiles=tuple(_profile(name, path) for name, path in shipped_profiles().items()),
     )
 
 
@@ -96,9 +97,9 @@ def _runner(name: str, options: Mapping[str, Option] | None) -> Listed:
         return Listed(name=name, reason=str(error) or type(error).__name__)
 
 
-def _profile(name: str) -> Listed:
+def _profile(name: str, path: Path) -> Listed:
     try:
-        table = LatencyTable.load(find_profile(name))
+        table = LatencyTable.load(path)
     except CostModelError as error:
         return Listed(name=name, reason=str(error))
     return Listed(name=name, device=table.device, rows=len(table))

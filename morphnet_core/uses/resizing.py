@@ -16,7 +16,7 @@ from morphnet_core.expansion import expand_to, scaled_counts
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import Clock, Recipe, fit_to_device
-from morphnet_core.pricing import Cost, Pricer, target
+from morphnet_core.pricing import Cost, Pricer
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import expand, shrink
 
@@ -156,7 +156,7 @@ def expand_to_cost(
     """
     model = as_keras(model)
     grouping = find_groups(read_keras(model))
-    full, pricer = grouping.full_counts, Pricer(grouping, target(cost))
+    full, pricer = grouping.full_counts, Pricer(grouping, cost)
     goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
     widened = expand_to(grouping, full, pricer.at_counts, goal, multiple=multiple)
     counts = list(widened.counts)
