@@ -39,8 +39,8 @@ SHIPPED = Path(onnx.backend.test.__file__).parent / "data" / "light"
 #: Half a gigabyte of weights, which every process of every round would make again.
 LARGE = frozenset({"light_vgg19"})
 KERNEL_MINUTES, NETWORK_MINUTES = 5.5, 4.0
-# Compiling is the dearest part of a visit: a process keeps what it compiled for four rounds.
-PLAN = Plan(rounds=24, min_rounds=4, restart_every=4)
+# Compiling is the dearest part of a visit: a process keeps what it compiled for eight rounds.
+PLAN = Plan(rounds=24, min_rounds=4, restart_every=8)
 #: One network may be 10 % slower in one process than in the next, so every round has its own.
 NETWORK_PLAN = Plan(rounds=8, min_rounds=4, visit_ms=200.0, restart_every=1)
 MEDIAN, WORST, LEAST_NETWORKS = 0.05, 0.15, 8
