@@ -11,7 +11,6 @@ mended rules are held against it within a minute. Needs Debian's ``qemu-user``.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib
 import json
@@ -229,9 +228,7 @@ def record(cells: list[Cell]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ledger.parser(__doc__)
     sets = list(dict.fromkeys([*INSTRUCTION_SETS, *PROCESSORS]))
     parser.add_argument("isa", nargs="*", help=f"of {', '.join(sets)}; all unless given")
     parser.add_argument("--runtime", choices=sorted({runtime for runtime, _ in KINDS}))
@@ -251,18 +248,19 @@ def main() -> None:
     if given.record:
         record(cells)
     details = {cell.name: detail for cell, (_, detail) in zip(cells, found, strict=True)}
-    lines = ["| instruction set | processor | runtime | networks that agree |", "|---|---|---|---|"]
+    lines = []
     for cell, (figure, detail) in zip(cells, found, strict=True):
         reached = figure["reached"]
         count = f"{reached} of {given.networks}" if reached is not None else figure["reason"]
         runtime = f"{cell.runtime} {cell.dtype}"
-        lines.append(f"| {cell.isa} | {detail.get('processor', '-')} | {runtime} | {count} |")
+        lines.append(f"{cell.isa} | {detail.get('processor', '-')} | {runtime} | {count}")
+    columns = "instruction set | processor | runtime | networks that agree"
     ledger.write(
         "isa-rules",
         topic="house",
         figures=[figure for figure, _ in found],
         detail={"cells": details},
-        notes=["\n".join(lines)],
+        notes=[ledger.table(columns, lines)],
     )
 
 

@@ -18,13 +18,16 @@ from costmodel.registry import KeepsOptions
 from costmodel.runners.litert.delegated import lower, open_model
 from costmodel.runners.litert.package import VERSION
 from costmodel.runners.litert.rebuild import (
-    Rebuilt,
     moved_bytes,
     readers_model,
     rebuild,
     weight_bytes,
 )
-from costmodel.runners.litert.session import InvokeWorkload, make_interpreter, taken_over
+from costmodel.runners.litert.session import (
+    InvokeWorkload,
+    delegated_operators,
+    make_interpreter,
+)
 from costmodel.runners.litert.write import write_model
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.workload import require_outputs
@@ -108,10 +111,7 @@ class LiteRtRunner(KeepsOptions):
         Raises:
             ModelFormatError: if the file cannot be read, converted or loaded.
         """
-        return lower(self._open(model, sizes), Path(model).stem)
-
-    def _open(self, model: Path, sizes: Mapping[str, int]) -> LiteModel:
-        return open_model(model, sizes, self._dtype)
+        return lower(open_model(model, sizes, self._dtype), Path(model).stem)
 
     @cached_property
     def _overheads_ms(self) -> tuple[float, float, float]:
@@ -170,9 +170,8 @@ class LiteRtRunner(KeepsOptions):
     def _require_same_work(self, op: Op, single: InvokeWorkload) -> None:
         """Refuse to time other work, or work done elsewhere, than the Op says."""
         require_outputs(op, single.output_shapes())
-        rebuilt: Rebuilt = rebuild(op, 1)
-        made = make_interpreter(write_model(rebuilt.model), 1, apart=True)
-        delegated = len(rebuilt.model.operators) - 1 in taken_over(made, rebuilt.model)
+        model = rebuild(op, 1).model
+        delegated = len(model.operators) - 1 in delegated_operators(model)
         if delegated != op.implementation.startswith(f"{DELEGATE}:"):
             where = "in XNNPACK" if delegated else "outside XNNPACK"
             message = f"{op.label} says {op.implementation}, but alone it runs {where}."
@@ -184,7 +183,7 @@ class LiteRtRunner(KeepsOptions):
         Raises:
             ModelFormatError: if the file cannot be read, converted, loaded or run.
         """
-        opened = self._open(model, sizes)
+        opened = open_model(model, sizes, self._dtype)
         try:
             made = make_interpreter(write_model(opened), self._threads)
             workload = InvokeWorkload(made)
