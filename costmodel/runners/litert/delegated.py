@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError, UnsupportedOpError
-from costmodel.lite_model.execute import execute, session_layer
+from costmodel.lite_model.execute import execute
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.rules import convert_network
-from costmodel.network import Network
+from costmodel.network import Layer, Network, session_op
+from costmodel.op import SESSION
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.litert.read import read_lite
 from costmodel.runners.litert.session import delegated_operators
@@ -67,9 +68,10 @@ def lower(
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         message = f"{name}: an operator's options do not fit its tensors ({error})."
         raise ModelFormatError(message) from error
+    session = Layer(name=SESSION, op=session_op(len(model.inputs), len(model.outputs)))
     return Network(
         name=name,
-        layers=(*layers, session_layer(model)),
+        layers=(*layers, session),
         inputs={model.tensors[i].name: model.tensors[i].shape for i in model.inputs},
         outputs=tuple(model.tensors[i].name for i in model.outputs),
         source="lowered",

@@ -12,7 +12,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.lite_model.convert import DTYPES
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
-from costmodel.network import Network
+from costmodel.network import Network, session_op
 from costmodel.op import SESSION, Op
 from costmodel.registry import KeepsOptions
 from costmodel.runners.litert.delegated import lower, open_model
@@ -122,11 +122,8 @@ class LiteRtRunner(KeepsOptions):
             with InvokeWorkload(made) as empty:
                 return min(empty.block(0.5).latency_ms for _ in range(20))
 
-        def border(inputs: int) -> Op:
-            return Op(kind=SESSION, inputs=((1,),) * inputs, outputs=((1,),))
-
-        run = least(rebuild(border(1), 1).model)
-        feed = (least(rebuild(border(33), 1).model) - run) / 32
+        run = least(rebuild(session_op(1, 1), 1).model)
+        feed = (least(rebuild(session_op(33, 1), 1).model) - run) / 32
         read = (least(readers_model(_MAX_REPLICAS)) - run) / _MAX_REPLICAS
         return run, max(feed, 0.0), max(read, 0.0)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx
 
 from costmodel.errors import ModelFormatError
-from costmodel.network import Layer, Network
+from costmodel.network import Layer, Network, session_op
 from costmodel.op import SESSION, Op, Shape
 from costmodel.runners.openvino.core import compile_model
 from costmodel.runners.openvino.describe import NotDescribed, describe
@@ -134,11 +134,6 @@ class _Lowering:
     def _outputs(self) -> tuple[str, ...]:
         ends = [node for node in self.nodes.values() if node.layer == "Output"]
         return tuple(tensor for node in ends for tensor in self.tensors(*node.reads[0]))
-
-
-def session_op(num_inputs: int, num_outputs: int) -> Op:
-    """The fixed cost of one run of a model with so many inputs and outputs."""
-    return Op(kind=SESSION, inputs=((1,),) * num_inputs, outputs=((1,),) * num_outputs)
 
 
 def find_covers(written: Written, running: Sequence[Node]) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ import onnxruntime
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, UnsupportedOpError
 from costmodel.instruction_sets import find_instruction_set
-from costmodel.network import Network, model_digest
+from costmodel.network import Network, model_digest, session_op
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op
 from costmodel.registry import KeepsOptions
@@ -27,7 +27,6 @@ from costmodel.runners.ort.optimised import (
     LocalExecutor,
     lower,
     runtime_version,
-    session_op,
 )
 from costmodel.runners.ort.providers import CPU, CPU_NAME, PROVIDERS, Setup, Value, find_setup
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild

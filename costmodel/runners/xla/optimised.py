@@ -13,8 +13,8 @@ from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.describe import implementation_of, op_of
 from costmodel.hlo_model.module import Instruction, Module, parse
 from costmodel.hlo_model.recipe import Recipe
-from costmodel.network import Layer, Network
-from costmodel.op import SESSION, Op, Shape
+from costmodel.network import Layer, Network, session_op
+from costmodel.op import SESSION, Shape
 from costmodel.runners.xla.program import Program, UnbuildableLayerError, build_program
 
 #: Instructions that only pass on what they read.
@@ -232,9 +232,3 @@ class _Kernel:
     covers: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-
-
-def session_op(num_inputs: int, num_outputs: int) -> Op:
-    """The fixed cost of one call, which depends on how many arrays cross the border."""
-    one: Shape = (1,)
-    return Op(kind=SESSION, inputs=(one,) * num_inputs, outputs=(one,) * num_outputs)

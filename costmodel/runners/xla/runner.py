@@ -10,7 +10,7 @@ from typing import Any
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
-from costmodel.network import Network
+from costmodel.network import Network, session_op
 from costmodel.op import Op
 from costmodel.readers.onnx import read_onnx
 from costmodel.registry import KeepsOptions
@@ -28,7 +28,6 @@ from costmodel.runners.xla.optimised import (  # noqa: E402
     compile_function,
     compile_network,
     lower,
-    session_op,
 )
 from costmodel.runners.xla.program import DTYPES, LAYOUTS  # noqa: E402
 from costmodel.runners.xla.rebuild import (  # noqa: E402
