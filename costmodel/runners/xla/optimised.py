@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,19 +28,16 @@ class Compiled:
     Attributes:
         program: its inputs and parameters say what is fed.
         executable: takes inputs, then weights, each sorted by name, one argument each.
+        specs: sizes and types of these arguments.
         module: the optimised HLO.
         unread: layers that could not be built, with reasons.
     """
 
     program: Program
     executable: Any
+    specs: Sequence[Any]
     module: Module
     unread: Mapping[str, str]
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """Names of the arguments: tensors fed, then weights."""
-        return (*sorted(self.program.inputs), *sorted(self.program.parameters))
 
 
 def compile_network(
@@ -69,7 +66,11 @@ def compile_network(
         message = f"{network.name}: XLA cannot compile this model: {error}"
         raise ModelFormatError(message) from error
     return Compiled(
-        program=program, executable=executable, module=module_of(executable), unread=unread
+        program=program,
+        executable=executable,
+        specs=specs,
+        module=module_of(executable),
+        unread=unread,
     )
 
 

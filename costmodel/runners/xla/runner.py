@@ -11,10 +11,11 @@ from typing import Any
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
 from costmodel.network import Network, session_op
-from costmodel.op import Op
+from costmodel.op import SESSION, Op
 from costmodel.readers.onnx import read_onnx
 from costmodel.registry import KeepsOptions
 from costmodel.runners.ort.device import this_device
+from costmodel.runners.ort.nvidia import find_gpu
 from costmodel.runners.xla import backend
 
 backend.import_jax()  # names the extra before anything below fails to import
@@ -33,7 +34,6 @@ from costmodel.runners.xla.program import DTYPES, LAYOUTS  # noqa: E402
 from costmodel.runners.xla.rebuild import (  # noqa: E402
     compile_empty,
     compile_op,
-    is_session,
     num_replicas,
     num_turns,
     recipe_to_run,
@@ -101,7 +101,8 @@ class XlaRunner(KeepsOptions):
         )
         if self._platform == "cpu":
             return found
-        state = {**found.state, "jax": str(jax.__version__), **backend.gpu_state()}
+        gpu = find_gpu(0)
+        state = {**found.state, "jax": str(jax.__version__), **(gpu.state if gpu else {})}
         kind = str(self._device.device_kind)
         return replace(found, name=kind, isa=kind, threads=1, caches=(), state=state)
 
@@ -138,7 +139,7 @@ class XlaRunner(KeepsOptions):
         Raises:
             UnsupportedOpError: if the Op cannot be rebuilt or XLA makes something else of it.
         """
-        if is_session(op):
+        if op.kind == SESSION:
             return self._session(op)
         recipe = recipe_to_run(op)
         replicas = num_replicas(op, recipe)
@@ -189,10 +190,7 @@ class XlaRunner(KeepsOptions):
                 f"{model}: the whole network cannot be timed: layer {name!r} is missing ({reason})."
             )
             raise ModelFormatError(message)
-        program = compiled.program
-        specs = [program.inputs[name] for name in sorted(program.inputs)]
-        specs += [program.parameters[name].spec for name in sorted(program.parameters)]
-        arguments = [random_argument(spec.shape, spec.dtype, self._device) for spec in specs]
+        arguments = [random_argument(s.shape, s.dtype, self._device) for s in compiled.specs]
         workload = XlaWorkload(compiled.executable, [arguments])
         try:
             workload.block(0.0)
