@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.errors import ModelFormatError, UnsupportedOpError
 from costmodel.lite_model.convert import DTYPES
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
 from costmodel.network import Network, session_op
 from costmodel.op import SESSION, Op
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, checked_threads, require_one_of
 from costmodel.runners.litert.delegated import lower, open_model
 from costmodel.runners.litert.package import VERSION
 from costmodel.runners.litert.rebuild import (
@@ -85,13 +85,8 @@ class LiteRtRunner(KeepsOptions):
     """
 
     def __init__(self, *, threads: int = 1, dtype: str = "float32") -> None:
-        if not 1 <= int(threads) <= 1024:
-            message = f"threads must be between 1 and 1024. Received: {threads}."
-            raise InvalidInputError(message)
-        if dtype not in DTYPES:
-            message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
-            raise InvalidInputError(message)
-        self._threads = int(threads)
+        require_one_of("dtype", dtype, DTYPES)
+        self._threads = checked_threads(threads)
         self._dtype = dtype
         self._replicas: dict[Op, int] = {}
 

@@ -13,7 +13,7 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.network import Network, session_op
 from costmodel.op import SESSION, Op
 from costmodel.readers.onnx import read_onnx
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, checked_threads, require_one_of
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.ort.nvidia import find_gpu
 from costmodel.runners.xla import backend
@@ -68,20 +68,12 @@ class XlaRunner(KeepsOptions):
         layout: str = "nhwc",
         fusions: str = "separate",
     ) -> None:
-        if not 1 <= int(threads) <= 1024:
-            message = f"threads must be between 1 and 1024. Received: {threads}."
-            raise InvalidInputError(message)
-        choices = (
-            ("dtype", dtype, DTYPES),
-            ("platform", platform, ("", *backend.PLATFORMS)),
-            ("layout", layout, LAYOUTS),
-            ("fusions", fusions, tuple(backend.FUSIONS)),
-        )
-        for name, value, known in choices:
-            if value not in known:
-                message = f"{name} must be one of {', '.join(map(repr, known))}. Not {value!r}."
-                raise InvalidInputError(message)
-        self._threads, self._dtype, self._layout = int(threads), dtype, layout
+        require_one_of("dtype", dtype, DTYPES)
+        if platform:
+            require_one_of("platform", platform, backend.PLATFORMS)
+        require_one_of("layout", layout, LAYOUTS)
+        require_one_of("fusions", fusions, backend.FUSIONS)
+        self._threads, self._dtype, self._layout = checked_threads(threads), dtype, layout
         self._device = backend.start(platform, self._threads)
         self._platform = (
             "gpu" if self._device.platform in {"cuda", "rocm"} else str(self._device.platform)
