@@ -105,18 +105,15 @@ class Cell:
     def _lower(self, entry: dict[str, Any], emulated: Emulated, path: Path) -> None:
         """Add what the runtime there executes, unless it is known."""
         before = self.known.get(entry["seed"], {})
-        lowered: tuple[Op, ...]
         if self.runtime == "litert":
             model = litert.open_model(path, {}, self.dtype)
             entry["model"] = hashlib.sha256(write_model(model)).hexdigest()
-            if {**entry, "ops": before.get("ops")} == before:
-                entry["ops"] = before["ops"]
-                return
+        if "ops" in before and {**entry, "ops": before["ops"]} == before:
+            entry["ops"] = before["ops"]
+            return
+        if self.runtime == "litert":
             lowered = litert.lower(model, "net", lambda m: delegated_there(emulated, m)).ops
         else:
-            if before.get("written") == entry["written"] and "ops" in before:
-                entry["ops"] = before["ops"]
-                return
             block = find_instruction_set(self.rules_isa).own_block
             runner = OrtRunner(dtype=self.dtype)
             lowered = runner.lower_by(path, {}, EmulatedExecutor(emulated), block).ops
