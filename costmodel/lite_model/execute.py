@@ -16,6 +16,7 @@ import numpy as np
 from costmodel.lite_model.graph import ACTIVATION_NUMBERS, VALID, LiteModel, LiteOperator
 from costmodel.lite_model.kernels import kernel_op
 from costmodel.network import Layer
+from costmodel.op import SESSION, Op
 
 #: Operators that only rename memory inside the delegate.
 RENAMES = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
@@ -66,6 +67,12 @@ def execute(model: LiteModel, delegated: Set[int]) -> tuple[Layer, ...]:
     kernels = _Folding(model, kernels).run()
     layers = [_layer(model, kernel, index) for index, kernel in enumerate(kernels)]
     return tuple(layers)
+
+
+def session_layer(model: LiteModel) -> Layer:
+    """The fixed cost of one run, which depends on how many tensors cross the border."""
+    op = Op(kind=SESSION, inputs=((1,),) * len(model.inputs), outputs=((1,),) * len(model.outputs))
+    return Layer(name=SESSION, op=op)
 
 
 class _Folding:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError, UnsupportedOpError
-from costmodel.lite_model.execute import execute
+from costmodel.lite_model.execute import execute, session_layer
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.rules import convert_network
-from costmodel.network import Layer, Network, session_op
-from costmodel.op import SESSION
+from costmodel.network import Network
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.litert.read import read_lite
 from costmodel.runners.litert.session import delegated_operators
@@ -68,10 +67,9 @@ def lower(
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         message = f"{name}: an operator's options do not fit its tensors ({error})."
         raise ModelFormatError(message) from error
-    session = Layer(name=SESSION, op=session_op(len(model.inputs), len(model.outputs)))
     return Network(
         name=name,
-        layers=(*layers, session),
+        layers=(*layers, session_layer(model)),
         inputs={model.tensors[i].name: model.tensors[i].shape for i in model.inputs},
         outputs=tuple(model.tensors[i].name for i in model.outputs),
         source="lowered",

@@ -38,6 +38,7 @@ KINDS: Mapping[str, str] = {
     "Maximum": "max",
     "Minimum": "min",
     "Multiply": "mul",
+    "PRelu": "prelu",
     "SoftPlus": "softplus",
     "StridedSlice": "slice",
     "Subtract": "sub",
