@@ -17,8 +17,8 @@ from costmodel.anticipation.ort import execute_ort
 from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
-from costmodel.network import Layer, Network
-from costmodel.op import SESSION, Op
+from costmodel.network import Layer, Network, session_op
+from costmodel.op import SESSION
 
 #: Rules by ``Device.runtime``: layers as written and the device in, executed layers out.
 RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
@@ -50,8 +50,6 @@ def anticipate(network: Network, device: Device) -> Network:
             f"{', '.join(sorted(RULES))}. Use the runner's lower() where it is installed."
         )
         raise InvalidInputError(message)
-    session = Op(
-        kind=SESSION, inputs=((1,),) * len(network.inputs), outputs=((1,),) * len(network.outputs)
-    )
+    session = session_op(len(network.inputs), len(network.outputs))
     layers = (*rules(network, device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")

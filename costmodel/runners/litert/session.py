@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -43,9 +44,8 @@ def make_interpreter(content: bytes, threads: int, *, apart: bool = False) -> An
     return made
 
 
-def taken_over(made: Any, model: LiteModel) -> frozenset[int]:
-    """Positions of the operators that XNNPACK runs, from an interpreter made with ``apart``."""
-    details = made._get_ops_details()
+def taken_over(details: Sequence[Mapping[str, Any]], model: LiteModel) -> frozenset[int]:
+    """Positions of the operators that XNNPACK runs, as an interpreter made with ``apart`` lists."""
     written = {
         tuple(int(i) for i in item["outputs"]) for item in details if item["op_name"] == _DELEGATE
     }
@@ -63,7 +63,8 @@ def delegated_operators(model: LiteModel) -> frozenset[int]:
     Raises:
         ModelFormatError: if LiteRT cannot load the model.
     """
-    return taken_over(make_interpreter(write_model(model), 1, apart=True), model)
+    made = make_interpreter(write_model(model), 1, apart=True)
+    return taken_over(made._get_ops_details(), model)
 
 
 def fill_inputs(made: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from costmodel.op import Attribute
 from costmodel.runners.openvino.core import DTYPES, core, ov
 from costmodel.runners.openvino.quantise import quantise
 from costmodel.runners.openvino.workload import runtime_reason
+from costmodel.runners.ort.covers import name_nodes
 
 #: Names given to the written nodes: OpenVINO derives its own from them.
 _NAME = re.compile(r"k(\d+)(?:$|[^0-9])")
@@ -84,16 +86,9 @@ def simplify(model: Any) -> None:
 
 def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Number the nodes and return the names that they had, made up where they had none."""
-    taken: set[str] = set()
-    names: list[str] = []
+    name_nodes(graph)
+    names = tuple(node.name for node in graph.node)
     for index, node in enumerate(graph.node):
-        wanted = name = node.name or f"{node.op_type}_{index}"
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        taken.add(name)
-        names.append(name)
         node.name = f"k{index}"
     # The node that writes an output takes its tensor's name in OpenVINO.
     renamed = {item.name: item.name for item in graph.output}
@@ -109,7 +104,7 @@ def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
         item.name = renamed[item.name]
     for item in graph.value_info:
         item.name = renamed.get(item.name, item.name)
-    return tuple(names)
+    return names
 
 
 def _readers(graph: onnx.GraphProto) -> dict[int, tuple[int, ...]]:
@@ -174,7 +169,8 @@ def model_nodes(model: Any) -> dict[str, ModelNode]:
     stored: dict[str, tuple[int | float, ...]] = {}
     for item in model.get_ordered_ops():
         kind, name = item.get_type_name(), item.get_friendly_name()
-        if kind == "Constant" and item.get_output_size() and _count(item) <= SMALL:
+        sizes = tuple(tuple(int(n) for n in output.get_shape()) for output in item.outputs())
+        if kind == "Constant" and sizes and prod(sizes[0]) <= SMALL:
             stored[name] = tuple(np.asarray(item.get_data()).astype(object).ravel().tolist())
         operands = tuple(_operand(entry, found, stored) for entry in item.inputs())
         fed = kind in {"Parameter", "ReadValue"}
@@ -186,13 +182,9 @@ def model_nodes(model: Any) -> dict[str, ModelNode]:
             operands=operands,
             attributes=() if kind == "Constant" else plain(item.get_attributes().items()),
             constant=constant,
-            shapes=tuple(tuple(int(n) for n in o.get_shape()) for o in item.outputs()),
+            shapes=sizes,
         )
     return found
-
-
-def _count(item: Any) -> int:
-    return int(np.prod(item.output(0).get_shape(), dtype=np.int64))
 
 
 def _operand(
