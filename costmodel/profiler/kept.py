@@ -12,6 +12,8 @@ from costmodel.protocols import Workload
 
 #: Share of the memory that is free when a worker starts which kept workloads may fill.
 MEMORY_SHARE = 0.25
+#: Share of that which one workload may fill: a giant would lie in the place of a hundred others.
+ONE_SHARE = 1 / 64
 
 
 def resident_bytes() -> int:
@@ -37,6 +39,7 @@ class KeptWorkloads:
         if limit_bytes is None:
             limit_bytes = int(MEMORY_SHARE * psutil.virtual_memory().available)
         self._most = held() + limit_bytes
+        self._most_each = limit_bytes * ONE_SHARE
         self._held = held
         self._kept: dict[int, Workload] = {}
 
@@ -46,9 +49,10 @@ class KeptWorkloads:
     ) -> Iterator[tuple[Workload, float]]:
         """The workload of job ``number`` and the milliseconds that loading it took.
 
-        It is closed in the end, unless loading took longer than ``worth_ms``, nothing failed and
-        memory is left.
+        It is closed in the end, unless loading took longer than ``worth_ms``, nothing failed, it
+        is no giant and memory is left.
         """
+        before = self._held()
         begin = perf_counter()
         workload = self._kept.pop(number, None)
         was_kept = workload is not None
@@ -60,7 +64,9 @@ class KeptWorkloads:
         except BaseException:
             workload.close()
             raise
-        if was_kept or (load_ms > worth_ms and self._held() < self._most):
+        held = self._held()
+        fits = held < self._most and held - before <= self._most_each
+        if was_kept or (load_ms > worth_ms and fits):
             self._kept[number] = workload
         else:
             workload.close()

@@ -67,6 +67,13 @@ def test_nothing_more_is_kept_when_memory_is_used_up() -> None:
     assert visit(kept, 0, worth_ms=0.0) is first  # what lies there already stays
 
 
+def test_a_giant_is_not_kept() -> None:
+    held = iter([0, 0, 200, 200, 300])
+    kept = KeptWorkloads(limit_bytes=6400, held=lambda: next(held))
+    assert visit(kept, 0, worth_ms=0.0).closed  # grew by 200
+    assert not visit(kept, 1, worth_ms=0.0).closed  # by 100
+
+
 def test_what_failed_is_closed_and_not_kept() -> None:
     kept = KeptWorkloads(limit_bytes=1 << 40)
     first = visit(kept, 0, worth_ms=0.0)
