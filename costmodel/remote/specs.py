@@ -12,9 +12,9 @@ import numpy as np
 
 from costmodel.errors import ModelFormatError
 from costmodel.network import session_op
-from costmodel.onnx_model.file import MAX_BYTES
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.onnx_model.nodes import SMALL
+from costmodel.onnx_model.tensors import MAX_BYTES
 from costmodel.op import SESSION, Op
 from costmodel.runners.ort import session
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, readers_graph, rebuild

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 
 from costmodel.errors import ModelFormatError
+from costmodel.onnx_model.walk import node_titles, rename_reads
 from costmodel.op import Attribute
 from costmodel.runners.openvino.core import DTYPES, core, ov
 from costmodel.runners.openvino.quantise import quantise
 from costmodel.runners.openvino.workload import runtime_reason
-from costmodel.runners.ort.covers import name_nodes
 
 #: Names given to the written nodes: OpenVINO derives its own from them.
 _NAME = re.compile(r"k(\d+)(?:$|[^0-9])")
@@ -86,8 +86,7 @@ def simplify(model: Any) -> None:
 
 def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Number the nodes and return the names that they had, made up where they had none."""
-    name_nodes(graph)
-    names = tuple(node.name for node in graph.node)
+    names = node_titles(enumerate(graph.node))
     for index, node in enumerate(graph.node):
         node.name = f"k{index}"
     # The node that writes an output takes its tensor's name in OpenVINO.
@@ -98,8 +97,7 @@ def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
                 renamed[tensor] = f"k{index}_out{position}"
                 node.output[position] = renamed[tensor]
     for node in graph.node:
-        for position, tensor in enumerate(node.input):
-            node.input[position] = renamed.get(tensor, tensor)
+        rename_reads(node, renamed)
     for item in graph.output:
         item.name = renamed[item.name]
     for item in graph.value_info:
