@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from costmodel.costs.features import TERMS
-from costmodel.costs.likeness import SHARED, class_of
+from costmodel.costs.likeness import RELABEL, SHARED, class_of
 
 Floats = NDArray[np.float64]
 
@@ -123,7 +123,10 @@ def fit_physics(
     def like_others(mine: NDArray[np.bool_]) -> Floats:
         """The law of some rows of one class, which leans on that of the class a little."""
         own = terms[mine], latency_ms[mine], weights[mine]
-        shared = classes[class_names[mine][0]]
+        name = str(class_names[mine][0])
+        if name == RELABEL:  # some runtimes touch no memory for one kind and copy it for another
+            return _law(*own)
+        shared = classes[name]
         factor = np.median(own[1] / np.maximum(own[0] @ shared, _FLOOR_MS))
         return _law(*own, shared * float(factor), prior_rows=_CLASS_ROWS)
 

@@ -241,10 +241,11 @@ class Regression:
             if not self._likeness.is_sparse(path, MIN_LAW_ROWS):
                 rows = np.array([row for row in rows if row in doubts], dtype=np.intp)
             if len(rows):
-                low[rows] = np.minimum(low[rows], values[rows] * (1.0 - _LAW_ONLY))
-                ceiling = self._likeness.ceiling_ms(table, rows, path, kinds[rows[0]])
-                wide = np.maximum(values[rows] * (1.0 + _LAW_ONLY), ceiling)
-                high[rows] = np.maximum(high[rows], wide)
+                least, most = self._likeness.allowed_ms(table, rows, path, kinds[rows[0]])
+                least = np.minimum(least, values[rows] * (1.0 - _LAW_ONLY))
+                most = np.maximum(most, values[rows] * (1.0 + _LAW_ONLY))
+                low[rows] = np.minimum(low[rows], least)
+                high[rows] = np.maximum(high[rows], most)
 
     def _doubts(self, table: Table, paths: Sequence[str], kinds: Sequence[str]) -> dict[int, str]:
         """Ops outside the table's range, each with the feature that is."""
