@@ -99,10 +99,10 @@ class Likeness:
     def allowed_ms(
         self, table: Table, rows: NDArray[np.int_], path: str, kind: str
     ) -> tuple[Floats, Floats]:
-        """The shortest and the longest that some kernels may take by any law that explains the rows.
+        """The shortest and the longest that kernels may take by any law that explains the rows.
 
-        Where no row took their path, the paths of their kind, or else of their class, are asked: the
-        fastest and the slowest of them answer.
+        Where no row took their path, the paths of their kind, or else of their class, are asked:
+        the fastest and the slowest of them answer.
 
         Args:
             table: kernels as columns.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
 from costmodel.costs.likeness import Likeness
 from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
-from costmodel.costs.physics import Physics, base_of, fit_physics, make_up
+from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, make_up
 from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, groups_of, search_hyper
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -244,7 +244,7 @@ class Regression:
                 least, most = self._likeness.allowed_ms(table, rows, path, kinds[rows[0]])
                 least = np.minimum(least, values[rows] * (1.0 - _LAW_ONLY))
                 most = np.maximum(most, values[rows] * (1.0 + _LAW_ONLY))
-                low[rows] = np.minimum(low[rows], least)
+                low[rows] = np.minimum(low[rows], np.maximum(least, FLOOR_MS / 2))
                 high[rows] = np.maximum(high[rows], most)
 
     def _doubts(self, table: Table, paths: Sequence[str], kinds: Sequence[str]) -> dict[int, str]:
