@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from costmodel.anticipation.formulas import write_out
 from costmodel.anticipation.litert import execute_litert
 from costmodel.anticipation.openvino import execute_openvino
 from costmodel.anticipation.ort import execute_ort
@@ -51,5 +52,5 @@ def anticipate(network: Network, device: Device) -> Network:
         )
         raise InvalidInputError(message)
     session = session_op(len(network.inputs), len(network.outputs))
-    layers = (*rules(network, device), Layer(name=SESSION, op=session))
+    layers = (*rules(write_out(network), device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")

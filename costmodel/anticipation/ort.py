@@ -21,26 +21,13 @@ from costmodel.anticipation.ort_nhwc import move_channels
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.instruction_sets import find_instruction_set
+from costmodel.kinds import op_type_of
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 
 #: Element types and providers that there are rules for; a device need not name its provider.
 DTYPES = frozenset({"float32", "int8"})
 PROVIDERS = frozenset({"", "CPUExecutionProvider"})
-#: Kinds whose ONNX name is not the kind in capitals.
-_OP_TYPES = {
-    "batch_norm": "BatchNormalization",
-    "gru": "GRU",
-    "instance_norm": "InstanceNormalization",
-    "layer_norm": "LayerNormalization",
-    "lrn": "LRN",
-    "lstm": "LSTM",
-    "matmul": "MatMul",
-    "prelu": "PRelu",
-    "qlinear_conv": "QLinearConv",
-    "qlinear_mat_mul": "QLinearMatMul",
-    "rnn": "RNN",
-}
 #: Attributes that only layers as written have: weights that a caller may replace, which layers have
 #: the same weights, and padding that was computed.
 _MARKS = ("overridable", "weights", "auto_pad")
@@ -105,7 +92,7 @@ def op_type(op: Op) -> str:
     """
     if op.kind == "resize" and op.attribute("since", 10) in {7, 9}:
         return "Upsample"
-    return _OP_TYPES.get(op.kind) or "".join(word.capitalize() for word in op.kind.split("_"))
+    return op_type_of(op.kind)
 
 
 def _name_kernels(graph: Graph, block: int) -> None:
