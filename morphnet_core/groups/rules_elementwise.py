@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from morphnet_core.groups.tracer import Channels, Rule, Tracer, UnfollowedError, Visit
+from morphnet_core.groups.tracer import (
+    Channels,
+    Rule,
+    Tracer,
+    UnfollowedError,
+    Visit,
+    has_channels,
+)
 
 #: One operand, each value for itself.
 UNARY = (
@@ -38,20 +45,24 @@ def _same_on_axis_1(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
 
 def _join(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     """Tie operands one to one; an operand of one channel is broadcast over those of the others."""
-    op = visit.op
+    op, network = visit.op, tracer.network
     rank = len(op.outputs[0])
-    followed = []
+    followed, places, beside = [], set(), set()
     for read, size in zip(visit.inputs, op.inputs, strict=True):
-        if size == ():
-            continue
-        if len(size) != rank and not tracer.network.channels_last:
-            message = f"its operands have {len(size)} and {rank} axes"
-            raise UnfollowedError(message)
-        followed.append(read)
-    if not followed or len({read.axis for read in followed}) != 1:
+        if has_channels(size, read.axis):
+            followed.append(read)
+            # Operands are lined up from their last axes on, in the model's own order.
+            places.add(network.own_axis(read.axis, len(size)) - len(size))
+        else:
+            beside.update(size)
+    if len(places) != 1:
         message = "its operands keep their channels on different axes"
         raise UnfollowedError(message)
-    axis = followed[0].axis
+    (from_end,) = places
+    if from_end == -1 and beside - {1}:
+        message = "an operand without channels has a value for each of them"
+        raise UnfollowedError(message)
+    axis = network.neutral_axis(rank + from_end, rank)
     width = op.outputs[0][axis]
     widest = next((read.ids for read in followed if len(read.ids) == width), followed[0].ids)
     for read in followed:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.readers.keras import as_keras, read_keras
 from morphnet_core.expansion import copies_of, scaled_counts
 from morphnet_core.groups import Grouping, cascade, find_groups
@@ -186,6 +186,9 @@ def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
     """Walk until every constant has its layer and every nested model its place.
 
     Each round keeps one more unit or opens one more nested model, so it ends.
+
+    Raises:
+        ModelFormatError: if a round could do neither.
     """
     flat: frozenset[str] = frozenset()
     while True:
@@ -196,6 +199,8 @@ def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
         except ReviveError as need:
             _revive(plan, need, warn=carry)
         except FlattenError as need:
+            if need.path in flat:
+                raise _stuck(need) from need
             flat |= {need.path}
         else:
             if carry:
@@ -205,9 +210,23 @@ def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
             return made
 
 
+def _stuck(need: Exception) -> ModelFormatError:
+    message = (
+        f"The network cannot be rebuilt with these widths ({need}), and there is no channel that "
+        "could be kept to help it. Keep more channels, or exclude the layers named: "
+        "find_groups(..., exclude=[...])."
+    )
+    return ModelFormatError(message)
+
+
 def _revive(plan: Plan, need: ReviveError, *, warn: bool) -> None:
-    for tensor in need.tensors:
-        plan.revive(tensor)
+    """Keep a channel of each tensor that is needed.
+
+    Raises:
+        ModelFormatError: if none of them has one that was to go.
+    """
+    if not any([plan.revive(tensor) for tensor in need.tensors]):
+        raise _stuck(need) from need
     if warn:
         names = ", ".join(repr(name) for name in need.tensors)
         message = (
