@@ -124,6 +124,7 @@ class _Assembly:
             mixers=tuple(tracer.mixers),
             num_units=len(order),
             notes=dict(tracer.notes),
+            normalisations=tracer.normalisations,
         )
 
     def _frozen_reasons(self) -> Ids:

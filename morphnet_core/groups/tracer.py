@@ -217,7 +217,9 @@ class Tracer:
             if not has_channels(size, read.axis)
         ]
         if bare and len(bare) == len(layer.inputs):
-            return self._sources(layer, f"{layer.name} makes it of {bare[0]}, which has no channels")
+            return self._sources(
+                layer, f"{layer.name} makes it of {bare[0]}, which has no channels"
+            )
         if rule is None:
             message = f"there is no rule for {op.kind!r}"
             raise UnfollowedError(message)

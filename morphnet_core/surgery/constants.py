@@ -45,7 +45,7 @@ def _evaluated(step: Step, operands: Sequence[Value], plan: Plan) -> list[NDArra
     fed = {}
     tensors = step.node.arguments.keras_tensors
     for tensor, value, name in zip(tensors, operands, step.reads, strict=True):
-        array = np.zeros(plan.size(name), dtype=np.float32)
+        array = np.zeros(plan.size(name), dtype=np.float64)
         if value.array is not None:
             index = plan.positions(name).index
             kept = (slice(None),) * plan.axis(name) + (index,) if len(index) else ...
@@ -53,4 +53,4 @@ def _evaluated(step: Step, operands: Sequence[Value], plan: Plan) -> list[NDArra
         fed[id(tensor)] = keras.ops.convert_to_tensor(array, dtype=tensor.dtype)
     args, kwargs = step.node.arguments.fill_in(fed)
     results = keras.tree.flatten(step.node.operation(*args, **kwargs))
-    return [np.asarray(keras.ops.convert_to_numpy(item)).astype(np.float32) for item in results]
+    return [np.asarray(keras.ops.convert_to_numpy(item)).astype(np.float64) for item in results]
