@@ -211,6 +211,8 @@ class Tracer:
             UnfollowedError: if there is no rule, or it does not fit the sizes.
         """
         layer, op = visit.layer, visit.op
+        if layer.frozen:
+            raise UnfollowedError(layer.frozen)
         bare = [
             name
             for name, size, read in zip(layer.inputs, op.inputs, visit.inputs, strict=False)

@@ -286,16 +286,6 @@ def _bidirectional(view: View) -> Recut:
     return Recut(weights=parts)
 
 
-def _time_distributed(view: View) -> Recut:
-    """The layer inside, with its own rule."""
-    inner = recut(replace(view, layer=view.layer.layer))
-    own = view.layer.get_config()["layer"]
-    config = {"layer": {**own, "config": {**own["config"], **inner.config}}}
-    if inner.weights is None:
-        return Recut(config=config)
-    return Recut(config=config, weights={f"layer.{k}": cut for k, cut in inner.weights.items()})
-
-
 def _einsum_dense(view: View) -> Recut:
     """A product of one axis with a matrix, written as an einsum."""
     left, _, right = view.layer.equation.replace(" ", "").partition("->")
@@ -327,5 +317,4 @@ _RULES: dict[str, Callable[[View], Recut]] = {
     "RMSNormalization": _along_axes("scale"),
     "Rescaling": _rescaling,
     "Reshape": _reshape,
-    "TimeDistributed": _time_distributed,
 }
