@@ -48,11 +48,11 @@ def check_exact(model: Any, small: Any, plan: Plan) -> None:
         if old.dtype.kind != "f" or not np.isfinite(old).all():
             continue
         scale = max(float(np.abs(old).max(initial=0.0)), 1e-6)
-        error = float(np.abs(new - old).max(initial=0.0)) / scale if new.shape == old.shape else 1.0
-        if not error <= allowed:
+        apart = float(np.abs(new - old).max(initial=0.0)) / scale if new.shape == old.shape else 1.0
+        if not apart <= allowed:
             message = (
                 f"Without its removed channels {model.name!r} would return something else than "
-                f"with zeros for them: the difference is {error:.3g} of the largest value. Some "
+                f"with zeros for them: the difference is {apart:.3g} of the largest value. Some "
                 "layer depends on its channels in a way that is not known; exclude layers of its "
                 "own kind (find_groups(..., exclude=[...])), or cut with check=False."
             )

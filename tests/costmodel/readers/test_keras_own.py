@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 
 from costmodel.readers.keras import graph_of, read_keras
 
-keras = pytest.importorskip("keras", reason="needs the keras extra")
-layers, ops = keras.layers, keras.ops
+pytest.importorskip("keras", reason="needs the keras extra")
+
+import keras
+from keras import layers, ops
+
 pytestmark = [
     pytest.mark.keras,
     pytest.mark.filterwarnings("ignore:::(keras|tensorflow|jax|torch)"),
@@ -114,7 +118,7 @@ class Conv2D(layers.Layer):
         return x
 
 
-AS_THEIR_BASE = {
+AS_THEIR_BASE: dict[str, Callable[[], Any]] = {
     "pads": lambda: Reflecting(4, 3, activation="relu"),
     "describes": lambda: Named(4, 3, note="n"),
     "mixin": lambda: Doubled(4),
@@ -122,7 +126,7 @@ AS_THEIR_BASE = {
     "norm": lambda: Sunk(),
     "strides": lambda: Named(4, 3, strides=2, use_bias=False),
 }
-OPAQUE = {
+OPAQUE: dict[str, Callable[[], Any]] = {
     "kernel_of_all": lambda: Standardised(4, 3),
     "inherited": lambda: Deeper(4, 3),
     "fan_in": lambda: ByFanIn(4),

@@ -50,7 +50,7 @@ LEFT: dict[str, Callable[[Any], Any]] = {
 }
 
 
-class Cell(layers.SimpleRNNCell):  # type: ignore[misc]
+class Cell(layers.SimpleRNNCell):
     """Has mathematics of its own."""
 
     def call(self, inputs: Any, states: Any, training: Any = None) -> Any:
