@@ -118,6 +118,11 @@ class Conv2D(layers.Layer):
         return x
 
 
+def relu(x: Any) -> Any:
+    """Not everybody's."""
+    return x - ops.mean(x, axis=-1, keepdims=True)
+
+
 AS_THEIR_BASE: dict[str, Callable[[], Any]] = {
     "pads": lambda: Reflecting(4, 3, activation="relu"),
     "describes": lambda: Named(4, 3, note="n"),
@@ -163,6 +168,12 @@ def test_own_mathematics_is_opaque_and_named(name: str) -> None:
     assert type(layer).__name__ in network.unread[layer.name]
     after = [keras.ops.convert_to_numpy(item) for item in layer.weights]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=False))
+
+
+def test_an_activation_of_ones_own_is_not_keras_s_of_that_name() -> None:
+    for layer in (layers.Dense(4, activation=relu), layers.Activation(relu)):
+        assert ".relu'" in network_of(layer).unread[layer.name]
+    assert not network_of(layers.Dense(4, activation="relu")).unread
 
 
 def test_a_method_put_on_the_layer_itself_counts() -> None:
