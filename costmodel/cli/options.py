@@ -28,6 +28,15 @@ Sizes = Annotated[
     list[str] | None,
     typer.Option("--size", metavar="NAME=N", help="Bind a dynamic dimension; repeatable."),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Python file or module to run first: Keras layers of your own are defined there. "
+        "Repeatable.",
+    ),
+]
 RunnerName = Annotated[
     str | None,
     typer.Option("--runner", metavar="R", help="Runner; default: the one the table came from."),

@@ -21,6 +21,9 @@ from costmodel.network import Layer, Network, Opaque
 from costmodel.op import Shape
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_classes import why_not_loaded
+from costmodel.readers.keras_copy import in_float32
+from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
 from costmodel.streams import redirected
 
@@ -57,7 +60,7 @@ def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -
         )
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
-    model = as_keras(model)
+    model = in_float32(as_keras(model))
     shapes = {item.name: _bound_shape(where, item, sizes or {}) for item in model.inputs}
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
@@ -71,14 +74,18 @@ def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -
     return Path(out)
 
 
-def as_keras(model: Any) -> Any:
-    """A Keras model, loaded if it is the path of a file.
+def as_keras(model: Any, x: Any = None) -> Any:
+    """A Keras model with a graph of layers, loaded if it is the path of a file.
+
+    Args:
+        model: a Keras model, or the path of its file.
+        x: inputs with their batch axis, for models that do not know the sizes of theirs.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
-        ModelFormatError: if the file cannot be loaded; says why.
+        ModelFormatError: if the file cannot be loaded, or the model has no graph; says why.
     """
-    return load_keras(Path(model)) if isinstance(model, str | Path) else model
+    return with_graph(load_keras(Path(model)) if isinstance(model, str | Path) else model, x)
 
 
 def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
@@ -99,7 +106,7 @@ def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
-    functional = _functional(as_keras(model))
+    functional = _functional(load_keras(Path(model)) if isinstance(model, str | Path) else model)
     if any(None in item.shape[1:] for item in functional.inputs):
         functional = _resized(functional, sizes or {})
     return _Walk(functional, channels_last=_channels_last(functional)).network()
@@ -138,6 +145,8 @@ def _silence() -> Iterator[None]:
 def load_keras(path: Path) -> Any:
     """Load a ``.keras`` or ``.h5`` file, without compiling it or running code that it holds.
 
+    Keras runs code of Lambda layers if ``keras.config.enable_unsafe_deserialization()`` was called.
+
     Raises:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded; says why.
@@ -150,13 +159,7 @@ def load_keras(path: Path) -> Any:
         with _silence():
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = (
-            f"{path} cannot be loaded as a Keras model: {first} "
-            "Expected a whole model saved with model.save('name.keras'); register custom layers "
-            "with keras.saving.register_keras_serializable before loading."
-        )
-        raise ModelFormatError(message) from error
+        raise ModelFormatError(why_not_loaded(path, error)) from error
 
 
 def _bound_shape(where: str, tensor: Any, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -175,7 +178,8 @@ def _bound_shape(where: str, tensor: Any, sizes: Mapping[str, int]) -> tuple[int
 
 
 def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """ONNX bytes of a loaded model."""
+    """ONNX bytes of a loaded model; what it returns in Keras' order, whatever the structure."""
+    keras = _import()
     try:
         import tensorflow
         import tf2onnx
@@ -188,7 +192,7 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
     ]
 
     def forward(*tensors: Any) -> Any:
-        return model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+        return keras.tree.flatten(model(packed(model, tensors), training=False))
 
     try:
         with _silence(), _without_xla(tensorflow):
@@ -204,6 +208,13 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
         message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())
+
+
+def packed(model: Any, tensors: Sequence[Any]) -> Any:
+    """Tensors, one for each input in order, in the structure that a model is called with."""
+    if len(tensors) == 1 and not isinstance(model.input, Mapping | list | tuple):
+        return tensors[0]
+    return _import().tree.pack_sequence_as(model.input, list(tensors))
 
 
 def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:
