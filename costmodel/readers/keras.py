@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from costmodel.errors import InvalidInputError, MissingDependencyError, ModelFormatError
@@ -22,17 +23,18 @@ from costmodel.op import Shape
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_classes import why_not_loaded
-from costmodel.readers.keras_copy import in_float32
+from costmodel.readers.keras_copy import cloned, in_float32
 from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
+from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
 from costmodel.streams import redirected
 
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
 OPSET = 17
 
 
-def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -> Path:
-    """Convert a Keras model to ONNX with a batch of 1.
+def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
+    """Convert a Keras model to ONNX with fixed sizes.
 
     The ONNX model takes and returns what the Keras model does, channels last included; it is
     written beside ``out`` first and moved there whole.
@@ -41,7 +43,8 @@ def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -
         model: a Keras model, or the path of its ``.keras`` or ``.h5`` file, which is never trusted
             to run code of its own (Lambda layers).
         out: ONNX file to write.
-        sizes: values of open dimensions as ``<input>:<axis>``, e.g. ``{"image:1": 224}``.
+        sizes: values of open dimensions, e.g. ``{"image:1": 224}``, as for
+            ``costmodel.sizes.bind_shapes``; the batch is 1 by default.
 
     Returns:
         ``out``.
@@ -60,8 +63,8 @@ def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -
         )
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
-    model = in_float32(as_keras(model))
-    shapes = {item.name: _bound_shape(where, item, sizes or {}) for item in model.inputs}
+    model = in_float32(as_keras(model, _zeros(sizes or {})))
+    shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
     try:
@@ -72,6 +75,12 @@ def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -
         message = f"{out} cannot be written ({error.strerror}). Give a path in a writable folder."
         raise ModelFormatError(message) from error
     return Path(out)
+
+
+def _zeros(sizes: Sizes) -> Any:
+    """Input of the shape that is given whole, for a model that does not know its own."""
+    shapes = [value for value in sizes.values() if not isinstance(value, int)]
+    return np.broadcast_to(np.float32(0.0), tuple(shapes[0])) if len(shapes) == 1 else None
 
 
 def as_keras(model: Any, x: Any = None) -> Any:
@@ -88,7 +97,7 @@ def as_keras(model: Any, x: Any = None) -> Any:
     return with_graph(load_keras(Path(model)) if isinstance(model, str | Path) else model, x)
 
 
-def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
+def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
     """Read a Keras model as a network of layers as written.
 
     Sizes are stored channels first whatever order the model uses. A layer that does several things
@@ -97,7 +106,7 @@ def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
 
     Args:
         model: a functional or sequential Keras model, or the path of its file.
-        sizes: values of open dimensions as ``<input>:<axis>``; the batch is 1.
+        sizes: as for ``export_onnx``.
 
     Returns:
         A network with ``source == "written"``; layers without a rule are in ``unread``.
@@ -107,8 +116,12 @@ def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
     functional = _functional(load_keras(Path(model)) if isinstance(model, str | Path) else model)
-    if any(None in item.shape[1:] for item in functional.inputs):
-        functional = _resized(functional, sizes or {})
+    where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
+    shapes = bind_shapes(where, input_shapes(functional), sizes or {})
+    plain = [tuple(size or 1 for size in item.shape) for item in functional.inputs]
+    if plain != list(shapes.values()) or any(None in i.shape[1:] for i in functional.inputs):
+        with _silence():
+            functional, _ = cloned(functional, shapes=shapes)
     return _Walk(functional, channels_last=_channels_last(functional)).network()
 
 
@@ -162,19 +175,17 @@ def load_keras(path: Path) -> Any:
         raise ModelFormatError(why_not_loaded(path, error)) from error
 
 
-def _bound_shape(where: str, tensor: Any, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """Sizes of one input, batch first."""
-    shape = []
-    for axis, size in enumerate(tensor.shape):
-        key = f"{tensor.name}:{axis}"
-        if size is None and key not in sizes and axis > 0:
-            message = (
-                f"{where}: dimension {axis} of input {tensor.name!r} {tuple(tensor.shape)} is open."
-                f" Give its size: --size {key}=224 (sizes={{{key!r}: 224}})."
-            )
-            raise ModelFormatError(message)
-        shape.append(sizes.get(key, 1) if size is None else size)
-    return tuple(shape)
+def input_shapes(model: Any) -> list[InputShape]:
+    """What a Keras model says of the sizes of its inputs; the first dimension is the batch."""
+    return [
+        InputShape(
+            name=item.name,
+            dims=tuple(
+                (BATCH if not axis else "") if n is None else n for axis, n in enumerate(item.shape)
+            ),
+        )
+        for item in model.inputs
+    ]
 
 
 def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
@@ -284,18 +295,6 @@ def _functional(model: Any) -> Any:
         )
         raise ModelFormatError(message)
     return model
-
-
-def _resized(model: Any, sizes: Mapping[str, int]) -> Any:
-    """The same layers on inputs of fixed size."""
-    keras = _import()
-    inputs = [
-        keras.Input(batch_shape=_bound_shape(model.name, item, sizes), name=item.name)
-        for item in model.inputs
-    ]
-    with _silence():
-        tensors = keras.tree.pack_sequence_as(model.input, inputs)
-        return keras.models.clone_model(model, input_tensors=tensors)
 
 
 def _channels_last(model: Any) -> bool:

@@ -49,7 +49,8 @@ def shrink_model(
     runner: options.RunnerName = None,
     threads: options.Threads = None,
     runner_option: options.RunnerOptions = None,
-    size: options.Sizes = None,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
     imports: options.Imports = None,
     predict_only: options.PredictOnly = False,
     rounds: options.Rounds = None,
@@ -67,7 +68,7 @@ def shrink_model(
         message = "Give either --structure S.json, or a budget: --target-ms or --target."
         raise InvalidInputError(message)
     seed_model = keras_options.open_model(model, [*(imports or ()), *([data] if data else ())])
-    sizes = options.parse_sizes(size)
+    sizes = options.parse_sizes(size, shape)
     from morphnet_core.uses.resizing import shrink_to_budget, shrink_to_structure
 
     if structure is not None:
@@ -112,7 +113,8 @@ def expand_model(
     multiple: Annotated[
         int, typer.Option("--multiple", min=1, help="Changed widths are multiples of it.")
     ] = 1,
-    size: options.Sizes = None,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
     imports: options.Imports = None,
     seed: keras_options.Seed = 0,
     json: options.Json = False,
@@ -129,7 +131,7 @@ def expand_model(
     from morphnet_core.uses.resizing import expand_by, expand_to_cost
 
     small = keras_options.open_model(model, imports)
-    sizes = options.parse_sizes(size)
+    sizes = options.parse_sizes(size, shape)
     if by is not None:
         found = expand_by(small, by, multiple=multiple, sizes=sizes, seed=seed)
     else:

@@ -15,6 +15,7 @@ from costmodel.profiler import Plan
 from costmodel.protocols import CostModel, Runner
 from costmodel.readers.keras import export_onnx
 from costmodel.registry import Option
+from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, clock_of
 from morphnet_core.pricing import Count
 
@@ -43,7 +44,7 @@ class DeviceClock:
     runner: str = "ort"
     options: Mapping[str, Option] = field(default_factory=dict)
     plan: Plan = DEFAULT_PLAN
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=dict)
 
     def __call__(self, models: Sequence[Any]) -> list[float]:
         """Latency of each model in ms.
@@ -94,7 +95,7 @@ def device_clock(
     return DeviceClock(runner=named[0], options=named[1], plan=DEFAULT_PLAN.with_rounds(rounds))
 
 
-def as_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -> Path:
+def as_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     """Write a model in memory as an ONNX file of fixed sizes; its batch is 1 where that is open.
 
     Args:

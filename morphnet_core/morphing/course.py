@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import MissingDependencyError
 from costmodel.readers.keras import read_keras
+from costmodel.sizes import Sizes
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
 from morphnet_core.data import Data
@@ -96,7 +97,7 @@ class Course:
     importance: Importance
     grow: float
     seed: int
-    sizes: Mapping[str, int]
+    sizes: Sizes
     out: Path | None
     exports: Sequence[str]
     callbacks: Sequence[Any]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import as_keras
+from costmodel.sizes import Sizes
 from morphnet_core.data import Data
 from morphnet_core.morphing.clock import Clock
 from morphnet_core.morphing.course import Course, Finish, Importance, Morphed
@@ -32,7 +33,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     importance: Importance = "taylor",
     grow: float = 1.0,
     seed: int = 0,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     out: str | Path | None = None,
     exports: Sequence[str] = ("onnx",),
     callbacks: Sequence[Any] = (),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,14 +9,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.readers.keras import packed
+from costmodel.readers.keras import input_shapes, packed
+from costmodel.sizes import OpenSizesError, Sizes, bind_shapes
 from morphnet_core.data import Batch, Data, fed
 from morphnet_core.data.nested import num_samples, taken
 from morphnet_core.data.streams import first_batches, is_stream
 from morphnet_core.gates.insert import functional
 
 
-def sizes_like(data: Data, model: Any, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+def sizes_like(data: Data, model: Any, sizes: Sizes | None = None) -> Sizes:
     """Values of a model's open dimensions: those given, and the data's for the others.
 
     Args:
@@ -28,19 +28,17 @@ def sizes_like(data: Data, model: Any, sizes: Mapping[str, int] | None = None) -
     Raises:
         InvalidInputError: if the data do not fit the model.
     """
-    found = dict(sizes or {})
     arrays = fed(model, data.samples())
-    for tensor in functional(model).inputs:
-        if tensor.name in found or "" in found:
-            continue
-        for axis, size in enumerate(tensor.shape):
-            key = f"{tensor.name}:{axis}"
-            if axis and size is None and key not in found:
-                found[key] = int(arrays[tensor.name].shape[axis])
-    return found
+    try:
+        bind_shapes(model.name, input_shapes(model), sizes or {})
+    except OpenSizesError as error:
+        keys = (key.rpartition(":") for key in error.proposed)
+        own = {f"{name}:{axis}": int(arrays[name].shape[int(axis)]) for name, _, axis in keys}
+        return {**(sizes or {}), **own}
+    return dict(sizes or {})
 
 
-def sample_for(model: Any, data: Data, sizes: Mapping[str, int]) -> Any:
+def sample_for(model: Any, data: Data, sizes: Sizes) -> Any:
     """Inputs as an exported model is called with them, in their own types.
 
     Values are the data's: of the first samples, over again where these are smaller.
@@ -50,13 +48,7 @@ def sample_for(model: Any, data: Data, sizes: Mapping[str, int]) -> Any:
         data: what it is trained on.
         sizes: values of its open dimensions.
     """
-    shapes = {
-        item.name: tuple(
-            sizes.get(f"{item.name}:{axis}", 1) if size is None else size
-            for axis, size in enumerate(item.shape)
-        )
-        for item in functional(model).inputs
-    }
+    shapes = bind_shapes(model.name, input_shapes(model), sizes)
     arrays = fed(model, data.samples(max(shape[0] for shape in shapes.values())))
 
     def sized(name: str) -> NDArray[Any]:

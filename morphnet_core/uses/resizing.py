@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from costmodel.readers.keras import as_keras, read_keras
+from costmodel.sizes import Sizes
 from morphnet_core.budget.callback import in_unit
 from morphnet_core.budget.taylor import losses_of, taylor_importance
 from morphnet_core.expansion import expand_to, scaled_counts
@@ -46,7 +47,7 @@ class Resized:
 
 
 def shrink_to_structure(
-    model: Any, structure: Structure | str | Path, *, sizes: Mapping[str, int] | None = None
+    model: Any, structure: Structure | str | Path, *, sizes: Sizes | None = None
 ) -> Resized:
     """Cut a network to a structure that training found, with its weights.
 
@@ -74,7 +75,7 @@ def shrink_to_budget(
     wanted: float | str,
     *,
     clock: Clock | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Resized:
     """Cut a network to a budget without training.
@@ -127,7 +128,7 @@ def expand_by(
     factor: float,
     *,
     multiple: int = 1,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     seed: int = 0,
 ) -> Resized:
     """Scale all widths of a network by one factor, with fresh weights.
@@ -154,7 +155,7 @@ def expand_to_cost(
     wanted: float | str,
     *,
     multiple: int = 1,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     seed: int = 0,
 ) -> Resized:
     """Scale all widths of a network by the largest factor that a cost allows, with fresh weights.
