@@ -25,6 +25,8 @@ class Layer:
         origin: path of the model's own layer, the same for all its steps and all its calls;
             empty where that is ``name``.
         call: which call of that layer, from 0.
+        frozen: why its channels must stay as they are although its work is known; empty where they
+            may be followed.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Layer:
     share: float = float("nan")
     origin: str = ""
     call: int = 0
+    frozen: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,18 @@ class Network:
     def ops(self) -> tuple[Op, ...]:
         """The Ops in execution order, one per layer."""
         return tuple(layer.op for layer in self.layers)
+
+    def own_axis(self, axis: int, rank: int) -> int:
+        """Where an axis of a tensor of ``rank`` axes lies in the model's own order, from 0."""
+        if not self.channels_last or rank < 3 or not axis:
+            return axis
+        return rank - 1 if axis == 1 else axis - 1
+
+    def neutral_axis(self, axis: int, rank: int) -> int:
+        """The reverse of ``own_axis``."""
+        if not self.channels_last or rank < 3 or not axis:
+            return axis
+        return 1 if axis == rank - 1 else axis + 1
 
     def check(self) -> None:
         """Raise ``ModelFormatError`` unless names are unique and every read tensor exists.

@@ -1,6 +1,6 @@
 """Reads a Keras model as a Network of layers as written, or exports it to ONNX.
 
-The only file that imports Keras, once it is asked for a model, and TensorFlow, to export one.
+Imports Keras once it is asked for a model, and TensorFlow to export one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ from costmodel.readers.keras_classes import why_not_loaded
 from costmodel.readers.keras_copy import cloned, in_float32
 from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
+<<<<<<< HEAD
 from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
+=======
+from costmodel.readers.keras_own import overridden
+>>>>>>> h/cut
 from costmodel.streams import redirected
 
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
@@ -211,7 +216,7 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
             proto, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
             _bind_captures(proto.graph, traced.get_concrete_function(*signature), set(shapes))
     except Exception as error:
-        message = f"{where}: this model cannot be converted to ONNX ({error})."
+        message = f"{where}: this model cannot be converted to ONNX ({_said(error)})."
         raise ModelFormatError(message) from error
     _write_erfc(proto.graph)
     alien = sorted({n.op_type for n in proto.graph.node if not _is_standard(n)})
@@ -221,11 +226,19 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
     return bytes(proto.SerializeToString())
 
 
+def _said(error: Exception) -> str:
+    """What an error says, without the Python lines that TensorFlow puts before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    traced = bool(lines) and lines[0].startswith("in user code")
+    return (lines[-1] if traced else " ".join(lines)[:400]) or type(error).__name__
+
+
 def packed(model: Any, tensors: Sequence[Any]) -> Any:
     """Tensors, one for each input in order, in the structure that a model is called with."""
-    if len(tensors) == 1 and not isinstance(model.input, Mapping | list | tuple):
+    structure = _functional(model).input
+    if len(tensors) == 1 and not isinstance(structure, Mapping | list | tuple):
         return tensors[0]
-    return _import().tree.pack_sequence_as(model.input, list(tensors))
+    return _import().tree.pack_sequence_as(structure, list(tensors))
 
 
 def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:
@@ -283,23 +296,50 @@ def _without_xla(tensorflow: Any) -> Iterator[None]:
         tensorflow.function = original
 
 
+def graph_of(model: Any) -> Any:
+    """The graph of layers that a functional or built sequential model computes.
+
+    Args:
+        model: a model, or anything that a model calls.
+
+    Returns:
+        A functional model, the given one unless sequential; None for a layer, a model without a
+        graph, and one whose class computes something else than its graph.
+    """
+    graph = getattr(model, "_functional", None) or model
+    if not hasattr(graph, "_nodes_by_depth") or {"call", "__call__"} & set(overridden(model)):
+        return None
+    return graph
+
+
 def _functional(model: Any) -> Any:
     """The graph of layers of a functional or sequential model."""
-    if type(model).__name__ == "Sequential" and getattr(model, "_functional", None) is not None:
-        model = model._functional
-    if not hasattr(model, "_nodes_by_depth"):
+    graph = graph_of(model)
+    if graph is None and hasattr(model, "_nodes_by_depth"):
+        message = (
+            f"The Keras model {model.name!r} is of a class, {type(model).__name__}, whose call() "
+            "computes something else than its graph of layers. Move that into layers of the graph, "
+            "or export it to ONNX and read that."
+        )
+        raise ModelFormatError(message)
+    if graph is None:
         message = (
             f"The Keras model {getattr(model, 'name', model)!r} ({type(model).__name__}) has no "
             "graph of layers: only functional models and built sequential ones have. Rebuild it "
             "with the functional API, or export it to ONNX and read that."
         )
         raise ModelFormatError(message)
-    return model
+    return graph
 
 
 def _channels_last(model: Any) -> bool:
-    formats = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
-    return "channels_first" not in formats
+    """Which order most of a model's layers work in; Flatten takes any."""
+    orders = Counter(
+        getattr(layer, "data_format", None)
+        for layer in model._flatten_layers()
+        if type(layer).__name__ != "Flatten"
+    )
+    return orders["channels_first"] <= orders["channels_last"]
 
 
 class _Walk:
@@ -341,8 +381,8 @@ class _Walk:
         """Add the layers of one call of one Keras layer."""
         operation = node.operation
         read = list(node.arguments.keras_tensors)
-        if hasattr(operation, "_nodes_by_depth") or type(operation).__name__ == "Sequential":
-            inner = _functional(operation)
+        inner = graph_of(operation)
+        if inner is not None:
             for outer, own in zip(read, inner.inputs, strict=True):
                 self._tensors[id(own)] = self._tensors[id(outer)]
             self._visit(inner, f"{prefix}{operation.name}/")
@@ -395,6 +435,7 @@ class _Walk:
                     outputs=written,
                     origin=origin,
                     call=self._calls.get(origin, 0),
+                    frozen=step.frozen,
                 )
             )
             self._names.add(name)
