@@ -27,11 +27,8 @@ from costmodel.readers.keras_classes import why_not_loaded
 from costmodel.readers.keras_copy import cloned, in_float32
 from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
-<<<<<<< HEAD
-from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
-=======
 from costmodel.readers.keras_own import overridden
->>>>>>> h/cut
+from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
 from costmodel.streams import redirected
 
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.

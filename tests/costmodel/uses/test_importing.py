@@ -1,4 +1,4 @@
-"""The user's own files and modules are run once, found by what imports them, and named if broken."""
+"""The user's own files and modules: run once, found by what imports them, named if broken."""
 
 from __future__ import annotations
 

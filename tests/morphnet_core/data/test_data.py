@@ -138,9 +138,7 @@ def test_targets_beside_a_stream_are_an_error() -> None:
 
 
 def model_of(**inputs: tuple[Any, str]) -> Any:
-    made = [
-        keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in inputs.items()
-    ]
+    made = [keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in inputs.items()]
     return keras.Model(made, made)
 
 
@@ -156,9 +154,9 @@ def test_arrays_come_in_the_type_of_their_input() -> None:
 
 def test_arrays_that_no_input_takes_are_named() -> None:
     model = model_of(left=((4,), "float32"), right=((2,), "float32"))
-    with pytest.raises(InvalidInputError, match="has 2 inputs .left, right., but the data have 1"):
+    with pytest.raises(InvalidInputError, match=r"has 2 inputs .left, right., but the data have 1"):
         fed(model, np.zeros((2, 4)))
-    with pytest.raises(InvalidInputError, match="Input 'right' of model .* takes .None, 2."):
+    with pytest.raises(InvalidInputError, match=r"Input 'right' of model .* takes .None, 2."):
         fed(model, [np.zeros((2, 4)), np.zeros((2, 3))])
     with pytest.raises(InvalidInputError, match="has an input 'right', but the data are named"):
         fed(model, {"left": np.zeros((2, 4)), "write": np.zeros((2, 2))})
