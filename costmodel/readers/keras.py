@@ -65,7 +65,7 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
         )
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
-    model = in_float32(as_keras(model, _zeros(sizes or {})))
+    model = in_float32(as_keras(model, sizes=sizes))
     shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
@@ -79,23 +79,21 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     return Path(out)
 
 
-def _zeros(sizes: Sizes) -> Any:
-    """Input of the shape that is given whole, for a model that does not know its own."""
-    shapes = [value for value in sizes.values() if not isinstance(value, int)]
-    return np.broadcast_to(np.float32(0.0), tuple(shapes[0])) if len(shapes) == 1 else None
-
-
-def as_keras(model: Any, x: Any = None) -> Any:
+def as_keras(model: Any, x: Any = None, sizes: Sizes | None = None) -> Any:
     """A Keras model with a graph of layers, loaded if it is the path of a file.
 
     Args:
         model: a Keras model, or the path of its file.
         x: inputs with their batch axis, for models that do not know the sizes of theirs.
+        sizes: instead of ``x``, the whole shape of the only input.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded, or the model has no graph; says why.
     """
+    shapes = [value for value in (sizes or {}).values() if not isinstance(value, int)]
+    if x is None and len(shapes) == 1:
+        x = np.broadcast_to(np.float32(0.0), tuple(shapes[0]))
     return with_graph(load_keras(Path(model)) if isinstance(model, str | Path) else model, x)
 
 
