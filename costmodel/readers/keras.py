@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from costmodel.errors import InvalidInputError, MissingDependencyError, ModelFormatError
@@ -22,6 +23,9 @@ from costmodel.network import Layer, Network, Opaque
 from costmodel.op import Shape
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_classes import why_not_loaded
+from costmodel.readers.keras_copy import cloned, in_float32
+from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
 from costmodel.readers.keras_own import overridden
 from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
@@ -61,7 +65,7 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
         )
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
-    model = as_keras(model)
+    model = in_float32(as_keras(model, sizes=sizes))
     shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
@@ -75,14 +79,22 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     return Path(out)
 
 
-def as_keras(model: Any) -> Any:
-    """A Keras model, loaded if it is the path of a file.
+def as_keras(model: Any, x: Any = None, sizes: Sizes | None = None) -> Any:
+    """A Keras model with a graph of layers, loaded if it is the path of a file.
+
+    Args:
+        model: a Keras model, or the path of its file.
+        x: inputs with their batch axis, for models that do not know the sizes of theirs.
+        sizes: instead of ``x``, the whole shape of the only input.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
-        ModelFormatError: if the file cannot be loaded; says why.
+        ModelFormatError: if the file cannot be loaded, or the model has no graph; says why.
     """
-    return load_keras(Path(model)) if isinstance(model, str | Path) else model
+    shapes = [value for value in (sizes or {}).values() if not isinstance(value, int)]
+    if x is None and len(shapes) == 1:
+        x = np.broadcast_to(np.float32(0.0), tuple(shapes[0]))
+    return with_graph(load_keras(Path(model)) if isinstance(model, str | Path) else model, x)
 
 
 def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
@@ -103,12 +115,13 @@ def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
-    functional = _functional(as_keras(model))
+    functional = _functional(load_keras(Path(model)) if isinstance(model, str | Path) else model)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
     shapes = bind_shapes(where, input_shapes(functional), sizes or {})
     plain = [tuple(size or 1 for size in item.shape) for item in functional.inputs]
     if plain != list(shapes.values()) or any(None in i.shape[1:] for i in functional.inputs):
-        functional = _resized(functional, shapes)
+        with _silence():
+            functional, _ = cloned(functional, shapes=shapes)
     return _Walk(functional, channels_last=_channels_last(functional)).network()
 
 
@@ -145,6 +158,8 @@ def _silence() -> Iterator[None]:
 def load_keras(path: Path) -> Any:
     """Load a ``.keras`` or ``.h5`` file, without compiling it or running code that it holds.
 
+    Keras runs code of Lambda layers if ``keras.config.enable_unsafe_deserialization()`` was called.
+
     Raises:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded; says why.
@@ -157,13 +172,7 @@ def load_keras(path: Path) -> Any:
         with _silence():
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = (
-            f"{path} cannot be loaded as a Keras model: {first} "
-            "Expected a whole model saved with model.save('name.keras'); register custom layers "
-            "with keras.saving.register_keras_serializable before loading."
-        )
-        raise ModelFormatError(message) from error
+        raise ModelFormatError(why_not_loaded(path, error)) from error
 
 
 def input_shapes(model: Any) -> list[InputShape]:
@@ -180,7 +189,8 @@ def input_shapes(model: Any) -> list[InputShape]:
 
 
 def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """ONNX bytes of a loaded model."""
+    """ONNX bytes of a loaded model; what it returns in Keras' order, whatever the structure."""
+    keras = _import()
     try:
         import tensorflow
         import tf2onnx
@@ -193,7 +203,7 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
     ]
 
     def forward(*tensors: Any) -> Any:
-        return model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+        return keras.tree.flatten(model(packed(model, tensors), training=False))
 
     try:
         with _silence(), _without_xla(tensorflow):
@@ -201,7 +211,7 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
             proto, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
             _bind_captures(proto.graph, traced.get_concrete_function(*signature), set(shapes))
     except Exception as error:
-        message = f"{where}: this model cannot be converted to ONNX ({error})."
+        message = f"{where}: this model cannot be converted to ONNX ({_said(error)})."
         raise ModelFormatError(message) from error
     _write_erfc(proto.graph)
     alien = sorted({n.op_type for n in proto.graph.node if not _is_standard(n)})
@@ -209,6 +219,21 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
         message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without the Python lines that TensorFlow puts before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    traced = bool(lines) and lines[0].startswith("in user code")
+    return (lines[-1] if traced else " ".join(lines)[:400]) or type(error).__name__
+
+
+def packed(model: Any, tensors: Sequence[Any]) -> Any:
+    """Tensors, one for each input in order, in the structure that a model is called with."""
+    structure = _functional(model).input
+    if len(tensors) == 1 and not isinstance(structure, Mapping | list | tuple):
+        return tensors[0]
+    return _import().tree.pack_sequence_as(structure, list(tensors))
 
 
 def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:
@@ -300,18 +325,6 @@ def _functional(model: Any) -> Any:
         )
         raise ModelFormatError(message)
     return graph
-
-
-def _resized(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """The same layers on inputs of fixed size."""
-    keras = _import()
-    inputs = [
-        keras.Input(batch_shape=shapes[item.name], dtype=item.dtype, name=item.name)
-        for item in model.inputs
-    ]
-    with _silence():
-        tensors = keras.tree.pack_sequence_as(model.input, inputs)
-        return keras.models.clone_model(model, input_tensors=tensors)
 
 
 def _channels_last(model: Any) -> bool:
