@@ -12,11 +12,13 @@ from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpE
 from costmodel.lite_model.convert import DTYPES
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
+from costmodel.lite_model.package import VERSION
+from costmodel.lite_model.read import is_lite
+from costmodel.lite_model.write import write_model
 from costmodel.network import Network
 from costmodel.op import SESSION, Op
 from costmodel.registry import KeepsOptions
 from costmodel.runners.litert.delegated import lower, open_model
-from costmodel.runners.litert.package import VERSION
 from costmodel.runners.litert.rebuild import (
     Rebuilt,
     moved_bytes,
@@ -24,8 +26,13 @@ from costmodel.runners.litert.rebuild import (
     rebuild,
     weight_bytes,
 )
-from costmodel.runners.litert.session import InvokeWorkload, make_interpreter, taken_over
-from costmodel.runners.litert.write import write_model
+from costmodel.runners.litert.session import (
+    InvokeWorkload,
+    delegated_in_file,
+    delegated_operators,
+    make_interpreter,
+    taken_over,
+)
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.workload import require_outputs
 
@@ -108,7 +115,9 @@ class LiteRtRunner(KeepsOptions):
         Raises:
             ModelFormatError: if the file cannot be read, converted or loaded.
         """
-        return lower(self._open(model, sizes), Path(model).stem)
+        path = Path(model)
+        delegated = delegated_in_file if is_lite(path) else delegated_operators
+        return lower(self._open(path, sizes), path.stem, delegated)
 
     def _open(self, model: Path, sizes: Mapping[str, int]) -> LiteModel:
         return open_model(model, sizes, self._dtype)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from costmodel.errors import ModelFormatError
+from costmodel.isolated import DiedError, isolated
 from costmodel.lite_model.graph import LiteModel
+from costmodel.lite_model.package import interpreter
+from costmodel.lite_model.write import write_model
 from costmodel.op import Shape
-from costmodel.runners.litert.package import interpreter
-from costmodel.runners.litert.write import write_model
 from costmodel.runners.workload import RunsWorkload
 
 #: Inputs of a model that are filled with numbers at most, in bytes.
@@ -43,18 +47,29 @@ def make_interpreter(content: bytes, threads: int, *, apart: bool = False) -> An
     return made
 
 
-def taken_over(made: Any, model: LiteModel) -> frozenset[int]:
-    """Positions of the operators that XNNPACK runs, from an interpreter made with ``apart``."""
+def _listed(made: Any) -> tuple[list[str], list[list[int]]]:
+    """Codes of an interpreter's own operators, and the tensors that those of delegates write."""
     details = made._get_ops_details()
-    written = {
-        tuple(int(i) for i in item["outputs"]) for item in details if item["op_name"] == _DELEGATE
-    }
-    listed = [item["op_name"] for item in details if item["op_name"] != _DELEGATE]
+    outputs = [
+        [int(i) for i in item["outputs"]] for item in details if item["op_name"] == _DELEGATE
+    ]
+    return [item["op_name"] for item in details if item["op_name"] != _DELEGATE], outputs
+
+
+def _delegated(
+    listed: Sequence[str], outputs: Iterable[Sequence[int]], model: LiteModel
+) -> frozenset[int]:
     expected = [operator.code for operator in model.operators]
-    if listed != expected:
+    if list(listed) != expected:
         message = f"LiteRT lists other operators than the model has: {listed} against {expected}."
         raise ModelFormatError(message)
+    written = set(map(tuple, outputs))
     return frozenset(index for index, item in enumerate(model.operators) if item.outputs in written)
+
+
+def taken_over(made: Any, model: LiteModel) -> frozenset[int]:
+    """Positions of the operators that XNNPACK runs, from an interpreter made with ``apart``."""
+    return _delegated(*_listed(made), model)
 
 
 def delegated_operators(model: LiteModel) -> frozenset[int]:
@@ -64,6 +79,32 @@ def delegated_operators(model: LiteModel) -> frozenset[int]:
         ModelFormatError: if LiteRT cannot load the model.
     """
     return taken_over(make_interpreter(write_model(model), 1, apart=True), model)
+
+
+def delegated_in_file(model: LiteModel) -> frozenset[int]:
+    """The same of a model that came from a file, which may bring the runtime down.
+
+    Raises:
+        ModelFormatError: if LiteRT cannot load or run the model.
+    """
+    with TemporaryDirectory(prefix="costmodel-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(write_model(model))
+        try:
+            listed, outputs = isolated(f"{__name__}:try_file", str(path))
+        except DiedError as error:
+            message = f"LiteRT cannot run this model: {error}"
+            raise ModelFormatError(message) from error
+    return _delegated(listed, outputs, model)
+
+
+def try_file(path: str) -> tuple[list[str], list[list[int]]]:
+    """Run a model once; its operators, and the tensors that those of delegates write."""
+    content = Path(path).read_bytes()
+    made = make_interpreter(content, 1)
+    fill_inputs(made)
+    made.invoke()
+    return _listed(make_interpreter(content, 1, apart=True))
 
 
 def fill_inputs(made: Any) -> None:

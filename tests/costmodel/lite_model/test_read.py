@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.lite_model.graph import LiteBuilder, LiteModel, LiteTensor
-from costmodel.runners.litert.package import schema
-from costmodel.runners.litert.read import read_lite
-from costmodel.runners.litert.write import write_model
+from costmodel.lite_model.package import schema
+from costmodel.lite_model.read import read_lite
+from costmodel.lite_model.write import write_model
 
 
 def small(batch: int = 1) -> LiteModel:

@@ -1,0 +1,213 @@
+"""Reads a TensorFlow Lite file as a Network of layers as written: one per operator of the file.
+
+What a file computes from its constants alone, such as weights stored in 16 bits, is done when it is
+loaded and is no layer. Sizes are channels last, as the file has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+from costmodel.errors import ModelFormatError
+from costmodel.lite_model.execute import known_constants
+from costmodel.lite_model.graph import LiteModel, LiteOperator
+from costmodel.lite_model.kernels import kernel_op
+from costmodel.lite_model.read import CONTROL_FLOW, read_lite
+from costmodel.network import Layer, Network, Opaque
+from costmodel.op import Attribute, Op, Shape
+from costmodel.sizes import Sizes
+
+#: The field's word for operators that a LiteRT kernel is named otherwise for.
+_WORDS: Mapping[str, str] = {
+    "ADD_N": "sum",
+    "ARG_MAX": "arg_max",
+    "ARG_MIN": "arg_min",
+    "BATCH_TO_SPACE_ND": "depth_to_space",
+    "BROADCAST_TO": "expand",
+    "CONV_3D": "conv",
+    "CONV_3D_TRANSPOSE": "conv_transpose",
+    "CUMSUM": "cum_sum",
+    "DEQUANTIZE": "dequantize_linear",
+    "DYNAMIC_UPDATE_SLICE": "scatter_nd",
+    "EMBEDDING_LOOKUP": "gather",
+    "EXPAND_DIMS": "unsqueeze",
+    "FILL": "expand",
+    "FLOOR_DIV": "div",
+    "FLOOR_MOD": "mod",
+    "GREATER_EQUAL": "greater_or_equal",
+    "L2_NORMALIZATION": "lp_normalization",
+    "L2_POOL_2D": "lp_pool",
+    "LESS_EQUAL": "less_or_equal",
+    "LOGICAL_AND": "and",
+    "LOGICAL_NOT": "not",
+    "LOGICAL_OR": "or",
+    "MAXIMUM": "max",
+    "MINIMUM": "min",
+    "NOT_EQUAL": "equal",
+    "PACK": "concat",
+    "QUANTIZE": "quantize_linear",
+    "RANK": "shape",
+    "REDUCE_ALL": "reduce_min",
+    "REDUCE_ANY": "reduce_max",
+    "RELU_0_TO_1": "clip",
+    "REVERSE_V2": "gather",
+    "RIGHT_SHIFT": "bit_shift",
+    "RSQRT": "sqrt",
+    "SELECT": "where",
+    "SELECT_V2": "where",
+    "SPACE_TO_BATCH_ND": "space_to_depth",
+    "SQUARE": "mul",
+    "SQUARED_DIFFERENCE": "sub",
+    "STABLEHLO_RESHAPE": "reshape",
+    "TOPK_V2": "top_k",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "lstm",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "rnn",
+    "UNPACK": "split",
+    "ZEROS_LIKE": "expand",
+}
+#: Options that say what attributes of the same work say elsewhere.
+_ATTRIBUTES = {"adj_x": "transA", "adj_y": "transB"}
+_MODES = {"RESIZE_BILINEAR": "linear", "RESIZE_NEAREST_NEIGHBOR": "nearest"}
+_FILTERS_3D = frozenset({"CONV_3D", "CONV_3D_TRANSPOSE"})
+#: Matrices that a step multiplies with what it is fed, and as many with its state.
+_GATES = {"lstm": 4, "rnn": 1}
+_NO_SIZES: Sizes = {}
+
+
+def read_tflite(path: Path, sizes: Sizes = _NO_SIZES, signature: str = "") -> Network:
+    """Read a TensorFlow Lite file as a network of layers as written.
+
+    Args:
+        path: of the file.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``.
+        signature: which of the file's signatures; empty for its only graph.
+
+    Returns:
+        A network with ``source == "written"``; what could not become an Op is in ``unread``.
+
+    Raises:
+        MissingDependencyError: without the ``litert`` extra.
+        ModelFormatError: if the file cannot be read or is damaged, or a dimension stays open.
+        InvalidInputError: if ``sizes`` has a name that the model lacks.
+    """
+    return network_of(read_lite(Path(path), sizes, signature))
+
+
+def network_of(model: LiteModel) -> Network:
+    """The layers of a model, each called by its operator and place."""
+    model = _told_apart(known_constants(model))
+    tensors = model.tensors
+    layers: list[Layer] = []
+    opaque: dict[str, Opaque] = {}
+    for index, operator in enumerate(model.operators):
+        if all(i < 0 or tensors[i].constant for i in operator.inputs) and operator.inputs:
+            continue
+        title = f"{operator.code}/n{index}"
+        reads = tuple(
+            tensors[i].name for i in operator.inputs if i >= 0 and not tensors[i].constant
+        )
+        writes = tuple(tensors[i].name for i in operator.outputs)
+        reason = _unreadable(model, operator)
+        if not reason:
+            try:
+                op = _written(model, operator)
+                layers.append(Layer(name=title, op=op, inputs=reads, outputs=writes))
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                reason = f"{operator.code}: its options do not fit its tensors ({error})"
+        if reason:
+            shapes = tuple(tensors[i].shape for i in operator.outputs)
+            opaque[title] = Opaque(inputs=reads, outputs=writes, sizes=shapes, reason=reason)
+    return Network(
+        name=model.name,
+        layers=tuple(layers),
+        inputs={tensors[i].name: tensors[i].shape for i in model.inputs},
+        outputs=tuple(tensors[i].name for i in model.outputs),
+        unread={name: item.reason for name, item in opaque.items()},
+        opaque=opaque,
+        channels_last=True,
+    )
+
+
+def _told_apart(model: LiteModel) -> LiteModel:
+    """The model with a name of its own for every tensor: files may call several the same."""
+    taken: set[str] = set()
+    tensors = list(model.tensors)
+    border = (*model.inputs, *model.outputs)
+    for index in (*border, *range(len(tensors))):
+        tensor = tensors[index]
+        if tensor.name in taken and index not in border:
+            tensors[index] = replace(tensor, name=f"{tensor.name}#{index}")
+        taken.add(tensors[index].name)
+    return replace(model, tensors=tuple(tensors))
+
+
+def _unreadable(model: LiteModel, operator: LiteOperator) -> str:
+    """Why an operator cannot become an Op; empty when it can."""
+    if operator.custom or operator.code in CONTROL_FLOW or operator.special:
+        return f"{operator.code} {operator.special}"
+    used = [model.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+    if any(tensor.dtype in {"string", "resource", "variant"} for tensor in used):
+        kind = next(t.dtype for t in used if t.dtype in {"string", "resource", "variant"})
+        return f"{operator.code} works on {'text' if kind == 'string' else 'a state'}"
+    return ""
+
+
+def _written(model: LiteModel, operator: LiteOperator) -> Op:
+    """The work of one operator, in the words that every reader uses."""
+    op = kernel_op(model, operator, delegated=False)
+    attributes: dict[str, Attribute] = {
+        _ATTRIBUTES.get(name, name): value for name, value in op.attributes
+    }
+    options = dict(operator.options)
+    kind, inputs, weights = _WORDS.get(operator.code, op.kind), op.inputs, op.weights
+    if operator.code in _FILTERS_3D and weights:
+        depth, height, width, second, first = weights[0]
+        weights = ((first, second, depth, height, width), *weights[1:])
+    if kind in _GATES:
+        inputs, weights = _recurrent(model, operator, _GATES[kind])
+        op = replace(op, operands="")
+    if operator.code in _MODES:
+        attributes["mode"] = _MODES[operator.code]
+    if operator.code == "LOCAL_RESPONSE_NORMALIZATION":
+        attributes["size"] = 2 * int(str(options.get("radius", 0))) + 1
+    if operator.code == "L2_POOL_2D":
+        attributes["kernel_shape"] = tuple(
+            int(str(options[f"filter_{side}"])) for side in ("height", "width")
+        )
+    if operator.code == "FULLY_CONNECTED":
+        # Whatever axes it reads are one row of numbers for each row that it writes.
+        width = (*op.weights, *op.inputs[1:])[0][-1]
+        inputs = ((prod(op.inputs[0]) // max(width, 1), width), *op.inputs[1:])
+        attributes["transB"] = 1
+    if not inputs and op.kind not in {"range"}:
+        message = "it reads nothing that the model is fed"
+        raise ModelFormatError(message)
+    return replace(
+        op,
+        kind=kind,
+        implementation="",
+        inputs=inputs,
+        weights=weights,
+        attributes=tuple(sorted(attributes.items())),
+    )
+
+
+def _recurrent(
+    model: LiteModel, operator: LiteOperator, gates: int
+) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:
+    """Sizes of a sequence, steps first, and of its weights, the matrices of all gates as one.
+
+    A gate that the file leaves out, because another tells it, is not multiplied.
+    """
+    fed = [model.tensors[i].shape for i in operator.inputs[1 : 1 + gates] if i >= 0]
+    kept = [model.tensors[i].shape for i in operator.inputs[1 + gates : 1 + 2 * gates] if i >= 0]
+    steps = model.tensors[operator.inputs[0]].shape
+    if not dict(operator.options).get("time_major") and len(steps) > 2:
+        steps = (steps[1], steps[0], *steps[2:])
+    stacked = tuple(
+        (1, sum(rows for rows, _ in matrices), matrices[0][1]) for matrices in (fed, kept)
+    )
+    return (steps,), stacked
