@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from costmodel.onnx_model.nodes import op_from_node
 from costmodel.op import Op, Shape
 from costmodel.readers.onnx_equal import equal_weights
 from costmodel.readers.onnx_sizes import BoundModel, bind
+from costmodel.sizes import Sizes
 
 #: Attribute of layers whose weights the file lets its user replace at run time: runtimes may then
 #: neither fold nor reorder them. Only in networks as written; no executed Op has it.
@@ -24,18 +24,16 @@ OVERRIDABLE = "overridable"
 WEIGHTS = "weights"
 #: Nodes that run a graph inside: how often depends on data.
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_NO_SIZES: Mapping[str, int] = {}
+_NO_SIZES: Sizes = {}
 
 
-def load_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> onnx.ModelProto:
+def load_onnx(path: Path, sizes: Sizes = _NO_SIZES) -> onnx.ModelProto:
     """Read an ONNX file, check it, and give every input fixed sizes.
-
-    A first dimension that is open and named like a batch, or not named at all, becomes 1.
 
     Args:
         path: ONNX file of operator set 7 or newer; external data is read from beside it.
-        sizes: values by dimension name, or by ``<input>:<axis>`` for dimensions without a name;
-            ``batch`` means the first dimension wherever it is open.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``; the batch is 1
+            by default.
 
     Returns:
         The model, nodes in running order, inputs static, inferred shapes in ``value_info``.
@@ -47,7 +45,7 @@ def load_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> onnx.ModelPro
     return _bound(path, sizes).model
 
 
-def read_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> Network:
+def read_onnx(path: Path, sizes: Sizes = _NO_SIZES) -> Network:
     """Read an ONNX file as a network of layers as written.
 
     Nodes that only work on constants or on sizes (``ConstantOfShape``, ``Shape``, ``Gather`` of a
@@ -68,7 +66,7 @@ def read_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> Network:
     return network_from_model(_bound(path, sizes), path.stem)
 
 
-def _bound(path: Path, sizes: Mapping[str, int]) -> BoundModel:
+def _bound(path: Path, sizes: Sizes) -> BoundModel:
     path = Path(path)
     return bind(path, open_model(path), sizes)
 
@@ -117,6 +115,7 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     inputs: dict[str, Shape] = {
         item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
         for item in real_inputs(graph)
+        if item.type.HasField("tensor_type")
     }
     outputs = tuple(item.name for item in graph.output)
     return Network(name=name, layers=tuple(layers), inputs=inputs, outputs=outputs, unread=unread)

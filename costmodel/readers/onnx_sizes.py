@@ -16,11 +16,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from costmodel.errors import InvalidInputError
-from costmodel.onnx_model.inputs import bind_inputs, describe_input, real_inputs
+from costmodel.onnx_model.inputs import bind_inputs, real_inputs
 from costmodel.onnx_model.nodes import Tensor
 from costmodel.op import Shape
 from costmodel.readers.onnx_fold import fold
+from costmodel.sizes import Sizes
 
 #: Initializers up to this many elements keep their values: shapes, axes, pads, scales.
 SMALL = 1024
@@ -44,27 +44,19 @@ class BoundModel:
     note: str = ""
 
 
-def bind(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> BoundModel:
+def bind(path: Path, model: onnx.ModelProto, sizes: Sizes) -> BoundModel:
     """Give every input fixed sizes and infer all other shapes.
 
     Args:
         path: where the model came from, for messages.
         model: changed in place: input sizes set, inferred shapes stored.
-        sizes: values by dimension name, or by ``<input>:<axis>`` for dimensions without one; the
-            key ``batch`` always means the first dimension of inputs whose first one is open.
+        sizes: as for ``costmodel.sizes.bind_shapes``.
 
     Raises:
-        ModelFormatError: if a dimension stays open, or is zero, or an input is not a tensor.
+        ModelFormatError: if a dimension stays open.
         InvalidInputError: if ``sizes`` holds a name this model lacks or a value below 1.
     """
-    unknown = bind_inputs(path, model.graph, sizes)
-    if unknown:
-        inputs = "; ".join(describe_input(item) for item in real_inputs(model.graph))
-        message = (
-            f"{path} has no open dimension {unknown[0]!r} to set to {sizes[unknown[0]]}. "
-            f"Its inputs: {inputs}."
-        )
-        raise InvalidInputError(message)
+    bind_inputs(path, model.graph, sizes)
     skeleton = _skeleton(model)
     inferred, note = _infer(skeleton)
     tensors = _tensor_infos(inferred.graph)
