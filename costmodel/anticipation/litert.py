@@ -31,7 +31,7 @@ def execute_litert(network: Network, device: Device) -> tuple[Layer, ...]:
     return execute(model, delegated(model))
 
 
-def anticipate_file(path: Path, sizes: Sizes) -> Network:
+def anticipate_lite(path: Path, sizes: Sizes) -> Network:
     """The kernels that LiteRT with XNNPACK executes for a ``.tflite`` file as it is.
 
     Args:

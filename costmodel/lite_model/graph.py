@@ -29,6 +29,8 @@ ACTIVATIONS: Mapping[int, str] = {
 }
 ACTIVATION_NUMBERS = {name: number for number, name in ACTIVATIONS.items()}
 SAME, VALID = 0, 1
+#: Operators that run another graph of the file.
+CONTROL_FLOW = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_WHILE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError, ModelFormatError
-from costmodel.lite_model.graph import LiteModel, LiteOperator, LiteTensor, Scale, require_plain
+from costmodel.lite_model.detect import MARK
+from costmodel.lite_model.graph import (
+    CONTROL_FLOW,
+    LiteModel,
+    LiteOperator,
+    LiteTensor,
+    Scale,
+    require_plain,
+)
 from costmodel.lite_model.package import (
     OPERATOR_NAMES,
     OPERATORS,
@@ -32,12 +40,6 @@ from costmodel.lite_model.write import MAX_FILE_BYTES, option_name
 from costmodel.op import Attribute, Shape
 from costmodel.sizes import Sizes
 
-#: Ending of TensorFlow Lite's own files.
-SUFFIX = ".tflite"
-#: What stands at byte 4 of each of them, whatever its name.
-MARK = b"TFL3"
-#: Operators that run another graph of the file.
-CONTROL_FLOW = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_WHILE"})
 #: The signature that is meant when none is named.
 SERVING = "serving_default"
 _MAX_ITEMS = 100_000
@@ -57,17 +59,6 @@ _DAMAGE = (
 )
 
 
-def is_lite(path: Path) -> bool:
-    """Whether a file is TensorFlow Lite's, by its ending or else by the mark in it."""
-    if path.suffix.lower() == SUFFIX:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(8)[4:] == MARK
-    except OSError:
-        return False
-
-
 def read_lite(path: Path, sizes: Sizes, signature: str = "") -> LiteModel:
     """The model of a ``.tflite`` file.
 
@@ -80,6 +71,20 @@ def read_lite(path: Path, sizes: Sizes, signature: str = "") -> LiteModel:
         ModelFormatError: if the file cannot be read, is damaged, or has several signatures and none
             is chosen.
         InvalidInputError: if it lacks ``signature``.
+    """
+    return with_sizes(*stored_lite(path, signature), sizes, str(path))
+
+
+def stored_lite(path: Path, signature: str = "") -> tuple[LiteModel, dict[int, tuple[int, ...]]]:
+    """The model of a file as stored, and which dimensions of its inputs are open, by position.
+
+    Args:
+        path: the file.
+        signature: as for ``read_lite``.
+
+    Raises:
+        ModelFormatError: as ``read_lite``.
+        InvalidInputError: as ``read_lite``.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
@@ -94,14 +99,13 @@ def read_lite(path: Path, sizes: Sizes, signature: str = "") -> LiteModel:
         raise ModelFormatError(message)
     try:
         reader = _Reader(content)
-        model = reader.read(path.stem, signature)
+        return reader.read(path.stem, signature), reader.open_axes
     except (InvalidInputError, ModelFormatError) as error:
         message = f"{path}: {error}"
         raise type(error)(message) from error
     except _DAMAGE as error:
         message = f"{path} is damaged: {type(error).__name__}: {error}."
         raise ModelFormatError(message) from error
-    return with_sizes(model, reader.open_axes, sizes, str(path))
 
 
 def plain_lite(path: Path, sizes: Sizes) -> LiteModel:

@@ -34,8 +34,7 @@ def with_sizes(
         InvalidInputError: for a size below 1, or a name that the model lacks.
         ModelFormatError: if a dimension stays open, or the model does not work with such sizes.
     """
-    inputs = [_input(model.tensors[t], open_axes.get(i, ())) for i, t in enumerate(model.inputs)]
-    shapes = bind_shapes(name, inputs, sizes)
+    shapes = bind_shapes(name, input_shapes(model, open_axes), sizes)
     changed = {
         place: shapes[model.tensors[index].name]
         for place, index in enumerate(model.inputs)
@@ -57,6 +56,11 @@ def with_sizes(
         message = f"{name} has a tensor over {_MAX_BYTES >> 30} GiB with sizes {dict(sizes)}."
         raise ModelFormatError(message)
     return replace(model, tensors=tensors)
+
+
+def input_shapes(model: LiteModel, open_axes: Mapping[int, tuple[int, ...]]) -> list[InputShape]:
+    """What a model says of the sizes of its inputs; arguments as for ``with_sizes``."""
+    return [_input(model.tensors[t], open_axes.get(i, ())) for i, t in enumerate(model.inputs)]
 
 
 def _input(tensor: LiteTensor, open_axes: tuple[int, ...]) -> InputShape:

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import ModelFormatError, UnsupportedOpError
+from costmodel.lite_model.detect import MARK, SUFFIX, is_lite
 from costmodel.lite_model.execute import known_constants
-from costmodel.lite_model.graph import LiteModel, LiteOperator
+from costmodel.lite_model.graph import CONTROL_FLOW, LiteModel, LiteOperator, require_plain
 from costmodel.lite_model.kernels import kernel_op
-from costmodel.lite_model.read import CONTROL_FLOW, read_lite
 from costmodel.network import Layer, Network, Opaque
 from costmodel.op import Attribute, Op, Shape
+from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.sizes import Sizes
 
 #: The field's word for operators that a LiteRT kernel is named otherwise for.
@@ -74,6 +76,8 @@ _MODES = {"RESIZE_BILINEAR": "linear", "RESIZE_NEAREST_NEIGHBOR": "nearest"}
 _FILTERS_3D = frozenset({"CONV_3D", "CONV_3D_TRANSPOSE"})
 #: Matrices that a step multiplies with what it is fed, and as many with its state.
 _GATES = {"lstm": 4, "rnn": 1}
+#: Types of tensors that hold no numbers, and what they hold.
+_NO_NUMBERS = {"string": "text", "resource": "a state", "variant": "a list"}
 _NO_SIZES: Sizes = {}
 
 
@@ -93,6 +97,8 @@ def read_tflite(path: Path, sizes: Sizes = _NO_SIZES, signature: str = "") -> Ne
         ModelFormatError: if the file cannot be read or is damaged, or a dimension stays open.
         InvalidInputError: if ``sizes`` has a name that the model lacks.
     """
+    from costmodel.lite_model.read import read_lite
+
     return network_of(read_lite(Path(path), sizes, signature))
 
 
@@ -148,11 +154,9 @@ def _unreadable(model: LiteModel, operator: LiteOperator) -> str:
     """Why an operator cannot become an Op; empty when it can."""
     if operator.custom or operator.code in CONTROL_FLOW or operator.special:
         return f"{operator.code} {operator.special}"
-    used = [model.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
-    if any(tensor.dtype in {"string", "resource", "variant"} for tensor in used):
-        kind = next(t.dtype for t in used if t.dtype in {"string", "resource", "variant"})
-        return f"{operator.code} works on {'text' if kind == 'string' else 'a state'}"
-    return ""
+    used = {model.tensors[i].dtype for i in (*operator.inputs, *operator.outputs) if i >= 0}
+    held = [word for dtype, word in _NO_NUMBERS.items() if dtype in used]
+    return f"{operator.code} works on {held[0]}" if held else ""
 
 
 def _written(model: LiteModel, operator: LiteOperator) -> Op:
@@ -211,3 +215,48 @@ def _recurrent(
         (1, sum(rows for rows, _ in matrices), matrices[0][1]) for matrices in (fed, kept)
     )
     return (steps,), stacked
+
+
+def _owns(model: Any) -> bool:
+    if isinstance(model, bytes):
+        return model[4:8] == MARK
+    return isinstance(model, Path) and is_lite(model)
+
+
+def _open(model: Path | bytes, request: Request) -> Opened:
+    """The file itself; one of a signature or with other sizes is written again."""
+    if isinstance(model, bytes):
+        no_signatures("A file given as bytes", request)
+        return Opened(name="model", write=lambda out, _: _stored(out, model))
+    from costmodel.lite_model.read import stored_lite
+    from costmodel.lite_model.resize import input_shapes, with_sizes
+    from costmodel.lite_model.write import write_model
+
+    chosen, open_axes = stored_lite(model, request.signature)
+    where = str(model)
+
+    def write(out: Path, shapes: Mapping[str, Shape]) -> Path:
+        sized = with_sizes(chosen, open_axes, shapes, where)
+        try:
+            require_plain(sized)
+            return _stored(out, write_model(sized))
+        except (ModelFormatError, UnsupportedOpError) as error:
+            message = f"{where}: {error}"
+            raise ModelFormatError(message) from error
+
+    return Opened(
+        name=f"{model.stem}_{request.signature}" if request.signature else model.stem,
+        file=None if request.signature else model,
+        inputs=input_shapes(chosen, open_axes),
+        write=write,
+        where=where,
+    )
+
+
+def _stored(out: Path, content: bytes) -> Path:
+    path = out.with_name(f"{out.name}{SUFFIX}")
+    path.write_bytes(content)
+    return path
+
+
+FORMAT = Format(title="a TensorFlow Lite file (.tflite)", owns=_owns, open=_open)

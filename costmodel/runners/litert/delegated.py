@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError, UnsupportedOpError
+from costmodel.lite_model.detect import is_lite
 from costmodel.lite_model.execute import executed_network
 from costmodel.lite_model.graph import LiteModel
-from costmodel.lite_model.read import is_lite, plain_lite
+from costmodel.lite_model.read import plain_lite
 from costmodel.lite_model.rules import convert_network
 from costmodel.network import Network
 from costmodel.readers.onnx import read_onnx

@@ -10,10 +10,10 @@ from pathlib import Path
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
 from costmodel.lite_model.convert import DTYPES
+from costmodel.lite_model.detect import is_lite
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
 from costmodel.lite_model.package import VERSION
-from costmodel.lite_model.read import is_lite
 from costmodel.lite_model.write import write_model
 from costmodel.network import Network
 from costmodel.op import SESSION, Op
