@@ -43,6 +43,7 @@ def compare_models(
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
+    imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
     plot: options.Plot = None,
     json: options.Json = False,
@@ -54,7 +55,9 @@ def compare_models(
     """
     from costmodel.report import comparison_sheets
     from costmodel.uses.comparing import compare
+    from costmodel.uses.importing import import_first
 
+    import_first(imports)
     if plot is not None:
         from costmodel.plots import check_picture
 

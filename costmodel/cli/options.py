@@ -57,6 +57,15 @@ ShapeOptions = Annotated[
         help="All sizes of an input, whose name may be left out if it is the only one; repeatable.",
     ),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Python file or module to run first: Keras layers of your own are defined there. "
+        "Repeatable.",
+    ),
+]
 RunnerName = Annotated[
     str | None,
     typer.Option("--runner", metavar="R", help="Runner; default: the one the table came from."),

@@ -33,6 +33,7 @@ def predict_model(
     signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
+    imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a layer has no price.")
@@ -42,8 +43,10 @@ def predict_model(
 ) -> None:
     """Predict a network's latency: total, interval, every layer, and what has no price."""
     from costmodel.report import prediction_sheets
+    from costmodel.uses.importing import import_first
     from costmodel.uses.predicting import predict
 
+    import_first(imports)
     found = predict(
         model,
         table,

@@ -56,12 +56,15 @@ def profile_device(
     shape: options.ShapeOptions = None,
     signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
+    imports: options.Imports = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
     """Measure kernels into a latency table. Run the same command again to resume."""
+    from costmodel.uses.importing import import_first
     from costmodel.uses.profiling import profile
 
+    import_first(imports)
     if more and not models:
         message = f"What is {more[0]}? Networks to measure are given by --models."
         raise InvalidInputError(message)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from costmodel.errors import InvalidInputError, MissingDependencyError, ModelFormatError
@@ -19,6 +20,9 @@ from costmodel.op import Shape
 from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_classes import why_not_loaded
+from costmodel.readers.keras_copy import cloned, in_float32
+from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
 from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
 from costmodel.streams import silenced as _silence
@@ -59,7 +63,7 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
         )
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
-    model = as_keras(model)
+    model = in_float32(as_keras(model, _zeros(sizes or {})))
     shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
@@ -73,14 +77,24 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     return Path(out)
 
 
-def as_keras(model: Any) -> Any:
-    """A Keras model, loaded if it is the path of a file.
+def _zeros(sizes: Sizes) -> Any:
+    """Input of the shape that is given whole, for a model that does not know its own."""
+    shapes = [value for value in sizes.values() if not isinstance(value, int)]
+    return np.broadcast_to(np.float32(0.0), tuple(shapes[0])) if len(shapes) == 1 else None
+
+
+def as_keras(model: Any, x: Any = None) -> Any:
+    """A Keras model with a graph of layers, loaded if it is the path of a file.
+
+    Args:
+        model: a Keras model, or the path of its file.
+        x: inputs with their batch axis, for models that do not know the sizes of theirs.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
-        ModelFormatError: if the file cannot be loaded; says why.
+        ModelFormatError: if the file cannot be loaded, or the model has no graph; says why.
     """
-    return load_keras(Path(model)) if isinstance(model, str | Path) else model
+    return with_graph(load_keras(Path(model)) if isinstance(model, str | Path) else model, x)
 
 
 def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
@@ -101,12 +115,13 @@ def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
-    functional = _functional(as_keras(model))
+    functional = _functional(load_keras(Path(model)) if isinstance(model, str | Path) else model)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
     shapes = bind_shapes(where, input_shapes(functional), sizes or {})
     plain = [tuple(size or 1 for size in item.shape) for item in functional.inputs]
     if plain != list(shapes.values()) or any(None in i.shape[1:] for i in functional.inputs):
-        functional = _resized(functional, shapes)
+        with _silence():
+            functional, _ = cloned(functional, shapes=shapes)
     return _Walk(functional, channels_last=_channels_last(functional)).network()
 
 
@@ -129,6 +144,8 @@ def _import() -> Any:
 def load_keras(path: Path) -> Any:
     """Load a ``.keras`` or ``.h5`` file, without compiling it or running code that it holds.
 
+    Keras runs code of Lambda layers if ``keras.config.enable_unsafe_deserialization()`` was called.
+
     Raises:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded; says why.
@@ -142,13 +159,7 @@ def load_keras(path: Path) -> Any:
         with _silence():
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = (
-            f"{path} cannot be loaded as a Keras model: {first} "
-            "Expected a whole model saved with model.save('name.keras'); register custom layers "
-            "with keras.saving.register_keras_serializable before loading."
-        )
-        raise ModelFormatError(message) from error
+        raise ModelFormatError(why_not_loaded(path, error)) from error
 
 
 def _require_network(path: Path) -> None:
@@ -181,7 +192,8 @@ def input_shapes(model: Any) -> list[InputShape]:
 
 
 def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """ONNX bytes of a loaded model."""
+    """ONNX bytes of a loaded model; what it returns in Keras' order, whatever the structure."""
+    keras = _import()
     tensorflow, _ = import_converter("Exporting a Keras model")
     signature = [
         tensorflow.TensorSpec(shapes[item.name], item.dtype, name=item.name)
@@ -189,7 +201,7 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
     ]
 
     def forward(*tensors: Any) -> Any:
-        return model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+        return keras.tree.flatten(model(packed(model, tensors), training=False))
 
     return convert_function(where, forward, signature)
 
@@ -239,6 +251,13 @@ def convert_function(where: str, forward: Callable[..., Any], signature: Sequenc
         message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())
+
+
+def packed(model: Any, tensors: Sequence[Any]) -> Any:
+    """Tensors, one for each input in order, in the structure that a model is called with."""
+    if len(tensors) == 1 and not isinstance(model.input, Mapping | list | tuple):
+        return tensors[0]
+    return _import().tree.pack_sequence_as(model.input, list(tensors))
 
 
 def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:
@@ -308,18 +327,6 @@ def _functional(model: Any) -> Any:
         )
         raise ModelFormatError(message)
     return model
-
-
-def _resized(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """The same layers on inputs of fixed size."""
-    keras = _import()
-    inputs = [
-        keras.Input(batch_shape=shapes[item.name], dtype=item.dtype, name=item.name)
-        for item in model.inputs
-    ]
-    with _silence():
-        tensors = keras.tree.pack_sequence_as(model.input, inputs)
-        return keras.models.clone_model(model, input_tensors=tensors)
 
 
 def _channels_last(model: Any) -> bool:
