@@ -15,7 +15,7 @@ from typing import Any
 
 from costmodel.errors import InvalidInputError
 from costmodel.op import Shape
-from costmodel.sizes import InputShape
+from costmodel.sizes import InputShape, Sizes
 
 #: A model as people have it: a path, bytes, or an object of the package that it was built with.
 Model = Any
@@ -38,10 +38,12 @@ class Request:
     Attributes:
         example: inputs of a model that does not say what it takes, such as a PyTorch module.
         signature: which of several entries of a model; empty for the usual one.
+        sizes: what will be bound, for models that do not even know how many axes they take.
     """
 
     example: Any = None
     signature: str = ""
+    sizes: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

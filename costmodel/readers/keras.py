@@ -427,6 +427,7 @@ class _Walk:
                     outputs=written,
                     origin=origin,
                     call=self._calls.get(origin, 0),
+                    frozen=step.frozen,
                 )
             )
             self._names.add(name)
@@ -458,7 +459,7 @@ def _open(model: Any, request: Request) -> Opened:
     named = isinstance(model, Path)
     where = str(model) if named else f"The Keras model {model.name!r}"
     no_signatures(where, request)
-    loaded = as_keras(model)
+    loaded = as_keras(model, _zeros(request.sizes))
 
     def write(out: Path, shapes: Mapping[str, Shape]) -> Path:
         return export_onnx(loaded, out.with_name(f"{out.name}.onnx"), shapes)

@@ -57,7 +57,8 @@ def model_files(
     from costmodel.readers.formats import Request, format_of
 
     models = [Path(model) if isinstance(model, str) else model for model in models]
-    request, opens = Request(example=example, signature=signature), [format_of(m) for m in models]
+    opens = [format_of(model) for model in models]
+    request = Request(example=example, signature=signature, sizes=sizes)
     with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         alone = len(models) == 1
         found = [
