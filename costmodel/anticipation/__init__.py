@@ -74,5 +74,5 @@ def anticipate_file(path: Path, sizes: Sizes, device: Device) -> Network:
         ModelFormatError: if the file cannot be read, or has no counterpart for the runtime.
     """
     if is_lite(path):
-        return anticipate_lite(path, sizes)
+        return anticipate_lite(path, sizes, device)
     return anticipate(read_written(path, sizes), device)

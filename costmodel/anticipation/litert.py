@@ -31,12 +31,13 @@ def execute_litert(network: Network, device: Device) -> tuple[Layer, ...]:
     return execute(model, delegated(model))
 
 
-def anticipate_lite(path: Path, sizes: Sizes) -> Network:
+def anticipate_lite(path: Path, sizes: Sizes, device: Device) -> Network:
     """The kernels that LiteRT with XNNPACK executes for a ``.tflite`` file as it is.
 
     Args:
         path: of the file.
         sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``.
+        device: its ``dtype`` must be what the file multiplies.
 
     Raises:
         MissingDependencyError: without the ``litert`` extra, which knows what such a file looks
@@ -45,5 +46,5 @@ def anticipate_lite(path: Path, sizes: Sizes) -> Network:
     """
     from costmodel.lite_model.read import plain_lite
 
-    model = plain_lite(path, sizes)
+    model = plain_lite(path, sizes, device.dtype)
     return executed_network(model, path.stem, delegated(model), "anticipated")

@@ -29,6 +29,11 @@ ACTIVATIONS: Mapping[int, str] = {
 }
 ACTIVATION_NUMBERS = {name: number for number, name in ACTIVATIONS.items()}
 SAME, VALID = 0, 1
+#: Operators that multiply matrices.
+PRODUCTS = frozenset(
+    {"BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+    | {"TRANSPOSE_CONV"}
+)
 #: Operators that run another graph of the file.
 CONTROL_FLOW = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_WHILE"})
 
@@ -151,6 +156,28 @@ def require_plain(model: LiteModel) -> None:
         if tensor.special:
             message = f"its tensor {tensor.name!r} {tensor.special}."
             raise ModelFormatError(message)
+
+
+def require_type(model: LiteModel, dtype: str) -> None:
+    """Refuse a model that multiplies in other numbers than a device does.
+
+    Args:
+        model: from a file; most of its products decide.
+        dtype: of the device: ``float32``, or ``int8`` for all quantised ones.
+
+    Raises:
+        ModelFormatError: saying which table or option fits.
+    """
+    types = [model.tensors[o.outputs[0]].dtype for o in model.operators if o.code in PRODUCTS]
+    quantised = sum(found in QUANTISED for found in types)
+    mostly = "int8" if 2 * quantised > len(types) else "float32"
+    if types and mostly != dtype:
+        message = (
+            f"it multiplies {'integers' if mostly == 'int8' else 'floats'}, and the device that is "
+            f"asked about {dtype}: times of the one say nothing of the other. Give a table of "
+            f"{mostly} (--runner-option dtype={mostly})."
+        )
+        raise ModelFormatError(message)
 
 
 def num_bytes(tensor: LiteTensor) -> int:

@@ -26,6 +26,7 @@ from costmodel.lite_model.graph import (
     LiteTensor,
     Scale,
     require_plain,
+    require_type,
 )
 from costmodel.lite_model.package import (
     OPERATOR_NAMES,
@@ -108,15 +109,23 @@ def stored_lite(path: Path, signature: str = "") -> tuple[LiteModel, dict[int, t
         raise ModelFormatError(message) from error
 
 
-def plain_lite(path: Path, sizes: Sizes) -> LiteModel:
+def plain_lite(path: Path, sizes: Sizes, dtype: str = "") -> LiteModel:
     """As ``read_lite``, of a file that can be written again and run.
 
+    Args:
+        path: as for ``read_lite``.
+        sizes: as for ``read_lite``.
+        dtype: what the device multiplies, ``float32`` or ``int8``; empty for either.
+
     Raises:
-        ModelFormatError: also for custom operators, loops, variables, sparse and text tensors.
+        ModelFormatError: also for custom operators, loops, sparse and text tensors, or a model that
+            multiplies other numbers.
     """
     model = read_lite(path, sizes)
     try:
         require_plain(model)
+        if dtype:
+            require_type(model, dtype)
     except ModelFormatError as error:
         message = f"{path}: {error}"
         raise ModelFormatError(message) from error

@@ -255,9 +255,10 @@ def convert_function(where: str, forward: Callable[..., Any], signature: Sequenc
 
 def packed(model: Any, tensors: Sequence[Any]) -> Any:
     """Tensors, one for each input in order, in the structure that a model is called with."""
-    if len(tensors) == 1 and not isinstance(model.input, Mapping | list | tuple):
+    taken = (getattr(model, "_functional", None) or model).input  # sequential ones have none
+    if len(tensors) == 1 and not isinstance(taken, Mapping | list | tuple):
         return tensors[0]
-    return _import().tree.pack_sequence_as(model.input, list(tensors))
+    return _import().tree.pack_sequence_as(taken, list(tensors))
 
 
 def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:

@@ -35,7 +35,7 @@ def _open(model: Any, request: Request) -> Opened:
         folder = model.parent if model.name in FILES else model
         name, where = folder.resolve().name, str(folder)
         model = _loaded(folder)
-    signature = _signature(where, dict(model.signatures), request.signature)
+    held, signature = model, _signature(where, dict(model.signatures), request.signature)
     inputs = signature.structured_input_signature[1]
     for title, spec in inputs.items():
         if not hasattr(spec, "shape") or spec.dtype.name in {"string", "variant", "resource"}:
@@ -47,7 +47,7 @@ def _open(model: Any, request: Request) -> Opened:
 
     def write(out: Path, shapes: Mapping[str, Shape]) -> Path:
         path = out.with_name(f"{out.name}.onnx")
-        path.write_bytes(_converted(where, signature, shapes))
+        path.write_bytes(_converted(where, held, signature, shapes))
         return path
 
     shapes = [InputShape(name=key, dims=_dims(spec.shape)) for key, spec in inputs.items()]
@@ -96,7 +96,8 @@ def _dims(shape: Any) -> tuple[int | str, ...] | None:
     return tuple(names[axis] if n is None else int(n) for axis, n in enumerate(shape))
 
 
-def _converted(where: str, signature: Any, shapes: Mapping[str, Shape]) -> bytes:
+def _converted(where: str, _held: Any, signature: Any, shapes: Mapping[str, Shape]) -> bytes:
+    """ONNX bytes of a signature, whose variables live as long as what holds them does."""
     tensorflow, _ = import_converter("Converting a SavedModel")
     inputs = signature.structured_input_signature[1]
     specs = [

@@ -6,7 +6,7 @@ loaded and is no layer. Sizes are channels last, as the file has them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -23,59 +23,88 @@ from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.sizes import Sizes
 
 #: The field's word for operators that a LiteRT kernel is named otherwise for.
-_WORDS: Mapping[str, str] = {
+WORDS: Mapping[str, str] = {
     "ADD_N": "sum",
     "ARG_MAX": "arg_max",
     "ARG_MIN": "arg_min",
+    "ATAN2": "atan",
     "BATCH_TO_SPACE_ND": "depth_to_space",
+    "BIDIRECTIONAL_SEQUENCE_LSTM": "lstm",
+    "BIDIRECTIONAL_SEQUENCE_RNN": "rnn",
+    "BROADCAST_ARGS": "shape",
     "BROADCAST_TO": "expand",
+    "COMPLEX_ABS": "abs",
     "CONV_3D": "conv",
     "CONV_3D_TRANSPOSE": "conv_transpose",
     "CUMSUM": "cum_sum",
     "DEQUANTIZE": "dequantize_linear",
+    "DILATE": "pad",
     "DYNAMIC_UPDATE_SLICE": "scatter_nd",
     "EMBEDDING_LOOKUP": "gather",
     "EXPAND_DIMS": "unsqueeze",
+    "FAKE_QUANT": "quantize_linear",
     "FILL": "expand",
     "FLOOR_DIV": "div",
     "FLOOR_MOD": "mod",
     "GREATER_EQUAL": "greater_or_equal",
+    "IMAG": "slice",
     "L2_NORMALIZATION": "lp_normalization",
     "L2_POOL_2D": "lp_pool",
     "LESS_EQUAL": "less_or_equal",
     "LOGICAL_AND": "and",
     "LOGICAL_NOT": "not",
     "LOGICAL_OR": "or",
+    "MATRIX_DIAG": "expand",
+    "MATRIX_SET_DIAG": "scatter_nd",
     "MAXIMUM": "max",
     "MINIMUM": "min",
+    "NON_MAX_SUPPRESSION_V4": "non_max_suppression",
+    "NON_MAX_SUPPRESSION_V5": "non_max_suppression",
     "NOT_EQUAL": "equal",
     "PACK": "concat",
     "QUANTIZE": "quantize_linear",
+    "RANDOM_STANDARD_NORMAL": "random_normal",
     "RANK": "shape",
+    "REAL": "slice",
     "REDUCE_ALL": "reduce_min",
     "REDUCE_ANY": "reduce_max",
     "RELU_0_TO_1": "clip",
     "REVERSE_V2": "gather",
+    "RFFT2D": "rfft",
     "RIGHT_SHIFT": "bit_shift",
     "RSQRT": "sqrt",
+    "SEGMENT_SUM": "reduce_sum",
     "SELECT": "where",
     "SELECT_V2": "where",
     "SPACE_TO_BATCH_ND": "space_to_depth",
+    "SPARSE_TO_DENSE": "scatter_nd",
     "SQUARE": "mul",
     "SQUARED_DIFFERENCE": "sub",
     "STABLEHLO_RESHAPE": "reshape",
+    "SVDF": "rnn",
     "TOPK_V2": "top_k",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "lstm",
     "UNIDIRECTIONAL_SEQUENCE_RNN": "rnn",
     "UNPACK": "split",
+    "UNSORTED_SEGMENT_MAX": "reduce_max",
+    "UNSORTED_SEGMENT_MIN": "reduce_min",
+    "UNSORTED_SEGMENT_PROD": "reduce_prod",
+    "UNSORTED_SEGMENT_SUM": "reduce_sum",
     "ZEROS_LIKE": "expand",
 }
 #: Options that say what attributes of the same work say elsewhere.
 _ATTRIBUTES = {"adj_x": "transA", "adj_y": "transB"}
 _MODES = {"RESIZE_BILINEAR": "linear", "RESIZE_NEAREST_NEIGHBOR": "nearest"}
 _FILTERS_3D = frozenset({"CONV_3D", "CONV_3D_TRANSPOSE"})
-#: Matrices that a step multiplies with what it is fed, and as many with its state.
-_GATES = {"lstm": 4, "rnn": 1}
+#: Operands of recurrent operators that multiply what a step is fed, and those that multiply its
+#: state, for each direction.
+_RECURRENT: Mapping[str, Sequence[tuple[range, range]]] = {
+    "BIDIRECTIONAL_SEQUENCE_LSTM": ((range(1, 5), range(5, 9)), (range(18, 22), range(22, 26))),
+    "BIDIRECTIONAL_SEQUENCE_RNN": ((range(1, 2), range(2, 3)), (range(5, 6), range(6, 7))),
+    "SVDF": ((range(1, 2), range(2, 3)),),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ((range(1, 5), range(5, 9)),),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": ((range(1, 2), range(2, 3)),),
+}
 #: Types of tensors that hold no numbers, and what they hold.
 _NO_NUMBERS = {"string": "text", "resource": "a state", "variant": "a list"}
 _NO_SIZES: Sizes = {}
@@ -166,13 +195,15 @@ def _written(model: LiteModel, operator: LiteOperator) -> Op:
         _ATTRIBUTES.get(name, name): value for name, value in op.attributes
     }
     options = dict(operator.options)
-    kind, inputs, weights = _WORDS.get(operator.code, op.kind), op.inputs, op.weights
+    kind, inputs, weights = WORDS.get(operator.code, op.kind), op.inputs, op.weights
     if operator.code in _FILTERS_3D and weights:
         depth, height, width, second, first = weights[0]
         weights = ((first, second, depth, height, width), *weights[1:])
-    if kind in _GATES:
-        inputs, weights = _recurrent(model, operator, _GATES[kind])
-        op = replace(op, operands="")
+    if operator.code in _RECURRENT:
+        inputs, weights = _recurrent(model, operator)
+        op = replace(op, operands="", constants=(), constant_dtypes=(), input_dtypes=())
+    if kind == "rfft":
+        attributes["signal_ndim"] = 2
     if operator.code in _MODES:
         attributes["mode"] = _MODES[operator.code]
     if operator.code == "LOCAL_RESPONSE_NORMALIZATION":
@@ -200,21 +231,24 @@ def _written(model: LiteModel, operator: LiteOperator) -> Op:
 
 
 def _recurrent(
-    model: LiteModel, operator: LiteOperator, gates: int
+    model: LiteModel, operator: LiteOperator
 ) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:
     """Sizes of a sequence, steps first, and of its weights, the matrices of all gates as one.
 
     A gate that the file leaves out, because another tells it, is not multiplied.
     """
-    fed = [model.tensors[i].shape for i in operator.inputs[1 : 1 + gates] if i >= 0]
-    kept = [model.tensors[i].shape for i in operator.inputs[1 + gates : 1 + 2 * gates] if i >= 0]
     steps = model.tensors[operator.inputs[0]].shape
     if not dict(operator.options).get("time_major") and len(steps) > 2:
         steps = (steps[1], steps[0], *steps[2:])
-    stacked = tuple(
-        (1, sum(rows for rows, _ in matrices), matrices[0][1]) for matrices in (fed, kept)
-    )
-    return (steps,), stacked
+    found = []
+    for side in range(2):
+        gates = [
+            [model.tensors[operator.inputs[i]].shape for i in way[side] if operator.inputs[i] >= 0]
+            for way in _RECURRENT[operator.code]
+        ]
+        rows = sum(shape[0] for shape in gates[0])
+        found.append((len(gates), rows, gates[0][0][1]))
+    return (steps,), tuple(found)
 
 
 def _owns(model: Any) -> bool:

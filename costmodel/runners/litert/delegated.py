@@ -29,7 +29,7 @@ def open_model(path: Path, sizes: Mapping[str, int], dtype: str) -> LiteModel:
     """
     path = Path(path)
     if is_lite(path):
-        return plain_lite(path, sizes)
+        return plain_lite(path, sizes, dtype)
     network = read_onnx(path, sizes)
     if network.unread:
         name, reason = next(iter(network.unread.items()))

@@ -15,86 +15,20 @@ pytest.importorskip("ai_edge_litert", reason="needs the litert extra")
 import flatbuffers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lite_models import Net, leave_open, save
 
 import costmodel as cm
 from costmodel.anticipation.litert import anticipate_lite
-from costmodel.costs.counts import Flops, Params
+from costmodel.costs.counts import COUNTED_KINDS, Flops, Params
 from costmodel.errors import InvalidInputError, ModelFormatError
-from costmodel.lite_model.graph import LiteBuilder, LiteModel, LiteTensor, Scale
-from costmodel.lite_model.package import schema
-from costmodel.lite_model.write import write_model
+from costmodel.kinds import UNCOUNTED
+from costmodel.lite_model.graph import LiteBuilder, LiteTensor, Scale
+from costmodel.lite_model.kernels import KINDS
+from costmodel.lite_model.package import OPERATORS, schema
 from costmodel.network import Network
-from costmodel.readers.tflite import network_of, read_tflite
+from costmodel.readers.tflite import WORDS, network_of, read_tflite
 from costmodel.runners.litert.runner import LiteRtRunner
 from costmodel.sizes import OpenSizesError
-
-
-class Net:
-    """A TensorFlow Lite model under construction, and the multiply-adds that it must have."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: str = "float32") -> None:
-        self.builder = LiteBuilder()
-        self.last = self.builder.tensor(LiteTensor(name="x", shape=shape))
-        self.first, self.dtype, self.macs = self.last, dtype, 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.builder.tensors[self.last].shape
-
-    def weight(self, shape: tuple[int, ...]) -> int:
-        """Weights of the net's type; in 16 bits they are widened when the model is loaded."""
-        values = np.random.default_rng(0).normal(0, 0.1, shape)
-        if self.dtype == "float16":
-            stored = self.builder.constant(values.astype(np.float16), "float16")
-            wide = self.builder.tensor(LiteTensor(name=f"wide{stored}", shape=shape))
-            self.builder.operator("DEQUANTIZE", [stored], [wide])
-            return wide
-        if self.dtype == "int8" and len(shape) > 1:
-            scale = Scale(scales=(0.01,) * shape[0], zeros=(0,) * shape[0])
-            return self.builder.constant((values * 100).round(), "int8", scale=scale)
-        return self.builder.constant(values, "float32")
-
-    def put(self, code: str, reads: list[int], shape: tuple[int, ...], **options: Any) -> None:
-        made = self.builder.tensor(LiteTensor(name=f"{code}{self.last}", shape=shape))
-        self.builder.operator(code, [self.last, *reads], [made], **options)
-        self.last = made
-
-    def conv(self, width: int, kernel: int, stride: int) -> None:
-        n, h, w, c = self.shape
-        out = (n, -(-h // stride), -(-w // stride), width)
-        reads = [self.weight((width, kernel, kernel, c)), self.weight((width,))]
-        self.put("CONV_2D", reads, out, stride_h=stride, stride_w=stride, dilation_h_factor=1,
-                 dilation_w_factor=1, fused_activation_function=1)  # fmt: skip
-        self.macs += prod(out) * kernel * kernel * c
-
-    def depthwise(self, kernel: int, multiple: int) -> None:
-        n, h, w, c = self.shape
-        reads = [self.weight((1, kernel, kernel, c * multiple)), self.weight((c * multiple,))]
-        out = (n, h, w, c * multiple)
-        self.put("DEPTHWISE_CONV_2D", reads, out, stride_h=1, stride_w=1, depth_multiplier=multiple,
-                 dilation_h_factor=1, dilation_w_factor=1)  # fmt: skip
-        self.macs += prod(out) * kernel * kernel
-
-    def dense(self, width: int) -> None:
-        """Reads maps, too: as one row of numbers for each of the batch."""
-        n, length = self.shape[0], prod(self.shape[1:])
-        self.put("FULLY_CONNECTED", [self.weight((width, length)), -1], (n, width))
-        self.macs += n * width * length
-
-    def product(self, width: int, *, turned: bool) -> None:
-        n, h, w, c = self.shape
-        second = (1, 1, width, c) if turned else (1, 1, c, width)
-        self.put("BATCH_MATMUL", [self.builder.constant(np.ones(second), "float32")],
-                 (n, h, w, width), adj_y=turned)  # fmt: skip
-        self.macs += n * h * w * c * width
-
-    def pool(self) -> None:
-        n, h, w, c = self.shape
-        self.put("MAX_POOL_2D", [], (n, -(-h // 2), -(-w // 2), c), filter_height=2,
-                 filter_width=2, stride_h=2, stride_w=2)  # fmt: skip
-
-    def done(self) -> LiteModel:
-        return self.builder.model("net", [self.first], [self.last])
 
 
 def macs(network: Network) -> int:
@@ -151,7 +85,7 @@ def conv_net() -> Net:
 @pytest.fixture
 def path(conv_net: Net, tmp_path: Path) -> Path:
     found = tmp_path / "net.tflite"
-    found.write_bytes(write_model(conv_net.done()))
+    save(conv_net.done(), found)
     return found
 
 
@@ -162,9 +96,9 @@ def test_what_is_foreseen_is_what_the_runtime_executes(dtype: str, tmp_path: Pat
     net.pool()
     net.dense(5)
     path = tmp_path / "net.tflite"
-    path.write_bytes(write_model(net.done()))
+    save(net.done(), path)
     lowered = LiteRtRunner().lower(path, {})
-    assert anticipate_lite(path, {}).layers == lowered.layers
+    assert anticipate_lite(path, {}, LiteRtRunner().device).layers == lowered.layers
     assert macs(lowered) == net.macs
     assert [op.kind for op in lowered.ops] == ["conv", "max_pool", "gemm", "session"]
 
@@ -176,7 +110,7 @@ def test_weights_in_16_bits_are_the_kernel_of_the_same_in_32(tmp_path: Path) -> 
         net = Net((1, 12, 12, 4), dtype)
         net.conv(8, 3, 1)
         path = tmp_path / f"{dtype}.tflite"
-        path.write_bytes(write_model(net.done()))
+        save(net.done(), path)
         found.append(LiteRtRunner().lower(path, {}).ops)
     assert found[0] == found[1]
 
@@ -196,6 +130,37 @@ def test_a_file_is_counted_and_priced_by_its_path_bytes_or_name_without_ending(
     assert cm.predict(path, cost="roofline:v100").predicted_ms
 
 
+def test_integers_and_floats_have_tables_of_their_own(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFormatError, match=r"net\.tflite.*floats.*int8.*dtype=float32"):
+        cm.predict(path, "amd-epyc-family-25-model-17/litert-int8")
+    builder = LiteBuilder()
+    scale = Scale(scales=(0.1,))
+    x, y = (
+        builder.tensor(LiteTensor(name=name, shape=(1, 8), dtype="int8", scale=scale))
+        for name in "xy"
+    )
+    w = builder.constant(np.ones((8, 8)), "int8", scale=scale)
+    builder.operator("FULLY_CONNECTED", [x, w, -1], [y])
+    quantised = tmp_path / "quantised.tflite"
+    save(builder.model("quantised", [x], [y]), quantised)
+    assert cm.predict(quantised, "amd-epyc-family-25-model-17/litert-int8").predicted_ms
+    assert cm.predict(quantised, cost="flops").total == 2 * 8 * 8
+    for runner in (None, "litert"):
+        with pytest.raises(ModelFormatError, match=r"integers.*float32.*dtype=int8"):
+            cm.predict(quantised, "amd-epyc-family-25-model-17/litert-float32", runner=runner)
+
+
+def test_kernels_of_float_times_integer_weights_are_no_float_kernels(tmp_path: Path) -> None:
+    net = Net((1, 12), "int8")
+    net.dense(16)
+    path = tmp_path / "dynamic.tflite"
+    save(net.done(), path)
+    (layer, _) = cm.predict(path, "amd-epyc-family-25-model-17/litert-float32").layers
+    assert layer.basis == "extrapolated"
+    assert "no row of the path" in layer.note
+    assert "int8" in layer.note
+
+
 def test_another_runtime_is_refused_with_what_to_do(path: Path, tmp_path: Path) -> None:
     for call in (
         lambda: cm.predict(path, "amd-epyc-family-25-model-17/onnxruntime-float32"),
@@ -208,16 +173,13 @@ def test_another_runtime_is_refused_with_what_to_do(path: Path, tmp_path: Path) 
 
 
 @pytest.fixture
-def open_path(path: Path) -> Path:
-    """The same file with open batch, height and width, as exporters write them."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
-    model.subgraphs[0].operators = model.subgraphs[0].operators[:-1]
-    model.subgraphs[0].outputs = model.subgraphs[0].operators[-1].outputs
-    fed = model.subgraphs[0].tensors[0]
-    fed.shapeSignature, fed.shape = np.array([-1, -1, -1, 4]), np.array([1, 1, 1, 4])
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
+def open_path(tmp_path: Path) -> Path:
+    """A file with open batch, height and width, as exporters write them."""
+    net = Net((1, 12, 12, 4))
+    net.conv(8, 3, 1)
+    net.pool()
+    path = save(net.done(), tmp_path / "net.tflite")
+    leave_open(path, [-1, -1, -1, 4])
     return path
 
 
@@ -289,3 +251,21 @@ def test_the_kinds_of_recurrent_layers_are_told() -> None:
     assert op.kind == "lstm"
     assert op.inputs == ((7, 2, 4),)
     assert op.weights == ((1, 24, 4), (1, 24, 6))
+    assert op.macs == 2 * 7 * 24 * (4 + 6)
+
+
+def test_every_operator_has_a_word_that_is_counted_or_a_reason() -> None:
+    """What is not counted is known: it is no work on numbers, or its work is in its data."""
+    foreign = ("STABLEHLO_", "HASHTABLE", "CALL", "CUSTOM", "DELEGATE", "PLACEHOLDER")
+    known = COUNTED_KINDS | set(UNCOUNTED)
+    unknown = {
+        code
+        for code in OPERATORS
+        if not code.startswith(foreign)
+        and WORDS.get(code, KINDS.get(code, code.lower())) not in known
+    }
+    assert unknown == {
+        *("ASSIGN_VARIABLE", "BUCKETIZE", "CONCAT_EMBEDDINGS", "DENSIFY", "LSH_PROJECTION"),
+        *("EMBEDDING_LOOKUP_SPARSE", "READ_VARIABLE", "REDUCE_WINDOW", "SKIP_GRAM", "VAR_HANDLE"),
+        "WHILE",
+    }
