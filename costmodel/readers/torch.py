@@ -25,6 +25,7 @@ from costmodel.streams import redirected, silenced
 
 #: Files of ``torch.export.save``, and those that PyTorch pickles.
 PROGRAM, PICKLED = ".pt2", (".pt", ".pth", ".ckpt", ".ptl")
+_TRACED = 2
 _EXAMPLE = (
     "give an example of what it takes: example=torch.zeros(1, 3, 224, 224), a tuple of several, or "
     "a dictionary by name"
@@ -123,12 +124,17 @@ def _dim(size: Any) -> int | str:
 def _require_range(
     where: str, program: Any, inputs: Sequence[InputShape], shapes: Mapping[str, Shape]
 ) -> None:
-    """Refuse sizes that the program was not exported for."""
+    """Refuse sizes that the program was not exported for.
+
+    A least size of 2 is nobody's: PyTorch takes dimensions for larger than 1 while it traces.
+    """
     allowed = {str(symbol): found for symbol, found in program.range_constraints.items()}
     for item in inputs:
         for axis, (dim, size) in enumerate(zip(item.dims or (), shapes[item.name], strict=True)):
             found = allowed.get(dim) if isinstance(dim, str) else None
-            if found is not None and not found.lower <= size <= found.upper:
+            if found is None:
+                continue
+            if size > found.upper or size < found.lower > _TRACED:
                 message = (
                     f"{where}: dimension {axis} of input {item.name!r} was exported for sizes from "
                     f"{found.lower} to {found.upper}, so it cannot be {size}."

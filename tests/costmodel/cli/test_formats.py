@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Run
 
 pytest.importorskip("ai_edge_litert", reason="needs the litert extra")
 
 from lite_models import Net, leave_open, save
+
+Run = Callable[..., Any]  # the fixture's
 
 
 @pytest.fixture

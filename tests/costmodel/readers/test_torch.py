@@ -117,6 +117,13 @@ def test_a_program_and_its_file_have_open_sizes(program: Any, tmp_path: Path) ->
             flops(model, sizes={"image:2": 128})
 
 
+def test_a_dimension_that_is_open_as_traced_may_be_1(tmp_path: Path) -> None:
+    shapes = {"image": {0: torch.export.Dim.AUTO, 3: torch.export.Dim.DYNAMIC}, "scale": {}}
+    example = (torch.zeros(2, 3, 16, 16), torch.ones(1))
+    program = torch.export.export(Scaled().eval(), example, dynamic_shapes=shapes)
+    assert products(flops(program, sizes={"image:3": 8})) == conv_flops(16, 8)
+
+
 def test_what_is_pickled_is_never_opened(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> Any:
