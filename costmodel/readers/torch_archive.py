@@ -110,7 +110,9 @@ def _parts(archive: zipfile.ZipFile) -> dict[str, bytes]:
             message = f"its entry {name!r} is compressed, which torch.export.save never does"
             raise ModelFormatError(message)
     for name in _CONFIGS:
-        _check_config(_json(archive, names[name]), name)
+        config = _json(archive, names[name])
+        _check_config(config, name)
+        _check_sizes(config, PurePosixPath(name).parent, names)
     graph = _json(archive, names[_GRAPH])
     _check_graph(graph)
     kept = {n: archive.read(e) for n, e in names.items() if _KEPT.fullmatch(n)}
@@ -156,6 +158,18 @@ def _check_config(config: dict[str, Any], name: str) -> None:
             raise ModelFormatError(message)
         _require(_PATH, title, "weight")
     _check_values(config)
+
+
+def _check_sizes(
+    config: dict[str, Any], folder: PurePosixPath, names: dict[str, zipfile.ZipInfo]
+) -> None:
+    """An array of which nothing is stored must be empty: PyTorch would make room for it."""
+    for title, item in config["config"].items():
+        stored = names[str(folder / item["path_name"])].file_size
+        sizes = [size["as_int"] for size in (item["tensor_meta"] or {}).get("sizes", ())]
+        if not stored and 0 not in sizes:
+            message = f"its weight {title!r} of size {sizes} holds no bytes"
+            raise ModelFormatError(message)
 
 
 def _check_graph(program: dict[str, Any]) -> None:

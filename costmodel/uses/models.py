@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from costmodel.readers.formats import Opened
 
 _LOG = logging.getLogger("costmodel")
-#: Endings of Keras' model files.
-KERAS = (".keras", ".h5", ".hdf5")
 #: A model: the path of an ONNX, Keras, TensorFlow Lite or PyTorch (.pt2) file or of a SavedModel's
 #: folder, the bytes of an ONNX or TensorFlow Lite file, an ``onnx.ModelProto``, a Keras model, a
 #: PyTorch module (with an example of its inputs) or exported program, or a loaded SavedModel.

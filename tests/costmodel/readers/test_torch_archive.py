@@ -176,6 +176,8 @@ def test_sizes_that_are_computed_pass(
     [
         archive(weights=config(use_pickle=True)),
         archive(weights=config(path_name="../../etc/passwd")),
+        archive(weights=config(path_name="weight_1", tensor_meta={"sizes": [{"as_int": 2**40}]}),
+                **{"data/weights/weight_1": b""}),
         archive(constants=config(path_name="custom_obj_0", use_pickle=True)),
         archive(constants=config(path_name="opaque_obj_0")),
         archive(**{"code/__torch__.py": b"class M: ..."}),
@@ -183,11 +185,11 @@ def test_sizes_that_are_computed_pass(
         b"",
         b"\x80\x02}q\x00.",  # a pickle
     ],
-)
+)  # fmt: skip
 def test_other_archives_are_refused_by_name(
     parts: Callable[[bytes], dict[str, bytes]], content: bytes
 ) -> None:
-    with pytest.raises(ModelFormatError, match=r"net\.pt2.*(torch\.export|never loaded|pickled)"):
+    with pytest.raises(ModelFormatError, match=r"net\.pt2.*(torch\.export|never loaded|no bytes)"):
         parts(content)
 
 
