@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from costmodel.anticipation.formulas import write_out
 from costmodel.anticipation.litert import anticipate_lite, execute_litert
 from costmodel.anticipation.openvino import execute_openvino
 from costmodel.anticipation.ort import execute_ort
@@ -57,7 +58,7 @@ def anticipate(network: Network, device: Device) -> Network:
     session = Op(
         kind=SESSION, inputs=((1,),) * len(network.inputs), outputs=((1,),) * len(network.outputs)
     )
-    layers = (*rules(network, device), Layer(name=SESSION, op=session))
+    layers = (*rules(write_out(network), device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
 
 

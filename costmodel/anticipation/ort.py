@@ -1,7 +1,6 @@
 """What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86 and ARM).
 
-Four passes in the runtime's own order, after normalisations without a kernel have become several
-(``ort_norms``): graph rewriting (``ort_fold``), activations into the kernels
+Four passes in the runtime's own order: graph rewriting (``ort_fold``), activations into the kernels
 before them (``ort_activation``), the blocked NCHWc layout (``ort_blocked``), and sums into the
 convolutions that stayed plain (``ort_activation`` again). Every rule was found by letting the
 runtime write its optimised graph for small models that differ in one thing, and is held against it
@@ -19,7 +18,6 @@ from costmodel.anticipation.ort_blocked import block_layout
 from costmodel.anticipation.ort_fold import fold
 from costmodel.anticipation.ort_int8 import quantise
 from costmodel.anticipation.ort_nhwc import move_channels
-from costmodel.anticipation.ort_norms import expand_norms
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.instruction_sets import find_instruction_set
@@ -72,7 +70,6 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
             node.marks.pop("overridable", None)
         if len(settings) < len(node.op.attributes):
             node.op = replace(node.op, attributes=tuple(settings.items()))
-    expand_norms(graph)
     fold(graph, gates=device.dtype == "float32")
     if device.dtype == "int8":
         quantise(graph)

@@ -61,7 +61,9 @@ class Regression:
     """Prices any Op of a measured kind in milliseconds; a ``CostModel``.
 
     Rows of the table are answered exactly; anything else by the law of its execution path times
-    the learned residual. A kind the table never saw has no price.
+    the learned residual, but never faster than the fastest row of its like. A kind that the table
+    never saw is priced like others of its class where these run alike loops (see ``likeness``), and
+    else has no price.
 
     Args:
         rows: measured rows; ``session`` rows give the session's price, ``model`` rows are ignored.
@@ -255,7 +257,7 @@ class Regression:
             if hull is None:
                 kind = kinds[rows[0]]
                 why = f"no row of the path {path}"
-                if kind not in self._kinds:
+                if kind not in self.physics.by_kind:
                     why = f"no row of kind {kind!r}: priced like others of its class"
                 doubts |= {int(i): why for i in rows}
                 continue
