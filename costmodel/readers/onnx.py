@@ -9,13 +9,14 @@ from typing import Any
 import onnx
 
 from costmodel.network import Layer, Network
-from costmodel.onnx_model.file import node_reads, open_model, save_model
+from costmodel.onnx_model.file import open_model, save_model
 from costmodel.onnx_model.inputs import real_inputs
 from costmodel.onnx_model.nodes import op_from_node
+from costmodel.onnx_model.walk import node_reads, node_titles
 from costmodel.op import Op, Shape
 from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.onnx_equal import equal_weights
-from costmodel.readers.onnx_sizes import BoundModel, bind
+from costmodel.readers.onnx_sizes import RUNTIME_DOMAINS, BoundModel, bind, opset_of
 from costmodel.sizes import Sizes
 
 #: Attribute of layers whose weights the file lets its user replace at run time: runtimes may then
@@ -81,19 +82,15 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
         name: the network's name.
     """
     graph = bound.model.graph
-    opset = max(
-        (i.version for i in bound.model.opset_import if i.domain in {"", "ai.onnx"}), default=1
-    )
+    opset = opset_of(bound.model) or 1
     overridable = _overridable(bound.model)
     layers: list[Layer] = []
     unread: dict[str, str] = {}
-    names: set[str] = set()
     working = _working(bound)
     shared = equal_weights(bound.model, working, bound.constants)
     read = {name for _, node in working for name in node_reads(node)}
     read.update(item.name for item in graph.output)
-    for index, node in working:
-        title = _unique(node.name or f"{node.op_type}_{index}", names)
+    for title, (index, node) in zip(node_titles(working), working, strict=True):
         reason = _unreadable(node, bound, read)
         try:
             op = op_from_node(node, bound.tensors, bound.constants, opset) if not reason else None
@@ -147,19 +144,12 @@ def _working(bound: BoundModel) -> list[tuple[int, onnx.NodeProto]]:
     ]
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    title, count = name, 1
-    while title in taken:
-        count += 1
-        title = f"{name}_{count}"
-    taken.add(title)
-    return title
-
-
 def _unreadable(node: onnx.NodeProto, bound: BoundModel, read: set[str]) -> str:
     """Why a node cannot become an Op; empty when it can."""
     if node.op_type in _CONTROL_FLOW:
         return f"{node.op_type} runs a graph inside, whose work depends on its data"
+    if node.domain and node.domain not in RUNTIME_DOMAINS:
+        return f"{node.op_type} is of the custom domain {node.domain!r}, whose work is unknown"
     # A second output that nobody reads (the mask of an old Dropout) often has no inferred size.
     names = [name for name in (*node.input, *node.output[:1]) if name]
     names += [name for name in node.output[1:] if name in read]

@@ -13,6 +13,7 @@ import onnx
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.lite_model.detect import is_lite
 from costmodel.network import model_digest
+from costmodel.onnx_model.file import open_model
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import MODEL, SESSION, Op, model_op
 from costmodel.protocols import Runner
@@ -165,7 +166,7 @@ def _thinned_ops(
     with TemporaryDirectory(prefix="costmodel-") as folder:
         target = Path(folder) / f"{path.stem}.onnx"
         try:
-            model = thin(onnx.load(str(path)), keep=_KEEP, seed=seed * 1000 + variant)
+            model = thin(open_model(path), keep=_KEEP, seed=seed * 1000 + variant)
             target.write_bytes(model.SerializeToString())
             return runner.lower(target, sizes).ops
         except (CostModelError, onnx.shape_inference.InferenceError, ValueError) as error:

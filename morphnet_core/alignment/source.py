@@ -12,8 +12,9 @@ import onnx
 from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.network import Network, Opaque
-from costmodel.onnx_model.file import node_reads, open_model
+from costmodel.onnx_model.file import open_model
 from costmodel.onnx_model.inputs import real_inputs
+from costmodel.onnx_model.walk import node_reads
 from costmodel.readers.onnx import network_from_model
 from costmodel.readers.onnx_sizes import BoundModel, bind
 from costmodel.sizes import Sizes
