@@ -1,12 +1,13 @@
 """Reads a Keras model as a Network of layers as written, or exports it to ONNX.
 
-The only file that imports Keras, once it is asked for a model, and TensorFlow, to export one.
+Imports Keras once it is asked for a model, and TensorFlow to export one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from costmodel.readers.keras_classes import why_not_loaded
 from costmodel.readers.keras_copy import cloned, in_float32
 from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
+from costmodel.readers.keras_own import overridden
 from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
 from costmodel.streams import silenced as _silence
 
@@ -63,7 +65,7 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
         )
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
-    model = in_float32(as_keras(model, _zeros(sizes or {})))
+    model = in_float32(as_keras(model, sizes=sizes))
     shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
@@ -77,23 +79,21 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     return Path(out)
 
 
-def _zeros(sizes: Sizes) -> Any:
-    """Input of the shape that is given whole, for a model that does not know its own."""
-    shapes = [value for value in sizes.values() if not isinstance(value, int)]
-    return np.broadcast_to(np.float32(0.0), tuple(shapes[0])) if len(shapes) == 1 else None
-
-
-def as_keras(model: Any, x: Any = None) -> Any:
+def as_keras(model: Any, x: Any = None, sizes: Sizes | None = None) -> Any:
     """A Keras model with a graph of layers, loaded if it is the path of a file.
 
     Args:
         model: a Keras model, or the path of its file.
         x: inputs with their batch axis, for models that do not know the sizes of theirs.
+        sizes: instead of ``x``, the whole shape of the only input.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded, or the model has no graph; says why.
     """
+    shapes = [value for value in (sizes or {}).values() if not isinstance(value, int)]
+    if x is None and len(shapes) == 1:
+        x = np.broadcast_to(np.float32(0.0), tuple(shapes[0]))
     return with_graph(load_keras(Path(model)) if isinstance(model, str | Path) else model, x)
 
 
@@ -243,7 +243,7 @@ def convert_function(where: str, forward: Callable[..., Any], signature: Sequenc
             fed = {item.name for item in signature}
             _bind_captures(proto.graph, traced.get_concrete_function(*signature), fed)
     except Exception as error:
-        message = f"{where}: this model cannot be converted to ONNX ({error})."
+        message = f"{where}: this model cannot be converted to ONNX ({_said(error)})."
         raise ModelFormatError(message) from error
     _write_erfc(proto.graph)
     alien = sorted({n.op_type for n in proto.graph.node if not _is_standard(n)})
@@ -253,12 +253,19 @@ def convert_function(where: str, forward: Callable[..., Any], signature: Sequenc
     return bytes(proto.SerializeToString())
 
 
+def _said(error: Exception) -> str:
+    """What an error says, without the Python lines that TensorFlow puts before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    traced = bool(lines) and lines[0].startswith("in user code")
+    return (lines[-1] if traced else " ".join(lines)[:400]) or type(error).__name__
+
+
 def packed(model: Any, tensors: Sequence[Any]) -> Any:
     """Tensors, one for each input in order, in the structure that a model is called with."""
-    taken = (getattr(model, "_functional", None) or model).input  # sequential ones have none
-    if len(tensors) == 1 and not isinstance(taken, Mapping | list | tuple):
+    structure = _functional(model).input
+    if len(tensors) == 1 and not isinstance(structure, Mapping | list | tuple):
         return tensors[0]
-    return _import().tree.pack_sequence_as(taken, list(tensors))
+    return _import().tree.pack_sequence_as(structure, list(tensors))
 
 
 def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:
@@ -316,23 +323,50 @@ def _without_xla(tensorflow: Any) -> Iterator[None]:
         tensorflow.function = original
 
 
+def graph_of(model: Any) -> Any:
+    """The graph of layers that a functional or built sequential model computes.
+
+    Args:
+        model: a model, or anything that a model calls.
+
+    Returns:
+        A functional model, the given one unless sequential; None for a layer, a model without a
+        graph, and one whose class computes something else than its graph.
+    """
+    graph = getattr(model, "_functional", None) or model
+    if not hasattr(graph, "_nodes_by_depth") or {"call", "__call__"} & set(overridden(model)):
+        return None
+    return graph
+
+
 def _functional(model: Any) -> Any:
     """The graph of layers of a functional or sequential model."""
-    if type(model).__name__ == "Sequential" and getattr(model, "_functional", None) is not None:
-        model = model._functional
-    if not hasattr(model, "_nodes_by_depth"):
+    graph = graph_of(model)
+    if graph is None and hasattr(model, "_nodes_by_depth"):
+        message = (
+            f"The Keras model {model.name!r} is of a class, {type(model).__name__}, whose call() "
+            "computes something else than its graph of layers. Move that into layers of the graph, "
+            "or export it to ONNX and read that."
+        )
+        raise ModelFormatError(message)
+    if graph is None:
         message = (
             f"The Keras model {getattr(model, 'name', model)!r} ({type(model).__name__}) has no "
             "graph of layers: only functional models and built sequential ones have. Rebuild it "
             "with the functional API, or export it to ONNX and read that."
         )
         raise ModelFormatError(message)
-    return model
+    return graph
 
 
 def _channels_last(model: Any) -> bool:
-    formats = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
-    return "channels_first" not in formats
+    """Which order most of a model's layers work in; Flatten takes any."""
+    orders = Counter(
+        getattr(layer, "data_format", None)
+        for layer in model._flatten_layers()
+        if type(layer).__name__ != "Flatten"
+    )
+    return orders["channels_first"] <= orders["channels_last"]
 
 
 class _Walk:
@@ -374,8 +408,8 @@ class _Walk:
         """Add the layers of one call of one Keras layer."""
         operation = node.operation
         read = list(node.arguments.keras_tensors)
-        if hasattr(operation, "_nodes_by_depth") or type(operation).__name__ == "Sequential":
-            inner = _functional(operation)
+        inner = graph_of(operation)
+        if inner is not None:
             for outer, own in zip(read, inner.inputs, strict=True):
                 self._tensors[id(own)] = self._tensors[id(outer)]
             self._visit(inner, f"{prefix}{operation.name}/")
@@ -460,7 +494,7 @@ def _open(model: Any, request: Request) -> Opened:
     named = isinstance(model, Path)
     where = str(model) if named else f"The Keras model {model.name!r}"
     no_signatures(where, request)
-    loaded = as_keras(model, _zeros(request.sizes))
+    loaded = as_keras(model, sizes=request.sizes)
 
     def write(out: Path, shapes: Mapping[str, Shape]) -> Path:
         return export_onnx(loaded, out.with_name(f"{out.name}.onnx"), shapes)

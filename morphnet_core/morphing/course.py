@@ -272,7 +272,7 @@ _STEPS = {
 
 
 class _Best(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the weights of the best epoch: by accuracy where there is one, else by loss."""
+    """Keeps the weights of the best epoch: by accuracy where one output has one, else by loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -282,6 +282,8 @@ class _Best(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         values = {k: v for k, v in (logs or {}).items() if k.startswith("val_")}
         accuracy = next((v for k, v in values.items() if "accuracy" in k), None)
+        if len(self.model.outputs) > 1:
+            accuracy = None  # of one output among several
         score = accuracy if accuracy is not None else -values.get("val_loss", np.inf)
         if score > self._score:
             self._score = float(score)

@@ -47,6 +47,8 @@ def group_lasso_sources(
             units=units,
             values=partial(channel_norms, variable, axis, l1_fraction),
             variable=variable,
+            at="writes",
+            offset=getattr(layers[path], "bias", None),
         )
     return tuple(found.values())
 

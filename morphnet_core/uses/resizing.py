@@ -60,7 +60,7 @@ def shrink_to_structure(
         InvalidInputError: if the structure is of another network.
         ModelFormatError: if the model cannot be read or cut.
     """
-    model = as_keras(model)
+    model = as_keras(model, sizes=sizes)
     grouping = find_groups(read_keras(model, sizes))
     kept = structure if isinstance(structure, Structure) else Structure.load(structure)
     counts = grouping.counts(alive_of(grouping, kept)).tolist()
@@ -143,7 +143,7 @@ def expand_by(
     Raises:
         ModelFormatError: if the model cannot be read or rebuilt.
     """
-    model = as_keras(model)
+    model = as_keras(model, sizes=sizes)
     grouping = find_groups(read_keras(model, sizes))
     counts = scaled_counts(grouping, grouping.full_counts, factor, multiple=multiple)
     return _expanded(model, grouping, counts.tolist(), seed, {})
@@ -172,7 +172,7 @@ def expand_to_cost(
         InvalidInputError: for a cost that cannot be reached.
         ModelFormatError: if the model cannot be read or rebuilt.
     """
-    model = as_keras(model)
+    model = as_keras(model, sizes=sizes)
     grouping = find_groups(read_keras(model, sizes))
     full, pricer = grouping.full_counts, Pricer(grouping, cost)
     goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
