@@ -20,8 +20,8 @@ from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.lite_model.detect import is_lite
-from costmodel.network import Layer, Network
-from costmodel.op import SESSION, Op
+from costmodel.network import Layer, Network, session_op
+from costmodel.op import SESSION
 from costmodel.readers.written import read_written
 from costmodel.sizes import Sizes
 
@@ -55,9 +55,7 @@ def anticipate(network: Network, device: Device) -> Network:
             f"{', '.join(sorted(RULES))}. Use the runner's lower() where it is installed."
         )
         raise InvalidInputError(message)
-    session = Op(
-        kind=SESSION, inputs=((1,),) * len(network.inputs), outputs=((1,),) * len(network.outputs)
-    )
+    session = session_op(len(network.inputs), len(network.outputs))
     layers = (*rules(write_out(network), device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
 

@@ -31,17 +31,11 @@ OPTIONS: dict[str, int] = {
 }
 OPTIONS_NAMES = {value: name for name, value in OPTIONS.items()}
 TYPES: dict[str, int] = {
-    "float32": schema.TensorType.FLOAT32,
-    "float16": schema.TensorType.FLOAT16,
-    "int32": schema.TensorType.INT32,
-    "uint8": schema.TensorType.UINT8,
-    "int64": schema.TensorType.INT64,
-    "bool": schema.TensorType.BOOL,
-    "int16": schema.TensorType.INT16,
-    "int8": schema.TensorType.INT8,
-    "float64": schema.TensorType.FLOAT64,
-    "uint32": schema.TensorType.UINT32,
-    "uint64": schema.TensorType.UINT64,
+    name: getattr(schema.TensorType, name.upper())
+    for name in (
+        *("float16", "float32", "float64", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint32", "uint64", "bool"),
+    )
 }
 TYPE_NAMES = {value: name for name, value in TYPES.items()}
 #: Types that numpy has no name for, or that hold no numbers.

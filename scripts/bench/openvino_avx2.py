@@ -29,7 +29,7 @@ from costmodel.audit import repeatability
 from costmodel.comparison import Comparison, compare_files
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import ModelFormatError
-from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
+from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import load_runner
 from costmodel.runners.ort.device import own_instruction_set
 from costmodel.table import LatencyTable
@@ -64,23 +64,6 @@ def kernels_of(paths: Sequence[Path]) -> tuple[list[Path], list[Job]]:
         taken.append(path)
         jobs.update({op: Job(op=op) for op in network.ops})
     return taken, list(jobs.values())
-
-
-def measure(jobs: Sequence[Job], out: Path, minutes: float) -> ProfileReport:
-    """Time the kernels into the table; again to resume."""
-    report: ProfileReport = time_jobs(
-        jobs,
-        runner=RUNNER,
-        options={"threads": 1},
-        out=out,
-        plan=replace(PLAN, budget_ms=60e3 * minutes),
-    )
-    print(
-        f"{report.rows} kernels, {report.ok} ok, {report.noisy} noisy, {report.failed} refused, "
-        f"{report.unmeasured} unmeasured, {report.seconds:.0f} s",
-        flush=True,
-    )
-    return report
 
 
 def results(
@@ -153,7 +136,9 @@ def main() -> None:
     started = time.perf_counter()
     taken, jobs = kernels_of(models(options.models))
     print(f"{len(taken)} networks, {len(jobs)} kernels", flush=True)
-    measure(jobs, out, options.kernel_minutes)
+    plan = replace(PLAN, budget_ms=60e3 * options.kernel_minutes)
+    report = time_jobs(jobs, runner=RUNNER, options={"threads": 1}, out=out, plan=plan)
+    print(comparisons.told(report), flush=True)
     table = LatencyTable.load(out)
     if table.device.isa != options.isa:
         sys.exit(f"The runtime used {table.device.isa}, not {options.isa}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -47,29 +47,17 @@ def make_interpreter(content: bytes, threads: int, *, apart: bool = False) -> An
     return made
 
 
-def _listed(made: Any) -> tuple[list[str], list[list[int]]]:
-    """Codes of an interpreter's own operators, and the tensors that those of delegates write."""
-    details = made._get_ops_details()
-    outputs = [
-        [int(i) for i in item["outputs"]] for item in details if item["op_name"] == _DELEGATE
-    ]
-    return [item["op_name"] for item in details if item["op_name"] != _DELEGATE], outputs
-
-
-def _delegated(
-    listed: Sequence[str], outputs: Iterable[Sequence[int]], model: LiteModel
-) -> frozenset[int]:
+def taken_over(details: Sequence[Mapping[str, Any]], model: LiteModel) -> frozenset[int]:
+    """Positions of the operators that XNNPACK runs, as an interpreter made with ``apart`` lists."""
+    written = {
+        tuple(int(i) for i in item["outputs"]) for item in details if item["op_name"] == _DELEGATE
+    }
+    listed = [item["op_name"] for item in details if item["op_name"] != _DELEGATE]
     expected = [operator.code for operator in model.operators]
-    if list(listed) != expected:
+    if listed != expected:
         message = f"LiteRT lists other operators than the model has: {listed} against {expected}."
         raise ModelFormatError(message)
-    written = set(map(tuple, outputs))
     return frozenset(index for index, item in enumerate(model.operators) if item.outputs in written)
-
-
-def taken_over(made: Any, model: LiteModel) -> frozenset[int]:
-    """Positions of the operators that XNNPACK runs, from an interpreter made with ``apart``."""
-    return _delegated(*_listed(made), model)
 
 
 def delegated_operators(model: LiteModel) -> frozenset[int]:
@@ -78,7 +66,8 @@ def delegated_operators(model: LiteModel) -> frozenset[int]:
     Raises:
         ModelFormatError: if LiteRT cannot load the model.
     """
-    return taken_over(make_interpreter(write_model(model), 1, apart=True), model)
+    made = make_interpreter(write_model(model), 1, apart=True)
+    return taken_over(made._get_ops_details(), model)
 
 
 def delegated_in_file(model: LiteModel) -> frozenset[int]:
@@ -91,20 +80,24 @@ def delegated_in_file(model: LiteModel) -> frozenset[int]:
         path = Path(folder) / "model.tflite"
         path.write_bytes(write_model(model))
         try:
-            listed, outputs = isolated(f"{__name__}:try_file", str(path))
+            details = isolated(f"{__name__}:try_file", str(path))
         except DiedError as error:
             message = f"LiteRT cannot run this model: {error}"
             raise ModelFormatError(message) from error
-    return _delegated(listed, outputs, model)
+    return taken_over(details, model)
 
 
-def try_file(path: str) -> tuple[list[str], list[list[int]]]:
-    """Run a model once; its operators, and the tensors that those of delegates write."""
+def try_file(path: str) -> list[dict[str, Any]]:
+    """Run a model once; what ``taken_over`` wants to know of it."""
     content = Path(path).read_bytes()
     made = make_interpreter(content, 1)
     fill_inputs(made)
     made.invoke()
-    return _listed(make_interpreter(content, 1, apart=True))
+    details = make_interpreter(content, 1, apart=True)._get_ops_details()
+    return [
+        {"op_name": item["op_name"], "outputs": [int(i) for i in item["outputs"]]}
+        for item in details
+    ]
 
 
 def fill_inputs(made: Any) -> None:
