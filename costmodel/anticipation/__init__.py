@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from costmodel.anticipation.formulas import write_out
-from costmodel.anticipation.litert import execute_litert
+from costmodel.anticipation.litert import anticipate_lite, execute_litert
 from costmodel.anticipation.openvino import execute_openvino
 from costmodel.anticipation.ort import execute_ort
 from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.lite_model.detect import is_lite
 from costmodel.network import Layer, Network, session_op
 from costmodel.op import SESSION
+from costmodel.readers.written import read_written
+from costmodel.sizes import Sizes
 
 #: Rules by ``Device.runtime``: layers as written and the device in, executed layers out.
 RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
@@ -54,3 +58,20 @@ def anticipate(network: Network, device: Device) -> Network:
     session = session_op(len(network.inputs), len(network.outputs))
     layers = (*rules(write_out(network), device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
+
+
+def anticipate_file(path: Path, sizes: Sizes, device: Device) -> Network:
+    """The same for a file that the runtime reads, as it is.
+
+    Args:
+        path: an ONNX file, or for LiteRT one of TensorFlow Lite.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``.
+        device: as for ``anticipate``.
+
+    Raises:
+        InvalidInputError: as ``anticipate``.
+        ModelFormatError: if the file cannot be read, or has no counterpart for the runtime.
+    """
+    if is_lite(path):
+        return anticipate_lite(path, sizes, device)
+    return anticipate(read_written(path, sizes), device)

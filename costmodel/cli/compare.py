@@ -32,6 +32,7 @@ def compare_models(
     threads: options.Threads = None,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
+    signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
     max_error: Annotated[
         float | None,
@@ -69,6 +70,7 @@ def compare_models(
         options=options.parse_runner_options(runner_option),
         threads=threads,
         sizes=options.parse_sizes(size, shape),
+        signature=signature,
         rounds=rounds,
         seed=seed,
         other_device=other_device,

@@ -23,9 +23,19 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Write markdown inste
 TableName = Annotated[
     str, typer.Argument(metavar="TABLE", help="Table file, or the name of a shipped profile.")
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX, .keras or .h5 file.")]
+#: Formats of models, for helps.
+_FORMATS = ".onnx, .keras, .h5, .tflite, .pt2 (torch.export.save), or a SavedModel's folder"
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help=f"The network: {_FORMATS}.")]
 Models = Annotated[
-    list[Path], typer.Argument(metavar="MODEL...", help="ONNX, .keras or .h5 files.")
+    list[Path], typer.Argument(metavar="MODEL...", help=f"The networks: {_FORMATS}.")
+]
+Signature = Annotated[
+    str,
+    typer.Option(
+        "--signature",
+        metavar="NAME",
+        help="Which entry of a SavedModel or .tflite file that has several.",
+    ),
 ]
 TableOption = Annotated[
     str | None,

@@ -30,6 +30,7 @@ def predict_model(
     threads: options.Threads = None,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
+    signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
     imports: options.Imports = None,
@@ -54,6 +55,7 @@ def predict_model(
         options=options.parse_runner_options(runner_option),
         threads=threads,
         sizes=options.parse_sizes(size, shape),
+        signature=signature,
         calibrated=not no_calibration,
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)

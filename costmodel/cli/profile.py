@@ -54,6 +54,7 @@ def profile_device(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and order of Ops.")] = 0,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
+    signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
     imports: options.Imports = None,
     json: options.Json = False,
@@ -79,6 +80,7 @@ def profile_device(
         threads=threads,
         options=options.parse_runner_options(runner_option),
         sizes=options.parse_sizes(size, shape),
+        signature=signature,
         progress=progress("Profiling"),
     )
     emit(lambda: _data(report, out), lambda: _sheets(report, out), as_json=json, markdown=markdown)

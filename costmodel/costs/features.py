@@ -66,6 +66,12 @@ def path_of(op: Op) -> str:
     >>> path_of(conv_op(in_channels=8, out_channels=8, size=(4, 4), kernel=(1, 1)))
     'conv/pointwise'
     """
+    path = _path(op)
+    types = op.attribute("weight_types", "")
+    return f"{path} of {types} weights" if types else path
+
+
+def _path(op: Op) -> str:
     kind, layout = op.kind, op.layout
     if kind in CONV_KINDS:
         prefix = kind if layout == "nchw" else f"{kind}@{layout}"

@@ -6,12 +6,9 @@ Imports Keras once it is asked for a model, and TensorFlow to export one.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import sys
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import onnx
 from costmodel.errors import InvalidInputError, MissingDependencyError, ModelFormatError
 from costmodel.network import Layer, Network, Opaque
 from costmodel.op import Shape
+from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_classes import why_not_loaded
@@ -29,8 +27,10 @@ from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
 from costmodel.readers.keras_own import overridden
 from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
-from costmodel.streams import redirected
+from costmodel.streams import silenced as _silence
 
+#: Endings of Keras' model files.
+SUFFIXES = (".keras", ".h5", ".hdf5")
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
 OPSET = 17
 
@@ -141,20 +141,6 @@ def _import() -> Any:
     return keras
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Drop warnings, and what C++ code writes past Python's ``sys.stderr``."""
-    level = logging.root.manager.disable
-    sys.stderr.flush()
-    with warnings.catch_warnings(), redirected(2):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.ERROR)
-        try:
-            yield
-        finally:
-            logging.disable(level)
-
-
 def load_keras(path: Path) -> Any:
     """Load a ``.keras`` or ``.h5`` file, without compiling it or running code that it holds.
 
@@ -168,11 +154,28 @@ def load_keras(path: Path) -> Any:
     if not path.is_file():
         message = f"{path} is not a file. Give the path of a .keras or .h5 model."
         raise ModelFormatError(message)
+    _require_network(path)
     try:
         with _silence():
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelFormatError(why_not_loaded(path, error)) from error
+
+
+def _require_network(path: Path) -> None:
+    """Refuse a file of weights alone."""
+    import h5py  # Keras needs it, too
+
+    if not h5py.is_hdf5(path):
+        return
+    with h5py.File(path, "r") as file:
+        if "model_config" in file.attrs:
+            return
+    message = (
+        f"{path} holds weights without the network that they belong to. Build the model in Python, "
+        "call model.load_weights(...) with this file, and save it whole: model.save('net.keras')."
+    )
+    raise ModelFormatError(message)
 
 
 def input_shapes(model: Any) -> list[InputShape]:
@@ -191,12 +194,7 @@ def input_shapes(model: Any) -> list[InputShape]:
 def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     """ONNX bytes of a loaded model; what it returns in Keras' order, whatever the structure."""
     keras = _import()
-    try:
-        import tensorflow
-        import tf2onnx
-    except ImportError as error:
-        package = error.name or "tf2onnx"
-        raise MissingDependencyError(package, "keras", "Exporting a Keras model") from error
+    tensorflow, _ = import_converter("Exporting a Keras model")
     signature = [
         tensorflow.TensorSpec(shapes[item.name], item.dtype, name=item.name)
         for item in model.inputs
@@ -205,11 +203,45 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
     def forward(*tensors: Any) -> Any:
         return keras.tree.flatten(model(packed(model, tensors), training=False))
 
+    return convert_function(where, forward, signature)
+
+
+def import_converter(what: str) -> tuple[Any, Any]:
+    """TensorFlow and tf2onnx.
+
+    Args:
+        what: is about to be done, for the message.
+
+    Raises:
+        MissingDependencyError: if either is not installed.
+    """
+    try:
+        with _silence():
+            import tensorflow
+            import tf2onnx
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "tf2onnx", "keras", what) from error
+    return tensorflow, tf2onnx
+
+
+def convert_function(where: str, forward: Callable[..., Any], signature: Sequence[Any]) -> bytes:
+    """ONNX bytes of a function of tensors.
+
+    Args:
+        where: the model, for messages.
+        forward: takes the tensors in order.
+        signature: a named ``tensorflow.TensorSpec`` of fixed size for each of them.
+
+    Raises:
+        ModelFormatError: if it cannot be converted; says why.
+    """
+    tensorflow, tf2onnx = import_converter("Converting to ONNX")
     try:
         with _silence(), _without_xla(tensorflow):
-            traced = tensorflow.function(forward, input_signature=signature)
-            proto, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
-            _bind_captures(proto.graph, traced.get_concrete_function(*signature), set(shapes))
+            traced = tensorflow.function(forward, input_signature=list(signature))
+            proto, _ = tf2onnx.convert.from_function(traced, list(signature), opset=OPSET)
+            fed = {item.name for item in signature}
+            _bind_captures(proto.graph, traced.get_concrete_function(*signature), fed)
     except Exception as error:
         message = f"{where}: this model cannot be converted to ONNX ({_said(error)})."
         raise ModelFormatError(message) from error
@@ -449,3 +481,30 @@ class _Walk:
             count += 1
             title = f"{name}_{count}"
         return title
+
+
+def _owns(model: Any) -> bool:
+    if isinstance(model, Path):
+        return model.suffix.lower() in SUFFIXES
+    return hasattr(model, "get_config") and hasattr(model, "layers")
+
+
+def _open(model: Any, request: Request) -> Opened:
+    """The model, loaded, to be converted by tf2onnx once its sizes are known."""
+    named = isinstance(model, Path)
+    where = str(model) if named else f"The Keras model {model.name!r}"
+    no_signatures(where, request)
+    loaded = as_keras(model, sizes=request.sizes)
+
+    def write(out: Path, shapes: Mapping[str, Shape]) -> Path:
+        return export_onnx(loaded, out.with_name(f"{out.name}.onnx"), shapes)
+
+    return Opened(
+        name=model.stem if named else str(model.name),
+        inputs=input_shapes(loaded),
+        write=write,
+        where=where,
+    )
+
+
+FORMAT = Format(title="a Keras model (.keras, .h5)", owns=_owns, open=_open)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costmodel.errors import InvalidInputError
-from costmodel.uses.models import KERAS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,13 +58,14 @@ def open_model(path: Path, imports: Sequence[str | Path] | None = None) -> Any:
         InvalidInputError: for any other file; says which verb takes ONNX files.
         ModelFormatError: if it cannot be loaded.
     """
-    if path.suffix.lower() not in KERAS:
+    from costmodel.readers.keras import SUFFIXES, load_keras
+
+    if path.suffix.lower() not in SUFFIXES:
         message = (
-            f"{path} is no Keras model: expected a name that ends in {', '.join(KERAS)}. Only "
+            f"{path} is no Keras model: expected a name that ends in {', '.join(SUFFIXES)}. Only "
             "'morphnet align' works on ONNX files, which have no layers to train."
         )
         raise InvalidInputError(message)
-    from costmodel.readers.keras import load_keras
     from costmodel.uses.importing import import_first
 
     import_first(imports)

@@ -23,12 +23,12 @@ from typing import Any, Self
 import place
 
 from costmodel.lite_model.graph import LiteModel
+from costmodel.lite_model.write import write_model
 from costmodel.onnx_model.nodes import Tensor
 from costmodel.remote.bundle_build import build_bundle
 from costmodel.remote.bundle_parts import EMULATED
 from costmodel.remote.specs import runtime_setup
 from costmodel.runners.litert.session import taken_over
-from costmodel.runners.litert.write import write_model
 
 #: Emulated processor by instruction set: old ones, so that nothing beyond the set decides.
 #: AVX-512 is in no emulator: it takes a processor that has it.

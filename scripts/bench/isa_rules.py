@@ -31,11 +31,11 @@ from costmodel.anticipation import anticipate
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.instruction_sets import INSTRUCTION_SETS, find_instruction_set
+from costmodel.lite_model.write import write_model
 from costmodel.network import Network
 from costmodel.op import Op, decode_op, encode_op
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.litert import delegated as litert
-from costmodel.runners.litert.write import write_model
 from costmodel.runners.ort.device import own_instruction_set
 from costmodel.runners.ort.runner import OrtRunner
 

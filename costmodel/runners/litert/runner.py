@@ -10,13 +10,15 @@ from pathlib import Path
 from costmodel.device import Device
 from costmodel.errors import ModelFormatError, UnsupportedOpError
 from costmodel.lite_model.convert import DTYPES
+from costmodel.lite_model.detect import is_lite
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
+from costmodel.lite_model.package import VERSION
+from costmodel.lite_model.write import write_model
 from costmodel.network import Network, session_op
 from costmodel.op import SESSION, Op
 from costmodel.registry import KeepsOptions, checked_threads, require_one_of
 from costmodel.runners.litert.delegated import lower, open_model
-from costmodel.runners.litert.package import VERSION
 from costmodel.runners.litert.rebuild import (
     moved_bytes,
     readers_model,
@@ -25,10 +27,10 @@ from costmodel.runners.litert.rebuild import (
 )
 from costmodel.runners.litert.session import (
     InvokeWorkload,
+    delegated_in_file,
     delegated_operators,
     make_interpreter,
 )
-from costmodel.runners.litert.write import write_model
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.workload import require_outputs
 
@@ -106,7 +108,9 @@ class LiteRtRunner(KeepsOptions):
         Raises:
             ModelFormatError: if the file cannot be read, converted or loaded.
         """
-        return lower(open_model(model, sizes, self._dtype), Path(model).stem)
+        path = Path(model)
+        delegated = delegated_in_file if is_lite(path) else delegated_operators
+        return lower(open_model(path, sizes, self._dtype), path.stem, delegated)
 
     @cached_property
     def _overheads_ms(self) -> tuple[float, float, float]:

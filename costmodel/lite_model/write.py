@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.lite_model.graph import LiteModel, LiteOperator, LiteTensor, num_bytes
+from costmodel.lite_model.package import OPERATORS, OPTIONS, TYPES, schema
 from costmodel.op import Attribute
-from costmodel.runners.litert.package import OPERATORS, OPTIONS, TYPES, schema
 
 #: Version of the file format, and its mark.
 _VERSION, _MARK = 3, b"TFL3"
@@ -163,6 +163,7 @@ def _tensor(tensor: LiteTensor, buffer: int) -> Any:
     packed.shape = np.array(tensor.shape, dtype=np.int32)
     packed.type = TYPES[tensor.dtype]
     packed.buffer, packed.name = buffer, tensor.name
+    packed.isVariable = tensor.variable
     if tensor.scale is not None:
         scale = schema.QuantizationParametersT()
         scale.scale = np.array(tensor.scale.scales, dtype=np.float32)

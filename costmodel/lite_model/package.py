@@ -1,4 +1,4 @@
-"""The installed LiteRT: its interpreter and the schema of its files, where it is installed."""
+"""The installed LiteRT: its interpreter and the schema of its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ try:
     from ai_edge_litert import schema_py_generated as _schema
 except ImportError as error:
     package = "ai_edge_litert"
-    raise MissingDependencyError(package, "litert", "The LiteRT runner") from error
+    raise MissingDependencyError(
+        package, "litert", "Reading or running TensorFlow Lite models"
+    ) from error
 
 # Neither module has types.
 schema: Any = _schema
@@ -36,3 +38,9 @@ TYPES: dict[str, int] = {
     )
 }
 TYPE_NAMES = {value: name for name, value in TYPES.items()}
+#: Types that numpy has no name for, or that hold no numbers.
+OTHER_TYPE_NAMES: dict[int, str] = {
+    value: name.lower()
+    for name, value in vars(schema.TensorType).items()
+    if isinstance(value, int) and value not in TYPE_NAMES
+}
