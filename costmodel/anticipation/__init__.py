@@ -18,7 +18,7 @@ from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.network import Layer, Network
-from costmodel.op import SESSION, Op
+from costmodel.op import SESSION, Attribute, Op
 
 #: Rules by ``Device.runtime``: layers as written and the device in, executed layers out.
 RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
@@ -53,5 +53,22 @@ def anticipate(network: Network, device: Device) -> Network:
     session = Op(
         kind=SESSION, inputs=((1,),) * len(network.inputs), outputs=((1,),) * len(network.outputs)
     )
+    if device.runtime != "onnxruntime":
+        network = _without_numbers(network)
     layers = (*rules(network, device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
+
+
+def _without_numbers(network: Network) -> Network:
+    """``network`` without what only ONNX Runtime's rules ask of a factor."""
+    layers = tuple(
+        replace(layer, op=replace(layer.op, attributes=_plain(layer.op)))
+        if any(name == "number" for name, _ in layer.op.attributes)
+        else layer
+        for layer in network.layers
+    )
+    return replace(network, layers=layers)
+
+
+def _plain(op: Op) -> tuple[tuple[str, Attribute], ...]:
+    return tuple(pair for pair in op.attributes if pair[0] != "number")

@@ -22,6 +22,9 @@ OVERRIDABLE = "overridable"
 #: Attribute of layers that share all of their weights with another layer, with a number for these
 #: weights: of two such layers with one input a runtime executes one. Only in networks as written.
 WEIGHTS = "weights"
+#: Attribute of a Mul or Div by one stored number: a runtime may fold it into a product. Only in
+#: networks as written.
+NUMBER = "number"
 #: Nodes that run a graph inside: how often depends on data.
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _NO_SIZES: Mapping[str, int] = {}
@@ -106,6 +109,9 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
             op = with_attribute(op, OVERRIDABLE, 1)
         if index in shared and op.weights:
             op = with_attribute(op, WEIGHTS, shared[index])
+        number = _number(node, bound)
+        if number is not None:
+            op = with_attribute(op, NUMBER, number)
         layers.append(
             Layer(
                 name=title,
@@ -122,7 +128,7 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     return Network(name=name, layers=tuple(layers), inputs=inputs, outputs=outputs, unread=unread)
 
 
-def with_attribute(op: Op, name: str, value: int) -> Op:
+def with_attribute(op: Op, name: str, value: float) -> Op:
     """``op`` marked with one more attribute."""
     return replace(op, attributes=tuple(sorted((*op.attributes, (name, value)))))
 
@@ -132,6 +138,16 @@ def _overridable(model: onnx.ModelProto) -> set[str]:
     if model.ir_version < 4:
         return set()
     return {i.name for i in model.graph.initializer} & {i.name for i in model.graph.input}
+
+
+def _number(node: onnx.NodeProto, bound: BoundModel) -> float | None:
+    """The stored number that a Mul multiplies by, or a Div divides by; None for others."""
+    operands = {"Mul": node.input, "Div": node.input[1:]}.get(node.op_type, ())
+    for name in operands:
+        value = bound.constants.get(name)
+        if value is not None and value.size == 1 and value.ndim < 2 and value.dtype.kind == "f":
+            return float(value.item())
+    return None
 
 
 def _working(bound: BoundModel) -> list[tuple[int, onnx.NodeProto]]:

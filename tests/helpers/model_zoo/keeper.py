@@ -67,9 +67,8 @@ class Keeper:
         assert process.stdin is not None
         process.stdin.write(json.dumps({"family": family, "name": name}) + "\n")
         process.stdin.flush()
-        try:
-            line = self._answers.get(timeout=self._seconds + (self._imports if begun else 0.0))
-        except queue.Empty:
+        line = self._heard(self._seconds + (self._imports if begun else 0.0))
+        if line is None:
             self.close()
             return _lost(family, name, f"it did not end within {self._seconds:.0f} s")
         if not line:
@@ -115,6 +114,19 @@ class Keeper:
         threading.Thread(target=_listen, args=(process, self._answers), daemon=True).start()
         self._process = process
         return process
+
+    def _heard(self, seconds: float) -> str | None:
+        """The next line; None where there is none in time.
+
+        Time in which this process was halted, as the whole machine may be, counts as one moment.
+        """
+        moment = min(0.5, seconds)
+        for _ in range(round(seconds / moment)):
+            try:
+                return self._answers.get(timeout=moment)
+            except queue.Empty:
+                continue
+        return None
 
     def _told(self) -> str:
         assert self._log is not None
