@@ -9,6 +9,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+#: Functions whose products are no contractions of the model: JAX resizes by matrices of weights.
+_RESIZING = frozenset({"_resize", "_scale_and_translate"})
+
 
 def multiply_adds(model: Any, values: list[Any]) -> int:
     """Those of one forward pass.
@@ -30,6 +33,8 @@ def _count(jaxpr: Any) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
+        if equation.params.get("name") in _RESIZING:
+            continue
         if name == "dot_general":
             total += _dot(equation)
         elif name == "conv_general_dilated":
