@@ -25,6 +25,8 @@ class Layer:
         origin: path of the model's own layer, the same for all its steps and all its calls;
             empty where that is ``name``.
         call: which call of that layer, from 0.
+        frozen: why its channels must stay as they are although its work is known; empty where they
+            may be followed.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Layer:
     share: float = float("nan")
     origin: str = ""
     call: int = 0
+    frozen: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

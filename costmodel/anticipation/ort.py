@@ -1,12 +1,13 @@
 """What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86 and ARM).
 
-Passes in the runtime's own order: graph rewriting (``ort_fold``, with ``ort_transpose`` and
-``ort_products``), activations into the kernels before them (``ort_activation``), the parts of a
-transformer (``ort_transformer``) and what matrix products take in (``ort_products``), the blocked
-NCHWc layout (``ort_blocked``), and sums into the convolutions that stayed plain (``ort_activation``
-again). Every rule was found by letting the runtime write its optimised graph for small models that
-differ in one thing, and is held against it by tests/costmodel/anticipation/test_ort.py and
-test_ort_products.py. Not modelled: operators that the runtime expands into several.
+Passes in the runtime's own order, after normalisations without a kernel have become several
+(``ort_norms``): graph rewriting (``ort_fold``, with ``ort_transpose`` and ``ort_products``),
+activations into the kernels before them (``ort_activation``), the parts of a transformer
+(``ort_transformer``) and what matrix products take in (``ort_products``), the blocked NCHWc layout
+(``ort_blocked``), and sums into the convolutions that stayed plain (``ort_activation`` again).
+Every rule was found by letting the runtime write its optimised graph for small models that differ
+in one thing, and is held against it by tests/costmodel/anticipation/test_ort.py and
+test_ort_products.py. Not modelled: other operators that the runtime expands into several.
 """
 
 from __future__ import annotations
@@ -19,31 +20,19 @@ from costmodel.anticipation.ort_blocked import block_layout
 from costmodel.anticipation.ort_fold import fold
 from costmodel.anticipation.ort_int8 import quantise
 from costmodel.anticipation.ort_nhwc import move_channels
+from costmodel.anticipation.ort_norms import expand_norms
 from costmodel.anticipation.ort_products import fuse_products
 from costmodel.anticipation.ort_transformer import fuse_transformer
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.instruction_sets import find_instruction_set
+from costmodel.kinds import op_type_of
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 
 #: Element types and providers that there are rules for; a device need not name its provider.
 DTYPES = frozenset({"float32", "int8"})
 PROVIDERS = frozenset({"", "CPUExecutionProvider"})
-#: Kinds whose ONNX name is not the kind in capitals.
-_OP_TYPES = {
-    "batch_norm": "BatchNormalization",
-    "gru": "GRU",
-    "instance_norm": "InstanceNormalization",
-    "layer_norm": "LayerNormalization",
-    "lrn": "LRN",
-    "lstm": "LSTM",
-    "matmul": "MatMul",
-    "prelu": "PRelu",
-    "qlinear_conv": "QLinearConv",
-    "qlinear_mat_mul": "QLinearMatMul",
-    "rnn": "RNN",
-}
 #: Attributes that only layers as written have: weights that a caller may replace, which layers have
 #: the same weights, a factor that is one number, and padding that was computed.
 _MARKS = ("overridable", "weights", "number", "auto_pad")
@@ -86,6 +75,7 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
             node.marks.pop("overridable", None)
         if len(settings) < len(node.op.attributes):
             node.op = replace(node.op, attributes=tuple(settings.items()))
+    expand_norms(graph)
     fold(graph, gates=device.dtype == "float32")
     if device.dtype == "int8":
         quantise(graph)
@@ -111,7 +101,7 @@ def op_type(op: Op) -> str:
     """
     if op.kind == "resize" and op.attribute("since", 10) in {7, 9}:
         return "Upsample"
-    return _OP_TYPES.get(op.kind) or "".join(word.capitalize() for word in op.kind.split("_"))
+    return op_type_of(op.kind)
 
 
 def _name_kernels(graph: Graph, block: int) -> None:

@@ -385,6 +385,7 @@ class _Walk:
                     outputs=written,
                     origin=origin,
                     call=self._calls.get(origin, 0),
+                    frozen=step.frozen,
                 )
             )
             self._names.add(name)

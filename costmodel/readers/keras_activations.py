@@ -36,11 +36,13 @@ class Step:
         op: its work.
         suffix: what is added to the layer's name; empty for its main work.
         reads: one reference per input of ``op``.
+        frozen: why its channels must stay as they are; empty where they may be followed.
     """
 
     op: Op
     suffix: str = ""
     reads: tuple[Ref, ...] = (0,)
+    frozen: str = ""
 
 
 class UnreadableError(Exception):

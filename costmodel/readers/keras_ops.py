@@ -23,6 +23,8 @@ from costmodel.readers.keras_activations import (
 from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_functions import concat, function_steps, reshape, transpose
 from costmodel.readers.keras_norms import NORM_RULES
+from costmodel.readers.keras_products import PRODUCT_RULES
+from costmodel.readers.keras_recurrent import RECURRENT_RULES
 
 #: Layers that do nothing when a network is run rather than trained.
 IDENTITY = frozenset(
@@ -57,6 +59,9 @@ def layer_steps(call: Call) -> list[Step]:
         raise UnreadableError(message)
     if "Layer" not in names:
         return function_steps(call)
+    for name in names:
+        if name in _MANY_RULES:
+            return _MANY_RULES[name](call)
     if len(call.outputs) != 1:
         message = f"{names[0]} with {len(call.inputs)} inputs and {len(call.outputs)} outputs"
         raise UnreadableError(message)
@@ -282,6 +287,37 @@ def _permute(call: Call) -> list[Step]:
     return transpose(call, (0, *(int(axis) for axis in call.layer.dims)))
 
 
+def _each_step(call: Call) -> list[Step]:
+    """TimeDistributed: its layer once over the steps of all sequences, which become one batch."""
+    size, out = (call.own_size(item) for item in (call.inputs[0], call.outputs[0]))
+    if len(call.inputs) > 1 or len(size) < 3 or hasattr(call.layer.layer, "_nodes_by_depth"):
+        message = "TimeDistributed of a model, or over tensors without steps"
+        raise UnreadableError(message)
+    apart, together = (call.neutral_size((item[0] * item[1], *item[2:])) for item in (size, out))
+    inner = replace(call, layer=call.layer.layer, inputs=(apart,), outputs=(together,))
+    before = Op(kind="reshape", inputs=call.inputs, outputs=(apart,), constants=(apart,))
+    after = Op(kind="reshape", inputs=(together,), outputs=call.outputs, constants=call.outputs)
+    steps = [_inside(step, "/step", "/apart") for step in layer_steps(inner)]
+    found = [
+        Step(op=before, suffix="/apart"),
+        *steps,
+        Step(op=after, reads=(steps[-1].suffix,)),
+    ]
+    return [replace(step, frozen="it works inside TimeDistributed") for step in found]
+
+
+def _inside(step: Step, suffix: str, source: str) -> Step:
+    """A step of an inner layer; what that reads first is the step ``source``."""
+    reads = tuple(f"{suffix}{ref}" if isinstance(ref, str) else source for ref in step.reads)
+    return replace(step, suffix=f"{suffix}{step.suffix}", reads=reads)
+
+
+def _wrapped(call: Call) -> list[Step]:
+    """SpectralNormalization: a network that is not trained runs the layer inside alone."""
+    steps = layer_steps(replace(call, layer=call.layer.layer))
+    return [replace(step, frozen="it works inside SpectralNormalization") for step in steps]
+
+
 def _rescale(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     scale = Op(kind="mul", inputs=inputs, outputs=(out,), weights=((),))
     if not layer.offset:
@@ -332,4 +368,11 @@ _CALL_RULES: dict[str, Callable[[Call], list[Step]]] = {
     "Flatten": _flatten,
     "Permute": _permute,
     "Reshape": reshape,
+}
+#: Rules for layers that may read or write several tensors.
+_MANY_RULES: dict[str, Callable[[Call], list[Step]]] = {
+    **PRODUCT_RULES,
+    **RECURRENT_RULES,
+    "SpectralNormalization": _wrapped,
+    "TimeDistributed": _each_step,
 }

@@ -174,6 +174,8 @@ class Tracer:
         visit = Visit(layer=layer, inputs=tuple(self.tensors[n] for n in layer.inputs), key=key)
         begun = len(self.productions), len(self.mixers)
         try:
+            if layer.frozen:
+                raise UnfollowedError(layer.frozen)
             if rule is None:
                 message = f"there is no rule for {layer.op.kind!r}"
                 raise UnfollowedError(message)

@@ -23,6 +23,7 @@ from costmodel.runners.openvino.steps import (
 #: Plain names of operations that would not be the field's word in small letters.
 KINDS: Mapping[str, str] = {
     "AvgPool": "average_pool",
+    "Ceiling": "ceil",
     "Clamp": "clip",
     "Convolution": "conv",
     "ConvolutionBackpropData": "conv_transpose",
@@ -40,8 +41,11 @@ KINDS: Mapping[str, str] = {
     "Maximum": "max",
     "Minimum": "min",
     "Multiply": "mul",
+    "Negative": "neg",
     "PRelu": "prelu",
+    "Power": "pow",
     "SoftPlus": "softplus",
+    "SoftSign": "softsign",
     "StridedSlice": "slice",
     "Subtract": "sub",
     "VariadicSplit": "split",
