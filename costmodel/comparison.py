@@ -14,11 +14,13 @@ from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.network import Network, model_digest
+from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op, model_op
 from costmodel.prediction import Prediction, finite, price_network
 from costmodel.profiler import Job, Plan, Progress, time_jobs
 from costmodel.protocols import CostModel
 from costmodel.registry import Option, load_runner
+from costmodel.sizes import Sizes
 
 if TYPE_CHECKING:
     from costmodel.calibration import Calibration
@@ -178,7 +180,7 @@ def compare_files(
     cost: CostModel,
     options: Mapping[str, Option] | None = None,
     calibration: Calibration | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     plan: Plan = DEFAULT_PLAN,
     progress: Progress | None = None,
 ) -> tuple[Comparison, ...]:
@@ -193,7 +195,8 @@ def compare_files(
         cost: prices the Ops, in milliseconds.
         options: the runner's options, such as ``{"threads": 2}``.
         calibration: from the sum of Ops to whole networks.
-        sizes: values of named dynamic dimensions, for every model.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``; each must be of
+            use for one of the models.
         plan: how much care to take; a missing anchor is chosen here.
         progress: who is told how far it is.
 
@@ -217,8 +220,8 @@ def compare_files(
         )
         raise InvalidInputError(message)
     chosen = load_runner(runner, options)
-    bound = dict(sizes or {})
-    networks = [chosen.lower(path, bound) for path in models]
+    bound = sizes_of_each(models, sizes or {})
+    networks = [chosen.lower(path, own) for path, own in zip(models, bound, strict=True)]
     predictions = [
         price_network(network, cost, calibration, device=cost.device) for network in networks
     ]
@@ -234,7 +237,7 @@ def measure(
     *,
     runner: str,
     options: Mapping[str, Option] | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     plan: Plan = DEFAULT_PLAN,
     progress: Progress | None = None,
 ) -> tuple[Measurement, ...]:
@@ -261,8 +264,8 @@ def measure(
         message = "There is nothing to measure. Give at least one model."
         raise InvalidInputError(message)
     chosen = load_runner(runner, options)
-    bound = dict(sizes or {})
-    networks = [chosen.lower(path, bound) for path in models]
+    bound = sizes_of_each(models, sizes or {})
+    networks = [chosen.lower(path, own) for path, own in zip(models, bound, strict=True)]
     return tuple(_time(models, networks, runner, options or {}, bound, plan, progress))
 
 
@@ -271,17 +274,17 @@ def _time(
     networks: Sequence[Network],
     runner: str,
     options: Mapping[str, Option],
-    sizes: Mapping[str, int],
+    sizes: Sequence[Mapping[str, int]],
     plan: Plan,
     progress: Progress | None,
 ) -> list[Measurement]:
     jobs = [
         Job(
-            op=model_op(network.name, model_digest(path, sizes), network.ops),
+            op=model_op(network.name, model_digest(path, own), network.ops),
             model=path.resolve(),
-            sizes=tuple(sorted(sizes.items())),
+            sizes=tuple(sorted(own.items())),
         )
-        for path, network in zip(models, networks, strict=True)
+        for path, network, own in zip(models, networks, sizes, strict=True)
     ]
     rows = _measure(jobs, runner, options, _with_anchor(plan, networks), progress)
     return [rows[job.op] for job in jobs]

@@ -72,7 +72,8 @@ class Runner(Protocol):
 
         Args:
             model: ONNX file.
-            sizes: values for named dynamic dimensions; the batch defaults to 1.
+            sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes`` but without
+                whole shapes; a name that the model lacks is an error.
 
         Returns:
             A network with ``source == "lowered"``, whose last layer is the ``session`` Op.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 from costmodel import __version__
 from costmodel.cli.output import tell_decisions
 from costmodel.errors import CostModelError
+from costmodel.sizes import OpenSizesError, as_options
 
 #: Exit codes.
 FINDING, BAD_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
@@ -34,6 +36,7 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
+        words = [ctx.command_path, *getattr(ctx, "_protected_args", ()), *ctx.args]
         tell_decisions()
         try:
             return super().invoke(ctx)
@@ -44,6 +47,11 @@ class Verbs(TyperGroup):
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(NO_READER) from None
+        except OpenSizesError as error:
+            command = shlex.join([*words[0].split(), *words[1:], *as_options(error.proposed)])
+            _stop(
+                f"Error: {error}\nReady to run, with sizes to your liking:\n  {command}", BAD_INPUT
+            )
         except CostModelError as error:
             _stop(f"Error: {error}", BAD_INPUT)
         except MemoryError:

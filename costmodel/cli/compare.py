@@ -30,7 +30,8 @@ def compare_models(
     cost: options.Cost = "regression",
     runner: options.RunnerName = None,
     threads: options.Threads = None,
-    size: options.Sizes = None,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
     runner_option: options.RunnerOptions = None,
     max_error: Annotated[
         float | None,
@@ -64,7 +65,7 @@ def compare_models(
         runner=runner,
         options=options.parse_runner_options(runner_option),
         threads=threads,
-        sizes=options.parse_sizes(size),
+        sizes=options.parse_sizes(size, shape),
         rounds=rounds,
         seed=seed,
         other_device=other_device,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,12 @@ import typer
 
 from costmodel.errors import InvalidInputError
 from costmodel.registry import Option
+from costmodel.sizes import MOST, Sizes
+
+#: One shape as tools of the runtimes take it: ``x:1x3x8x8``, ``x[1,3,8,8]``, or without a name.
+_SHAPE = re.compile(
+    r"(?:(.+?)(?::(?=[\dx]+(?:,|$))|(?=\[)))?(?:\[([\d,]+)\]|([\dx]+))(?:,|$)", re.ASCII
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout; all else to stderr.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Write markdown instead of text.")]
@@ -24,9 +31,21 @@ TableOption = Annotated[
     str | None,
     typer.Option("--table", "-t", metavar="T", help="Table file, or a shipped profile's name."),
 ]
-Sizes = Annotated[
+SizeOptions = Annotated[
     list[str] | None,
-    typer.Option("--size", metavar="NAME=N", help="Bind a dynamic dimension; repeatable."),
+    typer.Option(
+        "--size",
+        metavar="NAME=N",
+        help="Size of an open dimension, by its name, by INPUT:AXIS, or 'batch'; repeatable.",
+    ),
+]
+ShapeOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="[INPUT:]1x3x320x320",
+        help="All sizes of an input, whose name may be left out if it is the only one; repeatable.",
+    ),
 ]
 RunnerName = Annotated[
     str | None,
@@ -68,27 +87,58 @@ NoCalibration = Annotated[
 ]
 
 
-def parse_sizes(items: Sequence[str] | None) -> dict[str, int]:
-    """Named sizes of ``--size``.
+def parse_sizes(items: Sequence[str] | None, shapes: Sequence[str] | None = None) -> Sizes:
+    """Sizes of ``--size`` and ``--shape``, as the uses take them.
+
+    Args:
+        items: texts ``NAME=N``.
+        shapes: texts ``NAME:1x3x320x320``, ``NAME[1,3,320,320]``, or without the name; several of
+            them may be one text with commas between.
 
     Raises:
-        InvalidInputError: for what is not ``NAME=N`` with a whole number from 1 up, or a name given
-            two different sizes.
+        InvalidInputError: for other texts, numbers that are not whole ones from 1 up, or a name
+            given two different values.
 
-    >>> parse_sizes(["height=320", "width=240"])
-    {'height': 320, 'width': 240}
+    >>> parse_sizes(["height=320", "width=240"], ["image:1x3x320x320"])
+    {'height': 320, 'width': 240, 'image': (1, 3, 320, 320)}
     """
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int | tuple[int, ...]] = {}
+
+    def put(option: str, name: str, value: int | tuple[int, ...]) -> None:
+        if sizes.setdefault(name, value) != value:
+            message = f"{option} {name!r} is given twice, as {sizes[name]} and {value}."
+            raise InvalidInputError(message)
+
     for item in items or ():
         name, _, number = item.rpartition("=")
-        if not name or not number.isdecimal() or not 1 <= int(number) < 2**31:
+        if not name or not _is_size(number):
             message = f"--size {item!r} is not NAME=N with a whole number N from 1 to 2^31 - 1."
             raise InvalidInputError(message)
-        if sizes.get(name, int(number)) != int(number):
-            message = f"--size {name!r} is given twice, as {sizes[name]} and {number}."
-            raise InvalidInputError(message)
-        sizes[name] = int(number)
+        put("--size", name, int(number))
+    for item in shapes or ():
+        for name, shape in _shapes(item):
+            put("--shape", name, shape)
     return sizes
+
+
+def _shapes(item: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of one ``--shape``."""
+    at = 0
+    while at < len(item) or not item:
+        found = _SHAPE.match(item, at)
+        numbers = re.split("[,x]", found[2] or found[3]) if found else []
+        if found is None or not all(map(_is_size, numbers)):
+            message = (
+                f"--shape {item!r} is not INPUT:1x3x320x320 with whole numbers from 1 to 2^31 - 1, "
+                "where INPUT: may be left out for the only input."
+            )
+            raise InvalidInputError(message)
+        yield found[1] or "", tuple(map(int, numbers))
+        at = found.end()
+
+
+def _is_size(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and 1 <= int(text[:10]) <= MOST and len(text) < 11
 
 
 def parse_runner_options(

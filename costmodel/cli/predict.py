@@ -19,6 +19,7 @@ from costmodel.cli.output import emit, note
         "costmodel predict net.keras --table amd-epyc-family-25-model-17/onnxruntime-float32-t2",
         "costmodel predict net.onnx --cost flops",
         "costmodel predict net.onnx --table cpu.jsonl --size height=320 --size width=240 --json",
+        "costmodel predict net.onnx --table cpu.jsonl --shape image:8x3x320x240",
     ),
 )
 def predict_model(
@@ -27,7 +28,8 @@ def predict_model(
     cost: options.Cost = "regression",
     runner: options.RunnerName = None,
     threads: options.Threads = None,
-    size: options.Sizes = None,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
     runner_option: options.RunnerOptions = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
     no_calibration: options.NoCalibration = False,
@@ -48,7 +50,7 @@ def predict_model(
         runner=runner,
         options=options.parse_runner_options(runner_option),
         threads=threads,
-        sizes=options.parse_sizes(size),
+        sizes=options.parse_sizes(size, shape),
         calibrated=not no_calibration,
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)

@@ -52,7 +52,8 @@ def profile_device(
         typer.Option("--rounds", min=2, max=1000, help="Most visits to one Op; default: 24."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and order of Ops.")] = 0,
-    size: options.Sizes = None,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
     runner_option: options.RunnerOptions = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
@@ -74,7 +75,7 @@ def profile_device(
         seed=seed,
         threads=threads,
         options=options.parse_runner_options(runner_option),
-        sizes=options.parse_sizes(size),
+        sizes=options.parse_sizes(size, shape),
         progress=progress("Profiling"),
     )
     emit(lambda: _data(report, out), lambda: _sheets(report, out), as_json=json, markdown=markdown)

@@ -2,106 +2,127 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 
-from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.errors import InvalidInputError
 from costmodel.onnx_model.file import open_model
-
-#: Names that exporters give to the number of images.
-_BATCH = re.compile(r"(n|b|batch.*|bs|unk_.*|none|\?|-1|dynamic_axes_1|symbolic_?0?|s0)?", re.I)
+from costmodel.sizes import InputShape, Sizes, bind_shapes, given_names, spelled_out
 
 
-def bound_model(path: Path, sizes: Mapping[str, int]) -> onnx.ModelProto:
+def bound_model(path: Path, sizes: Sizes) -> onnx.ModelProto:
     """Open an ONNX file and give every input a fixed size; nothing is inferred from that.
 
     Args:
         path: ONNX file.
-        sizes: as for ``bind_inputs``; names that this model lacks are left alone, so that several
-            models can be given the same sizes.
+        sizes: as for ``costmodel.sizes.bind_shapes``.
 
     Raises:
-        ModelFormatError: if the file cannot be read, or a dimension stays open or is zero.
-        InvalidInputError: if ``sizes`` holds a value below 1.
+        ModelFormatError: if the file cannot be read, or a dimension stays open.
+        InvalidInputError: if ``sizes`` has a name that this model lacks, or a value below 1.
     """
     model = open_model(path)
     bind_inputs(path, model.graph, sizes)
     return model
 
 
-def bind_inputs(path: Path, graph: onnx.GraphProto, sizes: Mapping[str, int]) -> list[str]:
-    """Set every open dimension of every input, in place.
+def bind_inputs(path: Path, graph: onnx.GraphProto, sizes: Sizes) -> None:
+    """Set every open dimension of every input that is a tensor, in place.
 
-    A first dimension that is open and named like a batch, or not named at all, becomes 1.
+    Sizes of -1 and 0, which some exporters write, are open ones.
 
     Args:
         path: where the model came from, for messages.
-        graph: its inputs change.
-        sizes: values by dimension name, or by ``<input>:<axis>`` for dimensions without one; the
-            key ``batch`` always means the first dimension of inputs whose first one is open.
-
-    Returns:
-        The names in ``sizes`` that set nothing, sorted.
+        graph: its inputs change, and outputs no longer claim sizes below 1.
+        sizes: as for ``costmodel.sizes.bind_shapes``.
 
     Raises:
-        ModelFormatError: if a dimension stays open, or is zero, or an input is not a tensor.
-        InvalidInputError: if ``sizes`` holds a value below 1.
+        ModelFormatError: if a dimension stays open.
+        InvalidInputError: if ``sizes`` has a name that this model lacks, or a value below 1.
     """
-    for name, value in sizes.items():
-        if type(value) is not int or not 1 <= value < 2**31:
-            message = f"The size {name}={value!r} must be a whole number from 1 to {2**31 - 1}."
-            raise InvalidInputError(message)
-    used: set[str] = set()
+    shapes = bind_shapes(str(path), input_shapes(graph), sizes)
     for item in real_inputs(graph):
-        if not item.type.HasField("tensor_type") or not item.type.tensor_type.HasField("shape"):
+        if item.name in shapes:
+            _set(item, shapes[item.name])
+    for item in (*graph.output, *graph.value_info):
+        for dim in item.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value < 1:
+                dim.Clear()
+
+
+def names_of_use(path: Path, sizes: Sizes) -> set[str]:
+    """Those keys of ``sizes`` that mean something for an ONNX file; all, for what is none."""
+    inputs = _inputs_of(path)
+    return set(sizes) if inputs is None else given_names(inputs, sizes)
+
+
+def sizes_of_each(paths: Sequence[Path], sizes: Sizes) -> list[dict[str, int]]:
+    """What each of several models is given of the sizes for all of them, without shapes.
+
+    Args:
+        paths: ONNX files; what is none is given everything, and its own reader judges that.
+        sizes: as for ``costmodel.sizes.bind_shapes``.
+
+    Raises:
+        InvalidInputError: for a name that none of several models has, or a shape that does not fit.
+    """
+    names = [set(sizes) if len(paths) == 1 else names_of_use(path, sizes) for path in paths]
+    for name in sizes:
+        if paths and not any(name in found for found in names):
             message = (
-                f"{path}: its input {item.name!r} is not a tensor with a known number of axes, so "
-                "nothing can be sized. Export the model with tensor inputs of fixed rank."
+                f"None of the models has an open dimension or an input {name!r}: "
+                f"{', '.join(map(str, paths))}."
             )
-            raise ModelFormatError(message)
-        for axis in range(len(item.type.tensor_type.shape.dim)):
-            _bind_dim(path, item, axis, sizes, used)
-    return sorted(set(sizes) - used)
+            raise InvalidInputError(message)
+    return [
+        _spelled_out(path, {name: size for name, size in sizes.items() if name in found})
+        for path, found in zip(paths, names, strict=True)
+    ]
+
+
+def _spelled_out(path: Path, sizes: Sizes) -> dict[str, int]:
+    plain = {name: size for name, size in sizes.items() if isinstance(size, int)}
+    if len(plain) == len(sizes):
+        return plain
+    return spelled_out(str(path), _inputs_of(path) or (), sizes)
+
+
+def _inputs_of(path: Path) -> list[InputShape] | None:
+    """Inputs of an ONNX file; None for what is none."""
+    try:
+        return input_shapes(onnx.load(path, load_external_data=False, format="protobuf").graph)
+    except Exception:
+        # Who opens the file next says what is wrong with it.
+        return None
+
+
+def _set(item: onnx.ValueInfoProto, shape: Sequence[int]) -> None:
+    dims = item.type.tensor_type.shape.dim
+    del dims[len(shape) :]
+    for axis, size in enumerate(shape):
+        (dims[axis] if axis < len(dims) else dims.add()).dim_value = size
+    item.type.tensor_type.shape.SetInParent()  # a scalar's has no dimension
 
 
 def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """What the model must be fed: old files list their weights among the inputs too."""
     stored = {item.name for item in graph.initializer}
+    stored |= {item.values.name for item in graph.sparse_initializer}
     return [item for item in graph.input if item.name not in stored]
 
 
-def _bind_dim(
-    path: Path, item: onnx.ValueInfoProto, axis: int, sizes: Mapping[str, int], used: set[str]
-) -> None:
-    """Set one dimension of one input and note which name set it."""
-    dim = item.type.tensor_type.shape.dim[axis]
-    if dim.dim_value > 0:
-        return
-    if dim.dim_value < 0 or (dim.HasField("dim_value") and axis > 0):
-        message = (
-            f"{path}: dimension {axis} of input {item.name!r} is {dim.dim_value}; there is no work "
-            "in it. Export the model with real sizes."
-        )
-        raise ModelFormatError(message)
-    batch_like = axis == 0 and _BATCH.fullmatch(dim.dim_param) is not None
-    keys = [dim.dim_param, f"{item.name}:{axis}", *(["batch"] if batch_like else [])]
-    key = next((key for key in keys if key and key in sizes), None)
-    if key is None and not batch_like:
-        shown = dim.dim_param or f"{item.name}:{axis}"
-        message = (
-            f"{path}: dimension {axis} of input {item.name!r} ({describe_input(item)}) is open. "
-            f"Give its size: --size {shown}=224 (sizes={{{shown!r}: 224}})."
-        )
-        raise ModelFormatError(message)
-    if key is not None:
-        used.add(key)
-    dim.dim_value = sizes[key] if key is not None else 1
+def input_shapes(graph: onnx.GraphProto) -> list[InputShape]:
+    """What a model says of the sizes of the tensors that it is fed."""
+    return [
+        InputShape(name=item.name, dims=_dims(item.type.tensor_type))
+        for item in real_inputs(graph)
+        if item.type.HasField("tensor_type")
+    ]
 
 
-def describe_input(item: onnx.ValueInfoProto) -> str:
-    """Name and sizes of an input, for messages."""
-    dims = item.type.tensor_type.shape.dim
-    return f"{item.name}: [{', '.join(str(d.dim_value or d.dim_param or '?') for d in dims)}]"
+def _dims(kind: onnx.TypeProto.Tensor) -> tuple[int | str, ...] | None:
+    if not kind.HasField("shape"):
+        return None
+    return tuple(dim.dim_value if dim.dim_value > 0 else dim.dim_param for dim in kind.shape.dim)

@@ -22,14 +22,15 @@ from costmodel.op import Shape
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_ops import layer_steps
+from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
 from costmodel.streams import redirected
 
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
 OPSET = 17
 
 
-def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -> Path:
-    """Convert a Keras model to ONNX with a batch of 1.
+def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
+    """Convert a Keras model to ONNX with fixed sizes.
 
     The ONNX model takes and returns what the Keras model does, channels last included; it is
     written beside ``out`` first and moved there whole.
@@ -38,7 +39,8 @@ def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -
         model: a Keras model, or the path of its ``.keras`` or ``.h5`` file, which is never trusted
             to run code of its own (Lambda layers).
         out: ONNX file to write.
-        sizes: values of open dimensions as ``<input>:<axis>``, e.g. ``{"image:1": 224}``.
+        sizes: values of open dimensions, e.g. ``{"image:1": 224}``, as for
+            ``costmodel.sizes.bind_shapes``; the batch is 1 by default.
 
     Returns:
         ``out``.
@@ -58,7 +60,7 @@ def export_onnx(model: Any, out: Path, sizes: Mapping[str, int] | None = None) -
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
     model = as_keras(model)
-    shapes = {item.name: _bound_shape(where, item, sizes or {}) for item in model.inputs}
+    shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
     try:
@@ -81,7 +83,7 @@ def as_keras(model: Any) -> Any:
     return load_keras(Path(model)) if isinstance(model, str | Path) else model
 
 
-def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
+def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
     """Read a Keras model as a network of layers as written.
 
     Sizes are stored channels first whatever order the model uses. A layer that does several things
@@ -90,7 +92,7 @@ def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
 
     Args:
         model: a functional or sequential Keras model, or the path of its file.
-        sizes: values of open dimensions as ``<input>:<axis>``; the batch is 1.
+        sizes: as for ``export_onnx``.
 
     Returns:
         A network with ``source == "written"``; layers without a rule are in ``unread``.
@@ -100,8 +102,11 @@ def read_keras(model: Any, sizes: Mapping[str, int] | None = None) -> Network:
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
     functional = _functional(as_keras(model))
-    if any(None in item.shape[1:] for item in functional.inputs):
-        functional = _resized(functional, sizes or {})
+    where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
+    shapes = bind_shapes(where, input_shapes(functional), sizes or {})
+    plain = [tuple(size or 1 for size in item.shape) for item in functional.inputs]
+    if plain != list(shapes.values()) or any(None in i.shape[1:] for i in functional.inputs):
+        functional = _resized(functional, shapes)
     return _Walk(functional, channels_last=_channels_last(functional)).network()
 
 
@@ -159,19 +164,17 @@ def load_keras(path: Path) -> Any:
         raise ModelFormatError(message) from error
 
 
-def _bound_shape(where: str, tensor: Any, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """Sizes of one input, batch first."""
-    shape = []
-    for axis, size in enumerate(tensor.shape):
-        key = f"{tensor.name}:{axis}"
-        if size is None and key not in sizes and axis > 0:
-            message = (
-                f"{where}: dimension {axis} of input {tensor.name!r} {tuple(tensor.shape)} is open."
-                f" Give its size: --size {key}=224 (sizes={{{key!r}: 224}})."
-            )
-            raise ModelFormatError(message)
-        shape.append(sizes.get(key, 1) if size is None else size)
-    return tuple(shape)
+def input_shapes(model: Any) -> list[InputShape]:
+    """What a Keras model says of the sizes of its inputs; the first dimension is the batch."""
+    return [
+        InputShape(
+            name=item.name,
+            dims=tuple(
+                (BATCH if not axis else "") if n is None else n for axis, n in enumerate(item.shape)
+            ),
+        )
+        for item in model.inputs
+    ]
 
 
 def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
@@ -275,11 +278,11 @@ def _functional(model: Any) -> Any:
     return model
 
 
-def _resized(model: Any, sizes: Mapping[str, int]) -> Any:
+def _resized(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
     """The same layers on inputs of fixed size."""
     keras = _import()
     inputs = [
-        keras.Input(batch_shape=_bound_shape(model.name, item, sizes), name=item.name)
+        keras.Input(batch_shape=shapes[item.name], dtype=item.dtype, name=item.name)
         for item in model.inputs
     ]
     with _silence():

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
 from costmodel.network import Layer, Network
-from costmodel.onnx_model.file import node_reads, open_model
+from costmodel.onnx_model.file import open_model
 from costmodel.onnx_model.inputs import real_inputs
 from costmodel.onnx_model.nodes import op_from_node
+from costmodel.onnx_model.walk import node_reads, node_titles
 from costmodel.op import Op, Shape
 from costmodel.readers.onnx_equal import equal_weights
-from costmodel.readers.onnx_sizes import BoundModel, bind
+from costmodel.readers.onnx_sizes import RUNTIME_DOMAINS, BoundModel, bind, opset_of
+from costmodel.sizes import Sizes
 
 #: Attribute of layers whose weights the file lets its user replace at run time: runtimes may then
 #: neither fold nor reorder them. Only in networks as written; no executed Op has it.
@@ -27,18 +28,16 @@ WEIGHTS = "weights"
 NUMBER = "number"
 #: Nodes that run a graph inside: how often depends on data.
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_NO_SIZES: Mapping[str, int] = {}
+_NO_SIZES: Sizes = {}
 
 
-def load_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> onnx.ModelProto:
+def load_onnx(path: Path, sizes: Sizes = _NO_SIZES) -> onnx.ModelProto:
     """Read an ONNX file, check it, and give every input fixed sizes.
-
-    A first dimension that is open and named like a batch, or not named at all, becomes 1.
 
     Args:
         path: ONNX file of operator set 7 or newer; external data is read from beside it.
-        sizes: values by dimension name, or by ``<input>:<axis>`` for dimensions without a name;
-            ``batch`` means the first dimension wherever it is open.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``; the batch is 1
+            by default.
 
     Returns:
         The model, nodes in running order, inputs static, inferred shapes in ``value_info``.
@@ -50,7 +49,7 @@ def load_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> onnx.ModelPro
     return _bound(path, sizes).model
 
 
-def read_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> Network:
+def read_onnx(path: Path, sizes: Sizes = _NO_SIZES) -> Network:
     """Read an ONNX file as a network of layers as written.
 
     Nodes that only work on constants or on sizes (``ConstantOfShape``, ``Shape``, ``Gather`` of a
@@ -71,7 +70,7 @@ def read_onnx(path: Path, sizes: Mapping[str, int] = _NO_SIZES) -> Network:
     return network_from_model(_bound(path, sizes), path.stem)
 
 
-def _bound(path: Path, sizes: Mapping[str, int]) -> BoundModel:
+def _bound(path: Path, sizes: Sizes) -> BoundModel:
     path = Path(path)
     return bind(path, open_model(path), sizes)
 
@@ -84,19 +83,15 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
         name: the network's name.
     """
     graph = bound.model.graph
-    opset = max(
-        (i.version for i in bound.model.opset_import if i.domain in {"", "ai.onnx"}), default=1
-    )
+    opset = opset_of(bound.model) or 1
     overridable = _overridable(bound.model)
     layers: list[Layer] = []
     unread: dict[str, str] = {}
-    names: set[str] = set()
     working = _working(bound)
     shared = equal_weights(bound.model, working, bound.constants)
     read = {name for _, node in working for name in node_reads(node)}
     read.update(item.name for item in graph.output)
-    for index, node in working:
-        title = _unique(node.name or f"{node.op_type}_{index}", names)
+    for title, (index, node) in zip(node_titles(working), working, strict=True):
         reason = _unreadable(node, bound, read)
         try:
             op = op_from_node(node, bound.tensors, bound.constants, opset) if not reason else None
@@ -123,6 +118,7 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     inputs: dict[str, Shape] = {
         item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
         for item in real_inputs(graph)
+        if item.type.HasField("tensor_type")
     }
     outputs = tuple(item.name for item in graph.output)
     return Network(name=name, layers=tuple(layers), inputs=inputs, outputs=outputs, unread=unread)
@@ -162,19 +158,12 @@ def _working(bound: BoundModel) -> list[tuple[int, onnx.NodeProto]]:
     ]
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    title, count = name, 1
-    while title in taken:
-        count += 1
-        title = f"{name}_{count}"
-    taken.add(title)
-    return title
-
-
 def _unreadable(node: onnx.NodeProto, bound: BoundModel, read: set[str]) -> str:
     """Why a node cannot become an Op; empty when it can."""
     if node.op_type in _CONTROL_FLOW:
         return f"{node.op_type} runs a graph inside, whose work depends on its data"
+    if node.domain and node.domain not in RUNTIME_DOMAINS:
+        return f"{node.op_type} is of the custom domain {node.domain!r}, whose work is unknown"
     # A second output that nobody reads (the mask of an old Dropout) often has no inferred size.
     names = [name for name in (*node.input, *node.output[:1]) if name]
     names += [name for name in node.output[1:] if name in read]

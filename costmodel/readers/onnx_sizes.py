@@ -6,7 +6,7 @@ half a gigabyte costs no more than its list of nodes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -16,14 +16,23 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from costmodel.errors import InvalidInputError
-from costmodel.onnx_model.inputs import bind_inputs, describe_input, real_inputs
-from costmodel.onnx_model.nodes import Tensor
+from costmodel.onnx_model.inputs import bind_inputs, real_inputs
+from costmodel.onnx_model.nodes import OPSET, Tensor
 from costmodel.op import Shape
+from costmodel.readers.onnx_asked import ask_runtime
 from costmodel.readers.onnx_fold import fold
+from costmodel.readers.onnx_stand_ins import INNER, stand_ins
+from costmodel.sizes import Sizes
 
 #: Initializers up to this many elements keep their values: shapes, axes, pads, scales.
 SMALL = 1024
+#: Domains of operators that ONNX Runtime knows, beside the standard ones.
+RUNTIME_DOMAINS = frozenset({"ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
+#: Operators that run a graph inside or work on lists of tensors: sizes are seldom written down.
+_RUN_INSIDE = frozenset(
+    {"ConcatFromSequence", "If", "Loop", "OptionalGetElement", "Scan", "SequenceAt"}
+    | {"SequenceMap", "SplitToSequence"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,35 +53,28 @@ class BoundModel:
     note: str = ""
 
 
-def bind(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> BoundModel:
+def bind(path: Path, model: onnx.ModelProto, sizes: Sizes) -> BoundModel:
     """Give every input fixed sizes and infer all other shapes.
 
     Args:
         path: where the model came from, for messages.
         model: changed in place: input sizes set, inferred shapes stored.
-        sizes: values by dimension name, or by ``<input>:<axis>`` for dimensions without one; the
-            key ``batch`` always means the first dimension of inputs whose first one is open.
+        sizes: as for ``costmodel.sizes.bind_shapes``.
 
     Raises:
-        ModelFormatError: if a dimension stays open, or is zero, or an input is not a tensor.
+        ModelFormatError: if a dimension stays open.
         InvalidInputError: if ``sizes`` holds a name this model lacks or a value below 1.
     """
-    unknown = bind_inputs(path, model.graph, sizes)
-    if unknown:
-        inputs = "; ".join(describe_input(item) for item in real_inputs(model.graph))
-        message = (
-            f"{path} has no open dimension {unknown[0]!r} to set to {sizes[unknown[0]]}. "
-            f"Its inputs: {inputs}."
-        )
-        raise InvalidInputError(message)
+    bind_inputs(path, model.graph, sizes)
     skeleton = _skeleton(model)
     inferred, note = _infer(skeleton)
     tensors = _tensor_infos(inferred.graph)
     constants = fold(model, tensors_shapes(tensors))
-    if _learned(skeleton, constants, tensors):
-        inferred, note = _infer(skeleton)
-        tensors = _tensor_infos(inferred.graph)
-        constants = fold(model, tensors_shapes(tensors))
+    for learn in (_fold_in, _ask):
+        if learn(model, skeleton, constants, tensors):
+            inferred, note = _infer(skeleton)
+            tensors = _tensor_infos(inferred.graph)
+            constants = fold(model, tensors_shapes(tensors))
     for item in model.graph.initializer:
         dtype = str(helper.tensor_dtype_to_np_dtype(item.data_type))
         tensors[item.name] = Tensor(shape=tuple(item.dims), dtype=dtype)
@@ -90,27 +92,58 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     skeleton = onnx.ModelProto()
     skeleton.ir_version = max(model.ir_version, 8)
     skeleton.opset_import.extend(model.opset_import)
+    imported = {item.domain for item in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} | {""}):
+        if domain not in imported:
+            skeleton.opset_import.append(helper.make_opsetid(domain, 1 if domain else OPSET))
+    opset = opset_of(model)
     graph = skeleton.graph
     graph.name = model.graph.name or "graph"
-    graph.node.extend(model.graph.node)
     graph.input.extend(real_inputs(model.graph))
     for tensor in model.graph.initializer:
         if prod(tensor.dims) <= SMALL:
             graph.initializer.append(tensor)
         else:
-            typed = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            graph.input.append(typed)
+            graph.input.append(_typed(tensor.name, tensor))
     for sparse in model.graph.sparse_initializer:
-        kind = sparse.values.data_type
-        typed = helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims))
-        graph.input.append(typed)
+        graph.input.append(_typed(sparse.values.name, sparse.values, sparse.dims))
+    stored = {item.name: tuple(item.dims) for item in model.graph.initializer}
+    foreign: set[str] = set()
+    for node in model.graph.node:
+        constant = stored_by(node)
+        made = stand_ins(node, stored, opset)
+        if constant is not None and prod(constant.dims) > SMALL:
+            graph.input.append(_typed(node.output[0], constant))
+        elif made is not None:
+            graph.node.extend(made)
+        else:
+            graph.node.append(node)
+            foreign.update(node.output if node.domain else ())
     for item in model.graph.output:
         graph.output.add().name = item.name
-    # Standard operators are inferred afresh; for the others the file's word is all there is.
-    foreign = {name for node in model.graph.node if node.domain for name in node.output}
+    # Standard operators are inferred afresh; for the others the file's word is a first guess.
     given = (*model.graph.value_info, *model.graph.output)
     graph.value_info.extend(item for item in given if item.name in foreign)
     return skeleton
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the standard operators; 0 where a model has none."""
+    return max((item.version for item in model.opset_import if not item.domain), default=0)
+
+
+def stored_by(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor that a ``Constant`` node holds, if it is that and holds one."""
+    if node.op_type != "Constant" or node.domain:
+        return None
+    return next((item.t for item in node.attribute if item.HasField("t")), None)
+
+
+def _typed(
+    name: str, tensor: onnx.TensorProto, dims: Sequence[int] | None = None
+) -> onnx.ValueInfoProto:
+    sizes = list(tensor.dims if dims is None else dims)
+    return helper.make_tensor_value_info(name, tensor.data_type, sizes)
 
 
 def _infer(skeleton: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
@@ -138,19 +171,57 @@ def _tensor_infos(graph: onnx.GraphProto) -> dict[str, Tensor]:
             dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type))
         except KeyError:
             continue
-        infos[item.name] = Tensor(shape=tuple(dim.dim_value for dim in dims), dtype=dtype)
+        if not item.name.startswith(INNER):
+            infos[item.name] = Tensor(shape=tuple(dim.dim_value for dim in dims), dtype=dtype)
     for tensor in graph.initializer:
         dtype = str(helper.tensor_dtype_to_np_dtype(tensor.data_type))
         infos[tensor.name] = Tensor(shape=tuple(tensor.dims), dtype=dtype)
     return infos
 
 
-def _learned(
+def _ask(
+    model: onnx.ModelProto,
+    skeleton: onnx.ModelProto,
+    constants: Mapping[str, NDArray[np.generic] | None],
+    tensors: Mapping[str, Tensor],
+) -> bool:
+    """Put sizes into the skeleton that only the runtime knows; whether there were any."""
+    missing = [node for node in model.graph.node if _lacks_shape(node, tensors)]
+    opset = opset_of(model)
+    if not any(_is_askable(node, opset) for node in missing):
+        return False
+    names = {
+        name
+        for node in missing
+        for name in node.output
+        if name and name not in tensors and name not in constants
+    }
+    found = ask_runtime(model, skeleton, names)
+    guessed = [item for item in skeleton.graph.value_info if item.name not in found]
+    del skeleton.graph.value_info[:]
+    skeleton.graph.value_info.extend(guessed)
+    for name, tensor in found.items():
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+        info = helper.make_tensor_value_info(name, kind, tensor.shape)
+        skeleton.graph.value_info.append(info)
+    return bool(found)
+
+
+def _is_askable(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether the runtime may know what onnx does not."""
+    if node.domain:
+        return node.domain in RUNTIME_DOMAINS
+    return node.op_type in _RUN_INSIDE or not onnx.defs.has(node.op_type, opset)
+
+
+def _fold_in(
+    model: onnx.ModelProto,
     skeleton: onnx.ModelProto,
     constants: Mapping[str, NDArray[np.generic] | None],
     tensors: Mapping[str, Tensor],
 ) -> bool:
     """Put folded values into the skeleton if shapes are still missing; whether that was needed."""
+    del model
     missing = [node for node in skeleton.graph.node if _lacks_shape(node, tensors)]
     values = {
         name: value
@@ -177,10 +248,14 @@ def _lacks_shape(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> bool:
 
 def _store(graph: onnx.GraphProto, inferred: onnx.GraphProto) -> None:
     """Keep the inferred shapes in the model; its outputs keep their place and order."""
-    found = {item.name: item for item in (*inferred.value_info, *inferred.output)}
+    found = {
+        item.name: item
+        for item in (*inferred.output, *inferred.value_info)
+        if item.type.WhichOneof("value") and not item.name.startswith(INNER)
+    }
     outputs = {item.name for item in graph.output}
     del graph.value_info[:]
     graph.value_info.extend(item for name, item in found.items() if name not in outputs)
     for item in graph.output:
-        if item.name in found and found[item.name].type.WhichOneof("value"):
+        if item.name in found:
             item.type.CopyFrom(found[item.name].type)

@@ -12,6 +12,8 @@ import onnx
 
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.network import model_digest
+from costmodel.onnx_model.file import open_model
+from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import MODEL, SESSION, Op, model_op
 from costmodel.protocols import Runner
 from costmodel.sampling.choose import (
@@ -25,6 +27,7 @@ from costmodel.sampling.design import CONV_SHARE, design
 from costmodel.sampling.lowered import Found, lower_probes, lower_together
 from costmodel.sampling.probe import Probe
 from costmodel.sampling.thin import thin
+from costmodel.sizes import Sizes
 
 #: Probes for each wished convolution row: some give a row that another gave before.
 _SPARE = 1.12
@@ -66,7 +69,7 @@ def sample_ops(
     samples: int,
     seed: int = 0,
     models: Sequence[Path] = (),
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     *,
     thinned: int = 2,
 ) -> Sample:
@@ -81,7 +84,8 @@ def sample_ops(
         samples: wished rows; 0 for the models' own only.
         seed: same seed, same sample, as long as the runtime stays the same.
         models: ONNX files whose Ops are measured too, as are the networks as a whole.
-        sizes: values of named dynamic dimensions, for every model.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``; each must be of
+            use for one of the models.
         thinned: variants of each model with fewer channels, whose Ops are measured too, so that
             predictions hold where pruning leads.
 
@@ -99,12 +103,12 @@ def sample_ops(
     skipped: dict[str, str] = {}
     ops: dict[Op, None] = {}
     jobs: list[tuple[Op, Path]] = []
-    bound = dict(sizes or {})
-    for path in models:  # first, since a bad file should be told at once
+    sized = list(zip(models, sizes_of_each(models, sizes or {}), strict=True))
+    for path, bound in sized:  # first, since a bad file should be told at once
         network = runner.lower(path, bound)
         ops.update(dict.fromkeys(network.ops))
         jobs.append((model_op(network.name, model_digest(path, bound), network.ops), path))
-    for path in models:
+    for path, bound in sized:
         for variant in range(thinned):
             ops.update(dict.fromkeys(_thinned_ops(runner, path, bound, seed, variant, skipped)))
     if samples:
@@ -161,7 +165,7 @@ def _thinned_ops(
     with TemporaryDirectory(prefix="costmodel-") as folder:
         target = Path(folder) / f"{path.stem}.onnx"
         try:
-            model = thin(onnx.load(str(path)), keep=_KEEP, seed=seed * 1000 + variant)
+            model = thin(open_model(path), keep=_KEEP, seed=seed * 1000 + variant)
             target.write_bytes(model.SerializeToString())
             return runner.lower(target, sizes).ops
         except (CostModelError, onnx.shape_inference.InferenceError, ValueError) as error:

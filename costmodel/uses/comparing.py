@@ -9,6 +9,7 @@ from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files
 from costmodel.profiler import Progress
 from costmodel.protocols import CostModel, Runner
 from costmodel.registry import Option
+from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, timing_runner
 from costmodel.uses.models import Model, as_list, onnx_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
@@ -22,7 +23,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     runner: str | Runner | None = None,
     options: Mapping[str, Option] | None = None,
     threads: int | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     rounds: int | None = None,
     seed: int = 0,
     other_device: bool = False,
@@ -38,7 +39,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         runner: to time with instead of the one that made the table: its name, or a Runner.
         options: of ``runner``; the table's threads, element type and back end by default.
         threads: the same as ``options={"threads": ...}``.
-        sizes: values of open dimensions, for every model.
+        sizes: as for ``predict``, for all models: each must be of use for one of them.
         rounds: most visits to a network; 12 by default.
         seed: of the order of visits.
         other_device: whether this machine may be another than the table's.
@@ -73,8 +74,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         rows.device if rows is not None else None,
         other_device=other_device,
     )
-    bound = dict(sizes or {})
-    with onnx_files(as_list(models), bound) as files:
+    with onnx_files(as_list(models), sizes or {}) as (files, bound):
         found = compare_files(
             files,
             runner=name,

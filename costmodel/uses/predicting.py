@@ -10,9 +10,11 @@ from costmodel.costs.roofline import DATASHEET
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.network import Network
+from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel, Runner
 from costmodel.registry import Option
+from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, lowering_runner
 from costmodel.uses.models import Model, onnx_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
@@ -28,7 +30,7 @@ def predict(
     runner: str | Runner | None = None,
     options: Mapping[str, Option] | None = None,
     threads: int | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     calibrated: bool = True,
 ) -> Prediction:
     """Predict a network's latency: total, interval, every layer, and what has no price.
@@ -44,7 +46,9 @@ def predict(
         runner: to ask for kernels instead of the one that made the table: its name, or a Runner.
         options: of ``runner``.
         threads: the same as ``options={"threads": ...}``.
-        sizes: values of open dimensions; the batch is 1 by default.
+        sizes: values of open dimensions, by name, by ``<input>:<axis>``, or as the shape of an
+            input: ``{"height": 320, "ids:1": 128, "image": (1, 3, 320, 320)}``; the batch, also
+            called ``batch``, is 1 by default.
         calibrated: correct the sum of kernels by networks timed in the table, where it has any.
 
     Returns:
@@ -72,9 +76,10 @@ def predict(
             "Give a table of that many threads, or leave --threads out."
         )
         raise InvalidInputError(message)
-    choice, bound = Choice.of(runner, options, threads), dict(sizes or {})
-    with onnx_files([model], bound) as (path,):
-        network = _network(path, bound, choice, device)
+    choice = Choice.of(runner, options, threads)
+    with onnx_files([model], sizes or {}) as ((path,), bound):
+        (own,) = sizes_of_each([path], bound)
+        network = _network(path, own, choice, device)
     return price_network(
         network,
         priced_by,

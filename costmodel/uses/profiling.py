@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
+from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op
 from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
 from costmodel.protocols import Estimator, Runner
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.select import sample_ops
+from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice
 from costmodel.uses.models import Model, as_list, onnx_files
@@ -43,7 +45,7 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     seed: int = 0,
     threads: int | None = None,
     options: Mapping[str, Option] | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     progress: Progress | None = None,
 ) -> ProfileReport:
     """Measure kernels into a latency table. Call it again to resume.
@@ -61,7 +63,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         seed: of the choice and order of Ops.
         threads: of one kernel; 1 by default.
         options: further options of the runner.
-        sizes: values of open dimensions, for every model.
+        sizes: values of open dimensions, as for ``predict``, for all models: each must be of use
+            for one of them.
         progress: who is told how far it is.
 
     Returns:
@@ -91,9 +94,9 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         raise InvalidInputError(message)
     named = Choice.of(runner, options, threads).named(None)
     assert named is not None
-    chosen, bound = load_runner(*named), dict(sizes or {})
+    chosen = load_runner(*named)
     _ = chosen.device  # what cannot be reached is told before Ops are chosen
-    with onnx_files(as_list(models), bound) as files:
+    with onnx_files(as_list(models), sizes or {}) as (files, bound):
         jobs = _jobs(chosen, samples, seed, files, bound, thinned)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
@@ -139,7 +142,7 @@ def _jobs(
     samples: int,
     seed: int,
     files: Sequence[Path],
-    sizes: Mapping[str, int],
+    sizes: Sizes,
     thinned: int,
 ) -> list[Job]:
     """What to time: chosen Ops, the networks' own, and the networks."""
@@ -148,8 +151,8 @@ def _jobs(
         _LOG.info("Left out: %s: %s", name, reason)
     jobs = [Job(op=op) for op in sample.ops]
     jobs += [
-        Job(op=op, model=path.resolve(), sizes=tuple(sorted(sizes.items())))
-        for op, path in sample.model_jobs
+        Job(op=op, model=path.resolve(), sizes=tuple(sorted(bound.items())))
+        for (op, path), bound in zip(sample.model_jobs, sizes_of_each(files, sizes), strict=True)
     ]
     return jobs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from costmodel.device import Device
 from costmodel.errors import ModelFormatError
 from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel
+from costmodel.sizes import Sizes
 from morphnet_core.alignment.edit import pad
 from morphnet_core.alignment.evaluate import Evaluator, check_unit
 from morphnet_core.alignment.freeze import paddable
@@ -22,7 +22,7 @@ from morphnet_core.alignment.verify import TOLERANCE, Agreement, agreement, allo
 from morphnet_core.groups import Units
 from morphnet_core.pricing import Pricer
 
-_NO_SIZES: Mapping[str, int] = {}
+_NO_SIZES: Sizes = {}
 _LIMITS = Limits()
 
 
@@ -67,7 +67,7 @@ class Alignment:
     name: str
     original: onnx.ModelProto
     model: onnx.ModelProto
-    sizes: Mapping[str, int]
+    sizes: Sizes
     groups: tuple[GroupWidth, ...]
     before: Prediction
     after: Prediction
@@ -154,7 +154,7 @@ def pad_to_fast_widths(
     device: Device | None = None,
     *,
     calibration: Calibration | None = None,
-    sizes: Mapping[str, int] = _NO_SIZES,
+    sizes: Sizes = _NO_SIZES,
     limits: Limits = _LIMITS,
     fix_weights: bool = False,
 ) -> Alignment:
@@ -215,7 +215,7 @@ def pad_to_fast_widths(
     )
 
 
-def _checked(source: Source, padded: onnx.ModelProto, sizes: Mapping[str, int]) -> Agreement:
+def _checked(source: Source, padded: onnx.ModelProto, sizes: Sizes) -> Agreement:
     """How far the results are apart.
 
     Raises:

@@ -160,7 +160,7 @@ def misfits(
     sizes = sizes_of(grouping, network)
     try:
         model = rewritten(source, changes, sizes, hollow=True)
-        bound = bind(source.path, model, _bound_sizes(source))
+        bound = bind(source.path, model, source.network.inputs)
     except CostModelError as error:
         return {layer.name: str(error) for layer in grouping.network.layers}
     # What nobody reads is not written again.
@@ -172,19 +172,6 @@ def misfits(
         if name in kept
     }
     return _first_difference(grouping, wanted, source.bound, bound)
-
-
-def _bound_sizes(source: Source) -> dict[str, int]:
-    """Sizes of all open dimensions, as they were bound."""
-    sizes: dict[str, int] = {}
-    before = {item.name: item for item in source.model.graph.input}
-    for item in source.bound.model.graph.input:
-        now = item.type.tensor_type.shape.dim
-        open_dims = before[item.name].type.tensor_type.shape.dim
-        for axis, (dim, was) in enumerate(zip(now, open_dims, strict=True)):
-            if was.dim_value <= 0:
-                sizes[was.dim_param or f"{item.name}:{axis}"] = dim.dim_value
-    return sizes
 
 
 def _first_difference(

@@ -12,10 +12,12 @@ import onnx
 from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.network import Network, Opaque
-from costmodel.onnx_model.file import node_reads, open_model
+from costmodel.onnx_model.file import open_model
 from costmodel.onnx_model.inputs import real_inputs
+from costmodel.onnx_model.walk import node_reads
 from costmodel.readers.onnx import network_from_model
 from costmodel.readers.onnx_sizes import BoundModel, bind
+from costmodel.sizes import Sizes
 
 #: Kernels on integers; zero is not their value 0, and their widths have no latency table here.
 _QUANTISED = frozenset(
@@ -53,7 +55,7 @@ class Source:
 
 
 def read_source(
-    model: str | Path | onnx.ModelProto, sizes: Mapping[str, int], *, fix_weights: bool = False
+    model: str | Path | onnx.ModelProto, sizes: Sizes, *, fix_weights: bool = False
 ) -> Source:
     """Open a network and give every input a fixed size.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import ModelFormatError
 from costmodel.onnx_model.inputs import bind_inputs
+from costmodel.sizes import Sizes
 
 Array = NDArray[np.generic]
 #: Largest difference of two results of one function, relative to the result's largest value: sums
@@ -52,7 +53,7 @@ def agreement(
     path: Path,
     before: onnx.ModelProto,
     after: onnx.ModelProto,
-    sizes: Mapping[str, int],
+    sizes: Sizes,
     *,
     seed: int = 0,
 ) -> Agreement:
@@ -79,7 +80,7 @@ def agreement(
     return Agreement(difference=worst, variation=_apart(path, *drawn[:2]))
 
 
-def allowed_difference(path: Path, model: onnx.ModelProto, sizes: Mapping[str, int]) -> float:
+def allowed_difference(path: Path, model: onnx.ModelProto, sizes: Sizes) -> float:
     """The difference up to which results are those of one function, rounded differently.
 
     Args:
@@ -97,9 +98,7 @@ def _apart(path: Path, first: Sequence[Array], second: Sequence[Array]) -> float
     return max(_difference(path, a, b) for a, b in zip(first, second, strict=True))
 
 
-def _session(
-    path: Path, model: onnx.ModelProto, sizes: Mapping[str, int], *, optimise: bool = True
-) -> Any:
+def _session(path: Path, model: onnx.ModelProto, sizes: Sizes, *, optimise: bool = True) -> Any:
     from costmodel.runners.ort.bound import session_options
     from costmodel.runners.ort.session import make_session, refused_as
 

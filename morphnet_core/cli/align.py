@@ -39,7 +39,8 @@ def align_model(
     cost: options.Cost = "regression",
     runner: options.RunnerName = None,
     threads: options.Threads = None,
-    size: options.Sizes = None,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
     runner_option: options.RunnerOptions = None,
     predict_only: options.PredictOnly = False,
     force: Annotated[
@@ -74,7 +75,7 @@ def align_model(
         runner=runner,
         options=options.parse_runner_options(runner_option),
         threads=threads,
-        sizes=options.parse_sizes(size),
+        sizes=options.parse_sizes(size, shape),
         max_growth=max_growth,
         fix_weights=fix_weights,
         predict_only=predict_only,

@@ -9,6 +9,7 @@ from costmodel.comparison import DEFAULT_PLAN
 from costmodel.profiler import Progress
 from costmodel.protocols import CostModel, Runner
 from costmodel.registry import Option
+from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, clock_of
 from costmodel.uses.models import Model, onnx_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
@@ -23,7 +24,7 @@ def align(  # noqa: PLR0913 - each has a sensible default
     runner: str | Runner | None = None,
     options: Mapping[str, Option] | None = None,
     threads: int | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Sizes | None = None,
     max_growth: float = 2.0,
     fix_weights: bool = False,
     predict_only: bool = False,
@@ -43,7 +44,8 @@ def align(  # noqa: PLR0913 - each has a sensible default
         runner: to time with, instead of the one that made the table: its name, or a Runner.
         options: of ``runner``.
         threads: the same as ``options={"threads": ...}``.
-        sizes: values of open dimensions; the padded file keeps them open.
+        sizes: values of open dimensions, as for ``costmodel.predict``; the padded file keeps them
+            open.
         max_growth: widest that a group may become, times its width.
         fix_weights: take weights off the list of inputs first, where old exporters put them.
         predict_only: time nothing, even with the device at hand.
@@ -73,8 +75,7 @@ def align(  # noqa: PLR0913 - each has a sensible default
     clock, reason = (None, "")
     if not predict_only:
         clock, reason = clock_of(Choice.of(runner, options, threads), device)
-    bound = dict(sizes or {})
-    with onnx_files([model], bound) as (path,):
+    with onnx_files([model], sizes or {}) as ((path,), bound):
         found = pad_to_fast_widths(
             path,
             priced_by,

@@ -7,7 +7,7 @@ offsets without looking where they lead.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from costmodel.op import Attribute, Shape
 from costmodel.runners.litert.package import OPERATOR_NAMES, OPTIONS_NAMES, TYPE_NAMES, schema
 from costmodel.runners.litert.resize import with_sizes
 from costmodel.runners.litert.write import MAX_FILE_BYTES, option_name
+from costmodel.sizes import Sizes
 
 _MARK = b"TFL3"
 _MAX_ITEMS = 100_000
@@ -40,13 +41,12 @@ _DAMAGE = (
 )
 
 
-def read_lite(path: Path, sizes: Mapping[str, int]) -> LiteModel:
+def read_lite(path: Path, sizes: Sizes) -> LiteModel:
     """The model of a ``.tflite`` file.
 
     Args:
         path: the file.
-        sizes: values of open dimensions: ``batch`` for the first dimension wherever it is open, or
-            ``<input>:<axis>``; names that this model lacks are left alone. Others are 1.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``.
 
     Raises:
         ModelFormatError: if the file cannot be read, is damaged, or holds something that cannot be

@@ -5,37 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from costmodel.errors import InvalidInputError, ModelFormatError
-from costmodel.lite_model.graph import LiteModel, num_bytes
+from costmodel.errors import ModelFormatError
+from costmodel.lite_model.graph import LiteModel, LiteTensor, num_bytes
 from costmodel.op import Shape
 from costmodel.runners.litert.package import interpreter
 from costmodel.runners.litert.write import write_model
+from costmodel.sizes import InputShape, Sizes, bind_shapes
 
 #: Largest tensor that a size may ask for, in bytes.
 _MAX_BYTES = 1 << 31
 
 
 def with_sizes(
-    model: LiteModel, open_axes: Mapping[int, tuple[int, ...]], sizes: Mapping[str, int], name: str
+    model: LiteModel, open_axes: Mapping[int, tuple[int, ...]], sizes: Sizes, name: str
 ) -> LiteModel:
     """The model with other sizes of its open dimensions.
 
     Args:
         model: from a file, open dimensions at the sizes that it names, mostly 1.
         open_axes: by input, which of its dimensions the file leaves open.
-        sizes: values by ``batch`` or ``<input>:<axis>``.
+        sizes: as for ``costmodel.sizes.bind_shapes``.
         name: for messages.
 
     Raises:
-        InvalidInputError: for a size below 1.
-        ModelFormatError: if the model does not work with such sizes.
+        InvalidInputError: for a size below 1, or a name that the model lacks.
+        ModelFormatError: if a dimension stays open, or the model does not work with such sizes.
     """
-    for key, value in sizes.items():
-        if type(value) is not int or not 1 <= value < 2**31:
-            message = f"The size {key}={value!r} must be a whole number from 1 to {2**31 - 1}."
-            raise InvalidInputError(message)
-    wanted = {i: _shape(model, i, axes, sizes) for i, axes in open_axes.items()}
-    changed = {i: s for i, s in wanted.items() if s != model.tensors[model.inputs[i]].shape}
+    inputs = [_input(model.tensors[t], open_axes.get(i, ())) for i, t in enumerate(model.inputs)]
+    shapes = bind_shapes(name, inputs, sizes)
+    changed = {
+        place: shapes[model.tensors[index].name]
+        for place, index in enumerate(model.inputs)
+        if shapes[model.tensors[index].name] != model.tensors[index].shape
+    }
     if not changed:
         return model
     try:
@@ -53,16 +55,13 @@ def with_sizes(
     return replace(model, tensors=tensors)
 
 
-def _shape(model: LiteModel, place: int, axes: tuple[int, ...], sizes: Mapping[str, int]) -> Shape:
-    tensor = model.tensors[model.inputs[place]]
-    found = list(tensor.shape)
-    for axis in axes:
-        key = f"{tensor.name}:{axis}"
-        if key in sizes:
-            found[axis] = sizes[key]
-        elif axis == 0 and "batch" in sizes:
-            found[axis] = sizes["batch"]
-    return tuple(found)
+def _input(tensor: LiteTensor, open_axes: tuple[int, ...]) -> InputShape:
+    """Open dimensions have the size that the file stores, where that is more than a blank 1."""
+    return InputShape(
+        name=tensor.name,
+        dims=tuple("" if axis in open_axes else n for axis, n in enumerate(tensor.shape)),
+        preset={axis: tensor.shape[axis] for axis in open_axes if tensor.shape[axis] > 1},
+    )
 
 
 def _ask(model: LiteModel, changed: Mapping[int, Shape]) -> dict[int, Shape]:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from costmodel.errors import ModelFormatError
+from costmodel.onnx_model.walk import node_titles, rename_reads
 from costmodel.op import Attribute
 from costmodel.runners.openvino.core import DTYPES, core, ov
 from costmodel.runners.openvino.quantise import quantise
@@ -84,16 +85,8 @@ def simplify(model: Any) -> None:
 
 def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Number the nodes and return the names that they had, made up where they had none."""
-    taken: set[str] = set()
-    names: list[str] = []
+    names = node_titles(enumerate(graph.node))
     for index, node in enumerate(graph.node):
-        wanted = name = node.name or f"{node.op_type}_{index}"
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        taken.add(name)
-        names.append(name)
         node.name = f"k{index}"
     # The node that writes an output takes its tensor's name in OpenVINO.
     renamed = {item.name: item.name for item in graph.output}
@@ -103,8 +96,7 @@ def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
                 renamed[tensor] = f"k{index}_out{position}"
                 node.output[position] = renamed[tensor]
     for node in graph.node:
-        for position, tensor in enumerate(node.input):
-            node.input[position] = renamed.get(tensor, tensor)
+        rename_reads(node, renamed)
     for item in graph.output:
         item.name = renamed[item.name]
     for item in graph.value_info:

@@ -69,9 +69,11 @@ def input_values(shape: tuple[int, ...], dtype: str, normal: Any) -> Any:
 
     Args:
         shape: sizes.
-        dtype: element type.
+        dtype: element type; texts are all the same.
         normal: normal numbers that floats are cut from; repeated where they are too few.
     """
+    if dtype == "str":
+        return np.full(shape, "a", dtype=object)
     if not dtype.startswith(("float", "bfloat")):
         return np.zeros(shape, dtype=dtype)
     count = prod(shape)
@@ -96,13 +98,13 @@ def feed_of(session: Any, make: Callable[[tuple[int, ...], str], Any]) -> dict[s
     feed = {}
     for item in session.get_inputs():
         dtype = DTYPES.get(item.type[len("tensor(") : -1], "")
-        if dtype in ("", "bfloat16", "str") or not all(isinstance(n, int) for n in item.shape):
+        if dtype in ("", "bfloat16") or not all(isinstance(n, int) for n in item.shape):
             message = (
-                f"Input {item.name!r} is {item.type} of size {item.shape}. "
-                "Expected a tensor of numbers with a known size."
+                f"Input {item.name!r} is {item.type} of size {item.shape}. Expected a tensor of "
+                "a known size, of numbers that numpy has, or of texts."
             )
             raise UnfitInputError(message)
-        if prod(item.shape) * np.dtype(dtype).itemsize > MAX_BYTES:
+        if prod(item.shape) * (8 if dtype == "str" else np.dtype(dtype).itemsize) > MAX_BYTES:
             message = f"Input {item.name!r} of size {item.shape} is over {MAX_BYTES >> 30} GiB."
             raise UnfitInputError(message)
         feed[item.name] = make(tuple(item.shape), dtype)
@@ -150,6 +152,10 @@ class BoundSession:
         self._binding = session.io_binding()
         self._memory = memory
         self._core = own_cores(threads)[:1]
+        # The runtime binds no texts: they are handed over anew in every run.
+        self._texts = any(value.dtype == object for value in feed.values())
+        if self._texts:
+            return
         for name, value in feed.items():
             if memory == "cpu":
                 self._binding.bind_cpu_input(name, value)
@@ -163,14 +169,17 @@ class BoundSession:
     def time(self, count: int) -> float:
         """Wall milliseconds of ``count`` runs; calls the binding itself, its wrapper costs 1 us."""
         run = self._session._sess.run_with_iobinding
-        binding = self._binding._iobinding
+        arguments: tuple[Any, ...] = (self._binding._iobinding, None)
+        if self._texts:
+            run = self._session._sess.run
+            arguments = ([item.name for item in self._session.get_outputs()], self._kept[0], None)
         former = usable_cores() if self._core else []
         stay_on(self._core)
         if self._memory != "cpu":
             self._binding.synchronize_inputs()
         start = perf_counter()
         for _ in range(count):
-            run(binding, None)
+            run(*arguments)
         if self._memory != "cpu":
             self._binding.synchronize_outputs()
         wall_ms = (perf_counter() - start) * 1e3

@@ -9,6 +9,8 @@ from heapq import heapify, heappop, heappush
 
 import onnx
 
+from costmodel.onnx_model.walk import node_titles
+
 #: Kernels that only change how a tensor is stored; where the runtime added one, it stands for no
 #: layer and the tensor that it writes belongs to the kernel before it.
 _LAYOUT = frozenset({"Cast", "ReorderInput", "ReorderOutput", "Transpose"})
@@ -25,15 +27,8 @@ _SUMS = frozenset({"add", "sum"})
 
 def name_nodes(graph: onnx.GraphProto) -> None:
     """Give every node a name of its own: kernels that keep their node are recognised by it."""
-    taken: set[str] = set()
-    for index, node in enumerate(graph.node):
-        wanted = name = node.name or f"{node.op_type}_{index}"
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        taken.add(name)
-        node.name = name
+    for node, title in zip(graph.node, node_titles(enumerate(graph.node)), strict=True):
+        node.name = title
 
 
 def find_covers(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[int, tuple[str, ...]]:

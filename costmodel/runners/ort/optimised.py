@@ -307,7 +307,7 @@ def _unreadable(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> str:
     missing = [n for n in names if n not in tensors]
     if missing:
         return f"{node.op_type}: the size of {missing[0]!r} is not known, or it never ran"
-    if any(tensors[n].dtype == "str" for n in names):
+    if any(tensors[n].dtype in {"object", "str"} for n in names):
         return f"{node.op_type} works on text"
     return ""
 

@@ -27,7 +27,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from costmodel.onnx_model.file import node_reads
+from costmodel.onnx_model.walk import node_reads
 
 #: Operators whose operands and results are all quantised.
 QUANTISED = frozenset(

@@ -21,14 +21,14 @@ def proto() -> onnx.ModelProto:
 def test_files_are_used_where_they_lie(proto: onnx.ModelProto, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(proto, str(path))
-    with onnx_files([path, str(path)], {}) as files:
+    with onnx_files([path, str(path)], {}) as (files, _):
         assert files == [path, path]
 
 
 def test_a_model_in_memory_is_written_under_its_name_and_tidied_up(proto: onnx.ModelProto) -> None:
     proto.graph.name = "a net/of: mine"
     before = proto.SerializeToString()
-    with onnx_files([proto, proto], {}) as files:
+    with onnx_files([proto, proto], {}) as (files, _):
         assert [path.name for path in files] == ["a_net_of__mine.onnx"] * 2
         assert files[0] != files[1]
         assert onnx.load(str(files[0])) == proto
@@ -41,7 +41,7 @@ def test_a_keras_model_is_exported(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)], name="small")
     model.save(tmp_path / "saved.keras")
-    with onnx_files([model, tmp_path / "saved.keras"], {}) as files:
+    with onnx_files([model, tmp_path / "saved.keras"], {}) as (files, _):
         assert [path.name for path in files] == ["small.onnx", "saved.onnx"]
         for path in files:
             assert {node.op_type for node in onnx.load(str(path)).graph.node} >= {"Conv"}

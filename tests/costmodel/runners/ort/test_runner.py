@@ -63,9 +63,9 @@ def test_named_and_nameless_sizes_are_bound(runner: OrtRunner, save: Save) -> No
 @pytest.mark.parametrize(
     ("shape", "sizes", "hint"),
     [
-        (("N", "H"), {}, "dimension 1 of input 'x' .* is open. Give its size: --size H=224"),
-        ((1, None), {}, "--size x:1=224"),
-        ((1, 0), {}, "dimension 1 of input 'x' is 0; there is no work in it"),
+        (("N", "H"), {}, "a dimension of its inputs .*x: .N, H.* is open.*--size H=128"),
+        ((1, None), {}, "--size x:1=128"),
+        ((1, 0, "W"), {}, "--size x:1=224 --size W=224"),
     ],
 )
 def test_a_missing_size_names_the_option_that_gives_it(

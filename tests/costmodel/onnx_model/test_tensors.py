@@ -1,0 +1,129 @@
+"""Tensors stored beside the file are brought in wherever they are, and held against their sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from costmodel.errors import ModelFormatError
+from costmodel.onnx_model.file import open_model
+from costmodel.onnx_model.walk import all_tensors
+from costmodel.readers.onnx import read_onnx
+from costmodel.runners.ort.runner import OrtRunner
+
+node = helper.make_node
+VALUES = np.arange(64, dtype=np.float32).reshape(8, 8)
+
+
+def tensor(name: str) -> onnx.TensorProto:
+    return numpy_helper.from_array(VALUES, name)
+
+
+def constant(name: str) -> onnx.NodeProto:
+    return node("Constant", [], [name], value=tensor(name))
+
+
+def product(name: str, out: str, read: str = "x") -> onnx.NodeProto:
+    return node("MatMul", [read, name], [out])
+
+
+def branch(*nodes: onnx.NodeProto, stored: str = "") -> onnx.GraphProto:
+    kept = [tensor(stored)] if stored else []
+    return helper.make_graph(nodes, "b", [], [onnx.ValueInfoProto(name=nodes[-1].output[0])], kept)
+
+
+def choose(then: onnx.GraphProto) -> list[onnx.NodeProto]:
+    flag = helper.make_tensor("f", TensorProto.BOOL, [], [True])
+    other = branch(node("Identity", ["x"], ["z"]))
+    return [
+        node("Constant", [], ["flag"], value=flag),
+        node("If", ["flag"], ["y"], then_branch=then, else_branch=other),
+    ]
+
+
+PLACES = {
+    "initializer": ([product("w", "y")], [tensor("w")], []),
+    "constant node": ([constant("w"), product("w", "y")], [], []),
+    "constant of a branch": (choose(branch(constant("w"), product("w", "z"))), [], []),
+    "initializer of a branch": (choose(branch(product("w", "z"), stored="w")), [], []),
+    "constant of a function": (
+        [node("F", ["x"], ["y"], domain="my")],
+        [],
+        [helper.make_function("my", "F", ["x"], ["y"], [constant("w"), product("w", "y")],
+                              [helper.make_opsetid("", 17)])],
+    ),
+}  # fmt: skip
+
+
+def save(path: Path, place: str) -> onnx.ModelProto:
+    nodes, stored, functions = PLACES[place]
+    sizes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", sizes[:1], sizes[1:], stored)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1)]
+    model = helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=10)
+    for number, item in enumerate(item for item in all_tensors(model) if item.name == "w"):
+        name = f"{number}.bin"
+        (path.parent / name).write_bytes(b"\7" * 16 + item.raw_data)
+        item.ClearField("raw_data")
+        item.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", name), ("offset", "16")):
+            item.external_data.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+    return model
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_values_beside_the_file_are_brought_in(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    save(path, place)
+    found = [item for item in all_tensors(open_model(path)) if item.dims == [8, 8]]
+    assert [numpy_helper.to_array(item).tolist() for item in found] == [VALUES.tolist()]
+    read_onnx(path).check()
+    with OrtRunner().load_model(path, {}) as workload:
+        assert workload.block(0.0).latency_ms > 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [("gone", r"0\.bin.*missing"), ("short", "cannot be read|needs 256 bytes"),
+     ("elsewhere", "missing|cannot be read"), ("far", "cannot be read|needs 256 bytes")],
+)  # fmt: skip
+def test_values_that_are_not_there_are_named(
+    place: str, damage: str, words: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    path = folder / "m.onnx"
+    model = save(path, place)
+    if damage == "gone":
+        (folder / "0.bin").unlink()
+    elif damage == "short":
+        (folder / "0.bin").write_bytes(b"\7" * 100)
+    else:
+        (tmp_path / "0.bin").write_bytes(bytes(999))
+        change = {"elsewhere": ("location", "../0.bin"), "far": ("offset", str(2**62))}
+        key, value = change[damage]
+        for item in all_tensors(model):
+            for fact in item.external_data:
+                if fact.key == key:
+                    fact.value = value
+        path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFormatError, match=rf"(?s)m\.onnx.*({words})"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_claim_that_is_too_large_is_refused_wherever_it_is(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    model = save(path, place)
+    for item in all_tensors(model):
+        if item.name == "w":
+            item.dims[0] = 2**40
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFormatError, match="claim"):
+        open_model(path)
