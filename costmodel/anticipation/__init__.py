@@ -27,6 +27,8 @@ RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
     "openvino": execute_openvino,
     "xla": execute_xla,
 }
+#: What a reader notes beside the work, for ONNX Runtime's rules alone.
+_MARKS = frozenset({"number", "operator"})
 
 
 def anticipate(network: Network, device: Device) -> Network:
@@ -54,16 +56,16 @@ def anticipate(network: Network, device: Device) -> Network:
         kind=SESSION, inputs=((1,),) * len(network.inputs), outputs=((1,),) * len(network.outputs)
     )
     if device.runtime != "onnxruntime":
-        network = _without_numbers(network)
+        network = _unmarked(network)
     layers = (*rules(network, device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
 
 
-def _without_numbers(network: Network) -> Network:
-    """``network`` without what only ONNX Runtime's rules ask of a factor."""
+def _unmarked(network: Network) -> Network:
+    """``network`` without the marks that only ONNX Runtime's rules ask for."""
     layers = tuple(
         replace(layer, op=replace(layer.op, attributes=_plain(layer.op)))
-        if any(name == "number" for name, _ in layer.op.attributes)
+        if any(name in _MARKS for name, _ in layer.op.attributes)
         else layer
         for layer in network.layers
     )
@@ -71,4 +73,4 @@ def _without_numbers(network: Network) -> Network:
 
 
 def _plain(op: Op) -> tuple[tuple[str, Attribute], ...]:
-    return tuple(pair for pair in op.attributes if pair[0] != "number")
+    return tuple(pair for pair in op.attributes if pair[0] not in _MARKS)

@@ -34,8 +34,8 @@ from costmodel.op import Op
 DTYPES = frozenset({"float32", "int8"})
 PROVIDERS = frozenset({"", "CPUExecutionProvider"})
 #: Attributes that only layers as written have: weights that a caller may replace, which layers have
-#: the same weights, a factor that is one number, and padding that was computed.
-_MARKS = ("overridable", "weights", "number", "auto_pad")
+#: the same weights, a factor that is one number, an operator's own name, padding that was computed.
+_MARKS = ("overridable", "weights", "number", "operator", "auto_pad")
 
 
 def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
@@ -67,14 +67,7 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
         )
         raise InvalidInputError(message)
     graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
-    for node in graph.nodes.values():
-        settings = dict(node.op.attributes)
-        marks = _MARKS if node.op.stride else _MARKS[:-1]
-        node.marks = {name: settings.pop(name) for name in marks if name in settings}
-        if device.dtype == "int8":  # all weights are stored anew
-            node.marks.pop("overridable", None)
-        if len(settings) < len(node.op.attributes):
-            node.op = replace(node.op, attributes=tuple(settings.items()))
+    _set_marks(graph, keep_overridable=device.dtype != "int8")
     expand_norms(graph)
     fold(graph, gates=device.dtype == "float32")
     if device.dtype == "int8":
@@ -91,6 +84,26 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
         move_channels(graph)
     _name_kernels(graph, block)
     return layers_from(graph)
+
+
+def _set_marks(graph: Graph, *, keep_overridable: bool) -> None:
+    """Move what is no work from the Ops to their nodes.
+
+    Args:
+        graph: changed in place.
+        keep_overridable: whether weights that a caller may replace stay as they are; a conversion
+            stores all of them anew.
+    """
+    for node in graph.nodes.values():
+        settings = dict(node.op.attributes)
+        marks = _MARKS if node.op.stride else _MARKS[:-1]
+        node.marks = {name: settings.pop(name) for name in marks if name in settings}
+        if not keep_overridable:
+            node.marks.pop("overridable", None)
+        if len(settings) < len(node.op.attributes):
+            node.op = replace(node.op, attributes=tuple(settings.items()))
+        if "operator" in node.marks:
+            node.domain, _, node.op_type = str(node.marks["operator"]).partition(":")
 
 
 def op_type(op: Op) -> str:

@@ -12,7 +12,7 @@ from costmodel.onnx_model.file import open_model
 from costmodel.onnx_model.inputs import real_inputs
 from costmodel.onnx_model.nodes import op_from_node
 from costmodel.onnx_model.walk import node_reads, node_titles
-from costmodel.op import Op, Shape
+from costmodel.op import Attribute, Op, Shape
 from costmodel.readers.onnx_equal import equal_weights
 from costmodel.readers.onnx_sizes import RUNTIME_DOMAINS, BoundModel, bind, opset_of
 from costmodel.sizes import Sizes
@@ -26,6 +26,9 @@ WEIGHTS = "weights"
 #: Attribute of a Mul or Div by one stored number: a runtime may fold it into a product. Only in
 #: networks as written.
 NUMBER = "number"
+#: Attribute of an operator that is none of the standard's: its own name with its domain. Only in
+#: networks as written.
+OPERATOR = "operator"
 #: Nodes that run a graph inside: how often depends on data.
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _NO_SIZES: Sizes = {}
@@ -107,6 +110,8 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
         number = _number(node, bound)
         if number is not None:
             op = with_attribute(op, NUMBER, number)
+        if node.domain and node.domain != "ai.onnx":
+            op = with_attribute(op, OPERATOR, f"{node.domain}:{node.op_type}")
         layers.append(
             Layer(
                 name=title,
@@ -124,7 +129,7 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     return Network(name=name, layers=tuple(layers), inputs=inputs, outputs=outputs, unread=unread)
 
 
-def with_attribute(op: Op, name: str, value: float) -> Op:
+def with_attribute(op: Op, name: str, value: Attribute) -> Op:
     """``op`` marked with one more attribute."""
     return replace(op, attributes=tuple(sorted((*op.attributes, (name, value)))))
 
