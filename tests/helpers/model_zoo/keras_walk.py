@@ -32,6 +32,7 @@ class KerasRecord(Steps):
         traced: that of JAX's trace, on that backend.
         exported: that of the exported file by the formulas of ONNX; None where there is none.
         exported_read: the product's count of the same file.
+        exported_unread: reasons of what it could not read of that.
         error: largest difference between the export's outputs and Keras's, of the largest output.
     """
 
@@ -44,6 +45,7 @@ class KerasRecord(Steps):
     traced: int | None = None
     exported: int | None = None
     exported_read: int | None = None
+    exported_unread: list[str] = field(default_factory=list)
     error: float | None = None
 
 
@@ -95,6 +97,7 @@ def _export(record: KerasRecord, model: Any, path: Path) -> None:
     network: Network | None = record.step("read export", lambda: read_onnx(path))
     if network is not None:
         record.exported_read = sum(op.macs for op in network.ops)
+        record.exported_unread = sorted(set(network.unread.values()))
     packed = keras.tree.pack_sequence_as(model.input, values)
     try:
         wanted = keras.tree.flatten(model(packed, training=False))
