@@ -181,11 +181,17 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
     """
     later = graph.sole_reader(node)
     op = node.op
-    if later is None or later.op_type not in {"Conv", "AveragePool"} or not op.constants:
+    if later is None or later.op_type not in {"Conv", "AveragePool"}:
         return False
-    pads = tuple(int(value) for value in op.constants[0])
+    named = op.attribute("pads")  # before operator set 11
+    given = (*op.constants, *([named] if isinstance(named, tuple) else []))[:1]
+    pads = tuple(int(value) for values in given for value in values)
     rank = len(op.inputs[0])
-    zero = all(value == 0 for values in op.constants[1:2] for value in values)
+    filled = (
+        *(value for values in op.constants[1:2] for value in values),
+        op.attribute("value", 0.0),
+    )
+    zero = not any(filled)
     edge = (*pads[:2], *pads[rank : rank + 2])
     if (
         op.attribute("mode", "constant") != "constant"

@@ -29,6 +29,7 @@ class Truth:
 
     Attributes:
         shapes: size of every tensor at the top of the graph that is one.
+        fed: sizes of the tensors that were fed.
         types: ONNX element type of each.
         macs: multiply-adds by the first output of a node that works on what is fed; None where
             there is no agreed way to count that operator.
@@ -36,6 +37,7 @@ class Truth:
     """
 
     shapes: Mapping[str, Shape]
+    fed: Sequence[Shape]
     types: Mapping[str, int]
     macs: Mapping[str, int | None]
     kinds: Mapping[str, str]
@@ -59,7 +61,8 @@ def look(path: Path, feeds: Mapping[str, Any]) -> Truth:
         alive.update(written)
         kinds[written[0]] = node.op_type
         macs[written[0]] = _count(node, shapes)
-    return Truth(shapes=shapes, types=types, macs=macs, kinds=kinds)
+    fed = [shapes[name] for name in feeds if name in shapes]
+    return Truth(shapes=shapes, fed=fed, types=types, macs=macs, kinds=kinds)
 
 
 def _without_functions(path: Path) -> onnx.ModelProto:

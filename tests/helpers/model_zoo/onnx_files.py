@@ -409,7 +409,7 @@ def _emptied(case: Case) -> Case:
     return replace(case, feeds={item.name: np.zeros(sizes, np.float32)})
 
 
-def _named(case: Case, name: Dim, axes: Sequence[int] = (0,), value: int = 0) -> Case:
+def _named(case: Case, name: Dim, axes: Sequence[int] = (0,), value: int | None = None) -> Case:
     """An open dimension under a name, or with a number that is none."""
     feeds = case.values()
     for item in case.model.graph.input:
@@ -418,7 +418,7 @@ def _named(case: Case, name: Dim, axes: Sequence[int] = (0,), value: int = 0) ->
             dim.Clear()
             if isinstance(name, str) and name:
                 dim.dim_param = name
-            elif not name:
+            elif value is not None:
                 dim.dim_value = value
     return replace(case, feeds=feeds)
 
