@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError
-from costmodel.op import Op, Shape
+from costmodel.op import SESSION, Op, Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Layer:
         origin: path of the model's own layer, the same for all its steps and all its calls;
             empty where that is ``name``.
         call: which call of that layer, from 0.
+        frozen: why its channels must stay as they are although its work is known; empty where they
+            may be followed.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Layer:
     share: float = float("nan")
     origin: str = ""
     call: int = 0
+    frozen: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,18 @@ class Network:
         """The Ops in execution order, one per layer."""
         return tuple(layer.op for layer in self.layers)
 
+    def own_axis(self, axis: int, rank: int) -> int:
+        """Where an axis of a tensor of ``rank`` axes lies in the model's own order, from 0."""
+        if not self.channels_last or rank < 3 or not axis:
+            return axis
+        return rank - 1 if axis == 1 else axis - 1
+
+    def neutral_axis(self, axis: int, rank: int) -> int:
+        """The reverse of ``own_axis``."""
+        if not self.channels_last or rank < 3 or not axis:
+            return axis
+        return 1 if axis == rank - 1 else axis + 1
+
     def check(self) -> None:
         """Raise ``ModelFormatError`` unless names are unique and every read tensor exists.
 
@@ -111,6 +126,11 @@ class Network:
                 )
                 raise ModelFormatError(message)
             known.update(layer.outputs)
+
+
+def session_op(num_inputs: int, num_outputs: int) -> Op:
+    """The fixed cost of one run, which depends on how many tensors cross the border."""
+    return Op(kind=SESSION, inputs=((1,),) * num_inputs, outputs=((1,),) * num_outputs)
 
 
 def model_digest(path: Path, sizes: Mapping[str, int]) -> str:

@@ -11,41 +11,18 @@ from typing import Annotated, Literal, overload
 import msgspec
 
 from costmodel.errors import InvalidInputError
+from costmodel.kinds import CONV_KINDS as CONV_KINDS
+from costmodel.kinds import MATMUL_KINDS as MATMUL_KINDS
+from costmodel.kinds import POOL_KINDS as POOL_KINDS
+from costmodel.kinds import RENAMED
+from costmodel.products import PRODUCT_KINDS, Work, multiply_adds
+from costmodel.slots import Attribute as Attribute
+from costmodel.slots import Constant as Constant
+from costmodel.slots import Shape as Shape
+from costmodel.slots import Slot as Slot
 
-#: A size as a table may hold it; the bounds make msgspec refuse damaged files by field.
-Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 Step = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
 Pad = Annotated[int, msgspec.Meta(ge=-(2**20), le=2**20)]
-Shape = Annotated[tuple[Size, ...], msgspec.Meta(max_length=8)]
-Attribute = int | float | str | tuple[int | float, ...]
-Constant = tuple[int | float, ...]
-
-#: Convolution kinds; everything that has a kernel window, a stride and channel groups.
-CONV_KINDS = frozenset({"conv", "conv_transpose"})
-#: Matrix products.
-MATMUL_KINDS = frozenset({"gemm", "matmul"})
-#: Window reductions without weights.
-POOL_KINDS = frozenset({"max_pool", "average_pool", "global_average_pool", "global_max_pool"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """One operand of an Op, where its operator takes it.
-
-    Attributes:
-        letter: ``d`` data, ``w`` weight, ``c`` constant, ``-`` absent; a runtime's own letters are
-            those of parameters that it makes from the others.
-        index: its place among the Op's operands of the same letter, such as ``op.inputs``.
-        shape: sizes of data or of a weight; empty for others.
-        values: of a constant; empty for others.
-        dtype: element type of data or of a constant; empty for others.
-    """
-
-    letter: str
-    index: int
-    shape: Shape = ()
-    values: Constant = ()
-    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +79,11 @@ class Op:
     input_dtypes: tuple[str, ...] = ()
     constant_dtypes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Tables of earlier versions have other words for some kinds."""
+        if self.kind in RENAMED:
+            object.__setattr__(self, "kind", RENAMED[self.kind])
+
     @property
     def batch(self) -> int:
         """Leading axis of the first input; 1 where there is none."""
@@ -153,21 +135,39 @@ class Op:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of convolutions and matrix products; 0 for kinds that have none."""
-        if self.kind == "conv":
-            return prod(self.outputs[0]) * prod(self.filters[1:])
-        if self.kind == "conv_transpose":
-            return prod(self.inputs[0]) * prod(self.filters[1:])
-        if self.kind in MATMUL_KINDS:
-            return prod(self.outputs[0]) * self._contraction
-        return 0
+        """Multiply-adds as ``products`` counts them; 0 for kinds that have none."""
+        return self.multiply_adds or 0
 
     @property
-    def _contraction(self) -> int:
-        """Length of the summed axis of a matrix product."""
-        first = self.inputs[0] if self.inputs else self.weights[0]
-        axis = -2 if self.attribute("transA") and len(first) > 1 else -1
-        return first[axis] if first else 1
+    def multiply_adds(self) -> int | None:
+        """Multiply-adds; 0 for kinds that have none, None where the sizes do not say how many."""
+        if self.kind in CONV_KINDS:
+            if not (self.inputs and self.outputs and self.kernel):
+                return None
+            tensor = self.outputs[0] if self.kind == "conv" else self.inputs[0]
+            return prod(tensor) * prod(self.filters[1:])
+        if self.kind not in PRODUCT_KINDS:
+            return 0
+        work = Work(
+            operands=self.work_slots(), outputs=self.outputs, attributes=dict(self.attributes)
+        )
+        return multiply_adds(self.kind, work)
+
+    def work_slots(self) -> list[Slot]:
+        """Operands in order, without a runtime's own parameters and without those named in vain."""
+        sizes = {"d": self.inputs, "w": self.weights}
+        met = dict.fromkeys("dwc", 0)
+        found = []
+        for letter in self.order:
+            index = met.get(letter, 0)
+            met[letter] = index + 1
+            if letter in sizes and index < len(sizes[letter]):
+                found.append(Slot(letter=letter, index=index, shape=sizes[letter][index]))
+            elif letter == "c" and index < len(self.constants):
+                found.append(Slot(letter=letter, index=index, values=self.constants[index]))
+            elif letter == "-":
+                found.append(Slot(letter=letter, index=0))
+        return found
 
     @property
     def num_weights(self) -> int:

@@ -53,6 +53,7 @@ NOT_HERE: Mapping[str, str] = {
     r"^scripts/": "is for a checkout; scripts/bench/fresh_clone.py runs it in one",
     r"^python scripts/": "is for a checkout, and takes Debian's packages or hours",
     r"^pytest ": "is for a checkout",
+    r"(?m)^import torch$": "needs PyTorch; tests/costmodel/readers/test_torch.py does the same",
     r"^pip install ": "is how this environment was made, from the wheel",
 }
 

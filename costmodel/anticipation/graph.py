@@ -22,7 +22,8 @@ class Node:
         covers: layers as written that it carries out.
         domain: operator domain; empty for standard operators.
         marks: what the reader noted beside the work: ``overridable`` weights, a number for
-            ``weights`` that another layer has too, an ``auto_pad`` rule.
+            ``weights`` that another layer has too, a factor that is one ``number``, the
+            name of an ``operator`` that is none of the standard's, an ``auto_pad`` rule.
     """
 
     name: str
@@ -188,7 +189,7 @@ def graph_from(network: Network, op_types: Iterable[str]) -> Graph:
             op=layer.op,
             reads=list(layer.inputs),
             writes=list(layer.outputs),
-            covers=[layer.name],
+            covers=list(layer.covers or (layer.name,)),
         )
         for layer, op_type in zip(network.layers, op_types, strict=True)
     )

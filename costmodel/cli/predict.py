@@ -30,8 +30,10 @@ def predict_model(
     threads: options.Threads = None,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
+    signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
+    imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a layer has no price.")
@@ -41,8 +43,10 @@ def predict_model(
 ) -> None:
     """Predict a network's latency: total, interval, every layer, and what has no price."""
     from costmodel.report import prediction_sheets
+    from costmodel.uses.importing import import_first
     from costmodel.uses.predicting import predict
 
+    import_first(imports)
     found = predict(
         model,
         table,
@@ -51,6 +55,7 @@ def predict_model(
         options=options.parse_runner_options(runner_option),
         threads=threads,
         sizes=options.parse_sizes(size, shape),
+        signature=signature,
         calibrated=not no_calibration,
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)

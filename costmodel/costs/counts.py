@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from math import log2, prod
 
 import numpy as np
 
-from costmodel.op import CONV_KINDS, MATMUL_KINDS, MODEL, SESSION, Op
+from costmodel.kinds import (
+    CONV_KINDS,
+    ELEMENTWISE,
+    MOVES,
+    OWN_RULE,
+    RECIPES,
+    REDUCTIONS,
+    UNCOUNTED,
+    WINDOWS,
+)
+from costmodel.op import MODEL, SESSION, Op
+from costmodel.products import PRODUCT_KINDS, stored_places
 from costmodel.protocols import Prices, Unit
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
 
 #: Bytes of one element, by the dtype names of ``Op``; four-bit types are packed two to a byte.
 DTYPE_BYTES: Mapping[str, float] = {
@@ -24,66 +30,9 @@ DTYPE_BYTES: Mapping[str, float] = {
     "int4": 0.5, "uint4": 0.5,
 }  # fmt: skip
 
-#: Kinds that move or rename elements and calculate nothing: their FLOPs are truly zero.
-MOVES = _words(
-    """
-    cast cast_like center_crop_pad concat constant constant_of_shape depth_to_space dropout
-    expand eye_like flatten gather gather_elements gather_nd identity one_hot pad range
-    reorder_input reorder_output reshape reverse_sequence scatter scatter_elements
-    scatter_nd shape size slice space_to_depth split squeeze tile transpose trilu unsqueeze
-    """
-)
-
-#: Element by element: FLOPs per element written are the operands less one, at least one.
-ELEMENTWISE = _words(
-    """
-    abs acos acosh add and asin asinh atan atanh bias_gelu bit_shift bitwise_and bitwise_not
-    bitwise_or bitwise_xor ceil celu clip cos cosh div elu equal erf exp fast_gelu floor
-    gelu greater greater_or_equal hard_sigmoid hard_swish is_inf is_na_n leaky_relu less
-    less_or_equal log max mean min mish mod mul neg not or pow prelu quick_gelu reciprocal
-    relu relu6 round selu shrink sigmoid sign silu sin sinh softplus softsign sqrt sub sum
-    swish tan tanh thresholded_relu where xor
-    """
-)
-
-#: One FLOP per element read.
-REDUCTIONS = _words(
-    """
-    arg_max arg_min cum_prod cum_sum global_average_pool global_max_pool hardmax reduce_l1
-    reduce_l2 reduce_log_sum reduce_log_sum_exp reduce_max reduce_mean reduce_min
-    reduce_prod reduce_sum reduce_sum_square top_k
-    """
-)
-
-#: One FLOP per window element and element written.
-WINDOWS = frozenset({"average_pool", "max_pool", "lp_pool"})
-
-#: FLOPs per element written of kinds with a fixed recipe: softmax takes a maximum, a difference, an
-#: exponential, a sum and a quotient; a normalisation with its own statistics takes a mean (1), a
-#: variance (3), scales (1) and applies gain and bias (2); with stored statistics only the last two.
-RECIPES: Mapping[str, int] = {
-    "batch_norm": 2,
-    "dequantize_linear": 2,
-    "dynamic_quantize_linear": 4,
-    "group_normalization": 7,
-    "instance_norm": 7,
-    "layer_norm": 7,
-    "log_softmax": 5,
-    "lp_normalization": 3,
-    "mean_variance_normalization": 5,
-    "quantize_linear": 2,
-    "rmsnormalization": 4,
-    "simplified_layer_normalization": 4,
-    "skip_layer_normalization": 8,
-    "softmax": 5,
-}
-
-#: Kinds with a rule of their own, below.
-_OWN_RULE = frozenset({"lrn", "resize"})
-
 #: Every kind that can be counted. ``session`` does no work of its own: all of its counts are zero.
 COUNTED_KINDS = (
-    CONV_KINDS | MATMUL_KINDS | MOVES | ELEMENTWISE | REDUCTIONS | WINDOWS | _OWN_RULE
+    CONV_KINDS | PRODUCT_KINDS | MOVES | ELEMENTWISE | REDUCTIONS | WINDOWS | OWN_RULE
     | frozenset(RECIPES) | {SESSION}
 )  # fmt: skip
 
@@ -128,13 +77,14 @@ class _Count:
 
 
 class Flops(_Count):
-    """FLOPs: two per multiply-add of a convolution or matrix product, as networks are compared.
+    """FLOPs: two per multiply-add, as networks are compared; which those are is in ``products``.
 
-    Biases and fused epilogues add nothing, and window positions over padding count, both as in
-    the FLOP counters that papers use. Other kinds: see ``MOVES``, ``ELEMENTWISE``, ``REDUCTIONS``,
-    ``WINDOWS`` and ``RECIPES``; a transcendental function of one element is one FLOP; LRN over n
-    channels takes n + 4 per element; a resize takes two per tap, of which linear has 2 and cubic
-    4 per resized axis, and nearest calculates nothing.
+    Fused epilogues add nothing, as in the FLOP counters that papers use. Other kinds: see
+    ``MOVES``, ``ELEMENTWISE``, ``REDUCTIONS``, ``WINDOWS`` and ``RECIPES`` of ``kinds``; a
+    transcendental function of one element is one FLOP; LRN over n channels takes n + 4 per element;
+    a resize and a grid sample take two per tap, of which linear has 2 and cubic 4 per axis, and
+    nearest calculates nothing; a sample of a region has four taps; a Fourier transform of n complex
+    numbers takes 5 n log2(n), of real ones half.
 
     >>> from costmodel.op import conv_op
     >>> op = conv_op(in_channels=16, out_channels=32, size=(8, 8), kernel=(3, 3))
@@ -148,7 +98,7 @@ class Flops(_Count):
     @staticmethod
     def _count(op: Op) -> float | str:
         kind = op.kind
-        if kind in CONV_KINDS or kind in MATMUL_KINDS:
+        if kind in CONV_KINDS or kind in PRODUCT_KINDS:
             return 2.0 * op.macs
         if kind in MOVES or kind == SESSION:
             return 0.0
@@ -163,14 +113,21 @@ class Flops(_Count):
 
 
 class Params(_Count):
-    """Parameters: constant float elements, channel padding of a blocked layout included."""
+    """Parameters: constant float elements, channel padding of a blocked layout included.
+
+    Of integer products, whose numbers are no float weights, those at the weights' place count too.
+    """
 
     def __init__(self) -> None:
         super().__init__("params")
 
     @staticmethod
     def _count(op: Op) -> float:
-        return float(op.num_weights)
+        if not (places := stored_places(op.kind)):
+            return float(op.num_weights)
+        slots = op.work_slots()
+        stored = [slots[place] for place in places if place < len(slots)]
+        return float(op.num_weights + sum(s.num_elements for s in stored if s.letter in "dc"))
 
 
 class Activations(_Count):
@@ -217,34 +174,97 @@ def _window_flops(op: Op) -> float | str:
 
 
 def _recipe_flops(op: Op) -> float | str:
-    written = op.num_output_elements
-    if op.kind in RECIPES:
-        return float(written * RECIPES[op.kind])
-    if op.kind == "lrn":
-        size = op.attribute("size", 0)
-        if size < 1:
-            return "this 'lrn' does not say its 'size'"
-        return float(written * (size + 4))
-    taps = {"nearest": 0, "linear": 2, "cubic": 4}.get(op.attribute("mode", "nearest"))
+    rule = _RULES.get(op.kind)
+    if rule is not None:
+        return rule(op)
+    return float(op.num_output_elements * RECIPES[op.kind])
+
+
+def _lrn_flops(op: Op) -> float | str:
+    size = op.attribute("size", 0)
+    if size < 1:
+        return "this 'lrn' does not say its 'size'"
+    return float(op.num_output_elements * (size + 4))
+
+
+#: Elements that a sampled value is mixed from, per axis.
+_TAPS = {"nearest": 0, "linear": 2, "bilinear": 2, "cubic": 4, "bicubic": 4}
+
+
+def _sampled_flops(op: Op, axes: int) -> float | str:
+    """Two FLOPs per tap of every element written."""
+    mode = op.attribute("mode", "nearest" if op.kind == "resize" else "linear")
+    taps = _TAPS.get(mode)
     if taps is None:
-        return f"there is no rule for a resize of mode {op.attribute('mode')!r}"
-    if not taps or not op.inputs or not op.outputs:
-        return 0.0
+        return f"there is no rule for a {op.kind} of mode {mode!r}"
+    return float(2 * op.num_output_elements * taps**axes) if taps and axes else 0.0
+
+
+def _resize_flops(op: Op) -> float | str:
+    if not op.inputs or not op.outputs:
+        return _sampled_flops(op, 0)
     sizes = zip(op.inputs[0], op.outputs[0], strict=False)
-    axes = sum(before != after for before, after in sizes)
-    return float(2 * written * taps**axes) if axes else 0.0
+    return _sampled_flops(op, sum(before != after for before, after in sizes))
+
+
+def _grid_flops(op: Op) -> float | str:
+    return _sampled_flops(op, max(0, len(op.outputs[0]) - 2) if op.outputs else 0)
+
+
+def _region_flops(op: Op) -> float | str:
+    samples = op.attribute("sampling_ratio", 0)
+    if samples < 1:
+        return "how many samples it takes per bin depends on its regions"
+    return float(2 * op.num_output_elements * 4 * samples**2)
+
+
+def _transform_flops(op: Op) -> float | str:
+    """Fourier transforms; the last axis of ``dft`` and ``stft`` holds real and imaginary parts."""
+    size, out = (op.inputs or ((),))[0], (op.outputs or ((),))[0]
+    slots = op.work_slots()
+    told = {place: int(slot.values[0]) for place, slot in enumerate(slots) if slot.values}
+    if op.kind == "stft":
+        window = slots[2].num_elements if len(slots) > 2 else 0
+        length = told.get(3, window)
+        if len(out) != 4 or not length:
+            return "this 'stft' does not say how long its frames are"
+        return prod(out[:2]) * (length + _butterflies(length, real=size[-1] == 1))
+    if op.kind == "dft":
+        axis = told.get(2, op.attribute("axis", 1 if op.attribute("since", 20) < 20 else -2))
+        if len(size) < 2 or not -len(size) <= axis < len(size) or not prod(size):
+            return "this 'dft' lacks its shapes"
+        length, rows = told.get(1, size[axis]), prod(size) // (size[axis] * size[-1])
+        return rows * _butterflies(length, real=size[-1] == 1)
+    axes = op.attribute("signal_ndim", 1)
+    real = size if op.kind == "rfft" else out
+    if len(real) < axes or not prod(real):
+        return f"this {op.kind!r} lacks its shapes"
+    length = prod(real[len(real) - axes :])
+    return prod(real) // length * _butterflies(length, real=True)
+
+
+def _butterflies(length: int, *, real: bool) -> float:
+    return (2.5 if real else 5.0) * length * log2(max(length, 1))
+
+
+_RULES: Mapping[str, Callable[[Op], float | str]] = {
+    "dft": _transform_flops,
+    "grid_sample": _grid_flops,
+    "irfft": _transform_flops,
+    "lrn": _lrn_flops,
+    "resize": _resize_flops,
+    "rfft": _transform_flops,
+    "roi_align": _region_flops,
+    "stft": _transform_flops,
+}
 
 
 def uncountable(op: Op) -> str:
     """Why the work of ``op`` cannot be counted; empty if it can."""
     if op.kind == MODEL:
         return "a 'model' row is a whole network; price its Ops instead"
+    if op.kind in UNCOUNTED:
+        return f"{op.kind!r}: {UNCOUNTED[op.kind]}"
     if op.kind not in COUNTED_KINDS:
         return f"there is no rule that counts the work of kind {op.kind!r}"
-    if op.kind in CONV_KINDS:
-        complete = bool(op.inputs and op.outputs and op.kernel)
-    elif op.kind in MATMUL_KINDS:
-        complete = bool(op.outputs and (op.inputs or op.weights))
-    else:
-        complete = True
-    return "" if complete else f"this {op.kind!r} lacks its shapes"
+    return f"this {op.kind!r} lacks its shapes" if op.multiply_adds is None else ""

@@ -9,7 +9,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
+from costmodel.costs.counts import DTYPE_BYTES
+from costmodel.kinds import CONV_KINDS, POOL_KINDS
+from costmodel.op import Op
+from costmodel.products import PRODUCT_KINDS
 
 #: Elements of float32 in the widest vector register that matters; padding below it is wasted work.
 _VECTOR = 16
@@ -36,9 +39,9 @@ _HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
 #: multiply-adds of output columns that padding touches; ``spill`` bytes beyond the near cache;
 #: ``light`` and ``heavy`` outputs with an activation of that class; ``calls`` matrix products per
 #: run, ``short`` the work that their incomplete sets of output channels waste.
-_PLAIN_TERMS = ("constant", "work", "input", "output", "weight")
+PLAIN_TERMS = ("constant", "work", "input", "output", "weight")
 TERMS = (
-    *_PLAIN_TERMS,
+    *PLAIN_TERMS,
     "strided", "columns", "filters", "expanded", "gathered", "rows", "taps", "edges", "spill",
     "light", "heavy", "calls", "short",
 )  # fmt: skip
@@ -63,6 +66,12 @@ def path_of(op: Op) -> str:
     >>> path_of(conv_op(in_channels=8, out_channels=8, size=(4, 4), kernel=(1, 1)))
     'conv/pointwise'
     """
+    path = _path(op)
+    types = op.attribute("weight_types", "")
+    return f"{path} of {types} weights" if types else path
+
+
+def _path(op: Op) -> str:
     kind, layout = op.kind, op.layout
     if kind in CONV_KINDS:
         prefix = kind if layout == "nchw" else f"{kind}@{layout}"
@@ -110,7 +119,7 @@ def is_learnable(op: Op) -> bool:
         return False
     if op.kind in CONV_KINDS:
         return bool(op.inputs) and min(len(op.inputs[0]), len(op.filters)) >= 2
-    return op.kind not in MATMUL_KINDS or any((*op.inputs, *op.weights)[:1])
+    return op.multiply_adds is not None
 
 
 class Table:
@@ -123,6 +132,8 @@ class Table:
         terms: ``(len(ops), len(TERMS))`` amounts: multiply-adds or elements in millions.
         features: ``(len(ops), len(FEATURES))`` logarithms and ratios.
         hull: ``(len(ops), len(HULL))`` logarithms.
+        multiply_adds: ``(len(ops),)``, unlike ``terms`` as they are defined; 0 of kinds without.
+        bytes: ``(len(ops),)`` read and written, each element once.
     """
 
     def __init__(self, ops: Sequence[Op]) -> None:
@@ -133,12 +144,14 @@ class Table:
         self.terms = _terms(raw)
         self.features = _features(raw)
         self.hull = _hull(raw)
+        self.multiply_adds = np.where(raw["product"] > 0, raw["work"], 0.0)
+        self.bytes = (raw["inputs"] + raw["outputs"] + raw["weights"]) * raw["itemsize"]
 
 
 _RAW = (
     "batch", "cin", "cout", "hin", "win", "hout", "wout", "kh", "kw", "stride", "dilation",
     "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
-    "light", "heavy", "block", "window", "lanes",
+    "light", "heavy", "block", "window", "lanes", "product", "itemsize",
 )  # fmt: skip
 _SIZES = _RAW.index("stride")
 
@@ -156,12 +169,14 @@ def _numbers(op: Op) -> tuple[float, ...]:
     num_in = prod(first) if len(inputs) == 1 else sum(map(prod, inputs))
     num_out = prod(out) if len(outputs) == 1 else sum(map(prod, outputs))
     num_weights = sum(map(prod, op.weights))
-    if kind not in CONV_KINDS and kind not in MATMUL_KINDS:
+    is_conv = kind in CONV_KINDS
+    is_product = is_conv or kind in PRODUCT_KINDS
+    if not is_product:
         # A constant operand is read like any other; sampled ones are mostly single numbers.
         num_in, num_weights = num_in + num_weights, 0
     if kind == "conv":
         work = num_out * (cin // op.groups) * prod(kernel)
-    elif kind in CONV_KINDS or kind in MATMUL_KINDS:
+    elif is_product:
         work = op.macs
     elif kind in POOL_KINDS:
         work = num_out * prod(kernel) if kernel else num_in
@@ -179,7 +194,8 @@ def _numbers(op: Op) -> tuple[float, ...]:
         first[0] if first else 1, cin, cout, hin, win, hout, wout, kh, kw,
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
         num_in, num_out, num_weights, work, top, bottom, left, right, "sum" in op.epilogue,
-        light, heavy, _block(op.layout), kind in CONV_KINDS, _lanes(op.implementation),
+        light, heavy, _block(op.layout), is_conv, _lanes(op.implementation), is_product,
+        DTYPE_BYTES.get(op.dtype, 4),
     )  # fmt: skip
 
 
@@ -217,6 +233,8 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         raw["kh"] * raw["hout"], 1.0
     )
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
+    # Of a kernel without a window the last axes are no columns.
+    factor = np.where(raw["window"] > 0, factor, 1.0)
     factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
     work = raw["work"] * np.maximum(factor, 0.1)
     strided = raw["stride"] > 1
@@ -260,7 +278,7 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     )
     terms = np.stack(columns, axis=1) / 1e6
     # Of kernels without a window only the plain amounts mean anything.
-    terms[raw["window"] == 0, len(_PLAIN_TERMS) :] = 0.0
+    terms[raw["window"] == 0, len(PLAIN_TERMS) :] = 0.0
     return np.asarray(terms)
 
 

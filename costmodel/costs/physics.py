@@ -8,13 +8,14 @@ coefficients): readable as GMAC/s and GB/s, monotone, and trainable from a dozen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from costmodel.costs.features import TERMS
+from costmodel.costs.likeness import RELABEL, SHARED, class_of
 
 Floats = NDArray[np.float64]
 
@@ -22,28 +23,35 @@ Floats = NDArray[np.float64]
 MIN_ROWS = 6
 #: Rows that the family's law counts for in a path's own: paths of one family run the same loops.
 _PRIOR_ROWS = 10.0
+#: Rows that the law of its class, scaled to the family's own times, counts for in a family's: where
+#: few rows, or rows of one size, leave open what a family's time grows with, its like decide.
+_CLASS_ROWS = 1.0
 #: Paths unlike their family: matrix times vector, bound by reading weights, and depthwise.
 _STRANGERS = ("/vector", "/depthwise")
 #: Least latency a law may answer, in ms: nothing runs in no time.
-_FLOOR_MS = 1e-5
+FLOOR_MS = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Physics:
-    """Coefficients per path and per kind.
+    """Coefficients per path, per kind and per class of kinds.
 
     Attributes:
         by_path: path to ``(len(TERMS),)`` coefficients in ms per amount.
         by_kind: kind to coefficients, for paths that no row took.
+        by_class: class to coefficients, for kinds that no row is of; of classes all of whose kinds
+            run the same loops.
     """
 
     by_path: Mapping[str, Floats]
     by_kind: Mapping[str, Floats]
+    by_class: Mapping[str, Floats] = field(default_factory=dict)
 
     def law_of(self, path: str, kind: str) -> Floats | None:
-        """Coefficients for an Op; None where its kind was never measured."""
+        """Coefficients for an Op; None where nothing of its kind or its like was measured."""
         own = self.by_path.get(path)
-        return own if own is not None else self.by_kind.get(kind)
+        own = self.by_kind.get(kind) if own is None else own
+        return self.by_class.get(class_of(kind)) if own is None else own
 
     def parts(self, terms: Floats, paths: Sequence[str], kinds: Sequence[str]) -> Floats:
         """What each term takes, in ms per row of ``terms``; NaN where no law applies."""
@@ -76,7 +84,7 @@ def _family(path: str) -> str:
 
 def base_of(parts: Floats) -> Floats:
     """Base latency in ms from what each term takes."""
-    return np.asarray(np.maximum(parts.sum(axis=1), _FLOOR_MS))
+    return np.asarray(np.maximum(parts.sum(axis=1), FLOOR_MS))
 
 
 def make_up(parts: Floats) -> Floats:
@@ -105,11 +113,24 @@ def fit_physics(
         kinds: kind of each row.
     """
     path_of, kind_of = np.asarray(paths), np.asarray(kinds)
+    class_names = np.asarray([class_of(kind) for kind in kinds])
     family_of = np.asarray([_family(path) for path in paths])
-    families = {
-        family: _law(*(part[family_of == family] for part in (terms, latency_ms, weights)))
-        for family in sorted(set(family_of))
+    classes = {
+        name: _law(*(part[class_names == name] for part in (terms, latency_ms, weights)))
+        for name in sorted(set(class_names))
     }
+
+    def like_others(mine: NDArray[np.bool_]) -> Floats:
+        """The law of some rows of one class, which leans on that of the class a little."""
+        own = terms[mine], latency_ms[mine], weights[mine]
+        name = str(class_names[mine][0])
+        if name == RELABEL:  # some runtimes touch no memory for one kind and copy it for another
+            return _law(*own)
+        shared = classes[name]
+        factor = np.median(own[1] / np.maximum(own[0] @ shared, FLOOR_MS))
+        return _law(*own, shared * float(factor), prior_rows=_CLASS_ROWS)
+
+    families = {name: like_others(family_of == name) for name in sorted(set(family_of))}
     by_path: dict[str, Floats] = {}
     for path in sorted(set(paths)):
         rows = np.flatnonzero(path_of == path)
@@ -118,35 +139,40 @@ def fit_physics(
         if len(rows) >= MIN_ROWS and "/" in path:
             prior = None if path.endswith(_STRANGERS) else family
             by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows], prior)
-    by_kind = {
-        kind: _law(*(part[kind_of == kind] for part in (terms, latency_ms, weights)))
-        for kind in sorted(set(kinds))
-    }
-    return Physics(by_path=by_path, by_kind=by_kind)
+    return Physics(
+        by_path=by_path,
+        by_kind={kind: like_others(kind_of == kind) for kind in sorted(set(kinds))},
+        by_class={name: law for name, law in classes.items() if name in SHARED},
+    )
 
 
 def _law(
-    terms: Floats, latency_ms: Floats, weights: Floats, family: Floats | None = None
+    terms: Floats,
+    latency_ms: Floats,
+    weights: Floats,
+    prior: Floats | None = None,
+    *,
+    prior_rows: float = _PRIOR_ROWS,
 ) -> Floats:
     """Non-negative least squares on relative error, twice: rows far off in the first count less.
 
-    With the law of a family, deviations from it are penalised by what they change in an average
-    row, as if that row had been seen ``_PRIOR_ROWS`` times.
+    With a law to lean on, deviations from it are penalised by what they change in an average row,
+    as if that row had been seen ``prior_rows`` times.
     """
     weights = weights / weights.mean()
-    law = _solve(terms / latency_ms[:, None], weights, family)
-    error = np.abs(np.log(np.maximum(terms @ law, _FLOOR_MS) / latency_ms))
+    law = _solve(terms / latency_ms[:, None], weights, prior, prior_rows)
+    error = np.abs(np.log(np.maximum(terms @ law, FLOOR_MS) / latency_ms))
     # Huber weights (Huber 1964): a kernel that changed its algorithm must not bend the law.
     limit = max(2.0 * float(np.median(error)), 0.05)
     robust = weights * np.minimum(1.0, limit / np.maximum(error, 1e-9))
-    return _solve(terms / latency_ms[:, None], robust, family)
+    return _solve(terms / latency_ms[:, None], robust, prior, prior_rows)
 
 
-def _solve(shares: Floats, weights: Floats, family: Floats | None) -> Floats:
+def _solve(shares: Floats, weights: Floats, prior: Floats | None, prior_rows: float) -> Floats:
     """Coefficients that bring each row's ``shares @ law`` near 1."""
     root = np.sqrt(weights)
     left, right = shares * root[:, None], root
-    if family is not None:
-        size = np.sqrt(_PRIOR_ROWS) * shares.mean(axis=0)
-        left, right = np.vstack([left, np.diag(size)]), np.concatenate([right, size * family])
+    if prior is not None:
+        size = np.sqrt(prior_rows) * shares.mean(axis=0)
+        left, right = np.vstack([left, np.diag(size)]), np.concatenate([right, size * prior])
     return np.asarray(nnls(left, right)[0])

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
-from costmodel.costs.physics import Physics, base_of, fit_physics, make_up
+from costmodel.costs.likeness import Likeness
+from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, make_up
+from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
 from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, groups_of, search_hyper
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -24,7 +26,7 @@ from costmodel.table import LatencyTable
 Floats = NDArray[np.float64]
 
 #: Version of the cached hyper-parameters; raised when features or laws change.
-_CACHE_FORMAT = 4
+_CACHE_FORMAT = 5
 #: Coverage of every interval.
 COVERAGE = 0.9
 _FOLDS = 5
@@ -59,7 +61,9 @@ class Regression:
     """Prices any Op of a measured kind in milliseconds; a ``CostModel``.
 
     Rows of the table are answered exactly; anything else by the law of its execution path times
-    the learned residual. A kind the table never saw has no price.
+    the learned residual, but never faster than the fastest row of its like. A kind that the table
+    never saw is priced like others of its class where these run alike loops (see ``likeness``), and
+    else has no price.
 
     Args:
         rows: measured rows; ``session`` rows give the session's price, ``model`` rows are ignored.
@@ -100,6 +104,8 @@ class Regression:
         self._kinds = [op.kind for op in ops]
         self._table = Table(ops)
         self._hulls = self._find_hulls()
+        dtypes = [op.dtype for op in ops]
+        self._likeness = Likeness(self._table, self._latency, self._paths, self._kinds, dtypes)
         self.fitted = fitted or self._search(rows_digest(rows))
         self.physics, self._residual = self._fit(np.arange(len(ops)))
 
@@ -210,16 +216,38 @@ class Regression:
         paths = [path_of(op) for op in ops]
         base, features = self._view(self.physics, table, np.arange(len(ops)), paths)
         mean, deviation = self._residual.predict(features, paths)
-        values = base * np.exp(mean)
+        kinds, dtypes = [op.kind for op in ops], [op.dtype for op in ops]
+        # Whatever the law says, nothing is faster than the fastest of its like.
+        values = np.maximum(base * np.exp(mean), self._likeness.floor_ms(table, kinds, dtypes))
         half = np.exp(np.minimum(self.fitted.factor * deviation, 3.0))
         low, high = values / half, values * half
-        doubts = self._doubts(table, paths)
-        for index in doubts:
-            low[index] = min(low[index], values[index] * (1.0 - _LAW_ONLY))
-            high[index] = max(high[index], values[index] * (1.0 + _LAW_ONLY))
+        doubts = self._doubts(table, paths, kinds)
+        self._widen(table, (values, low, high), paths, kinds, doubts)
         return values, low, high, doubts
 
-    def _doubts(self, table: Table, paths: Sequence[str]) -> dict[int, str]:
+    def _widen(
+        self,
+        table: Table,
+        columns: tuple[Floats, Floats, Floats],
+        paths: Sequence[str],
+        kinds: Sequence[str],
+        doubts: Mapping[int, str],
+    ) -> None:
+        """Intervals of what the rows say little about, as wide as what they leave open."""
+        values, low, high = columns
+        names = np.asarray(paths)
+        for path in set(paths):
+            rows = np.flatnonzero(names == path)
+            if not self._likeness.is_sparse(path, MIN_LAW_ROWS):
+                rows = np.array([row for row in rows if row in doubts], dtype=np.intp)
+            if len(rows):
+                least, most = self._likeness.allowed_ms(table, rows, path, kinds[rows[0]])
+                least = np.minimum(least, values[rows] * (1.0 - _LAW_ONLY))
+                most = np.maximum(most, values[rows] * (1.0 + _LAW_ONLY))
+                low[rows] = np.minimum(low[rows], np.maximum(least, FLOOR_MS / 2))
+                high[rows] = np.maximum(high[rows], most)
+
+    def _doubts(self, table: Table, paths: Sequence[str], kinds: Sequence[str]) -> dict[int, str]:
         """Ops outside the table's range, each with the feature that is."""
         doubts: dict[int, str] = {}
         features = table.hull
@@ -228,7 +256,11 @@ class Regression:
             rows = np.flatnonzero(names == path)
             hull = self._hulls.get(path)
             if hull is None:
-                doubts |= {int(i): f"no row of the path {path}" for i in rows}
+                kind = kinds[rows[0]]
+                why = f"no row of the path {path}"
+                if kind not in self.physics.by_kind:
+                    why = f"no row of kind {kind!r}: priced like others of its class"
+                doubts |= {int(i): why for i in rows}
                 continue
             outside = (features[rows] < hull[0]) | (features[rows] > hull[1])
             for i in np.flatnonzero(outside.any(axis=1)):

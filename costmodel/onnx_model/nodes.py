@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,21 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from costmodel.op import CONV_KINDS, POOL_KINDS, Attribute, Constant, Op, Shape, as_operands
+from costmodel.kinds import CONV_KINDS, POOL_KINDS, kind_of
+from costmodel.op import Attribute, Constant, Op, Shape, as_operands
 
-#: Plain names of operators whose snake-cased type would not be the field's word.
-KINDS = {
-    "BatchNormalization": "batch_norm",
-    "FusedConv": "conv",
-    "FusedGemm": "gemm",
-    "FusedMatMul": "matmul",
-    "InstanceNormalization": "instance_norm",
-    "LRN": "lrn",
-    "LayerNormalization": "layer_norm",
-    "MatMul": "matmul",
-    "PRelu": "prelu",
-    "Upsample": "resize",
-}
 #: Operators whose meaning changed between operator sets: the version is part of the work.
 VERSIONED = frozenset(
     {"BatchNormalization", "Clip", "Dropout", "GroupNormalization", "Hardmax", "LogSoftmax", "Pad"}
@@ -66,15 +53,6 @@ class _Slot:
     letter: str
     info: Tensor = Tensor(shape=())
     values: Constant = ()
-
-
-def kind_of(op_type: str) -> str:
-    """Plain name of an operator.
-
-    >>> kind_of("Conv"), kind_of("GlobalAveragePool"), kind_of("LRN")
-    ('conv', 'global_average_pool', 'lrn')
-    """
-    return KINDS.get(op_type) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", op_type).lower()
 
 
 def op_from_node(

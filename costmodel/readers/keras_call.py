@@ -43,6 +43,14 @@ class Call:
             return axis
         return rank - 1 if axis == 1 else axis - 1
 
+    def neutral_size(self, size: Shape) -> Shape:
+        """Neutral sizes of a tensor given in the model's own order."""
+        return tuple(size[self.written(axis, len(size))] for axis in range(len(size)))
+
+    def own_size(self, size: Shape) -> Shape:
+        """Sizes in the model's own order of a tensor given in neutral sizes."""
+        return tuple(size[self.neutral(axis, len(size))] for axis in range(len(size)))
+
     def axes(self, value: Any, rank: int) -> tuple[int, ...]:
         """Neutral axes of a setting that is one axis, several, or None for all."""
         if value is None:

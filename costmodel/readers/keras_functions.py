@@ -16,6 +16,7 @@ from costmodel.readers.keras_activations import (
     softmax_attributes,
 )
 from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_products import PRODUCT_FUNCTIONS
 
 Rule = Callable[[Call], list[Step]]
 _BINARY = {
@@ -212,6 +213,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNARY, _unary),
     **dict.fromkeys(_ACTIVATIONS, _activation),
     **dict.fromkeys(_REDUCTIONS, _reduce),
+    **PRODUCT_FUNCTIONS,
     **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims"), reshape),
     **dict.fromkeys(("Transpose", "Swapaxes", "Moveaxis"), _transpose),
     "Clip": _clip,

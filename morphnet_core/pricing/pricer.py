@@ -323,8 +323,15 @@ class Pricer:
             listing = "; ".join(f"{name}: {missing[name]}" for name in worst)
             message = (
                 f"The cost model {self.cost.name!r} cannot price about {share:.0%} of the work of "
-                f"{self.grouping.network.name!r}, more than {MAX_UNPRICED:.0%}: {listing}. Measure "
-                "these kernels, or choose another cost model."
+                f"{self.grouping.network.name!r}, more than {MAX_UNPRICED:.0%}: {listing}. "
+                f"{self._advice()}"
             )
             raise InvalidInputError(message)
         return missing
+
+    def _advice(self) -> str:
+        """What can be done about kernels without a price."""
+        device = self.cost.device
+        if device is None or device.provenance == "estimated":
+            return "Choose another cost model: a table of a device, or a count such as 'flops'."
+        return f"Measure these kernels on {device.name}, or choose another cost model."

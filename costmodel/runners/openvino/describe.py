@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from costmodel.op import Attribute, Constant, Op, Shape
-from costmodel.runners.openvino.executed import Node, block_of, is_known, physical
+from costmodel.layouts import block_of, physical
+from costmodel.op import Attribute, Constant, Op, Shape, as_operands
+from costmodel.runners.openvino.executed import Node, is_known
 from costmodel.runners.openvino.model import ModelNode, Operand
 from costmodel.runners.openvino.steps import (
     ELEMENTWISE,
@@ -23,6 +24,7 @@ from costmodel.runners.openvino.steps import (
 #: Plain names of operations that would not be the field's word in small letters.
 KINDS: Mapping[str, str] = {
     "AvgPool": "average_pool",
+    "Ceiling": "ceil",
     "Clamp": "clip",
     "Convolution": "conv",
     "ConvolutionBackpropData": "conv_transpose",
@@ -33,15 +35,15 @@ KINDS: Mapping[str, str] = {
     "HSigmoid": "hard_sigmoid",
     "HSwish": "hard_swish",
     "Interpolate": "resize",
-    "LRN": "lrn",
-    "MVN": "mvn",
     "MatMul": "matmul",
-    "MaxPool": "max_pool",
     "Maximum": "max",
     "Minimum": "min",
     "Multiply": "mul",
+    "Negative": "neg",
     "PRelu": "prelu",
+    "Power": "pow",
     "SoftPlus": "softplus",
+    "SoftSign": "softsign",
     "StridedSlice": "slice",
     "Subtract": "sub",
     "VariadicSplit": "split",
@@ -230,7 +232,7 @@ def _program(steps: Sequence[Step]) -> dict[str, object]:
         "kind": kind,
         "data": operands.data,
         "weights": tuple(operands.weights),
-        "operands": _short(operands.letters),
+        "operands": as_operands(operands.letters),
         "attributes": attributes,
     }
 
@@ -257,7 +259,7 @@ def _kernel(node: Node, steps: Sequence[Step]) -> dict[str, object]:
     return {
         "data": operands.data,
         "weights": tuple(operands.weights),
-        "operands": _short(operands.letters),
+        "operands": as_operands(operands.letters),
         "constants": tuple(operands.constants),
         "constant_dtypes": tuple(operands.constant_dtypes) if wide else (),
         "epilogue": tuple(epilogue),
@@ -331,11 +333,6 @@ def _folded(step: Step, index: int, operands: _Operands, *, bias: bool) -> str:
                 operands.weights[-1] = (max(operand.shape, default=1),)
                 return "bias"
     return kind_of(step.type)
-
-
-def _short(letters: str) -> str:
-    """Nothing where operands come as data, then weights, then constants."""
-    return "" if letters == "".join(sorted(letters, key="dwc".index)) else letters
 
 
 def kind_of(op_type: str) -> str:

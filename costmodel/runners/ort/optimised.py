@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from costmodel.errors import CostModelError, ModelFormatError
-from costmodel.network import Layer, Network
+from costmodel.network import Layer, Network, session_op
 from costmodel.onnx_model.nodes import SMALL, Tensor
-from costmodel.op import SESSION, Op, Shape
+from costmodel.op import SESSION
 from costmodel.runners.ort.bound import DTYPES, session_options
 from costmodel.runners.ort.covers import find_covers, in_written_order, name_nodes
 from costmodel.runners.ort.operands import executed_op, with_provider
@@ -298,12 +298,6 @@ def _network(
         unread_shares=shares,
         source="lowered",
     )
-
-
-def session_op(num_inputs: int, num_outputs: int) -> Op:
-    """The fixed cost of one run, which depends on how many tensors cross the border."""
-    one: Shape = (1,)
-    return Op(kind=SESSION, inputs=(one,) * num_inputs, outputs=(one,) * num_outputs)
 
 
 def _unreadable(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> str:

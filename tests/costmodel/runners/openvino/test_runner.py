@@ -16,9 +16,9 @@ pytest.importorskip("openvino", reason="needs the openvino extra")
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.network import session_op
 from costmodel.op import Op, conv_op
 from costmodel.runners.openvino import core
-from costmodel.runners.openvino.execution_graph import session_op
 from costmodel.runners.openvino.runner import OpenVinoRunner, num_replicas, num_turns
 from costmodel.testing import RunnerContract
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from costmodel.onnx_model.nodes import VERSIONED, Tensor, kind_of
+from costmodel.kinds import kind_of
+from costmodel.onnx_model.nodes import VERSIONED, Tensor
 from costmodel.op import Op
 from costmodel.runners.ort.bound import session_options
 from costmodel.runners.ort.operands import executed_op

@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.network import session_op
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import Op, conv_op
 from costmodel.runners.ort import device
-from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import num_turns
 from costmodel.runners.ort.runner import COLD_BYTES, OrtRunner, num_replicas
 from costmodel.runners.ort.session import random_input
