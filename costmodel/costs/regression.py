@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
 from costmodel.costs.likeness import Likeness
-from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
 from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, make_up
+from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
 from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, groups_of, search_hyper
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
