@@ -21,7 +21,7 @@ from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.lite_model.detect import is_lite
 from costmodel.network import Layer, Network, session_op
-from costmodel.op import SESSION
+from costmodel.op import SESSION, Attribute, Op
 from costmodel.readers.written import read_written
 from costmodel.sizes import Sizes
 
@@ -32,6 +32,8 @@ RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
     "openvino": execute_openvino,
     "xla": execute_xla,
 }
+#: What a reader notes beside the work, for ONNX Runtime's rules alone.
+_MARKS = frozenset({"number", "operator"})
 
 
 def anticipate(network: Network, device: Device) -> Network:
@@ -56,6 +58,8 @@ def anticipate(network: Network, device: Device) -> Network:
         )
         raise InvalidInputError(message)
     session = session_op(len(network.inputs), len(network.outputs))
+    if device.runtime != "onnxruntime":
+        network = _unmarked(network)
     layers = (*rules(write_out(network), device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
 
@@ -75,3 +79,18 @@ def anticipate_file(path: Path, sizes: Sizes, device: Device) -> Network:
     if is_lite(path):
         return anticipate_lite(path, sizes, device)
     return anticipate(read_written(path, sizes), device)
+
+
+def _unmarked(network: Network) -> Network:
+    """``network`` without the marks that only ONNX Runtime's rules ask for."""
+    layers = tuple(
+        replace(layer, op=replace(layer.op, attributes=_plain(layer.op)))
+        if any(name in _MARKS for name, _ in layer.op.attributes)
+        else layer
+        for layer in network.layers
+    )
+    return replace(network, layers=layers)
+
+
+def _plain(op: Op) -> tuple[tuple[str, Attribute], ...]:
+    return tuple(pair for pair in op.attributes if pair[0] not in _MARKS)

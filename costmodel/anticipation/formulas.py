@@ -16,10 +16,10 @@ from costmodel.network import Layer, Network
 from costmodel.op import Attribute, Op, Shape
 
 _NONE: Mapping[str, Attribute] = {}
-_MEAN = {"keepdims": 1, "since": 13}
+_MEAN: Mapping[str, Attribute] = {"keepdims": 1, "since": 13}
 #: Version of GroupNormalization since which it has a scale per channel.
 _PER_CHANNEL = 21
-_SUM = {"keepdims": 1, "noop_with_empty_axes": 1, "since": 13}
+_SUM: Mapping[str, Attribute] = {"keepdims": 1, "noop_with_empty_axes": 1, "since": 13}
 
 
 class _Kernels:

@@ -22,7 +22,8 @@ class Node:
         covers: layers as written that it carries out.
         domain: operator domain; empty for standard operators.
         marks: what the reader noted beside the work: ``overridable`` weights, a number for
-            ``weights`` that another layer has too, an ``auto_pad`` rule.
+            ``weights`` that another layer has too, a factor that is one ``number``, the
+            name of an ``operator`` that is none of the standard's, an ``auto_pad`` rule.
     """
 
     name: str

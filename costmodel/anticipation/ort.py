@@ -1,11 +1,12 @@
 """What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86 and ARM).
 
-Four passes in the runtime's own order: graph rewriting (``ort_fold``), activations into the kernels
-before them (``ort_activation``), the blocked NCHWc layout (``ort_blocked``), and sums into the
-convolutions that stayed plain (``ort_activation`` again). Every rule was found by letting the
-runtime write its optimised graph for small models that differ in one thing, and is held against it
-by tests/costmodel/anticipation/test_ort.py. Not modelled: the runtime's search for a better place
-of Transposes, beyond pairs that cancel and those that a layout conversion swallows.
+Passes in the runtime's own order: graph rewriting (``ort_fold``, with ``ort_transpose`` and ``ort_products``),
+activations into the kernels before them (``ort_activation``), the parts of a transformer
+(``ort_transformer``) and what matrix products take in (``ort_products``), the blocked NCHWc layout
+(``ort_blocked``), and sums into the convolutions that stayed plain (``ort_activation`` again).
+Every rule was found by letting the runtime write its optimised graph for small models that differ
+in one thing, and is held against it by tests/costmodel/anticipation/test_ort.py and
+test_ort_products.py. Not modelled: other operators that the runtime expands into several.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from costmodel.anticipation.ort_blocked import block_layout
 from costmodel.anticipation.ort_fold import fold
 from costmodel.anticipation.ort_int8 import quantise
 from costmodel.anticipation.ort_nhwc import move_channels
+from costmodel.anticipation.ort_products import fuse_products
+from costmodel.anticipation.ort_transformer import fuse_transformer
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.instruction_sets import find_instruction_set
@@ -29,8 +32,8 @@ from costmodel.op import Op
 DTYPES = frozenset({"float32", "int8"})
 PROVIDERS = frozenset({"", "CPUExecutionProvider"})
 #: Attributes that only layers as written have: weights that a caller may replace, which layers have
-#: the same weights, and padding that was computed.
-_MARKS = ("overridable", "weights", "auto_pad")
+#: the same weights, a factor that is one number, an operator's own name, padding that was computed.
+_MARKS = ("overridable", "weights", "number", "operator", "auto_pad")
 
 
 def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
@@ -62,18 +65,14 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
         )
         raise InvalidInputError(message)
     graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
-    for node in graph.nodes.values():
-        settings = dict(node.op.attributes)
-        marks = _MARKS if node.op.stride else _MARKS[:2]
-        node.marks = {name: settings.pop(name) for name in marks if name in settings}
-        if device.dtype == "int8":  # all weights are stored anew
-            node.marks.pop("overridable", None)
-        if len(settings) < len(node.op.attributes):
-            node.op = replace(node.op, attributes=tuple(settings.items()))
+    _set_marks(graph, keep_overridable=device.dtype != "int8")
     fold(graph, gates=device.dtype == "float32")
     if device.dtype == "int8":
         quantise(graph)
     fuse_activations(graph)
+    if device.dtype == "float32":
+        fuse_transformer(graph)
+        fuse_products(graph)
     block = instructions.block
     if block > 1:
         block_layout(graph, block)
@@ -82,6 +81,26 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
         move_channels(graph)
     _name_kernels(graph, block)
     return layers_from(graph)
+
+
+def _set_marks(graph: Graph, *, keep_overridable: bool) -> None:
+    """Move what is no work from the Ops to their nodes.
+
+    Args:
+        graph: changed in place.
+        keep_overridable: whether weights that a caller may replace stay as they are; a conversion
+            stores all of them anew.
+    """
+    for node in graph.nodes.values():
+        settings = dict(node.op.attributes)
+        marks = _MARKS if node.op.stride else _MARKS[:-1]
+        node.marks = {name: settings.pop(name) for name in marks if name in settings}
+        if not keep_overridable:
+            node.marks.pop("overridable", None)
+        if len(settings) < len(node.op.attributes):
+            node.op = replace(node.op, attributes=tuple(settings.items()))
+        if "operator" in node.marks:
+            node.domain, _, node.op_type = str(node.marks["operator"]).partition(":")
 
 
 def op_type(op: Op) -> str:

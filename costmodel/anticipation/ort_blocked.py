@@ -284,8 +284,12 @@ def _transpose(layout: Layout, node: Node) -> None:
 
 
 def _resize(layout: Layout, node: Node) -> None:
-    """Enlarging by whole numbers has a blocked kernel for some coordinate rules."""
-    if node.reads[0] not in layout.blocked or len(node.reads) > 1:
+    """Enlarging by whole numbers has a blocked kernel for some coordinate rules.
+
+    Seen: not before operator set 9.
+    """
+    early = node.op.attribute("since") == 7
+    if early or node.reads[0] not in layout.blocked or len(node.reads) > 1:
         return
     rule, mode = _interpolation(node.op)
     before, after = node.op.inputs[0], node.op.outputs[0]

@@ -7,7 +7,9 @@ from dataclasses import replace
 from math import prod
 
 from costmodel.anticipation.graph import Graph, Node
-from costmodel.op import Op, Shape
+from costmodel.anticipation.ort_products import fold_gemm
+from costmodel.anticipation.ort_transpose import push_transposes
+from costmodel.op import Op, Shape, as_operands
 
 _Rule = Callable[[Graph, Node], bool]
 #: 1/6 as the float32 that the runtime's expansion of HardSwish writes.
@@ -34,7 +36,12 @@ def fold(graph: Graph, *, gates: bool = True) -> None:
         _share_equal(graph)
     changed = True
     while changed:
-        changed = _rewrite(graph, _EARLY) or _share_equal(graph) or _rewrite(graph, late)
+        changed = (
+            _rewrite(graph, _EARLY)
+            or _share_equal(graph)
+            or _rewrite(graph, late)
+            or push_transposes(graph)
+        )
 
 
 def _rewrite(graph: Graph, rules: Mapping[str, _Rule]) -> bool:
@@ -174,11 +181,17 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
     """
     later = graph.sole_reader(node)
     op = node.op
-    if later is None or later.op_type not in {"Conv", "AveragePool"} or not op.constants:
+    if later is None or later.op_type not in {"Conv", "AveragePool"}:
         return False
-    pads = tuple(int(value) for value in op.constants[0])
+    named = op.attribute("pads")  # before operator set 11
+    given = (*op.constants, *([named] if isinstance(named, tuple) else []))[:1]
+    pads = tuple(int(value) for values in given for value in values)
     rank = len(op.inputs[0])
-    zero = all(value == 0 for values in op.constants[1:2] for value in values)
+    filled = (
+        *(value for values in op.constants[1:2] for value in values),
+        op.attribute("value", 0.0),
+    )
+    zero = not any(filled)
     edge = (*pads[:2], *pads[rank : rank + 2])
     if (
         op.attribute("mode", "constant") != "constant"
@@ -208,32 +221,44 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
 
 
 def _fold_matmul(graph: Graph, node: Node) -> bool:
-    """MatMul and the Add of a constant that alone reads it become a Gemm.
+    """MatMul and the Add that alone reads it become a Gemm.
 
-    Seen: the constant has one value per column, or two axes; for activations with more axes the
-    runtime puts a Reshape before and after.
+    Seen: the second factor has two axes; what is added has one value per column, or two axes where
+    the product has two. For a first factor with more axes the runtime puts a Reshape before and
+    after.
     """
     later = graph.sole_reader(node)
     op = node.op
-    if later is None or later.op_type != "Add" or len(op.weights) != 1 or len(op.inputs) != 1:
+    if later is None or later.op_type != "Add" or len(later.op.order) != 2:
         return False
-    if op.operands.startswith("w") or len(op.weights[0]) != 2 or len(later.op.weights) != 1:
+    first, second = (slot.shape for slot in op.slots())
+    columns, rank = op.outputs[0][-1], len(first)
+    others = [name for name in later.reads if name != node.out]
+    if len(others) + len(later.op.weights) != 1 or len(second) != 2 or rank < 2:
         return False
-    columns, bias = op.weights[0][1], later.op.weights[0]
-    rank = len(op.inputs[0])
+    sizes = dict(zip(later.reads, later.op.inputs, strict=True))
+    bias = sizes[others[0]] if others else later.op.weights[0]
     if bias != (columns,) and not (rank == 2 and len(bias) == 2):
         return False
-    rows = prod(op.inputs[0][:-1])
+    if rank > 2 and op.order[0] != "d":
+        return False
+    rows = prod(first[:-1])
+    inputs, weights = list(op.inputs), list(op.weights)
+    if op.order[0] == "d":
+        inputs[0] = (rows, first[-1])
+    (inputs if others else weights).append(bias)
     gemm = Op(
         kind="gemm",
-        inputs=((rows, op.inputs[0][-1]),),
+        inputs=tuple(inputs),
         outputs=((rows, columns),),
-        weights=(op.weights[0], bias),
+        weights=tuple(weights),
         dtype=op.dtype,
         attributes=(("alpha", 1.0), ("beta", 1.0), ("transA", 0), ("transB", 0)),
+        operands=as_operands(op.order + ("d" if others else "w")),
     )
-    before, after = op.inputs[0], later.op.outputs[0]
+    before, after = first, later.op.outputs[0]
     graph.absorb(node, later)
+    graph.rewire(node, reads=[*node.reads, *others], writes=node.writes)
     node.op_type, node.op = "Gemm", gemm
     if rank > 2:
         _reshape_around(graph, node, before, after)
@@ -243,7 +268,7 @@ def _fold_matmul(graph: Graph, node: Node) -> bool:
 def _reshape_around(graph: Graph, node: Node, before: Shape, after: Shape) -> None:
     source, target = node.reads[0], node.out
     flat, raw = f"{target}/flat", f"{target}/raw"
-    graph.rewire(node, reads=[flat], writes=[raw])
+    graph.rewire(node, reads=[flat, *node.reads[1:]], writes=[raw])
     graph.add(
         Node(
             name=f"{node.name}/flat",
@@ -251,6 +276,7 @@ def _reshape_around(graph: Graph, node: Node, before: Shape, after: Shape) -> No
             op=reshape_op(before, node.op.inputs[0], node.op.inputs[0], node.op.dtype),
             reads=[source],
             writes=[flat],
+            marks={"weights": flat},  # its target is stored anew: no other Reshape has the same
         )
     )
     graph.add(
@@ -373,6 +399,7 @@ _EARLY: Mapping[str, _Rule] = {
     "Relu": _fold_relu,
 }
 _LATE: Mapping[str, _Rule] = {
+    "Gemm": fold_gemm,
     "MatMul": _fold_matmul,
     "Reshape": _fold_reshape,
     "Sigmoid": _gate,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
 from costmodel.costs.likeness import Likeness
+from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, make_up
 from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
-from costmodel.costs.physics import Physics, base_of, fit_physics, make_up
 from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, groups_of, search_hyper
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -241,10 +241,11 @@ class Regression:
             if not self._likeness.is_sparse(path, MIN_LAW_ROWS):
                 rows = np.array([row for row in rows if row in doubts], dtype=np.intp)
             if len(rows):
-                low[rows] = np.minimum(low[rows], values[rows] * (1.0 - _LAW_ONLY))
-                ceiling = self._likeness.ceiling_ms(table, rows, path, kinds[rows[0]])
-                wide = np.maximum(values[rows] * (1.0 + _LAW_ONLY), ceiling)
-                high[rows] = np.maximum(high[rows], wide)
+                least, most = self._likeness.allowed_ms(table, rows, path, kinds[rows[0]])
+                least = np.minimum(least, values[rows] * (1.0 - _LAW_ONLY))
+                most = np.maximum(most, values[rows] * (1.0 + _LAW_ONLY))
+                low[rows] = np.minimum(low[rows], np.maximum(least, FLOOR_MS / 2))
+                high[rows] = np.maximum(high[rows], most)
 
     def _doubts(self, table: Table, paths: Sequence[str], kinds: Sequence[str]) -> dict[int, str]:
         """Ops outside the table's range, each with the feature that is."""

@@ -13,7 +13,7 @@ from costmodel.onnx_model.file import open_model, save_model
 from costmodel.onnx_model.inputs import real_inputs
 from costmodel.onnx_model.nodes import op_from_node
 from costmodel.onnx_model.walk import node_reads, node_titles
-from costmodel.op import Op, Shape
+from costmodel.op import Attribute, Op, Shape
 from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.onnx_equal import equal_weights
 from costmodel.readers.onnx_sizes import RUNTIME_DOMAINS, BoundModel, bind, opset_of
@@ -25,6 +25,12 @@ OVERRIDABLE = "overridable"
 #: Attribute of layers that share all of their weights with another layer, with a number for these
 #: weights: of two such layers with one input a runtime executes one. Only in networks as written.
 WEIGHTS = "weights"
+#: Attribute of a Mul or Div by one stored number: a runtime may fold it into a product. Only in
+#: networks as written.
+NUMBER = "number"
+#: Attribute of an operator that is none of the standard's: its own name with its domain. Only in
+#: networks as written.
+OPERATOR = "operator"
 #: Nodes that run a graph inside: how often depends on data.
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _NO_SIZES: Sizes = {}
@@ -103,6 +109,11 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
             op = with_attribute(op, OVERRIDABLE, 1)
         if index in shared and op.weights:
             op = with_attribute(op, WEIGHTS, shared[index])
+        number = _number(node, bound)
+        if number is not None:
+            op = with_attribute(op, NUMBER, number)
+        if node.domain and node.domain != "ai.onnx":
+            op = with_attribute(op, OPERATOR, f"{node.domain}:{node.op_type}")
         layers.append(
             Layer(
                 name=title,
@@ -120,7 +131,7 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     return Network(name=name, layers=tuple(layers), inputs=inputs, outputs=outputs, unread=unread)
 
 
-def with_attribute(op: Op, name: str, value: int) -> Op:
+def with_attribute(op: Op, name: str, value: Attribute) -> Op:
     """``op`` marked with one more attribute."""
     return replace(op, attributes=tuple(sorted((*op.attributes, (name, value)))))
 
@@ -130,6 +141,16 @@ def _overridable(model: onnx.ModelProto) -> set[str]:
     if model.ir_version < 4:
         return set()
     return {i.name for i in model.graph.initializer} & {i.name for i in model.graph.input}
+
+
+def _number(node: onnx.NodeProto, bound: BoundModel) -> float | None:
+    """The stored number that a Mul multiplies by, or a Div divides by; None for others."""
+    operands = {"Mul": node.input, "Div": node.input[1:]}.get(node.op_type, ())
+    for name in operands:
+        value = bound.constants.get(name)
+        if value is not None and value.size == 1 and value.ndim < 2 and value.dtype.kind == "f":
+            return float(value.item())
+    return None
 
 
 def _working(bound: BoundModel) -> list[tuple[int, onnx.NodeProto]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -72,9 +73,7 @@ def beside(path: Path) -> Iterator[None]:
 
 
 def _ran(path: Path, shown: str) -> ModuleType:
-    # By its own name where that is free, so that files which import each other share what they
-    # define.
-    name = path.stem if importlib.util.find_spec(path.stem) is None else f"file_{path.stem}"
+    name = _free_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -88,6 +87,16 @@ def _ran(path: Path, shown: str) -> ModuleType:
         message = f"{shown} could not be run: {type(error).__name__}: {error}."
         raise InvalidInputError(message) from error
     return module
+
+
+def _free_name(path: Path) -> str:
+    """The file's own name where that is no other module's, as for files that import each other."""
+    stem = path.stem
+    if stem.isidentifier() and stem not in sys.modules:
+        known = importlib.util.find_spec(stem)
+        if known is None or (known.origin and Path(known.origin).resolve() == path):
+            return stem
+    return "file_" + re.sub(r"\W", "_", stem)
 
 
 def _import(name: str) -> ModuleType:

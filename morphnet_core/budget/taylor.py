@@ -22,6 +22,7 @@ from morphnet_core.groups import Grouping
 from morphnet_core.signals.copying import copied
 from morphnet_core.signals.gamma import gamma_sources
 from morphnet_core.signals.source import as_numpy
+from morphnet_core.signals.ways import judging
 
 
 def taylor_importance(
@@ -50,11 +51,11 @@ def taylor_importance(
         batches: how many to average over.
 
     Returns:
-        ``(units,)``; infinite for units without a BatchNormalization.
+        ``(units,)``; infinite for units without a BatchNormalization on every way.
     """
     whole = in_float32(model)
     copy = copied(model) if whole is model else whole
-    sources = gamma_sources(grouping, copy)
+    sources, _ = judging(grouping, gamma_sources(grouping, copy))
     norms = layers_by_path(copy)
     copy.compile(keras.optimizers.SGD(1.0), loss, loss_weights, run_eagerly=run_eagerly)
     weights = copy.get_weights()

@@ -7,7 +7,7 @@ from typing import Any
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.data.nested import Batch, agreeing, num_samples, repeated, taken
-from morphnet_core.data.streams import first_batches, is_stream, kept_open, length, opened
+from morphnet_core.data.streams import first_batches, is_stream, kept_open, length, opened, shuffles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,8 @@ class Data:
     def fit_arguments(self) -> dict[str, Any]:
         """What Keras' ``fit`` is given to train on."""
         if is_stream(self.x):
-            return {"x": opened(self.x), "steps_per_epoch": self.steps_per_epoch}
+            found = {"x": opened(self.x), "steps_per_epoch": self.steps_per_epoch}
+            return found if shuffles(self.x) else {**found, "shuffle": False}
         return {
             "x": self.x,
             "y": self.y,

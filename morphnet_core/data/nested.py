@@ -60,8 +60,8 @@ def agreeing(x: Any, y: Any, weights: Any) -> Batch:
 
 def _forms(value: Any) -> list[Any]:
     """What a structure may mean: itself, or samples that are arrays of one size."""
-    shapes = {np.shape(item) for item in value} if isinstance(value, list | tuple) else set()
-    stacks = len(shapes) == 1 and all(isinstance(item, np.ndarray) for item in value)
+    alone = isinstance(value, list | tuple) and all(isinstance(item, np.ndarray) for item in value)
+    stacks = alone and len({item.shape for item in value}) == 1
     return [value, np.stack(value)] if stacks else [value]
 
 

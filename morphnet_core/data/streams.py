@@ -62,6 +62,11 @@ def opened(stream: Any) -> Any:
     return stream.stream() if isinstance(stream, Replayed) else stream
 
 
+def shuffles(stream: Any) -> bool:
+    """Whether ``fit`` can choose the order of its batches."""
+    return isinstance(stream, keras.utils.PyDataset)
+
+
 def first_batches(stream: Any, count: int) -> list[Batch]:
     """The first batches as arrays.
 

@@ -51,7 +51,9 @@ def _join(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
     """Tie operands one to one; an operand of one channel is broadcast over those of the others."""
     op, network = visit.op, tracer.network
     rank = len(op.outputs[0])
-    followed, places, beside = [], set(), set()
+    followed: list[Channels] = []
+    places: set[int] = set()
+    beside: set[int] = set()
     for read, size in zip(visit.inputs, op.inputs, strict=True):
         if has_channels(size, read.axis):
             followed.append(read)

@@ -60,8 +60,10 @@ def sample_for(model: Any, data: Data, sizes: Sizes) -> Any:
 
 def two_batches(data: Data) -> Data:
     """The first two batches of the data, and one to choose the best epoch by."""
-    short = replace(data, steps_per_epoch=None, validation_steps=None, **_begin(data, "", 2))
-    return short if data.x_val is None else replace(short, **_begin(data, "_val", 1))
+    changes = _begin(data, "", 2)
+    if data.x_val is not None:
+        changes |= _begin(data, "_val", 1)
+    return replace(data, steps_per_epoch=None, validation_steps=None, **changes)
 
 
 def _begin(data: Data, which: str, batches: int) -> dict[str, Any]:

@@ -69,8 +69,8 @@ def _weights(
         return ((*first[:-1], next((b for a, b in pairs if a != b), first[-1])), *rest)
     places = einsum_places(str(op.attribute("equation", ""))) if op.kind == "einsum" else None
     if places is not None and inputs:
-        sides = [0, 0]
-        sides[places.rows] = inputs[0][places.read]
-        sides[places.columns] = outputs[0][places.written]
-        return (tuple(sides), *rest)
+        matrix = [0, 0]
+        matrix[places.rows] = inputs[0][places.read]
+        matrix[places.columns] = outputs[0][places.written]
+        return (tuple(matrix), *rest)
     return tuple(tuple(new if n == old else n for n in size) for size in op.weights)

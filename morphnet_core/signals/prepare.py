@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from morphnet_core.signals.decorate import decorated
 from morphnet_core.signals.gated import GatedModel, gate_model
 from morphnet_core.signals.rules import UnitSignal
 from morphnet_core.signals.source import Source, as_numpy
-from morphnet_core.signals.ways import ways_around
+from morphnet_core.signals.ways import judging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +117,7 @@ def prepare(
         sources: tuple[Source, ...] = (gated.source(),)
     else:
         sources = signal.sources(grouping, model)
-    around = ways_around(grouping, sources)
-    sources = _without(sources, around)
+    sources, around = judging(grouping, sources)
     reasons = _reasons(grouping, signal, around)
     if not sources:
         raise InvalidInputError(_nothing(grouping, signal, reasons))
@@ -141,17 +140,6 @@ def prepare(
         by_probability=isinstance(signal, Gates) and signal.by_probability,
         silent=silent,
     )
-
-
-def _without(sources: Sequence[Source], around: Mapping[int, str]) -> tuple[Source, ...]:
-    """Sources less the units that they cannot judge."""
-    if not around:
-        return tuple(sources)
-    left = [
-        replace(source, units=np.where(np.isin(source.units, list(around)), NOBODY, source.units))
-        for source in sources
-    ]
-    return tuple(source for source in left if (source.units != NOBODY).any())
 
 
 def _reasons(grouping: Grouping, signal: Signal, around: Mapping[int, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ unit of which some way meets no source of the signal cannot be judged by it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,21 @@ from morphnet_core.signals.source import Source
 Flags = NDArray[np.bool_]
 #: Kinds whose result is zero where one operand is.
 _PRODUCTS = frozenset({"mul"})
+
+
+def judging(
+    grouping: Grouping, sources: Sequence[Source]
+) -> tuple[tuple[Source, ...], dict[int, str]]:
+    """The sources less the units that they cannot judge, and these; see ``ways_around``."""
+    around = ways_around(grouping, sources)
+    if not around:
+        return tuple(sources), around
+    gone = list(around)
+    left = [
+        replace(source, units=np.where(np.isin(source.units, gone), NOBODY, source.units))
+        for source in sources
+    ]
+    return tuple(source for source in left if (source.units != NOBODY).any()), around
 
 
 def ways_around(grouping: Grouping, sources: Sequence[Source]) -> dict[int, str]:

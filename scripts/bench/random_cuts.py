@@ -77,7 +77,7 @@ def share_row(kind: str, seed: int, folder: Path) -> Row:
 
 def cut_row(kind: str, seed: int, folder: Path) -> Row:
     """What came of cutting one network."""
-    from random_cuts import keras_cut, onnx_cut
+    from drawn_cuts import keras_cut, onnx_cut
 
     done = keras_cut(seed) if kind == "keras" else onnx_cut(seed, folder)
     groups = done.grouping.groups

@@ -213,7 +213,7 @@ def nested_structure() -> Any:
     x = block(block(a, "first") + block(b, "second"), "third")
     kind, place = heads(x)
     place = layers.Add(name="moved")([place, layers.Dense(2, name="by")(numbers)])
-    outputs = [kind, {"place": place}]
+    outputs = {"kind": kind, "place": place}  # Keras itself trains no deeper ones
     return keras.Model({"pictures": [a, b], "numbers": numbers}, outputs, name="net")
 
 
@@ -398,9 +398,9 @@ KINDS: Mapping[str, Kind] = {
         model=nested_structure,
         data=lambda: {
             "x": {"pictures": [images(), images()], "numbers": rng().normal(size=(SAMPLES, 5))},
-            "y": [labels(), {"place": places()}],
+            "y": {"kind": labels(), "place": places()},
         },
-        compile={"loss": [LOGITS, {"place": "mse"}]},
+        compile={"loss": {"kind": LOGITS, "place": "mse"}},
     ),
     "own layers": Kind(model=own_layers, data=with_labels(images)),
     "own loss": Kind(model=plain, data=with_labels(images), compile={"loss": huber}),

@@ -18,7 +18,7 @@ from keras import layers, ops
 WIDTHS = (2, 3, 4, 6, 8)
 
 
-class ReflectConv(layers.Conv2D):  # type: ignore[misc]
+class ReflectConv(layers.Conv2D):
     """Pads by reflection: harmless."""
 
     def call(self, x: Any) -> Any:
@@ -26,7 +26,7 @@ class ReflectConv(layers.Conv2D):  # type: ignore[misc]
         return super().call(ops.pad(x, pads, mode="reflect"))
 
 
-class StandardConv(layers.Conv2D):  # type: ignore[misc]
+class StandardConv(layers.Conv2D):
     """Standardises its kernel over all that a filter reads."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
@@ -35,14 +35,14 @@ class StandardConv(layers.Conv2D):  # type: ignore[misc]
         return super().convolution_op(inputs, (kernel - mean) / (spread + 1e-3))
 
 
-class FanInDense(layers.Dense):  # type: ignore[misc]
+class FanInDense(layers.Dense):
     """Divides by the root of how many channels it reads."""
 
     def call(self, x: Any) -> Any:
         return super().call(x) / float(x.shape[-1]) ** 0.5
 
 
-class NamedConv(layers.Conv2D):  # type: ignore[misc]
+class NamedConv(layers.Conv2D):
     """Changes nothing that it computes."""
 
     def __init__(self, *args: Any, note: str = "", **kwargs: Any) -> None:
@@ -53,14 +53,14 @@ class NamedConv(layers.Conv2D):  # type: ignore[misc]
         return {**super().get_config(), "note": self.note}
 
 
-class MeanNorm(layers.BatchNormalization):  # type: ignore[misc]
+class MeanNorm(layers.BatchNormalization):
     """Takes off the mean over the channels first."""
 
     def call(self, x: Any, training: Any = None, mask: Any = None) -> Any:
         return super().call(x - ops.mean(x, axis=-1, keepdims=True), training=training, mask=mask)
 
 
-class Scale(layers.Layer):  # type: ignore[misc]
+class Scale(layers.Layer):
     """A layer of one's own."""
 
     def build(self, shape: Any) -> None:
@@ -70,7 +70,7 @@ class Scale(layers.Layer):  # type: ignore[misc]
         return x * self.gamma
 
 
-class Block(layers.Layer):  # type: ignore[misc]
+class Block(layers.Layer):
     """A layer of one's own around others."""
 
     def __init__(self, width: int, **kwargs: Any) -> None:

@@ -18,7 +18,7 @@ from morphnet_core.alignment.source import Source
 from morphnet_core.groups import Alive, Grouping
 
 
-class RandomOnnx(RandomNet):  # type: ignore[misc, no-untyped-call]
+class RandomOnnx(RandomNet):
     """One network in the making.
 
     Args:

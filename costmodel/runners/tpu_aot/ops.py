@@ -16,7 +16,7 @@ import msgspec
 from costmodel.errors import UnsupportedOpError
 from costmodel.network import Layer, Network
 from costmodel.op import MODEL, POOL_KINDS, SESSION, Attribute, Op, Shape, as_operands, op_fields
-from costmodel.readers.onnx import OVERRIDABLE, WEIGHTS
+from costmodel.readers.onnx import NUMBER, OPERATOR, OVERRIDABLE, WEIGHTS
 from costmodel.runners.tpu_aot.pieces import BIAS, OUTSIDE, Piece, bias_op
 
 IMPLEMENTATION = "xla:tpu"
@@ -29,7 +29,7 @@ SUBGRAPH = "subgraph"
 #: Activations that an epilogue names.
 _ACTIVATIONS = frozenset({"hard_swish", "relu", "sigmoid", "tanh"})
 #: Attributes that only tell the reader's side of the story, not the work.
-_IGNORED = frozenset({OVERRIDABLE, WEIGHTS, STORED, PROGRAM})
+_IGNORED = frozenset({NUMBER, OPERATOR, OVERRIDABLE, WEIGHTS, STORED, PROGRAM})
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 
 from costmodel.readers.keras import graph_of, read_keras
 
-keras = pytest.importorskip("keras", reason="needs the keras extra")
-layers, ops = keras.layers, keras.ops
+pytest.importorskip("keras", reason="needs the keras extra")
+
+import keras
+from keras import layers, ops
+
 pytestmark = [
     pytest.mark.keras,
     pytest.mark.filterwarnings("ignore:::(keras|tensorflow|jax|torch)"),
@@ -114,7 +118,12 @@ class Conv2D(layers.Layer):
         return x
 
 
-AS_THEIR_BASE = {
+def relu(x: Any) -> Any:
+    """Not everybody's."""
+    return x - ops.mean(x, axis=-1, keepdims=True)
+
+
+AS_THEIR_BASE: dict[str, Callable[[], Any]] = {
     "pads": lambda: Reflecting(4, 3, activation="relu"),
     "describes": lambda: Named(4, 3, note="n"),
     "mixin": lambda: Doubled(4),
@@ -122,7 +131,7 @@ AS_THEIR_BASE = {
     "norm": lambda: Sunk(),
     "strides": lambda: Named(4, 3, strides=2, use_bias=False),
 }
-OPAQUE = {
+OPAQUE: dict[str, Callable[[], Any]] = {
     "kernel_of_all": lambda: Standardised(4, 3),
     "inherited": lambda: Deeper(4, 3),
     "fan_in": lambda: ByFanIn(4),
@@ -159,6 +168,12 @@ def test_own_mathematics_is_opaque_and_named(name: str) -> None:
     assert type(layer).__name__ in network.unread[layer.name]
     after = [keras.ops.convert_to_numpy(item) for item in layer.weights]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=False))
+
+
+def test_an_activation_of_ones_own_is_not_keras_s_of_that_name() -> None:
+    for layer in (layers.Dense(4, activation=relu), layers.Activation(relu)):
+        assert ".relu'" in network_of(layer).unread[layer.name]
+    assert not network_of(layers.Dense(4, activation="relu")).unread
 
 
 def test_a_method_put_on_the_layer_itself_counts() -> None:

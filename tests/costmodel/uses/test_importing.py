@@ -29,6 +29,13 @@ def test_a_file_called_like_a_module_does_not_hide_it(tmp_path: Path) -> None:
     assert not hasattr(importlib.import_module("json"), "MINE")
 
 
+@pytest.mark.parametrize("name", ["net.v2.py", "my-data.py", "class.py", "__main__.py"])
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("HERE = 1\n")
+    assert run_file(path).HERE == 1
+
+
 def test_modules_are_imported_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop_layers.py").write_text("HERE = True\n")
     monkeypatch.chdir(tmp_path)

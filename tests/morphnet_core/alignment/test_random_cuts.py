@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from random_cuts import onnx_cut
+from drawn_cuts import onnx_cut
 
 pytestmark = pytest.mark.keras  # its helpers hold both kinds of networks
 #: Networks of one test.

@@ -69,6 +69,12 @@ def test_what_cannot_be_compared_is_not(end: Any) -> None:
     assert shrink(model, half(grouping), grouping=grouping).get_layer("conv").filters == 4
 
 
+def test_what_returns_something_else_every_time_is_not_compared() -> None:
+    model = normalised(end=lambda x: layers.Dropout(0.5)(layers.Dense(64)(x), training=True))
+    grouping = wrongly_grouped(model)
+    assert shrink(model, half(grouping), grouping=grouping).get_layer("conv").filters == 4
+
+
 @pytest.mark.parametrize("name", list(MODELS))
 def test_nothing_masked_is_the_model_itself(name: str) -> None:
     model = randomised(MODELS[name](keras))

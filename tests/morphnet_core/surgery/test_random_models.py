@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from random_cuts import keras_cut
+from drawn_cuts import keras_cut
 from random_keras import RandomKeras
 
 from costmodel.readers.keras import read_keras
