@@ -91,6 +91,18 @@ class Network:
         """The Ops in execution order, one per layer."""
         return tuple(layer.op for layer in self.layers)
 
+    def own_axis(self, axis: int, rank: int) -> int:
+        """Where an axis of a tensor of ``rank`` axes lies in the model's own order, from 0."""
+        if not self.channels_last or rank < 3 or not axis:
+            return axis
+        return rank - 1 if axis == 1 else axis - 1
+
+    def neutral_axis(self, axis: int, rank: int) -> int:
+        """The reverse of ``own_axis``."""
+        if not self.channels_last or rank < 3 or not axis:
+            return axis
+        return 1 if axis == rank - 1 else axis + 1
+
     def check(self) -> None:
         """Raise ``ModelFormatError`` unless names are unique and every read tensor exists.
 

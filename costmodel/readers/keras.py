@@ -1,6 +1,6 @@
 """Reads a Keras model as a Network of layers as written, or exports it to ONNX.
 
-The only file that imports Keras, once it is asked for a model, and TensorFlow, to export one.
+Imports Keras once it is asked for a model, and TensorFlow to export one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from costmodel.op import Shape
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_ops import layer_steps
+from costmodel.readers.keras_own import overridden
 from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
 from costmodel.streams import redirected
 
@@ -264,18 +266,40 @@ def _without_xla(tensorflow: Any) -> Iterator[None]:
         tensorflow.function = original
 
 
+def graph_of(model: Any) -> Any:
+    """The graph of layers that a functional or built sequential model computes.
+
+    Args:
+        model: a model, or anything that a model calls.
+
+    Returns:
+        A functional model, the given one unless sequential; None for a layer, a model without a
+        graph, and one whose class computes something else than its graph.
+    """
+    graph = getattr(model, "_functional", None) or model
+    if not hasattr(graph, "_nodes_by_depth") or {"call", "__call__"} & set(overridden(model)):
+        return None
+    return graph
+
+
 def _functional(model: Any) -> Any:
     """The graph of layers of a functional or sequential model."""
-    if type(model).__name__ == "Sequential" and getattr(model, "_functional", None) is not None:
-        model = model._functional
-    if not hasattr(model, "_nodes_by_depth"):
+    graph = graph_of(model)
+    if graph is None and hasattr(model, "_nodes_by_depth"):
+        message = (
+            f"The Keras model {model.name!r} is of a class, {type(model).__name__}, whose call() "
+            "computes something else than its graph of layers. Move that into layers of the graph, "
+            "or export it to ONNX and read that."
+        )
+        raise ModelFormatError(message)
+    if graph is None:
         message = (
             f"The Keras model {getattr(model, 'name', model)!r} ({type(model).__name__}) has no "
             "graph of layers: only functional models and built sequential ones have. Rebuild it "
             "with the functional API, or export it to ONNX and read that."
         )
         raise ModelFormatError(message)
-    return model
+    return graph
 
 
 def _resized(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
@@ -291,8 +315,13 @@ def _resized(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
 
 
 def _channels_last(model: Any) -> bool:
-    formats = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
-    return "channels_first" not in formats
+    """Which order most of a model's layers work in; Flatten takes any."""
+    orders = Counter(
+        getattr(layer, "data_format", None)
+        for layer in model._flatten_layers()
+        if type(layer).__name__ != "Flatten"
+    )
+    return orders["channels_first"] <= orders["channels_last"]
 
 
 class _Walk:
@@ -334,8 +363,8 @@ class _Walk:
         """Add the layers of one call of one Keras layer."""
         operation = node.operation
         read = list(node.arguments.keras_tensors)
-        if hasattr(operation, "_nodes_by_depth") or type(operation).__name__ == "Sequential":
-            inner = _functional(operation)
+        inner = graph_of(operation)
+        if inner is not None:
             for outer, own in zip(read, inner.inputs, strict=True):
                 self._tensors[id(own)] = self._tensors[id(outer)]
             self._visit(inner, f"{prefix}{operation.name}/")

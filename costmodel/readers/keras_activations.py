@@ -23,6 +23,8 @@ _ACTIVATIONS = {
 #: Activations that multiply a value by a function of itself.
 _GATED = {"silu": "sigmoid", "swish": "sigmoid", "hard_silu": "hard_sigmoid",
           "hard_swish": "hard_sigmoid"}  # fmt: skip
+#: Whose functions are known by their names.
+_LIBRARIES = frozenset({"jax", "keras", "tensorflow", "tf_keras", "torch"})
 _LEAK = float(np.float32(0.2))
 #: Attributes of a Softmax as an exported file has them.
 SOFTMAX: tuple[tuple[str, Attribute], ...] = (("axis", -1), ("since", 13))
@@ -56,10 +58,15 @@ def activation(function: Any, size: Shape, read: Ref) -> list[Step]:
 
 
 def function_name(function: Any) -> str:
-    """Name of an activation function; ``linear`` for none."""
+    """Name of an activation function; ``linear`` for none. One's own are named with their module.
+
+    Somebody's own ``relu`` need not be everybody's.
+    """
     if function is None:
         return "linear"
-    return str(getattr(function, "__name__", type(function).__name__))
+    name = str(getattr(function, "__name__", type(function).__name__))
+    module = str(getattr(function, "__module__", ""))
+    return name if module.partition(".")[0] in _LIBRARIES else f"{module}.{name}"
 
 
 def activation_steps(name: str, size: Shape, read: Ref, suffix: str) -> list[Step]:

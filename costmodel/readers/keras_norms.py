@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,9 +49,12 @@ def _batch_norm(call: Call) -> list[Step]:
     layer, out = call.layer, call.outputs[0]
     axis = getattr(layer, "axis", -1)
     axis = axis[0] if isinstance(axis, list | tuple) else axis
-    if call.neutral(axis, len(out)) != 1:
-        message = f"BatchNormalization along axis {axis}, which is not the channels"
-        raise UnreadableError(message)
+    place = call.neutral(axis, len(out))
+    if place != 1:  # a scale and an offset for each position of another axis
+        own = tuple(size if at == place else 1 for at, size in enumerate(out))
+        scale = Op(kind="mul", inputs=(out,), outputs=(out,), weights=(own,))
+        offset = replace(scale, kind="add")
+        return [Step(op=scale, suffix="/scale"), Step(op=offset, reads=("/scale",))]
     attributes = (
         ("epsilon", _single(layer.epsilon)),
         ("momentum", _single(0.9)),

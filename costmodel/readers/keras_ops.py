@@ -1,6 +1,7 @@
 """Turns one Keras layer with known sizes into Ops, in the neutral channels-first order.
 
-Layers are told apart by class name, so this file needs no Keras and a subclass reads like its base.
+Layers are told apart by the name of their Keras class, so this file needs no Keras. A subclass
+reads like its base unless it computes something of its own (``keras_own``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from costmodel.readers.keras_activations import (
 from costmodel.readers.keras_call import Call
 from costmodel.readers.keras_functions import concat, function_steps, reshape, transpose
 from costmodel.readers.keras_norms import NORM_RULES
+from costmodel.readers.keras_own import keras_class, own_mathematics
 from costmodel.readers.keras_products import PRODUCT_RULES
 from costmodel.readers.keras_recurrent import RECURRENT_RULES
 
@@ -52,26 +54,41 @@ def layer_steps(call: Call) -> list[Step]:
     Raises:
         UnreadableError: if there is no rule for this layer.
     """
-    layer = call.layer
-    names = [cls.__name__ for cls in type(layer).__mro__]
-    if not call.inputs or not call.outputs:
-        message = f"{names[0]} with {len(call.inputs)} inputs and {len(call.outputs)} outputs"
+    layer, title = call.layer, type(call.layer).__name__
+    base = keras_class(layer)
+    names = [cls.__name__ for cls in base.__mro__] if base is not None else []
+    is_layer = "Layer" in names
+    rules = (_MANY_RULES, _CALL_RULES, _RULES)
+    name = next((name for name in names if any(name in found for found in rules)), None)
+    single = is_layer and name not in _MANY_RULES
+    if not call.inputs or not call.outputs or (single and len(call.outputs) != 1):
+        message = f"{title} with {len(call.inputs)} inputs and {len(call.outputs)} outputs"
         raise UnreadableError(message)
-    if "Layer" not in names:
+    if not is_layer and base is type(layer):
         return function_steps(call)
-    for name in names:
-        if name in _MANY_RULES:
-            return _MANY_RULES[name](call)
-    if len(call.outputs) != 1:
-        message = f"{names[0]} with {len(call.inputs)} inputs and {len(call.outputs)} outputs"
+    if not is_layer or name is None:
+        message = f"there is no rule for the Keras layer {title}"
         raise UnreadableError(message)
-    for name in names:
-        if name in _CALL_RULES:
-            return _CALL_RULES[name](call)
-        if name in _RULES:
-            return _RULES[name](layer, call.inputs, call.outputs[0])
-    message = f"there is no rule for the Keras layer {names[0]}"
-    raise UnreadableError(message)
+    _check_own(call, name)
+    if name in _MANY_RULES:
+        return _MANY_RULES[name](call)
+    if name in _CALL_RULES:
+        return _CALL_RULES[name](call)
+    return _RULES[name](layer, call.inputs, call.outputs[0])
+
+
+def _check_own(call: Call, name: str) -> None:
+    """Raise ``UnreadableError`` unless a layer's class and settings mean what its rule does."""
+    size = call.inputs[0]
+    ordered = getattr(call.layer, "data_format", None)
+    if ordered is not None and len(size) > 2 and name not in IDENTITY | {"Flatten"}:
+        last = ordered == "channels_last"
+        if last != call.channels_last:
+            message = f"it works on {ordered} in a model that keeps its channels elsewhere"
+            raise UnreadableError(message)
+    own = own_mathematics(call.layer, call.own_size(size))
+    if own:
+        raise UnreadableError(own)
 
 
 def _conv_fields(
@@ -273,9 +290,9 @@ def _resize(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
 
 def _flatten(call: Call) -> list[Step]:
     size, out = call.inputs[0], call.outputs[0]
-    if call.channels_last or len(size) < 3:
+    if call.channels_last or len(size) < 3 or call.layer.data_format == "channels_last":
         return reshape(call)
-    # Keras flattens in the channels-last order whatever the model keeps.
+    # Keras then flattens in the channels-last order all the same.
     order = (0, *range(2, len(size)), 1)
     turned = tuple(size[axis] for axis in order)
     first = Op(kind="transpose", inputs=(size,), outputs=(turned,), attributes=(("perm", order),))

@@ -15,6 +15,8 @@ from costmodel.network import Layer
 from costmodel.onnx_model.nodes import Tensor
 from costmodel.op import CONV_KINDS, Op, Shape
 from morphnet_core.alignment.places import Places, UnfitError
+from morphnet_core.groups.rules_elementwise import JOINING
+from morphnet_core.groups.rules_mixing import RECURRENT, einsum_places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,23 @@ def _product(at: Situation) -> list[Change]:
     return found
 
 
+def _einsum(at: Situation) -> list[Change]:
+    places = einsum_places(str(at.op.attribute("equation", "")))
+    if places is None:
+        return []
+    return [
+        Fit(operand=1, axis=places.rows, places=at.read),
+        Fit(operand=1, axis=places.columns, places=at.written),
+    ]
+
+
+def _recurrent(at: Situation) -> list[Change]:
+    return [Fit(operand=1, axis=2, places=at.read)]
+
+
 def _norm(at: Situation) -> list[Change]:
+    if at.axes[at.layer.outputs[0]] != 1:
+        return []  # weights lie along axis 1
     # Scale, offset, mean, variance: a new channel is 0 whatever comes in.
     return [
         Fit(operand=operand, axis=0, places=at.written, fill=float(operand == 4))
@@ -170,7 +188,7 @@ def _join(at: Situation) -> list[Change]:
         place = axis - (rank - len(shape))
         if place >= 0 and shape[place] != 1:
             # Dividing by one and raising to the first power leave 0 as it is.
-            fill = float(at.op.kind in {"div", "pow"})
+            fill = float(at.op.kind in {"div", "mod", "pow"})
             found.append(Fit(operand=operand, axis=place, places=at.written, fill=fill))
     return found
 
@@ -195,8 +213,10 @@ def _split(at: Situation) -> list[Change]:
 _RULES: dict[str, Callable[[Situation], list[Change]]] = {
     **dict.fromkeys(CONV_KINDS, _conv),
     **dict.fromkeys(("gemm", "matmul"), _product),
+    **dict.fromkeys(RECURRENT, _recurrent),
     **dict.fromkeys(("batch_norm", "instance_norm"), _norm),
-    **dict.fromkeys(("add", "sub", "mul", "div", "sum", "max", "min", "mean", "pow"), _join),
+    **dict.fromkeys(JOINING, _join),
+    "einsum": _einsum,
     "prelu": _join,
     "split": _split,
 }

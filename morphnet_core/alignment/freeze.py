@@ -23,7 +23,7 @@ from morphnet_core.alignment.source import Source
 from morphnet_core.groups import Grouping, Units, find_groups, resize
 
 #: Kinds whose result may be infinite or not a number for a constant that weights of zero leave.
-_SHARP = frozenset({"log", "reciprocal", "rsqrt", "sqrt"})
+_SHARP = frozenset({"acos", "asin", "atan", "log", "reciprocal", "rsqrt", "sqrt", "tan"})
 #: The trial pads the n-th group by 1 + n modulo this.
 _TRIAL = 7
 
@@ -40,19 +40,21 @@ def paddable(source: Source) -> Grouping:
         for layer in source.network.layers
         if (reason := _reason_beforehand(source, layer))
     }
-    while True:
+    for _ in range(len(grouping.groups) + 2):  # every trial but the last freezes some group
         grouping = _frozen(grouping, reasons)
         reasons = _reasons_found(source, grouping)
         if not reasons:
             return grouping
         if _touched(grouping, reasons):
             continue
-        layer, reason = next(iter(reasons.items()))
         if all(group.frozen for group in grouping.groups):
-            message = f"{source.path}: even a plain copy of it fails at {layer}: {reason}."
-            raise ModelFormatError(message)
+            break
         # The cause lies before what shows it: then nothing is safe.
+        layer, reason = next(iter(reasons.items()))
         reasons = {item.name: f"{layer}: {reason}" for item in grouping.network.layers}
+    layer, reason = next(iter(reasons.items()))
+    message = f"{source.path}: even a plain copy of it fails at {layer}: {reason}."
+    raise ModelFormatError(message)
 
 
 def _reason_beforehand(source: Source, layer: Layer) -> str:
@@ -64,6 +66,10 @@ def _reason_beforehand(source: Source, layer: Layer) -> str:
         return f"the {op.kind} of a padded channel may not be finite"
     if op.kind == "div" and not _is_constant(source, layer, 1):
         return "a padded channel may be divided by zero"
+    if op.kind == "mod" and not _is_constant(source, layer, 1):
+        return "a padded channel may be divided by zero"
+    if op.kind == "group_norm":
+        return "a group of channels that share statistics is not padded"
     if op.kind == "pow" and not _is_gentle(source, layer):
         return "a power of a padded channel may not be finite"
     pads = op.attribute("pads", ())

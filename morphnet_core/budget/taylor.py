@@ -21,6 +21,7 @@ from morphnet_core.groups import Grouping
 from morphnet_core.signals.copying import copied
 from morphnet_core.signals.gamma import gamma_sources
 from morphnet_core.signals.source import as_numpy
+from morphnet_core.signals.ways import judging
 
 
 def taylor_importance(
@@ -41,7 +42,7 @@ def taylor_importance(
         batches: how many to average over.
 
     Returns:
-        ``(units,)``; infinite for units without a BatchNormalization.
+        ``(units,)``; infinite for units without a BatchNormalization on every way.
 
     Raises:
         InvalidInputError: for no data.
@@ -50,7 +51,7 @@ def taylor_importance(
         message = "Importance needs at least one sample."
         raise InvalidInputError(message)
     copy = copied(model)
-    sources = gamma_sources(grouping, copy)
+    sources, _ = judging(grouping, gamma_sources(grouping, copy))
     norms = layers_by_path(copy)
     copy.compile(keras.optimizers.SGD(1.0), loss)
     weights = copy.get_weights()

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from costmodel.errors import InvalidInputError
+from costmodel.readers.keras import graph_of
 from morphnet_core.gates.shared import ApplyGates, SharedGates
 
 TRANSPOSED = (
@@ -70,7 +71,7 @@ def functional(model: Any) -> Any:
 
 def is_nested(layer: Any) -> bool:
     """Whether a layer is a model with a graph of its own."""
-    return hasattr(functional(layer), "_nodes_by_depth")
+    return graph_of(layer) is not None
 
 
 def _fresh_input(tensor: Any) -> Any:

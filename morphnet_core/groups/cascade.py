@@ -26,7 +26,7 @@ def cascade(grouping: Grouping, alive: Alive) -> Alive:
     frozen = grouping.frozen_units
     result[frozen] = True
     reads, writes = _mixer_units(grouping)
-    while True:
+    while True:  # every round but the last lets some unit die
         before = int(result.sum())
         result &= frozen | _reached(result, reads, writes)
         result &= frozen | _reached(result, writes, reads)

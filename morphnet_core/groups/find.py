@@ -15,6 +15,7 @@ from morphnet_core.groups.flow import Member, cut_off
 from morphnet_core.groups.grouping import NOBODY, ChannelGroup, Grouping, Units
 from morphnet_core.groups.options import check_matches, force, freeze_excluded, freeze_outside
 from morphnet_core.groups.rules import RULES
+from morphnet_core.groups.rules_elementwise import JOINING
 from morphnet_core.groups.tracer import Ids, Tracer
 
 #: Seed of the numbers that stand for tensors; any will do.
@@ -65,7 +66,7 @@ def find_groups(
         )
         raise InvalidInputError(message)
     tracer = Tracer(network, normalisations=normalisations)
-    tracer.walk(RULES)
+    tracer.walk(RULES, frozenset(JOINING))
     check_matches(tracer, force_group, "force_group")
     check_matches(tracer, exclude, "exclude")
     force(tracer, force_group)
@@ -123,6 +124,7 @@ class _Assembly:
             mixers=tuple(tracer.mixers),
             num_units=len(order),
             notes=dict(tracer.notes),
+            normalisations=tracer.normalisations,
         )
 
     def _frozen_reasons(self) -> Ids:

@@ -63,6 +63,8 @@ class Grouping:
         mixers: layers that make fresh channels out of all channels that they read.
         num_units: units of all groups.
         notes: layers through which channels could not be followed, each with the reason.
+        normalisations: whether channels under a normalisation over them were let go, which
+            changes what is left.
     """
 
     network: Network
@@ -74,6 +76,7 @@ class Grouping:
     mixers: tuple[Layer, ...]
     num_units: int
     notes: Mapping[str, str] = field(default_factory=dict)
+    normalisations: bool = False
 
     @property
     def group_of(self) -> Units:

@@ -177,5 +177,5 @@ def _without(op: Op, operands: Sequence[_Operand]) -> Op:
 
 
 def _has(item: _Operand) -> bool:
-    """Whether a constant has channels left."""
-    return item.size[1] > 0
+    """Whether anything is left of a constant."""
+    return 0 not in item.size

@@ -10,7 +10,11 @@ import numpy as np
 from costmodel.network import Layer
 from costmodel.op import Constant, Op, Shape
 from morphnet_core.groups.grouping import NOBODY, Grouping, Units
+from morphnet_core.groups.rules_mixing import RECURRENT, einsum_places
 from morphnet_core.groups.rules_shape import axis_of, channel_slice
+
+#: Kinds whose weights lie along axis 1 wherever the channels are.
+_ALONG_AXIS_1 = frozenset({"batch_norm", "instance_norm"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +70,35 @@ def _per_channel(change: _Change, op: Op) -> Op:
     """Weights along the channels, as normalisations and scalings have them."""
     rank, axis = len(op.outputs[0]), change.grouping.axes[change.layer.outputs[0]]
     old, new = change.op.outputs[0][axis], op.outputs[0][axis]
+    over = op.attribute("axes", ())
+    if op.kind in _ALONG_AXIS_1 and axis != 1:
+        return op
 
     def fitted(shape: Shape) -> Shape:
-        # One axis is the channels themselves, or broadcast from the last axis on.
+        # Along the axes named, or the channels alone, or broadcast from the last axis on.
         place = 0 if len(shape) == 1 and axis == 1 else axis - (rank - len(shape))
+        if len(over) == len(shape):
+            place = over.index(axis) if axis in over else -1
         if not 0 <= place < len(shape) or shape[place] != old:
             return shape
         return (*shape[:place], new, *shape[place + 1 :])
 
     return replace(op, weights=tuple(fitted(shape) for shape in op.weights))
+
+
+def _group_norm(change: _Change, op: Op) -> Op:
+    """Whole groups come and go; weights are per channel, or per group as ONNX had them once."""
+    old, new = change.op.outputs[0][1], op.outputs[0][1]
+    before = int(op.attribute("num_groups", 1))
+    after = before * new // old if before > 1 else before
+    lengths = {before: after, old: new}
+    return replace(
+        op,
+        weights=tuple((lengths.get(shape[0], shape[0]),) for shape in op.weights),
+        attributes=tuple(
+            (key, after if key == "num_groups" else value) for key, value in op.attributes
+        ),
+    )
 
 
 def _conv(change: _Change, op: Op) -> Op:
@@ -97,6 +121,24 @@ def _product(_: _Change, op: Op) -> Op:
     rows, columns = (write, read) if turned else (read, write)
     bias = tuple((*shape[:-1], write) if shape and shape[-1] != 1 else shape for shape in rest)
     return replace(op, weights=((rows, columns), *bias))
+
+
+def _einsum(_: _Change, op: Op) -> Op:
+    places = einsum_places(str(op.attribute("equation", "")))
+    if places is None:
+        return op
+    sizes = [0, 0]
+    sizes[places.rows] = op.inputs[0][places.read]
+    sizes[places.columns] = op.outputs[0][places.written]
+    return replace(op, weights=(tuple(sizes), *op.weights[1:]))
+
+
+def _recurrent(change: _Change, op: Op) -> Op:
+    """Weights of a step's channels, which lie along the last axis in ONNX, the first in Keras."""
+    first, *rest = op.weights
+    old, new = (sizes[change.axis] for sizes in (change.op.inputs[0], op.inputs[0]))
+    place = len(first) - 1 if first[-1] == old else 0
+    return replace(op, weights=((*first[:place], new, *first[place + 1 :]), *rest))
 
 
 def _sized(change: _Change, op: Op) -> Op:
@@ -155,10 +197,13 @@ def _pad(change: _Change, op: Op) -> Op:
 
 
 _RULES: dict[str, Callable[[_Change, Op], Op]] = {
+    **dict.fromkeys(RECURRENT, _recurrent),
     "conv": _conv,
     "conv_transpose": _conv,
+    "einsum": _einsum,
     "expand": _sized,
     "gemm": _product,
+    "group_norm": _group_norm,
     "matmul": _product,
     "pad": _pad,
     "reshape": _sized,

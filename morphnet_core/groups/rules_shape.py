@@ -118,13 +118,16 @@ def _transpose(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
     return (Channels(ids=read.ids, axis=places.index(read.axis)),)
 
 
-def _resize(_: Tracer, visit: Visit) -> tuple[Channels, ...]:
-    read, op = visit.inputs[0], visit.op
-    size = op.outputs[0]
-    if channels(size, read.axis) != len(read.ids):
+def _resize(tracer: Tracer, visit: Visit) -> tuple[Channels, ...]:
+    read, network = visit.inputs[0], tracer.network
+    before, after = len(visit.op.inputs[0]), len(visit.op.outputs[0])
+    # More axes come in front, in the model's own order.
+    own = network.own_axis(read.axis, before) + after - before
+    axis = network.neutral_axis(own, after)
+    if channels(visit.op.outputs[0], axis) != len(read.ids):
         message = "it changes the number of channels"
         raise UnfollowedError(message)
-    return (read,)
+    return (Channels(ids=read.ids, axis=axis),)
 
 
 def _reduce(_: Tracer, visit: Visit) -> tuple[Channels, ...]:

@@ -8,7 +8,7 @@ flattening need no special cases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,10 +26,17 @@ class UnfollowedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channels:
-    """The channel axis of one tensor: which it is, and an id per position."""
+    """The channel axis of one tensor: which it is, and an id per position.
+
+    A tensor whose rank ``axis`` does not reach has no channels, see ``has_channels``; no ids then.
+    """
 
     ids: Ids
     axis: int = 1
+
+
+#: What a tensor without channels has.
+NO_CHANNELS = Channels(ids=np.zeros(0, dtype=np.intp))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +147,13 @@ class Tracer:
         self.freeze(ids, reason, note)
         return ids
 
-    def walk(self, rules: Mapping[str, Rule]) -> None:
-        """Visit every layer, by the rule for its kind of Op."""
+    def walk(self, rules: Mapping[str, Rule], broadcasting: Container[str]) -> None:
+        """Visit every layer, by the rule for its kind of Op.
+
+        Args:
+            rules: by kind.
+            broadcasting: kinds whose rules take operands without channels beside others.
+        """
         for name, size in self.network.inputs.items():
             self._write(name, size, self.source(name, channels(size), "it is the network's input"))
         for name, layer in self.network.opaque.items():
@@ -153,7 +165,7 @@ class Tracer:
         for step in self.network.layers:
             origin = origin_of(step)
             index = steps[origin, step.call] = steps.get((origin, step.call), -1) + 1
-            self._visit(step, (origin, index), rules.get(step.op.kind))
+            self._visit(step, (origin, index), rules.get(step.op.kind), broadcasting)
         for name, layer in self.network.opaque.items():
             for read in layer.inputs:
                 reason = f"{name} cannot be followed: {layer.reason}"
@@ -165,7 +177,13 @@ class Tracer:
         self.tensors[name] = Channels(ids=ids, axis=axis)
         self.sizes[name] = size
 
-    def _visit(self, layer: Layer, key: tuple[str, int], rule: Rule | None) -> None:
+    def _visit(
+        self,
+        layer: Layer,
+        key: tuple[str, int],
+        rule: Rule | None,
+        broadcasting: Container[str],
+    ) -> None:
         """Apply one rule; where there is none or it gives up, freeze what the layer touches."""
         for name, size in zip(layer.inputs, layer.op.inputs, strict=False):
             if name not in self.tensors:  # an unread layer's, whose wiring is not known
@@ -174,24 +192,61 @@ class Tracer:
         visit = Visit(layer=layer, inputs=tuple(self.tensors[n] for n in layer.inputs), key=key)
         begun = len(self.productions), len(self.mixers)
         try:
-            if layer.frozen:
-                raise UnfollowedError(layer.frozen)
-            if rule is None:
-                message = f"there is no rule for {layer.op.kind!r}"
-                raise UnfollowedError(message)
-            self._share(visit)
-            results = rule(self, visit)
+            results = self._results(visit, rule, takes_bare=layer.op.kind in broadcasting)
         except UnfollowedError as error:
             del self.productions[begun[0] :], self.mixers[begun[1] :]
             reason = f"{layer.name} cannot be followed: {error}"
             for read in visit.inputs:
                 self.freeze(read.ids, reason, layer.name)
-            results = tuple(
-                Channels(ids=self.source(origin_of(layer), channels(size), reason, layer.name))
-                for size in layer.op.outputs
-            )
+            results = self._sources(layer, reason)
         for name, size, result in zip(layer.outputs, layer.op.outputs, results, strict=True):
             self._write(name, size, result.ids, result.axis)
+
+    def _results(
+        self, visit: Visit, rule: Rule | None, *, takes_bare: bool
+    ) -> tuple[Channels, ...]:
+        """What a rule says, where it has anything to go by.
+
+        Raises:
+            UnfollowedError: if there is no rule, or it does not fit the sizes.
+        """
+        layer, op = visit.layer, visit.op
+        if layer.frozen:
+            raise UnfollowedError(layer.frozen)
+        bare = [
+            name
+            for name, size, read in zip(layer.inputs, op.inputs, visit.inputs, strict=False)
+            if not has_channels(size, read.axis)
+        ]
+        if bare and len(bare) == len(layer.inputs):
+            return self._sources(
+                layer, f"{layer.name} makes it of {bare[0]}, which has no channels"
+            )
+        if rule is None:
+            message = f"there is no rule for {op.kind!r}"
+            raise UnfollowedError(message)
+        if bare and not takes_bare:
+            message = f"its operand {bare[0]} has no channels"
+            raise UnfollowedError(message)
+        self._share(visit)
+        results = rule(self, visit)
+        if len(results) != len(op.outputs):
+            message = f"it has {len(op.outputs)} results"
+            raise UnfollowedError(message)
+        for size, result in zip(op.outputs, results, strict=True):
+            if len(result.ids) != channels(size, result.axis):
+                message = f"{len(result.ids)} channels do not fit its result of size {size}"
+                raise UnfollowedError(message)
+        return results
+
+    def _sources(self, layer: Layer, reason: str) -> tuple[Channels, ...]:
+        """Results whose channels, if they have any, come from nowhere that could be followed."""
+        return tuple(
+            Channels(ids=self.source(origin_of(layer), channels(size), reason, layer.name))
+            if has_channels(size)
+            else NO_CHANNELS
+            for size in layer.op.outputs
+        )
 
     def _share(self, visit: Visit) -> None:
         """Tie what two calls of a layer with weights read: each weight has one place."""
@@ -216,6 +271,17 @@ def origin_of(layer: Layer) -> str:
     return layer.origin or layer.name
 
 
+def has_channels(size: Shape, axis: int = 1) -> bool:
+    """Whether a tensor has an axis of channels: numbers and vectors, such as a timestep, have none.
+
+    Such a tensor is data that is never cut: it lives with the network, whatever is removed.
+
+    >>> has_channels((2, 8)), has_channels((2,)), has_channels(())
+    (True, False, False)
+    """
+    return len(size) > axis
+
+
 def channels(size: Shape, axis: int = 1) -> int:
     """Length of a channel axis; 0 where there is none."""
-    return size[axis] if len(size) > axis else 0
+    return size[axis] if has_channels(size, axis) else 0

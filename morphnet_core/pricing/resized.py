@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, Op, Shape
+from morphnet_core.groups.rules_mixing import RECURRENT, einsum_places
 
 
 def size_at(size: Shape, axis: int, width: int) -> Shape:
@@ -63,4 +64,13 @@ def _weights(
     if op.kind in MATMUL_KINDS and inputs:
         read, new = inputs[0][-1], outputs[0][-1]
         return ((new, read) if op.attribute("transB", 0) else (read, new), *biases)
+    if op.kind in RECURRENT and inputs:  # (directions, gates, channels of a step)
+        pairs = zip(op.inputs[0], inputs[0], strict=True)
+        return ((*first[:-1], next((b for a, b in pairs if a != b), first[-1])), *rest)
+    places = einsum_places(str(op.attribute("equation", ""))) if op.kind == "einsum" else None
+    if places is not None and inputs:
+        matrix = [0, 0]
+        matrix[places.rows] = inputs[0][places.read]
+        matrix[places.columns] = outputs[0][places.written]
+        return (tuple(matrix), *rest)
     return tuple(tuple(new if n == old else n for n in size) for size in op.weights)

@@ -325,4 +325,5 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
             silent=self._prepared.silent,
             unfollowed=self.grouping.notes,
             unpriced=prices.unpriced,
+            offsets=self._prepared.offsets(),
         )

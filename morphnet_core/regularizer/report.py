@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -22,6 +22,7 @@ class Report:
         silent: groups that might shrink but have no signal, each with the reason.
         unfollowed: layers through which channels could not be followed, each with the reason.
         unpriced: layers that are in no cost, each with the reason.
+        offsets: layers whose dead channels still carry a constant, which goes with them.
     """
 
     step: int
@@ -34,6 +35,7 @@ class Report:
     silent: Mapping[str, str]
     unfollowed: Mapping[str, str]
     unpriced: Mapping[str, str]
+    offsets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cost_share(self) -> float:
@@ -68,6 +70,7 @@ class Report:
             ("no signal", self.silent),
             ("not followed", self.unfollowed),
             ("not priced", self.unpriced),
+            ("constant", self.offsets),
         ):
             lines += [f"  {title}: {name}: {reason}" for name, reason in reasons.items()]
         return "\n".join(lines)

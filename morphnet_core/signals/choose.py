@@ -18,10 +18,12 @@ class Pressed(Protocol):
 
     Attributes:
         lacking: why a group of channels may have no such signal, in a few words.
+        around: what is missing on a way that goes past every source, in a few words.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     lacking: ClassVar[str]
+    around: ClassVar[str]
 
     @property
     def threshold(self) -> float:
@@ -51,6 +53,7 @@ class Gamma:
     """
 
     lacking: ClassVar[str] = "no BatchNormalization carries its channels"
+    around: ClassVar[str] = "passes no BatchNormalization with a gamma"
     threshold: float = 0.01
 
     def sources(self, grouping: Grouping, model: Any) -> tuple[Source, ...]:
@@ -69,6 +72,7 @@ class GroupLasso:
     """
 
     lacking: ClassVar[str] = "no layer with a kernel writes its channels"
+    around: ClassVar[str] = "begins at a layer without a kernel"
     threshold: float = 0.001
     l1_fraction: float = 0.0
 
@@ -92,7 +96,7 @@ class Gates:
     """
 
     lacking: ClassVar[str] = (
-        "no convolution or dense layer reads its channels, so no gate can stand there"
+        "not only convolutions and dense layers read its channels, so no gate can stand there"
     )
     kind: str
     threshold: float = 0.0

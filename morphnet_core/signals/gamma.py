@@ -41,7 +41,16 @@ def gamma_sources(grouping: Grouping, model: Any) -> tuple[Source, ...]:
             missing.append(path)
             continue
         values = partial(_magnitude, layer.gamma)
-        found.append(Source(name=path, units=units, values=values, variable=layer.gamma))
+        found.append(
+            Source(
+                name=path,
+                units=units,
+                values=values,
+                variable=layer.gamma,
+                at="passes",
+                offset=layer.beta if layer.center else None,
+            )
+        )
     if missing:
         message = (
             f"These BatchNormalization layers have no gamma to press on: {', '.join(missing)}. "
@@ -61,7 +70,12 @@ def _normalised(grouping: Grouping, layers: Mapping[str, Any]) -> dict[str, Unit
             continue
         if not isinstance(layers.get(path), keras.layers.BatchNormalization):
             continue
-        units = grouping.free_units(layer.inputs[0])
+        read = layer.inputs[0]
+        rank = len(grouping.sizes[read])
+        along = grouping.network.own_axis(grouping.axes[read], rank)
+        if layers[path].axis % rank != along:
+            continue  # a gamma for each position of another axis
+        units = grouping.free_units(read)
         if (units != NOBODY).any():
             found[path] = units
     return found

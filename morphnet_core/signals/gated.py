@@ -97,9 +97,16 @@ def gate_model(grouping: Grouping, model: Any, signal: Gates, seed: int | None) 
 
 
 def _reads(grouping: Grouping, model: Any) -> dict[str, Units]:
-    """Units that each reading layer reads, by path; -1 where they stay anyway."""
+    """Units that each reading layer reads, by path; -1 where they stay anyway.
+
+    Units that some other layer mixes too have no gate anywhere: there it could not stand.
+    """
     layers = layers_by_path(model)
     mixing = {layer.origin or layer.name for layer in grouping.mixers}
+    ungated = np.zeros(grouping.num_units + 1, dtype=np.bool_)
+    for layer in grouping.mixers:
+        if not isinstance(layers.get(layer.origin or layer.name), READERS):
+            ungated[grouping.units[layer.inputs[0]]] = True
     found: dict[str, Units] = {}
     seen: set[str] = set()
     for layer in grouping.network.layers:
@@ -108,6 +115,7 @@ def _reads(grouping: Grouping, model: Any) -> dict[str, Units]:
             continue
         seen.add(path)  # its later steps read what it writes itself
         units = grouping.free_units(layer.inputs[0])
+        units = np.where(ungated[units], NOBODY, units)
         if (units != NOBODY).any():
             found[path] = units
     return found

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import keras
 from keras import ops
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.gates.fold import layers_by_path
 from morphnet_core.gates.insert import SEPARABLE, TRANSPOSED
 from morphnet_core.groups import NOBODY, Grouping
+from morphnet_core.groups.rules_mixing import einsum_places
 from morphnet_core.signals.source import Source, as_float32, root
 
 
@@ -47,6 +49,8 @@ def group_lasso_sources(
             units=units,
             values=partial(channel_norms, variable, axis, l1_fraction),
             variable=variable,
+            at="writes",
+            offset=getattr(layers[path], "bias", None),
         )
     return tuple(found.values())
 
@@ -74,4 +78,7 @@ def _kernel(layer: Any) -> tuple[Any, int] | None:
     if isinstance(layer, TRANSPOSED):
         return layer.kernel, -2
     kernel = getattr(layer, "kernel", None)
+    if isinstance(layer, keras.layers.EinsumDense):
+        places = einsum_places(layer.equation.replace("...", ""))
+        return None if places is None else (kernel, places.columns)
     return None if kernel is None else (kernel, -1)

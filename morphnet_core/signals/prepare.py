@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.groups import Grouping
+from morphnet_core.groups import NOBODY, Grouping
 from morphnet_core.signals.choose import Gamma, Gates, Signal
 from morphnet_core.signals.decorate import decorated
 from morphnet_core.signals.gated import GatedModel, gate_model
 from morphnet_core.signals.rules import UnitSignal
-from morphnet_core.signals.source import Source
+from morphnet_core.signals.source import Source, as_numpy
+from morphnet_core.signals.ways import judging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,26 @@ class Prepared:
         scores[silent] = np.inf
         return Reading(scores=scores, above=above)
 
+    def offsets(self) -> dict[str, str]:
+        """Constants that channels without a signal left still carry, which go with them.
+
+        A normalisation whose gamma is zero returns its beta; whoever reads it has learned with
+        that, and must learn without.
+        """
+        found = {}
+        for source in self.plain.sources:
+            own = source.units != NOBODY
+            if source.offset is None or not own.any():
+                continue
+            dead = own & (as_numpy(source.values()) <= self.threshold)
+            sizes = np.abs(as_numpy(source.offset).astype(np.float32))[dead]
+            if sizes.max(initial=0.0) > self.threshold:
+                found[source.name] = (
+                    f"{int((sizes > self.threshold).sum())} dead channels still carry a constant "
+                    f"of up to {sizes.max():.3g}, which goes with them"
+                )
+        return found
+
 
 def prepare(
     grouping: Grouping,
@@ -96,15 +117,17 @@ def prepare(
         sources: tuple[Source, ...] = (gated.source(),)
     else:
         sources = signal.sources(grouping, model)
+    sources, around = judging(grouping, sources)
+    reasons = _reasons(grouping, signal, around)
     if not sources:
-        raise InvalidInputError(_nothing(grouping, signal))
+        raise InvalidInputError(_nothing(grouping, signal, reasons))
     plain = UnitSignal(sources, grouping.num_units, rule)
     penal = plain
     if decorator is not None:
         changed = [decorated(item, decorator, parameters, signal.threshold) for item in sources]
         penal = UnitSignal(changed, grouping.num_units, rule)
     silent = {
-        group.name: signal.lacking
+        group.name: reasons[group.name]
         for group in grouping.groups
         if not group.frozen and not plain.signalled[group.units].any()
     }
@@ -119,8 +142,22 @@ def prepare(
     )
 
 
-def _nothing(grouping: Grouping, signal: Signal) -> str:
-    reasons = {group.name: group.frozen or signal.lacking for group in grouping.groups}
+def _reasons(grouping: Grouping, signal: Signal, around: Mapping[int, str]) -> dict[str, str]:
+    """By group, why it has no signal where it has none."""
+    reasons = {}
+    for group in grouping.groups:
+        past = next(
+            (unit for unit in range(group.start, group.start + group.size) if unit in around), None
+        )
+        reasons[group.name] = signal.lacking
+        if past is not None:
+            what = getattr(signal, "around", "meets no source of the signal")
+            reasons[group.name] = f"a way to {around[past]!r} {what}"
+    return reasons
+
+
+def _nothing(grouping: Grouping, signal: Signal, silent: Mapping[str, str]) -> str:
+    reasons = {group.name: group.frozen or silent[group.name] for group in grouping.groups}
     listing = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
     fix = " GroupLasso needs no normalisation." if isinstance(signal, Gamma) else ""
     return (

@@ -24,12 +24,17 @@ class Source:
         values: gives the values now, a differentiable float32 tensor of shape ``(channels,)``, all
             at least 0.
         variable: the trainable variable they come from.
+        at: whether channels pass the layer (``passes``), are written by it (``writes``), or a
+            source sees all that is read (empty).
+        offset: what the layer adds to each channel whatever the value is; None where nothing.
     """
 
     name: str
     units: Units
     values: Callable[[], Any]
     variable: Any
+    at: str = ""
+    offset: Any = None
 
 
 def as_float32(variable: Any) -> Any:

@@ -1,6 +1,6 @@
 """Other widths for a Keras model: shrunk with its weights, rebuilt without them, or expanded."""
 
-from morphnet_core.surgery.reference import zeroed
+from morphnet_core.surgery.reference import masked
 from morphnet_core.surgery.resized import expand, rebuild, shrink
 
-__all__ = ["expand", "rebuild", "shrink", "zeroed"]
+__all__ = ["expand", "masked", "rebuild", "shrink"]

@@ -36,7 +36,7 @@ def constant_values(
     if carry:
         arrays = list(_evaluated(step, operands, plan))
     return [
-        Value(array=array, lacking=tuple(lacking)) if plan.positions(name).count else DEAD
+        DEAD if plan.is_gone(name) else Value(array=array, lacking=tuple(lacking))
         for array, name in zip(arrays, step.writes, strict=True)
     ]
 
@@ -45,11 +45,12 @@ def _evaluated(step: Step, operands: Sequence[Value], plan: Plan) -> list[NDArra
     fed = {}
     tensors = step.node.arguments.keras_tensors
     for tensor, value, name in zip(tensors, operands, step.reads, strict=True):
-        array = np.zeros(plan.size(name), dtype=np.float32)
+        array = np.zeros(plan.size(name), dtype=np.float64)
         if value.array is not None:
-            kept = (slice(None),) * plan.axis(name) + (plan.positions(name).index,)
+            index = plan.positions(name).index
+            kept = (slice(None),) * plan.axis(name) + (index,) if len(index) else ...
             array[kept] = value.array[kept]
         fed[id(tensor)] = keras.ops.convert_to_tensor(array, dtype=tensor.dtype)
     args, kwargs = step.node.arguments.fill_in(fed)
     results = keras.tree.flatten(step.node.operation(*args, **kwargs))
-    return [np.asarray(keras.ops.convert_to_numpy(item)).astype(np.float32) for item in results]
+    return [np.asarray(keras.ops.convert_to_numpy(item)).astype(np.float64) for item in results]

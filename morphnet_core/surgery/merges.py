@@ -136,7 +136,8 @@ def _vectors(merge: Merge) -> list[NDArray[Any]]:
     for item, positions in zip(merge.operands, merge.positions, strict=True):
         if item.array is None:
             continue
-        if item.array.ndim != len(merge.step.node.outputs[0].shape):
+        rank = len(merge.step.node.outputs[0].shape)
+        if item.array.ndim != rank or rank <= merge.axis:
             raise merge.revive()
         axis = merge.axis
         pixels = np.moveaxis(item.array, axis, -1).reshape(-1, item.array.shape[axis])

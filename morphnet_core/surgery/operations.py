@@ -136,14 +136,17 @@ def _key(view: OperationView, key: Any) -> Any:
                 break
             continue
         if axis == view.read_axis:
-            parts[place] = _slice(view, part)
+            parts[place] = _part(view, part)
             break
         axis += 1
     return tuple(parts)
 
 
-def _slice(view: OperationView, part: Any) -> slice:
+def _part(view: OperationView, part: Any) -> slice | int:
+    """A slice of the channels, or the one that is picked, counted anew."""
     read = view.read[0]
+    if isinstance(part, int) and part % read.size in read.index:
+        return int((read.index < part % read.size).sum())
     if not isinstance(part, slice) or part.step not in {None, 1}:
         message = (
             f"Operation {view.title!r} picks the channels [{part}], whose counterpart after a cut "

@@ -92,10 +92,13 @@ class Plan:
 
     def axis(self, tensor: str) -> int:
         """Channel axis of a tensor as the model keeps it, from the front."""
-        axis, rank = self.grouping.axes[tensor], len(self.grouping.sizes[tensor])
-        if rank < 3 or not self.grouping.network.channels_last or not axis:
-            return axis
-        return rank - 1 if axis == 1 else axis - 1
+        rank = len(self.grouping.sizes[tensor])
+        return self.grouping.network.own_axis(self.grouping.axes[tensor], rank)
+
+    def is_gone(self, tensor: str) -> bool:
+        """Whether a tensor had channels and has none left; one without channels never goes."""
+        units = self.grouping.units[tensor]
+        return bool(len(units)) and not self.positions(tensor).count
 
     def positions(self, tensor: str) -> Positions:
         """What becomes of a tensor's channel axis."""
@@ -105,24 +108,29 @@ class Plan:
         kept = units[index]
         return Positions(size=len(units), index=index, zeroed=(kept >= 0) & self.dead[kept])
 
-    def revive(self, tensor: str) -> None:
+    def revive(self, tensor: str) -> bool:
         """Keep the first unit of a dead tensor after all; whoever mixes channels reads it as zero.
 
         So a branch of which only a constant is left stays in the network, and stays exact. What
         that unit is made of is kept the same way, back to something that is alive.
+
+        Returns:
+            Whether a unit came back; not where the tensor has none that was dead.
         """
-        while True:
-            units = self.grouping.units[tensor]
-            unit = units[units >= 0][0]
+        revived = False
+        while self.is_gone(tensor):  # each round brings back a unit of its own
+            unit = self.grouping.units[tensor][0]
             self._copies[unit] = 1
+            revived = True
             sources = [
                 layer.inputs[0]
                 for layer in self.grouping.mixers
                 if unit in self.grouping.units[layer.outputs[0]]
             ]
-            if not sources or any(self.positions(name).count for name in sources):
-                return
-            tensor = sources[0]
+            if any(not self.is_gone(name) for name in sources):
+                break
+            tensor = sources[0] if sources else tensor
+        return revived
 
 
 def _outputs_by_call(grouping: Grouping) -> dict[tuple[str, int], tuple[str, ...]]:

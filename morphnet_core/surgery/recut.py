@@ -7,7 +7,7 @@ settings and, where their sizes stay the same, its weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,8 @@ class Recut:
 
     Attributes:
         config: settings that change, by key of the layer's ``get_config()``.
-        weights: cut of each weight, by attribute of the layer; None copies all weights as they are.
+        weights: cut of each weight, by attribute of the layer (``cell.kernel`` of what it holds);
+            None copies all weights as they are.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -54,11 +55,13 @@ class Recut:
 
 
 def recut(view: View) -> Recut:
-    """The rule for a layer's class, applied.
+    """The rule for a layer's class, applied; where nothing is cut, the layer stays as it is.
 
     Raises:
         ModelFormatError: if channels of this layer cannot be cut.
     """
+    if view.read.whole and view.written.whole:
+        return Recut()
     for cls in type(view.layer).__mro__:
         rule = _RULES.get(cls.__name__)
         if rule is not None:
@@ -67,12 +70,16 @@ def recut(view: View) -> Recut:
 
 
 def take(axis: int, positions: Positions) -> Cut:
-    """Keep ``positions`` along an axis."""
+    """Keep ``positions`` along an axis; where all stay, whatever the axis has."""
+    if positions.whole:
+        return _as_it_is
     return lambda weight: np.take(weight, positions.index, axis=axis)
 
 
 def rows(axis: int, positions: Positions) -> Cut:
     """Keep ``positions`` along the axis that is summed over; those that read as zero become so."""
+    if positions.whole:
+        return _as_it_is
 
     def cut(weight: Array) -> Array:
         kept = np.moveaxis(np.take(weight, positions.index, axis=axis), axis, 0).copy()
@@ -82,9 +89,18 @@ def rows(axis: int, positions: Positions) -> Cut:
     return cut
 
 
+def _as_it_is(weight: Array) -> Array:
+    return weight
+
+
 def then(first: Cut, second: Cut) -> Cut:
     """One cut after the other."""
     return lambda weight: second(first(weight))
+
+
+def whole(size: int) -> Positions:
+    """Nothing goes of ``size`` positions."""
+    return Positions(size=size, index=np.arange(size), zeroed=np.zeros(size, dtype=np.bool_))
 
 
 def repeated(positions: Positions, times: int) -> Positions:
@@ -121,7 +137,9 @@ def _depthwise_conv(view: View) -> Recut:
 def _grouped_conv(view: View) -> Recut:
     """Whole groups go, or every group keeps equally many channels."""
     groups = view.layer.groups
-    read = _by_group(view.read, groups)
+    # Channels on another axis all stay, as do then all rows.
+    width = view.layer.kernel.shape[-2] * groups
+    read = _by_group(view.read if view.read.size == width else whole(width), groups)
     written = _by_group(view.written, groups)
     kept = [g for g in range(groups) if read[g].count or written[g].count]
     sizes = {(read[g].count, written[g].count) for g in kept}
@@ -185,24 +203,39 @@ def _separable(view: View) -> Recut:
     return Recut(config={"filters": view.written.count}, weights=weights)
 
 
-def _per_channel(*names: str) -> Callable[[View], Recut]:
-    """A layer whose named weights are vectors over the channels; those it lacks are None."""
+def _along_axes(*names: str) -> Callable[[View], Recut]:
+    """A layer whose named weights have the axes of its setting ``axis``; those it lacks are None.
+
+    They are cut where the channels are among these axes, and stay where they are not.
+    """
 
     def rule(view: View) -> Recut:
+        rank = len(view.layer.output.shape)
+        axes = view.layer.axis if isinstance(view.layer.axis, list | tuple) else [view.layer.axis]
+        own = [int(axis) % rank for axis in axes]
+        if view.channel_axis not in own:
+            return Recut()
         found = [name for name in names if getattr(view.layer, name, None) is not None]
-        return Recut(weights={name: take(-1, view.read) for name in found})
+        cut = take(own.index(view.channel_axis), view.read)
+        return Recut(weights=dict.fromkeys(found, cut))
 
     return rule
 
 
 def _group_norm(view: View) -> Recut:
-    if view.layer.groups in {-1, 1} or view.read.whole:
-        return _per_channel("gamma", "beta")(view)
-    message = (
-        f"Layer {view.title!r} normalises over {view.layer.groups} groups of channels, whose "
-        "statistics change with every channel that goes. Leave its channels out of the cut."
-    )
-    raise ModelFormatError(message)
+    """Whole groups go: every group that stays keeps its statistics."""
+    per = view.read.size // view.layer.groups
+    groups, rest = divmod(view.read.count, per)
+    parts = [len(np.unique(part.index)) for part in _by_group(view.read, view.layer.groups)]
+    if view.layer.groups > 1 and (rest or set(parts) - {0, per}):
+        message = (
+            f"Layer {view.title!r} normalises over {view.layer.groups} groups of channels, whose "
+            "statistics change with every channel that goes. Cut whole groups; find_groups ties "
+            "their channels."
+        )
+        raise ModelFormatError(message)
+    config = {"groups": groups} if view.layer.groups > 1 else {}
+    return replace(_along_axes("gamma", "beta")(view), config=config)
 
 
 def _prelu(view: View) -> Recut:
@@ -232,17 +265,56 @@ def _reshape(view: View) -> Recut:
     return Recut(config={"target_shape": tuple(target)})
 
 
+def _recurrent(view: View) -> Recut:
+    """What the first cell reads of a step; units stay."""
+    cell = view.layer.cell
+    cells = {f"cell.cells.{i}": item for i, item in enumerate(getattr(cell, "cells", ()))}
+    weights: dict[str, Cut] = {}
+    for path, item in (cells or {"cell": cell}).items():
+        names = ("kernel", "recurrent_kernel", "bias")
+        found = [name for name in names if getattr(item, name, None) is not None]
+        weights.update({f"{path}.{name}": _as_it_is for name in found})
+    weights[f"{next(iter(cells), 'cell')}.kernel"] = rows(0, view.read)
+    return Recut(weights=weights)
+
+
+def _bidirectional(view: View) -> Recut:
+    parts = {}
+    for name in ("forward_layer", "backward_layer"):
+        inner = recut(replace(view, layer=getattr(view.layer, name)))
+        parts.update({f"{name}.{key}": cut for key, cut in (inner.weights or {}).items()})
+    return Recut(weights=parts)
+
+
+def _einsum_dense(view: View) -> Recut:
+    """A product of one axis with a matrix, written as an einsum."""
+    left, _, right = view.layer.equation.replace(" ", "").partition("->")
+    kernel = left.partition(",")[2]
+    written = next(letter for letter in kernel if letter in right)
+    place, from_end = kernel.index(written), right.index(written) - len(right)
+    shape = list(view.layer.partial_output_shape)
+    shape[from_end] = view.written.count
+    weights = {"kernel": then(rows(1 - place, view.read), take(place, view.written))}
+    if view.layer.bias is not None:
+        follows = written in view.layer.bias_axes
+        weights["bias"] = take(from_end, view.written) if follows else _as_it_is
+    return Recut(config={"output_shape": tuple(shape)}, weights=weights)
+
+
 _RULES: dict[str, Callable[[View], Recut]] = {
+    **dict.fromkeys(("GRU", "LSTM", "RNN", "SimpleRNN"), _recurrent),
     **{f"Conv{n}D": _conv for n in (1, 2, 3)},
     **{f"Conv{n}DTranspose": _conv_transpose for n in (1, 2, 3)},
     **{f"DepthwiseConv{n}D": _depthwise for n in (1, 2)},
     **{f"SeparableConv{n}D": _separable for n in (1, 2)},
-    "BatchNormalization": _per_channel("gamma", "beta", "moving_mean", "moving_variance"),
+    "Bidirectional": _bidirectional,
+    "BatchNormalization": _along_axes("gamma", "beta", "moving_mean", "moving_variance"),
     "Dense": _dense,
+    "EinsumDense": _einsum_dense,
     "GroupNormalization": _group_norm,
-    "LayerNormalization": _per_channel("gamma", "beta"),
+    "LayerNormalization": _along_axes("gamma", "beta"),
     "PReLU": _prelu,
-    "RMSNormalization": _per_channel("scale"),
+    "RMSNormalization": _along_axes("scale"),
     "Rescaling": _rescaling,
     "Reshape": _reshape,
 }

@@ -3,83 +3,81 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from morphnet_core.gates.fold import layers_by_path
 from morphnet_core.groups import Grouping
+from morphnet_core.surgery.plan import Plan
+from morphnet_core.surgery.trace import Scope, Step, trace
 
 
-@contextlib.contextmanager
-def zeroed(model: Any, grouping: Grouping, alive: NDArray[np.bool_]) -> Iterator[Any]:
-    """The model itself, while every kernel's rows that read dead channels are zero.
+def masked(model: Any, grouping: Grouping, alive: NDArray[np.bool_]) -> Callable[[Any], list[Any]]:
+    """The original model, as if dead channels were zero wherever a layer mixes channels.
 
-    Only layers that mix channels read: convolutions, dense layers. What leaves a model is always
-    alive, and all else hands channels on one by one.
+    Every layer is called as it is, with its own weights; the channels that it reads are masked.
+    What leaves a model is always alive, and all other layers hand channels on one by one.
 
     Args:
-        model: the original model; its weights are as before when the context ends.
+        model: the original model; not changed.
         grouping: its groups.
         alive: which units are alive; apply ``cascade`` first to compare with a shrunk model.
 
-    Yields:
-        ``model``, to be called within the context.
+    Returns:
+        From what the model is fed, in its own structure or flat, to what it returns at inference,
+        flat.
     """
-    readers = _readers(grouping)
-    kept: list[tuple[Any, Any]] = []
-    try:
-        for path, layer in layers_by_path(model).items():
-            if path not in readers or not getattr(layer, "weights", ()):
-                continue
-            units = grouping.units[readers[path]]
-            dead = (units >= 0) & ~alive[units]
-            kernel = _mixing(layer)
-            if kernel is None or not dead.any():
-                continue
-            before = np.asarray(keras.ops.convert_to_numpy(kernel))
-            kept.append((kernel, before))
-            kernel.assign(_without(layer, before, dead))
-        yield model
-    finally:
-        for kernel, before in kept:
-            kernel.assign(before)
+    plan = Plan(grouping, np.asarray(alive).astype(np.intp))
+    scope = trace(model, plan)
+    mixing = frozenset(layer.origin or layer.name for layer in grouping.mixers)
+    run = _Run(plan, mixing)
+    return lambda fed: run.model(scope, [_tensor(item) for item in keras.tree.flatten(fed)])
 
 
-def _readers(grouping: Grouping) -> dict[str, str]:
-    """First tensor that each layer of the model reads."""
-    found: dict[str, str] = {}
-    for layer in grouping.network.layers:
-        found.setdefault(layer.origin or layer.name, layer.inputs[0])
-    return found
+def _tensor(item: Any) -> Any:
+    return keras.ops.convert_to_tensor(item)
 
 
-def _mixing(layer: Any) -> Any:
-    """The weight in which channels read are summed; None where there is none."""
-    names = {cls.__name__ for cls in type(layer).__mro__}
-    if any(name.startswith("Separable") for name in names):
-        return layer.pointwise_kernel
-    if any(name.startswith(("Conv", "Dense")) for name in names):
-        return layer.kernel
-    return None
+class _Run:
+    """Calls the layers of a model one after the other, masks between them."""
 
+    def __init__(self, plan: Plan, mixing: frozenset[str]) -> None:
+        self._plan = plan
+        self._mixing = mixing
 
-def _without(layer: Any, kernel: NDArray[Any], dead: NDArray[np.bool_]) -> NDArray[Any]:
-    """A kernel whose rows of dead channels are zero."""
-    kernel = kernel.copy()
-    name = type(layer).__name__
-    if name == "Dense":
-        kernel[dead] = 0
-    elif "Transpose" in name:
-        kernel[..., dead] = 0
-    elif name.startswith("Separable"):
-        kernel[..., np.repeat(dead, layer.depth_multiplier), :] = 0
-    else:
-        per, filters = kernel.shape[-2], kernel.shape[-1] // layer.groups
-        for channel in np.flatnonzero(dead):
-            group, row = divmod(int(channel), per)
-            kernel[..., row, group * filters : (group + 1) * filters] = 0
-    return kernel
+    def model(self, scope: Scope, fed: list[Any]) -> list[Any]:
+        """What the calls of one model return for what it is fed."""
+        pairs = zip(scope.graph.inputs, fed, strict=True)
+        values = {id(old): keras.ops.cast(value, old.dtype) for old, value in pairs}
+        for step in scope.steps:
+            results = self._step(step, [values[id(t)] for t in step.node.arguments.keras_tensors])
+            values.update({id(t): v for t, v in zip(step.node.outputs, results, strict=True)})
+        return [values[id(item)] for item in scope.graph.outputs]
+
+    def _step(self, step: Step, operands: list[Any]) -> list[Any]:
+        if step.inner is not None:
+            return self.model(step.inner, operands)
+        if step.origin in self._mixing:
+            pairs = zip(step.reads, operands, strict=True)
+            operands = [self._masked(name, value) for name, value in pairs]
+        tensors = step.node.arguments.keras_tensors
+        args, kwargs = step.node.arguments.fill_in(
+            {id(tensor): value for tensor, value in zip(tensors, operands, strict=True)}
+        )
+        return list(keras.tree.flatten(step.node.operation(*args, **kwargs)))
+
+    def _masked(self, name: str, value: Any) -> Any:
+        units = self._plan.grouping.units[name]
+        dead = (units >= 0) & self._plan.dead[units]
+        if not dead.any():
+            return value
+        shape = [1] * len(value.shape)
+        shape[self._plan.axis(name)] = len(units)
+        alive = keras.ops.cast(keras.ops.convert_to_tensor(~dead.reshape(shape)), value.dtype)
+        result = value * alive
+        with contextlib.suppress(AttributeError):  # of time steps, where layers hand one on
+            result._keras_mask = value._keras_mask
+        return result

@@ -154,7 +154,14 @@ def _copy_cut(made: Made) -> None:
         )
         raise ModelFormatError(message)
     for name, cut in cuts.items():
-        getattr(new, name).assign(cut(_numpy(getattr(old, name))))
+        _found(new, name).assign(cut(_numpy(_found(old, name))))
+
+
+def _found(layer: Any, name: str) -> Any:
+    """A weight by its path within a layer, such as ``cell.kernel`` or ``cell.cells.0.kernel``."""
+    for part in name.split("."):
+        layer = layer[int(part)] if part.isdigit() else getattr(layer, part)
+    return layer
 
 
 def _numpy(variable: Any) -> np.ndarray[Any, Any]:

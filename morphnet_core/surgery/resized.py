@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.readers.keras import as_keras, read_keras
 from morphnet_core.expansion import copies_of, scaled_counts
 from morphnet_core.groups import Grouping, cascade, find_groups
 from morphnet_core.groups.convert import alive_of, checked_alive
 from morphnet_core.structure import Structure
+from morphnet_core.surgery.exactness import check_exact
 from morphnet_core.surgery.plan import Integers, Plan
 from morphnet_core.surgery.remake import Maker
 from morphnet_core.surgery.values import FlattenError, ReviveError
@@ -27,6 +28,7 @@ def shrink(
     structure: Structure | str | Path | NDArray[np.bool_],
     *,
     grouping: Grouping | None = None,
+    check: bool = True,
 ) -> Any:
     """The model without the channels that a structure leaves out, with its surviving weights.
 
@@ -35,17 +37,21 @@ def shrink(
     added by one Rescaling layer. Layers keep names, settings and ``trainable``; the result is not
     compiled. A model of a subclass of ``keras.Model`` becomes a plain one.
 
+    Both networks are run on one random example before this returns, and must agree.
+
     Args:
         model: a functional or sequential Keras model, not changed; or the path of its file.
         structure: what to keep, or its file; or one truth value for each unit of ``grouping``.
         grouping: groups of the model, where it has been grouped with options or with open sizes.
+        check: False leaves out the comparison, which takes as long as two predictions.
 
     Returns:
         A new Keras model.
 
     Raises:
         InvalidInputError: if the structure is of another network.
-        ModelFormatError: naming the layer that cannot be rebuilt, and what to do.
+        ModelFormatError: naming the layer that cannot be rebuilt, and what to do; or if the
+            result computes something else than the masked original.
 
     >>> import keras
     >>> from keras import layers
@@ -61,7 +67,12 @@ def shrink(
     """
     model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
-    return _resized(model, _plan(grouping, structure), seed=None, carry=True)
+    plan = _plan(grouping, structure)
+    small = _resized(model, plan, seed=None, carry=True)
+    # Where channels go under a normalisation over them, the result is not the masked original.
+    if check and not grouping.normalisations:
+        check_exact(model, small, plan)
+    return small
 
 
 def rebuild(
@@ -186,6 +197,9 @@ def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
     """Walk until every constant has its layer and every nested model its place.
 
     Each round keeps one more unit or opens one more nested model, so it ends.
+
+    Raises:
+        ModelFormatError: if a round could do neither.
     """
     flat: frozenset[str] = frozenset()
     while True:
@@ -196,6 +210,8 @@ def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
         except ReviveError as need:
             _revive(plan, need, warn=carry)
         except FlattenError as need:
+            if need.path in flat:
+                raise _stuck(need) from need
             flat |= {need.path}
         else:
             if carry:
@@ -205,9 +221,24 @@ def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
             return made
 
 
+def _stuck(need: Exception) -> ModelFormatError:
+    message = (
+        f"The network cannot be rebuilt with these widths ({need}), and there is no channel that "
+        "could be kept to help it. Keep more channels, or exclude the layers named: "
+        "find_groups(..., exclude=[...])."
+    )
+    return ModelFormatError(message)
+
+
 def _revive(plan: Plan, need: ReviveError, *, warn: bool) -> None:
-    for tensor in need.tensors:
-        plan.revive(tensor)
+    """Keep a channel of each tensor that is needed.
+
+    Raises:
+        ModelFormatError: if none of them has one that was to go.
+    """
+    revived = sum(plan.revive(tensor) for tensor in need.tensors)
+    if not revived:
+        raise _stuck(need) from need
     if warn:
         names = ", ".join(repr(name) for name in need.tensors)
         message = (

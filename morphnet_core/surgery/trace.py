@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from costmodel.errors import ModelFormatError
+from costmodel.readers.keras import graph_of
 from morphnet_core.surgery.plan import Plan
 
 
@@ -62,8 +63,8 @@ def functional(model: Any) -> Any:
     Raises:
         ModelFormatError: if it has none.
     """
-    graph = getattr(model, "_functional", None) or model
-    if not hasattr(graph, "_nodes_by_depth"):
+    graph = graph_of(model)
+    if graph is None:
         message = (
             f"The model {getattr(model, 'name', model)!r} ({type(model).__name__}) has no graph of "
             "layers, so it cannot be rebuilt with other widths. Build it with the functional API; "
@@ -71,11 +72,6 @@ def functional(model: Any) -> Any:
         )
         raise ModelFormatError(message)
     return graph
-
-
-def is_model(operation: Any) -> bool:
-    """Whether a called operation is a nested model."""
-    return hasattr(operation, "_nodes_by_depth") or hasattr(operation, "_functional")
 
 
 class _Tracer:
@@ -111,7 +107,7 @@ class _Tracer:
         origin = f"{path}{operation.name}"
         reads = tuple(self._names[id(item)] for item in node.arguments.keras_tensors)
         inner = None
-        if is_model(operation):
+        if graph_of(operation) is not None:
             inner = self.scope(operation, f"{origin}/", reads)
             writes = tuple(self._names[id(item)] for item in inner.graph.outputs)
         else:

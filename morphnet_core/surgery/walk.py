@@ -95,7 +95,7 @@ class Walk:
         if step.inner is not None:
             return self._call_model(step, step.inner, operands)
         written = [self._plan.positions(name) for name in step.writes]
-        if not any(item.count for item in written):
+        if all(self._plan.is_gone(name) for name in step.writes):
             return [DEAD] * len(written)
         if all(item.is_live for item in operands):
             return self._apply(step, [item.tensor for item in operands], written)

@@ -45,6 +45,12 @@ class Builder:
     def floats(self, *values: float) -> str:
         return self.constant(values, np.float32)
 
+    def fed(self, *sizes: int) -> str:
+        """One more input."""
+        name = f"in{len(self.inputs)}"
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
+        return name
+
     def op(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         out = self.name()
         self.nodes.append(helper.make_node(op_type, inputs, [out], name=f"n_{out}", **attributes))

@@ -1,0 +1,100 @@
+"""Cuts random networks at random and holds them against the original with masked activations."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+from comparing import largest_error, outputs_of, random_alive, values
+from random_keras import RandomKeras
+from random_onnx import RandomOnnx, masked_onnx
+
+from costmodel.readers.keras import read_keras
+from morphnet_core.alignment import cut, pad, paddable, read_source
+from morphnet_core.groups import Grouping, cascade, find_groups
+from morphnet_core.surgery import masked, shrink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What came of one network.
+
+    Attributes:
+        grouping: its groups.
+        error: largest difference from the masked original, relative to the largest output.
+        whole: the same with everything kept (Keras), or with padded channels (ONNX).
+    """
+
+    grouping: Grouping
+    error: float
+    whole: float
+
+    @property
+    def unreasoned(self) -> int:
+        """Layers that cannot be followed and groups that are frozen without a word."""
+        notes = self.grouping.notes.values()
+        return sum(not reason.strip() for reason in notes)
+
+
+def keras_cut(seed: int) -> Cut:
+    """Draw, cut and compare a Keras model; a difference of the whole one raises already."""
+    model = RandomKeras(seed).model()
+    grouping = find_groups(read_keras(model))
+    random = np.random.default_rng(seed)
+    fed: Any = [random.standard_normal((2, *item.shape[1:])) for item in model.inputs]
+    fed = fed[0] if len(fed) == 1 else fed
+    same = shrink(model, grouping.full(), grouping=grouping, check=False)
+    whole = largest_error(outputs_of(same, fed), outputs_of(model, fed))
+    alive = random_alive(grouping, 0.6, seed)
+    wanted = [values(item) for item in masked(model, grouping, cascade(grouping, alive))(fed)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All channels of", UserWarning)
+        small = shrink(model, alive, grouping=grouping, check=False)
+    keras.utils.clear_session()
+    error = largest_error(outputs_of(small, fed), wanted)
+    return Cut(grouping=grouping, error=error, whole=whole)
+
+
+def onnx_cut(seed: int, folder: Path) -> Cut:
+    """Draw, cut, pad and compare an ONNX network."""
+    path = RandomOnnx(seed).save(folder / f"drawn{seed}.onnx")
+    source = read_source(path, {})
+    grouping = paddable(source)
+    random = np.random.default_rng(seed)
+    alive = random.random(grouping.num_units) < 0.6
+    for group in grouping.groups:
+        alive[group.units] |= bool(group.frozen)
+        alive[group.start] = True
+    fed = _fed(source.model, random)
+    found = _run(cut(source, grouping, alive), fed)
+    error = largest_error(found, _run(masked_onnx(source, grouping, alive), fed))
+    more = [0 if group.frozen else int(random.integers(0, 4)) for group in grouping.groups]
+    wider = pad(source, grouping, grouping.full_counts + np.array(more, dtype=np.intp))
+    whole = largest_error(_run(wider, fed), _run(source.model, fed))
+    path.unlink()
+    return Cut(grouping=grouping, error=error, whole=whole)
+
+
+def _fed(model: onnx.ModelProto, random: np.random.Generator) -> dict[str, Any]:
+    return {
+        item.name: random.uniform(
+            0.1, 1.0, [dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        ).astype(np.float32)
+        for item in model.graph.input
+    }
+
+
+def _run(model: onnx.ModelProto, fed: dict[str, Any]) -> list[Any]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return [np.asarray(item).astype("float64") for item in session.run(None, fed)]
