@@ -136,9 +136,11 @@ def _wired(network: Network, bound: BoundModel) -> Network:
     """
     outputs = tuple(name for name in network.outputs if name not in bound.constants)
     if not outputs or not network.layers:
+        lost = [f" Layer {name!r} is not read: {why}." for name, why in network.unread.items()]
         message = (
             f"The network {network.name!r} computes nothing from its inputs: it has "
             f"{len(network.layers)} layers and {len(outputs)} outputs that depend on them."
+            f"{''.join(lost[:1])}"
         )
         raise InvalidInputError(message)
     read = {name for layer in network.layers for name in layer.outputs}

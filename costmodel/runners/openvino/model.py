@@ -63,6 +63,7 @@ def read_model(model: onnx.ModelProto, name: str, dtype: str) -> Written:
     names = _rename(model.graph)
     try:
         source = core().read_model(model.SerializeToString())
+        _refuse_texts(source, name)
         simplify(source)
         if dtype == "int8":
             quantise(source)
@@ -77,6 +78,18 @@ def read_model(model: onnx.ModelProto, name: str, dtype: str) -> Written:
         inputs=tuple(item.get_friendly_name() for item in source.get_parameters()),
         outputs=tuple(item.name for item in model.graph.output),
     )
+
+
+def _refuse_texts(model: Any, name: str) -> None:
+    """Raise for inputs that hold texts: the plug-in's way of freeing them ends the process."""
+    for item in model.get_parameters():
+        if item.get_element_type().to_string() == "string":
+            message = (
+                f"{name}: its input {item.get_friendly_name()!r} holds texts, which OpenVINO's CPU "
+                "plug-in cannot be given without ending the process. Give the part of the network "
+                "behind it, or another runner."
+            )
+            raise ModelFormatError(message)
 
 
 def simplify(model: Any) -> None:

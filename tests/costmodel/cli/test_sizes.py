@@ -63,7 +63,7 @@ def test_sizes_are_taken(
         ("--shape 4x4x8x9", "is 3, so it cannot be 4"),
         ("--shape 4x3x8", "3 sizes"),
         ("--shape z:4x3x8x9", "no input 'z'"),
-        ("--shape 4x3x8x9 --size x:2=7", "given as 8 and as 7"),
+        ("--shape 4x3x8x9 --size x:2=7", "given as 7 and as 8"),
     ],
 )
 def test_sizes_that_mean_nothing_are_errors_whoever_is_asked(

@@ -189,7 +189,7 @@ def test_control_flow_and_unsized_nodes_are_listed_with_their_reason(tmp_path):
 def test_nodes_whose_fields_do_not_fit_are_listed_or_refused_but_never_break(tmp_path):
     x, y = value("x", 1, 3, 8, 8), value("y", 1, 4, 8, 8)
     node = helper.make_node(
-        "FusedConv", ["x", "w"], ["y"], name="odd", domain="com.microsoft",
+        "Conv", ["x", "w"], ["y"], name="odd", domain="com.microsoft.nchwc",
         auto_pad="SAME_UPPER", kernel_shape=[3],
     )  # fmt: skip
     network = read_onnx(save(tmp_path / "m.onnx", [node], [x], [y], [weight("w", 4, 3, 3, 3)]))
