@@ -84,7 +84,7 @@ class Maker:
 def _remade(view: View, changes: Mapping[str, Any], random: np.random.Generator | None) -> Any:
     layer = view.layer
     try:
-        config = {**layer.get_config(), **changes}
+        config = _unbuilt({**layer.get_config(), **changes})
         if type(layer).__name__ == "Lambda":
             return _lambda(layer, config)
         made = type(layer).from_config(_seeded(config, random))
@@ -97,6 +97,15 @@ def _remade(view: View, changes: Mapping[str, Any], random: np.random.Generator 
         )
         raise ModelFormatError(message) from error
     return made
+
+
+def _unbuilt(config: Any) -> Any:
+    """Settings in which no cell and no wrapped layer is built for the sizes of the old network."""
+    if isinstance(config, list | tuple):
+        return type(config)(_unbuilt(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
 
 
 def _lambda(layer: Any, config: Mapping[str, Any]) -> Any:
