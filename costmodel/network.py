@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError
-from costmodel.op import Op, Shape
+from costmodel.op import SESSION, Op, Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +126,11 @@ class Network:
                 )
                 raise ModelFormatError(message)
             known.update(layer.outputs)
+
+
+def session_op(num_inputs: int, num_outputs: int) -> Op:
+    """The fixed cost of one run, which depends on how many tensors cross the border."""
+    return Op(kind=SESSION, inputs=((1,),) * num_inputs, outputs=((1,),) * num_outputs)
 
 
 def model_digest(path: Path, sizes: Mapping[str, int]) -> str:

@@ -155,18 +155,18 @@ class Op:
 
     def work_slots(self) -> list[Slot]:
         """Operands in order, without a runtime's own parameters and without those named in vain."""
-        kept = {"d": self.inputs, "w": self.weights, "c": self.constants}
-        met = dict.fromkeys(kept, 0)
+        sizes = {"d": self.inputs, "w": self.weights}
+        met = dict.fromkeys("dwc", 0)
         found = []
         for letter in self.order:
-            if letter == "-":
+            index = met.get(letter, 0)
+            met[letter] = index + 1
+            if letter in sizes and index < len(sizes[letter]):
+                found.append(Slot(letter=letter, index=index, shape=sizes[letter][index]))
+            elif letter == "c" and index < len(self.constants):
+                found.append(Slot(letter=letter, index=index, values=self.constants[index]))
+            elif letter == "-":
                 found.append(Slot(letter=letter, index=0))
-            elif letter in kept and met[letter] < len(kept[letter]):
-                index = met[letter]
-                met[letter] += 1
-                values = self.constants[index] if letter == "c" else ()
-                shape = () if letter == "c" else kept[letter][index]
-                found.append(Slot(letter=letter, index=index, shape=shape, values=values))
         return found
 
     @property

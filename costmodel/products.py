@@ -24,6 +24,8 @@ from math import prod
 
 from costmodel.slots import Attribute, Shape, Slot
 
+#: Attributes that say that an operand is transposed, as ONNX and TensorFlow Lite call them.
+_TURNED = {"A": ("transA", "adj_x"), "B": ("transB", "adj_y")}
 _ABSENT = Slot(letter="-", index=0)
 
 
@@ -53,6 +55,10 @@ class Work:
         """A setting that is a whole number."""
         value = self.attributes.get(name, default)
         return value if isinstance(value, int) else default
+
+    def is_turned(self, side: str) -> bool:
+        """Whether a product's first (``A``) or second (``B``) operand is transposed."""
+        return any(self.number(name) for name in _TURNED[side])
 
     @property
     def written(self) -> int:
@@ -113,7 +119,7 @@ def _summed(work: Work, first: int, second: int) -> int | None:
     size = right.shape
     if len(size) < 2:
         return size[0] if size else None
-    if not work.number("transB"):
+    if not work.is_turned("B"):
         return size[0] if work.number("transBatchB") else size[-2]
     return size[-1]
 
@@ -122,7 +128,7 @@ def _last(work: Work, size: Shape) -> int | None:
     """Summed axis of a product's first operand."""
     if len(size) < 2:
         return size[0] if size else None
-    if not work.number("transA"):
+    if not work.is_turned("A"):
         return size[-1]
     # The batch axes of a FusedMatMul may stand between the two of its matrices.
     return size[0] if work.number("transBatchA") else size[-2]
@@ -131,7 +137,7 @@ def _last(work: Work, size: Shape) -> int | None:
 def _gemm(work: Work) -> int | None:
     """A product of two matrices; more axes of the first are flattened behind those written."""
     size = work.size(0)
-    if len(size) > 2 and not work.number("transA"):
+    if len(size) > 2 and not work.is_turned("A"):
         rows = prod(work.outputs[0][:-1])
         return prod(size) // max(rows, 1) * work.written
     return _product()(work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Self
 
@@ -114,3 +114,26 @@ def name_of(
         raise InvalidInputError(message)
     names = [item.name for item in entry_points(group=RUNNERS) if item.value == where]
     return (names[0] if names else where), dict(kept or {})
+
+
+def checked_threads(threads: int) -> int:
+    """A runner's option ``threads``.
+
+    Raises:
+        InvalidInputError: for none, or more than any machine has processors.
+    """
+    if not 1 <= int(threads) <= 1024:
+        message = f"threads must be between 1 and 1024. Received: {threads}."
+        raise InvalidInputError(message)
+    return int(threads)
+
+
+def require_one_of(name: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a value that a runner's option does not have.
+
+    Raises:
+        InvalidInputError: with those that it has.
+    """
+    if value not in (choices := tuple(known)):
+        message = f"{name} must be one of {', '.join(choices)}. Received: {value!r}."
+        raise InvalidInputError(message)

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 
@@ -204,18 +205,24 @@ def spelled_out(where: str, inputs: Sequence[InputShape], sizes: Sizes) -> dict[
     """
     given: dict[str, int] = {}
     for name, value in sizes.items():
-        numbers = list(value) if isinstance(value, tuple | list) else [value]
-        for number in numbers:
-            if type(number) is not int or not 1 <= number <= MOST:
-                message = f"The size {name}={value!r} must be a whole number from 1 to {MOST}."
-                raise InvalidInputError(message)
-        if not isinstance(value, tuple | list):
+        numbers = _numbers(name, value)
+        if isinstance(value, int):
             _give(where, given, name, value)
             continue
         item = _input_of(where, inputs, name, numbers)
         for axis, number in enumerate(numbers):
             _give(where, given, f"{item.name}:{axis}", number)
     return given
+
+
+def _numbers(name: str, value: int | Sequence[int]) -> list[int]:
+    """The size, or all sizes of the shape, that is given."""
+    numbers: list[Any] = list(value) if isinstance(value, tuple | list) else [value]
+    for number in numbers:
+        if type(number) is not int or not 1 <= number <= MOST:
+            message = f"The size {name}={value!r} must be a whole number from 1 to {MOST}."
+            raise InvalidInputError(message)
+    return numbers
 
 
 def _ranked(item: InputShape, given: Mapping[str, int]) -> InputShape:

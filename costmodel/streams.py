@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, BinaryIO
@@ -27,6 +30,20 @@ def redirected(stream: int, to: int | None = None) -> Iterator[None]:
             os.dup2(to, stream)
             after.callback(os.dup2, kept, stream)
         yield
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Drop warnings, log lines below errors, and what C++ code writes past Python's stderr."""
+    level = logging.root.manager.disable
+    sys.stderr.flush()
+    with warnings.catch_warnings(), redirected(2):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.disable(level)
 
 
 def take_streams() -> tuple[BinaryIO, BinaryIO]:

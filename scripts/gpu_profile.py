@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,10 +25,12 @@ from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.protocols import Runner
 from costmodel.registry import load_runner
+from costmodel.runners.ort.nvidia import find_gpu
 from costmodel.sampling.choose import choose_convolutions, choose_kernels, split_roles
 from costmodel.sampling.design import design
 from costmodel.sampling.lowered import lower_probes
 from costmodel.sampling.probe import Probe
+from costmodel.sampling.select import sample_ops
 from costmodel.scoring import score_table
 from costmodel.table import LatencyTable
 
@@ -108,14 +108,10 @@ def networks(folder: Path) -> list[Path]:
     return [folder / f"{name}.onnx" for name in NETWORKS if (folder / f"{name}.onnx").exists()]
 
 
-def clocks() -> str:
-    """Clocks and temperature of the GPU now; empty without one."""
-    if shutil.which("nvidia-smi") is None:
-        return ""
-    wanted = "name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,temperature.gpu,power.draw"
-    command = ["nvidia-smi", f"--query-gpu={wanted}", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    return done.stdout.strip()
+def clocks() -> dict[str, str]:
+    """Driver, clocks and temperature of the GPU now; empty without one."""
+    gpu = find_gpu(0)
+    return dict(gpu.state) if gpu else {}
 
 
 def examine(
@@ -161,20 +157,16 @@ def examine(
 
 
 def _plan(minutes: float) -> Plan:
-    return Plan(budget_ms=max(1.0, minutes) * 60e3 if minutes >= 1 else minutes * 60e3)
+    return Plan(budget_ms=minutes * 60e3)
 
 
 def _whole(runner: Runner, files: Sequence[Path]) -> list[Job]:
-    from costmodel.network import model_digest
-    from costmodel.op import model_op
-
-    jobs = []
-    for path in files:
-        network = runner.lower(path, {})
-        op = model_op(network.name, model_digest(path, {}), network.ops)
-        jobs += [Job(op=kernel) for kernel in dict.fromkeys(network.ops)]
-        jobs.append(Job(op=op, model=path.resolve()))
-    return jobs
+    """The networks and their kernels."""
+    if not files:
+        return []
+    sample = sample_ops(runner, 0, models=files, thinned=0)
+    whole = [Job(op=op, model=path.resolve()) for op, path in sample.model_jobs]
+    return [Job(op=op) for op in sample.ops] + whole
 
 
 def _score(table: LatencyTable) -> dict[str, Any] | str:

@@ -10,21 +10,17 @@ import keras
 def small_resnet(
     size: tuple[int, ...],
     *,
-    classes: int = 10,
     widths: tuple[int, ...] = (16, 32, 64),
     blocks: int = 2,
     stem_stride: int = 2,
-    name: str = "small_resnet",
 ) -> Any:
     """A residual network after He et al. 2016 (section 4.2), by default for half the image.
 
     Args:
         size: ``(height, width, channels)`` of an image.
-        classes: outputs.
         widths: channels of each stage; every stage but the first halves the image.
         blocks: residual blocks a stage; 3, and a stem of stride 1, make ResNet20.
         stem_stride: step of the first convolution.
-        name: of the model.
 
     Returns:
         A functional model that returns logits.
@@ -35,12 +31,13 @@ def small_resnet(
         for block in range(blocks):
             stride = 2 if stage and not block else 1
             x = _block(x, width, stride, f"s{stage}b{block}")
-    return _classifier(inputs, x, classes, name)
+    return _classifier(inputs, x, "small_resnet")
 
 
-def _classifier(inputs: Any, x: Any, classes: int, name: str) -> Any:
+def _classifier(inputs: Any, x: Any, name: str) -> Any:
+    """The model of ten classes that ends with the map ``x``."""
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+    return keras.Model(inputs, keras.layers.Dense(10, name="logits")(x), name=name)
 
 
 def _block(x: Any, width: int, stride: int, name: str) -> Any:
@@ -64,67 +61,50 @@ def _convolution(
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
-def small_vgg(
-    size: tuple[int, ...],
-    *,
-    classes: int = 10,
-    stages: tuple[tuple[int, int], ...] = ((32, 2), (64, 2), (128, 2)),
-    stem_stride: int = 2,
-    name: str = "small_vgg",
-) -> Any:
+def small_vgg(size: tuple[int, ...]) -> Any:
     """A plain chain of convolutions after Simonyan and Zisserman 2014, without its dense layers.
+
+    Three stages of two convolutions; the first of all and pooling between stages halve the image.
 
     Args:
         size: ``(height, width, channels)`` of an image.
-        classes: outputs.
-        stages: width and convolutions of each stage; pooling between them halves the image.
-        stem_stride: step of the first convolution.
-        name: of the model.
 
     Returns:
         A functional model that returns logits.
     """
     inputs = x = keras.Input(size, name="image")
-    for stage, (width, convolutions) in enumerate(stages):
+    for stage, width in enumerate((32, 64, 128)):
         if stage:
             x = keras.layers.MaxPooling2D(2, name=f"s{stage}_down")(x)
-        for number in range(convolutions):
-            stride = 1 if stage or number else stem_stride
+        for number in range(2):
+            stride = 1 if stage or number else 2
             x = _convolution(x, width, 3, stride, f"s{stage}c{number}")
-    return _classifier(inputs, x, classes, name)
+    return _classifier(inputs, x, "small_vgg")
 
 
 def small_mobilenet(
     size: tuple[int, ...],
     *,
-    classes: int = 10,
-    stages: tuple[tuple[int, int, int], ...] = ((24, 2, 1), (32, 2, 2), (64, 2, 2)),
-    expansion: int = 4,
-    stem: int = 16,
-    head: int = 160,
-    name: str = "small_mobilenet",
+    stages: tuple[tuple[int, int, int], ...],
+    expansion: int,
 ) -> Any:
     """Inverted residuals after Sandler et al. 2018 (MobileNetV2, section 3), for small images.
 
     Args:
         size: ``(height, width, channels)`` of an image.
-        classes: outputs.
         stages: channels, blocks and first stride of each stage.
         expansion: channels inside a block per channel that it reads.
-        stem: channels of the first convolution, which halves the image.
-        head: channels of the last convolution.
-        name: of the model.
 
     Returns:
         A functional model that returns logits.
     """
     inputs = keras.Input(size, name="image")
-    x = _convolution(inputs, stem, 3, 2, "stem")
+    x = _convolution(inputs, 16, 3, 2, "stem")
     for stage, (width, blocks, first) in enumerate(stages):
         for block in range(blocks):
             x = _inverted(x, width, 1 if block else first, expansion, f"s{stage}b{block}")
-    x = _convolution(x, head, 1, 1, "head")
-    return _classifier(inputs, x, classes, name)
+    x = _convolution(x, 160, 1, 1, "head")
+    return _classifier(inputs, x, "small_mobilenet")
 
 
 def _inverted(x: Any, width: int, stride: int, expansion: int, name: str) -> Any:

@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--signal", default="gamma")
     parser.add_argument("--strength", type=float, default=None, help="default: the library's")
     parser.add_argument("--threshold", type=float, default=None, help="default: the signal's")
+    parser.add_argument("--blocks", type=int, default=2, help="residual blocks a stage")
     parser.add_argument("--learn-epochs", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=64)
@@ -118,7 +119,7 @@ def main() -> None:
     target = load_target(options.target)
 
     keras.utils.set_random_seed(options.seed)
-    model = networks.small_resnet(data.size)
+    model = networks.small_resnet(data.size, blocks=options.blocks)
     seed_cost = priced(model, target).seed
     print(f"Seed: {model.count_params():,} weights, cost {seed_cost:g}")
     print(f"Seed accuracy {train(model, data, options):.4f}")

@@ -47,7 +47,7 @@ make_venv() {
   wanted=$(cat pyproject.toml constraints.txt | cksum)
   if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     echo "Installing morphnet-latency[$extras] into .venv (the first time takes a minute or two) ..." >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
       --constraint constraints.txt --editable ".[$extras]"
     echo "$wanted" >"$stamp"
   fi

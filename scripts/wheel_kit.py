@@ -98,6 +98,8 @@ def make_keras(folder: Path) -> None:
     (folder / "cifar.py").write_text(DATA, encoding="utf-8")
     model = keras_network((16, 32, 48))
     model.save(folder / "net.keras")
+    model.export(folder / "net.tflite", format="litert", verbose=False)
+    model.export(folder / "exported", verbose=False)
     keras_network((12, 24, 32)).save(folder / "small.keras")
     gamma = model.get_layer("norm1").gamma
     gamma.assign([1.0] * 20 + [0.0] * 12)  # as if training had driven them out

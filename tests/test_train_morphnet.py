@@ -43,8 +43,8 @@ def run(*arguments: str, images: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_eight_steps_work_in_their_order(image_folder: Path, tmp_path: Path) -> None:
     done = run(
-        *("--learn-epochs", "1", "--epochs", "1", "--batch", "32", "--strength", "30"),
-        *("--threshold", "0.8"),
+        *("--learn-epochs", "1", "--epochs", "1", "--batch", "32", "--strength", "8"),
+        *("--threshold", "0.8", "--blocks", "1"),
         *("--out", str(tmp_path)),
         images=image_folder,
     )

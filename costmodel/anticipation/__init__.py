@@ -10,15 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from costmodel.anticipation.litert import execute_litert
+from costmodel.anticipation.formulas import write_out
+from costmodel.anticipation.litert import anticipate_lite, execute_litert
 from costmodel.anticipation.openvino import execute_openvino
 from costmodel.anticipation.ort import execute_ort
 from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
-from costmodel.network import Layer, Network
+from costmodel.lite_model.detect import is_lite
+from costmodel.network import Layer, Network, session_op
 from costmodel.op import SESSION, Attribute, Op
+from costmodel.readers.written import read_written
+from costmodel.sizes import Sizes
 
 #: Rules by ``Device.runtime``: layers as written and the device in, executed layers out.
 RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
@@ -52,13 +57,28 @@ def anticipate(network: Network, device: Device) -> Network:
             f"{', '.join(sorted(RULES))}. Use the runner's lower() where it is installed."
         )
         raise InvalidInputError(message)
-    session = Op(
-        kind=SESSION, inputs=((1,),) * len(network.inputs), outputs=((1,),) * len(network.outputs)
-    )
+    session = session_op(len(network.inputs), len(network.outputs))
     if device.runtime != "onnxruntime":
         network = _unmarked(network)
-    layers = (*rules(network, device), Layer(name=SESSION, op=session))
+    layers = (*rules(write_out(network), device), Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
+
+
+def anticipate_file(path: Path, sizes: Sizes, device: Device) -> Network:
+    """The same for a file that the runtime reads, as it is.
+
+    Args:
+        path: an ONNX file, or for LiteRT one of TensorFlow Lite.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``.
+        device: as for ``anticipate``.
+
+    Raises:
+        InvalidInputError: as ``anticipate``.
+        ModelFormatError: if the file cannot be read, or has no counterpart for the runtime.
+    """
+    if is_lite(path):
+        return anticipate_lite(path, sizes, device)
+    return anticipate(read_written(path, sizes), device)
 
 
 def _unmarked(network: Network) -> Network:

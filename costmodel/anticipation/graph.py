@@ -189,7 +189,7 @@ def graph_from(network: Network, op_types: Iterable[str]) -> Graph:
             op=layer.op,
             reads=list(layer.inputs),
             writes=list(layer.outputs),
-            covers=[layer.name],
+            covers=list(layer.covers or (layer.name,)),
         )
         for layer, op_type in zip(network.layers, op_types, strict=True)
     )

@@ -7,11 +7,14 @@ to the installed runtime there.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from costmodel.device import Device
 from costmodel.lite_model.delegate import delegated
-from costmodel.lite_model.execute import execute
+from costmodel.lite_model.execute import execute, executed_network
 from costmodel.lite_model.rules import convert_network
 from costmodel.network import Layer, Network
+from costmodel.sizes import Sizes
 
 
 def execute_litert(network: Network, device: Device) -> tuple[Layer, ...]:
@@ -26,3 +29,22 @@ def execute_litert(network: Network, device: Device) -> tuple[Layer, ...]:
     """
     model = convert_network(network, device.dtype)
     return execute(model, delegated(model))
+
+
+def anticipate_lite(path: Path, sizes: Sizes, device: Device) -> Network:
+    """The kernels that LiteRT with XNNPACK executes for a ``.tflite`` file as it is.
+
+    Args:
+        path: of the file.
+        sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``.
+        device: its ``dtype`` must be what the file multiplies.
+
+    Raises:
+        MissingDependencyError: without the ``litert`` extra, which knows what such a file looks
+            like.
+        ModelFormatError: if the file cannot be read.
+    """
+    from costmodel.lite_model.read import plain_lite
+
+    model = plain_lite(path, sizes, device.dtype)
+    return executed_network(model, path.stem, delegated(model), "anticipated")

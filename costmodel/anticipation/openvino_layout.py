@@ -8,6 +8,7 @@ from math import prod
 from costmodel.anticipation.graph import Graph, Node
 from costmodel.anticipation.openvino_fold import VIEWS
 from costmodel.anticipation.openvino_isa import PluginFacts
+from costmodel.layouts import block_of, logical, physical
 from costmodel.op import Attribute, Op, Shape
 
 PLANAR, LAST = "nchw", "nhwc"
@@ -24,30 +25,6 @@ _FLAT = VIEWS | {"gemm", "matmul"}
 _LARGE = 48 << 10
 #: Channels and pixels for which channels-last memory is made planar by a kernel of its own.
 _FEW, _MANY, _PIXELS = 16, 64, 128
-
-
-def physical(shape: Shape, layout: str) -> Shape:
-    """Sizes as they lie in memory.
-
-    >>> physical((1, 20, 4, 6), "nhwc"), physical((1, 20, 4, 6), "nchw16c")
-    ((1, 4, 6, 20), (1, 32, 4, 6))
-    """
-    if len(shape) < 3 or layout == PLANAR:
-        return shape
-    if layout == LAST:
-        return (shape[0], *shape[2:], shape[1])
-    block = block_of(layout)
-    return (shape[0], -(-shape[1] // block) * block, *shape[2:])
-
-
-def block_of(layout: str) -> int:
-    """Channels that lie together in a blocked layout; 1 in any other.
-
-    >>> block_of("nchw8c"), block_of("nhwc")
-    (8, 1)
-    """
-    inside = layout.removeprefix("nchw").removesuffix("c")
-    return int(inside) if layout.startswith("nchw") and inside else 1
 
 
 def decide_layouts(graph: Graph, isa: PluginFacts, processor: PluginFacts) -> None:
@@ -167,13 +144,12 @@ def _return_planar(graph: Graph, name: str, have: str, isa: PluginFacts) -> None
     """Put a reordering between a kernel and the tensor that the network returns."""
     node = graph.producer[name]
     shape = node.op.outputs[node.writes.index(name)]
-    plain = (shape[0], shape[-1], *shape[1:-1]) if have == LAST else shape
     inner = f"{name}/{have}"
     for reader in list(dict.fromkeys(graph.readers.get(name, ()))):
         reads = [inner if item == name else item for item in reader.reads]
         graph.rewire(reader, reads=reads, writes=reader.writes)
     graph.rewire(node, reads=node.reads, writes=[inner if w == name else w for w in node.writes])
-    op = reorder_op(plain, have, PLANAR, isa)
+    op = reorder_op(logical(shape, have), have, PLANAR, isa)
     graph.add(Node(name=f"{name}/returned", op_type="Reorder", op=op, reads=[inner], writes=[name]))
 
 

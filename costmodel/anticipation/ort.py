@@ -1,13 +1,13 @@
 """What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86 and ARM).
 
-Passes in the runtime's own order, after normalisations without a kernel have become several
-(``ort_norms``): graph rewriting (``ort_fold``, with ``ort_transpose`` and ``ort_products``),
-activations into the kernels before them (``ort_activation``), the parts of a transformer
-(``ort_transformer``) and what matrix products take in (``ort_products``), the blocked NCHWc layout
-(``ort_blocked``), and sums into the convolutions that stayed plain (``ort_activation`` again).
-Every rule was found by letting the runtime write its optimised graph for small models that differ
-in one thing, and is held against it by tests/costmodel/anticipation/test_ort.py and
-test_ort_products.py. Not modelled: other operators that the runtime expands into several.
+Passes in the runtime's own order: graph rewriting (``ort_fold``, with ``ort_transpose`` and
+``ort_products``), activations into the kernels before them (``ort_activation``), the parts of a
+transformer (``ort_transformer``) and what matrix products take in (``ort_products``), the blocked
+NCHWc layout (``ort_blocked``), and sums into the convolutions that stayed plain
+(``ort_activation`` again). Every rule was found by letting the runtime write its optimised graph
+for small models that differ in one thing, and is held against it by
+tests/costmodel/anticipation/test_ort.py and test_ort_products.py. Not modelled: other operators
+that the runtime expands into several.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from costmodel.anticipation.ort_blocked import block_layout
 from costmodel.anticipation.ort_fold import fold
 from costmodel.anticipation.ort_int8 import quantise
 from costmodel.anticipation.ort_nhwc import move_channels
-from costmodel.anticipation.ort_norms import expand_norms
 from costmodel.anticipation.ort_products import fuse_products
 from costmodel.anticipation.ort_transformer import fuse_transformer
 from costmodel.device import Device
@@ -68,7 +67,6 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
         raise InvalidInputError(message)
     graph = graph_from(network, (op_type(layer.op) for layer in network.layers))
     _set_marks(graph, keep_overridable=device.dtype != "int8")
-    expand_norms(graph)
     fold(graph, gates=device.dtype == "float32")
     if device.dtype == "int8":
         quantise(graph)

@@ -32,6 +32,7 @@ def compare_models(
     threads: options.Threads = None,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
+    signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
     max_error: Annotated[
         float | None,
@@ -42,6 +43,7 @@ def compare_models(
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
+    imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
     plot: options.Plot = None,
     json: options.Json = False,
@@ -53,7 +55,9 @@ def compare_models(
     """
     from costmodel.report import comparison_sheets
     from costmodel.uses.comparing import compare
+    from costmodel.uses.importing import import_first
 
+    import_first(imports)
     if plot is not None:
         from costmodel.plots import check_picture
 
@@ -66,6 +70,7 @@ def compare_models(
         options=options.parse_runner_options(runner_option),
         threads=threads,
         sizes=options.parse_sizes(size, shape),
+        signature=signature,
         rounds=rounds,
         seed=seed,
         other_device=other_device,

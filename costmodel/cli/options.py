@@ -23,9 +23,19 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Write markdown inste
 TableName = Annotated[
     str, typer.Argument(metavar="TABLE", help="Table file, or the name of a shipped profile.")
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX, .keras or .h5 file.")]
+#: Formats of models, for helps.
+_FORMATS = ".onnx, .keras, .h5, .tflite, .pt2 (torch.export.save), or a SavedModel's folder"
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help=f"The network: {_FORMATS}.")]
 Models = Annotated[
-    list[Path], typer.Argument(metavar="MODEL...", help="ONNX, .keras or .h5 files.")
+    list[Path], typer.Argument(metavar="MODEL...", help=f"The networks: {_FORMATS}.")
+]
+Signature = Annotated[
+    str,
+    typer.Option(
+        "--signature",
+        metavar="NAME",
+        help="Which entry of a SavedModel or .tflite file that has several.",
+    ),
 ]
 TableOption = Annotated[
     str | None,
@@ -45,6 +55,15 @@ ShapeOptions = Annotated[
         "--shape",
         metavar="[INPUT:]1x3x320x320",
         help="All sizes of an input, whose name may be left out if it is the only one; repeatable.",
+    ),
+]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Python file or module to run first: Keras layers of your own are defined there. "
+        "Repeatable.",
     ),
 ]
 RunnerName = Annotated[

@@ -17,6 +17,7 @@ from costmodel.cli.output import emit, note
     epilog=examples(
         "costmodel predict net.onnx --table cpu.jsonl",
         "costmodel predict net.keras --table amd-epyc-family-25-model-17/onnxruntime-float32-t2",
+        "costmodel predict net.tflite --table amd-epyc-family-25-model-17/litert-float32",
         "costmodel predict net.onnx --cost flops",
         "costmodel predict net.onnx --table cpu.jsonl --size height=320 --size width=240 --json",
         "costmodel predict net.onnx --table cpu.jsonl --shape image:8x3x320x240",
@@ -30,8 +31,10 @@ def predict_model(
     threads: options.Threads = None,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
+    signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
+    imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a layer has no price.")
@@ -41,8 +44,10 @@ def predict_model(
 ) -> None:
     """Predict a network's latency: total, interval, every layer, and what has no price."""
     from costmodel.report import prediction_sheets
+    from costmodel.uses.importing import import_first
     from costmodel.uses.predicting import predict
 
+    import_first(imports)
     found = predict(
         model,
         table,
@@ -51,6 +56,7 @@ def predict_model(
         options=options.parse_runner_options(runner_option),
         threads=threads,
         sizes=options.parse_sizes(size, shape),
+        signature=signature,
         calibrated=not no_calibration,
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)

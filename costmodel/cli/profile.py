@@ -54,13 +54,17 @@ def profile_device(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and order of Ops.")] = 0,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
+    signature: options.Signature = "",
     runner_option: options.RunnerOptions = None,
+    imports: options.Imports = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
     """Measure kernels into a latency table. Run the same command again to resume."""
+    from costmodel.uses.importing import import_first
     from costmodel.uses.profiling import profile
 
+    import_first(imports)
     if more and not models:
         message = f"What is {more[0]}? Networks to measure are given by --models."
         raise InvalidInputError(message)
@@ -76,6 +80,7 @@ def profile_device(
         threads=threads,
         options=options.parse_runner_options(runner_option),
         sizes=options.parse_sizes(size, shape),
+        signature=signature,
         progress=progress("Profiling"),
     )
     emit(lambda: _data(report, out), lambda: _sheets(report, out), as_json=json, markdown=markdown)

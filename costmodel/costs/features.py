@@ -66,6 +66,12 @@ def path_of(op: Op) -> str:
     >>> path_of(conv_op(in_channels=8, out_channels=8, size=(4, 4), kernel=(1, 1)))
     'conv/pointwise'
     """
+    path = _path(op)
+    types = op.attribute("weight_types", "")
+    return f"{path} of {types} weights" if types else path
+
+
+def _path(op: Op) -> str:
     kind, layout = op.kind, op.layout
     if kind in CONV_KINDS:
         prefix = kind if layout == "nchw" else f"{kind}@{layout}"
@@ -227,6 +233,8 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         raw["kh"] * raw["hout"], 1.0
     )
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
+    # Of a kernel without a window the last axes are no columns.
+    factor = np.where(raw["window"] > 0, factor, 1.0)
     factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
     work = raw["work"] * np.maximum(factor, 0.1)
     strided = raw["stride"] > 1

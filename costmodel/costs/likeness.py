@@ -2,8 +2,8 @@
 
 A law fitted to one row, or to rows of one size, fits them by any of its terms: its price elsewhere
 is a guess. What holds whatever the law is said here, from the rows alone: no kernel is faster than
-the fastest of its class, and a kernel that has ``r`` times as much of what a row has most of takes
-at most ``r`` times as long.
+the fastest of its class, and a kernel takes at least a row's time by the least ratio of their
+amounts and at most by the largest.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from costmodel.products import PRODUCT_KINDS
 Floats = NDArray[np.float64]
 Key = TypeVar("Key")
 
+RELABEL = "relabel"
 #: Kinds by what their loops are like.
 _CLASSES: Mapping[str, frozenset[str]] = {
     "elementwise": ELEMENTWISE,
     "move": MOVES - RELABELS,
     "product": CONV_KINDS | PRODUCT_KINDS,
-    "relabel": RELABELS,
+    RELABEL: RELABELS,
     "window": REDUCTIONS | WINDOWS,
 }
 #: Classes whose kinds run loops so alike that one may be priced by the others.
-SHARED = frozenset({"elementwise", "move", "relabel", "window"})
+SHARED = frozenset({"elementwise", "move", RELABEL, "window"})
 #: Ops compared with all rows at once, so that the comparison stays in the caches.
 _CHUNK = 256
 
@@ -95,11 +96,13 @@ class Likeness:
         """Whether fewer than so many rows took an execution path."""
         return len(self._paths.get(path, ())) < fewest
 
-    def ceiling_ms(self, table: Table, rows: NDArray[np.int_], path: str, kind: str) -> Floats:
-        """The longest that some kernels may take by any law that explains the measured rows.
+    def allowed_ms(
+        self, table: Table, rows: NDArray[np.int_], path: str, kind: str
+    ) -> tuple[Floats, Floats]:
+        """The shortest and the longest that kernels may take by any law that explains the rows.
 
-        Where no row took their path, the paths of their kind, or else of their class, are asked and
-        the slowest of them answers.
+        Where no row took their path, the paths of their kind, or else of their class, are asked:
+        the fastest and the slowest of them answer.
 
         Args:
             table: kernels as columns.
@@ -107,19 +110,28 @@ class Likeness:
             path: their execution path.
             kind: their kind.
         """
-        known = [path] if path in self._paths else self._paths_of_kind.get(kind, ())
+        known: Sequence[str] = self._paths_of_kind.get(kind, ())
+        if path in self._paths:
+            known = [path]
         known = known or self._paths_of_class.get(class_of(kind), ())
+        if not known:
+            return np.zeros(len(rows)), np.zeros(len(rows))
         wanted = _amounts(table)[rows]
-        found = [self._ceiling(wanted, self._paths[name]) for name in known]
-        return np.max(found, axis=0) if found else np.zeros(len(rows))
+        shortest, longest = zip(
+            *(self._allowed(wanted, self._paths[name]) for name in known), strict=True
+        )
+        return np.asarray(np.min(shortest, axis=0)), np.asarray(np.max(longest, axis=0))
 
-    def _ceiling(self, wanted: Floats, rows: NDArray[np.int_]) -> Floats:
+    def _allowed(self, wanted: Floats, rows: NDArray[np.int_]) -> tuple[Floats, Floats]:
         have, latency_ms = self._amounts[rows], self._latency_ms[rows]
-        least = np.empty(len(wanted))
+        shortest, longest = np.empty(len(wanted)), np.empty(len(wanted))
         for start in range(0, len(wanted), _CHUNK):
-            ratios = _ratios(wanted[start : start + _CHUNK, None, :], have).max(axis=2)
-            least[start : start + _CHUNK] = (ratios * latency_ms).min(axis=1)
-        return least
+            part = slice(start, start + _CHUNK)
+            ratios = _ratios(wanted[part, None, :], have)
+            longest[part] = (ratios.max(axis=2) * latency_ms).min(axis=1)
+            least = np.where(have > 0, ratios, np.inf).min(axis=2)
+            shortest[part] = (least * latency_ms).max(axis=1)
+        return shortest, longest
 
 
 def _amounts(table: Table) -> Floats:

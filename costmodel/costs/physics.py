@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from costmodel.costs.features import TERMS
-from costmodel.costs.likeness import SHARED, class_of
+from costmodel.costs.likeness import RELABEL, SHARED, class_of
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ _CLASS_ROWS = 1.0
 #: Paths unlike their family: matrix times vector, bound by reading weights, and depthwise.
 _STRANGERS = ("/vector", "/depthwise")
 #: Least latency a law may answer, in ms: nothing runs in no time.
-_FLOOR_MS = 1e-5
+FLOOR_MS = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def _family(path: str) -> str:
 
 def base_of(parts: Floats) -> Floats:
     """Base latency in ms from what each term takes."""
-    return np.asarray(np.maximum(parts.sum(axis=1), _FLOOR_MS))
+    return np.asarray(np.maximum(parts.sum(axis=1), FLOOR_MS))
 
 
 def make_up(parts: Floats) -> Floats:
@@ -123,8 +123,11 @@ def fit_physics(
     def like_others(mine: NDArray[np.bool_]) -> Floats:
         """The law of some rows of one class, which leans on that of the class a little."""
         own = terms[mine], latency_ms[mine], weights[mine]
-        shared = classes[class_names[mine][0]]
-        factor = np.median(own[1] / np.maximum(own[0] @ shared, _FLOOR_MS))
+        name = str(class_names[mine][0])
+        if name == RELABEL:  # some runtimes touch no memory for one kind and copy it for another
+            return _law(*own)
+        shared = classes[name]
+        factor = np.median(own[1] / np.maximum(own[0] @ shared, FLOOR_MS))
         return _law(*own, shared * float(factor), prior_rows=_CLASS_ROWS)
 
     families = {name: like_others(family_of == name) for name in sorted(set(family_of))}
@@ -158,7 +161,7 @@ def _law(
     """
     weights = weights / weights.mean()
     law = _solve(terms / latency_ms[:, None], weights, prior, prior_rows)
-    error = np.abs(np.log(np.maximum(terms @ law, _FLOOR_MS) / latency_ms))
+    error = np.abs(np.log(np.maximum(terms @ law, FLOOR_MS) / latency_ms))
     # Huber weights (Huber 1964): a kernel that changed its algorithm must not bend the law.
     limit = max(2.0 * float(np.median(error)), 0.05)
     robust = weights * np.minimum(1.0, limit / np.maximum(error, 1e-9))

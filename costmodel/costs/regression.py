@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
 from costmodel.costs.likeness import Likeness
+from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, make_up
 from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
-from costmodel.costs.physics import Physics, base_of, fit_physics, make_up
 from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, groups_of, search_hyper
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -61,7 +61,9 @@ class Regression:
     """Prices any Op of a measured kind in milliseconds; a ``CostModel``.
 
     Rows of the table are answered exactly; anything else by the law of its execution path times
-    the learned residual. A kind the table never saw has no price.
+    the learned residual, but never faster than the fastest row of its like. A kind that the table
+    never saw is priced like others of its class where these run alike loops (see ``likeness``), and
+    else has no price.
 
     Args:
         rows: measured rows; ``session`` rows give the session's price, ``model`` rows are ignored.
@@ -239,10 +241,11 @@ class Regression:
             if not self._likeness.is_sparse(path, MIN_LAW_ROWS):
                 rows = np.array([row for row in rows if row in doubts], dtype=np.intp)
             if len(rows):
-                low[rows] = np.minimum(low[rows], values[rows] * (1.0 - _LAW_ONLY))
-                ceiling = self._likeness.ceiling_ms(table, rows, path, kinds[rows[0]])
-                wide = np.maximum(values[rows] * (1.0 + _LAW_ONLY), ceiling)
-                high[rows] = np.maximum(high[rows], wide)
+                least, most = self._likeness.allowed_ms(table, rows, path, kinds[rows[0]])
+                least = np.minimum(least, values[rows] * (1.0 - _LAW_ONLY))
+                most = np.maximum(most, values[rows] * (1.0 + _LAW_ONLY))
+                low[rows] = np.minimum(low[rows], np.maximum(least, FLOOR_MS / 2))
+                high[rows] = np.maximum(high[rows], most)
 
     def _doubts(self, table: Table, paths: Sequence[str], kinds: Sequence[str]) -> dict[int, str]:
         """Ops outside the table's range, each with the feature that is."""
@@ -255,7 +258,7 @@ class Regression:
             if hull is None:
                 kind = kinds[rows[0]]
                 why = f"no row of the path {path}"
-                if kind not in self._kinds:
+                if kind not in self.physics.by_kind:
                     why = f"no row of kind {kind!r}: priced like others of its class"
                 doubts |= {int(i): why for i in rows}
                 continue

@@ -81,17 +81,11 @@ class _Walk:
             raise InvalidInputError(message)
         if item.op_name:
             self.origins.append(item.op_name)
-        settings = ";".join(
-            f"{key}={item.attributes[key].replace(' ', '_')}" if key == "window"
-            else f"{key}={item.attributes[key].replace(' ', '')}"
-            for key in _SETTINGS
-            if key in item.attributes
-        )  # fmt: skip
+        settings = item.settings(_SETTINGS)
         if item.opcode in _REDUCERS:
             settings = f"{settings};with={self._reducer(item)}"
         if item.opcode in {"custom-call", "custom_call"}:
-            target = item.attributes.get("custom_call_target", "").strip('"')
-            settings = f"{settings};target={target}".lstrip(";")
+            settings = f"{settings};target={item.target}".lstrip(";")
         return [
             self._draft.add(
                 Node(opcode=item.opcode, args=tuple(args), settings=settings, array=array),

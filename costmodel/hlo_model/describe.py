@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from costmodel.hlo_model.module import Array, Instruction
@@ -28,7 +27,7 @@ def implementation_of(item: Instruction) -> str:
     'convolution'
     """
     if item.opcode == "custom-call":
-        return item.attributes.get("custom_call_target", "").strip('"') or item.opcode
+        return item.target or item.opcode
     if item.opcode != "fusion":
         return item.opcode
     kind = item.attributes.get("kind", "kLoop").removeprefix("k").lower()
@@ -194,11 +193,6 @@ def _epilogue(kind: str, kinds: Sequence[str]) -> tuple[str, ...]:
         else:
             skipped = True
     return tuple(names)
-
-
-def weight_bytes(op: Op) -> int:
-    """Bytes of all constant operands."""
-    return 4 * sum(map(prod, op.weights))
 
 
 def recipe_text(op: Op) -> str:

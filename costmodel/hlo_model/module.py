@@ -6,7 +6,7 @@ The text is the one form of an optimised program that every version and platform
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from costmodel.errors import InvalidInputError
@@ -72,6 +72,20 @@ class Instruction:
         """Where in the traced program it comes from; empty where XLA lost track."""
         found = _OP_NAME.search(self.attributes.get("metadata", ""))
         return found[1] if found else ""
+
+    @property
+    def target(self) -> str:
+        """The library function that a custom call names; empty for any other instruction."""
+        return self.attributes.get("custom_call_target", "").strip('"')
+
+    def settings(self, names: Sequence[str]) -> str:
+        """Those of some attributes that it has, as recipes write them."""
+        blanks = {"window": "_"}
+        return ";".join(
+            f"{name}={self.attributes[name].replace(' ', blanks.get(name, ''))}"
+            for name in names
+            if name in self.attributes
+        )
 
     @property
     def called(self) -> tuple[str, ...]:

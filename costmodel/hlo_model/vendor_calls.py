@@ -9,7 +9,6 @@ alone, and XLA makes the same call of it. Names and settings as in XLA's
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -27,16 +26,9 @@ _ACTIVATIONS = {"": (), "DEFAULT": (), "kNone": (), "RELU": ("relu",), "kRelu": 
                 "BIAS": ("bias",), "BIAS_RELU": ("bias", "relu")}  # fmt: skip
 
 
-def target_of(item: Instruction) -> str:
-    """The library function that a custom call names; empty for any other instruction."""
-    if item.opcode not in {"custom-call", "custom_call"}:
-        return ""
-    return item.attributes.get("custom_call_target", "").strip('"')
-
-
 def is_known(item: Instruction) -> bool:
     """Whether ``expand`` can write it."""
-    return target_of(item) in {_CONVOLUTION, _CONVOLUTION_BIAS, *_PRODUCTS}
+    return item.target in {_CONVOLUTION, _CONVOLUTION_BIAS, *_PRODUCTS}
 
 
 def expand(item: Instruction, args: Sequence[int], draft: RecipeDraft) -> int:
@@ -54,10 +46,9 @@ def expand(item: Instruction, args: Sequence[int], draft: RecipeDraft) -> int:
         InvalidInputError: if the call does something that has no form here.
     """
     writer = _Writer(item=item, draft=draft)
-    target = target_of(item)
-    if target in _PRODUCTS:
+    if item.target in _PRODUCTS:
         return writer.product(args)
-    return writer.convolution(args, biased=target == _CONVOLUTION_BIAS)
+    return writer.convolution(args, biased=item.target == _CONVOLUTION_BIAS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +59,7 @@ class _Writer:
     def convolution(self, args: Sequence[int], *, biased: bool) -> int:
         config = self._config("cudnn_conv_backend_config")
         result = self.item.arrays[0]
-        settings = _settings(self.item, ("window", "dim_labels", "feature_group_count"))
+        settings = self.item.settings(("window", "dim_labels", "feature_group_count"))
         number = self._add("convolution", args[:2], result, settings)
         self._refuse_factor(config.get("conv_result_scale", 1))
         if not biased:
@@ -85,10 +76,10 @@ class _Writer:
         result = self.item.arrays[0]
         numbers = config.get("dot_dimension_numbers", {})
         settings = ";".join(
-            f"{side}_{short}_dims={{{','.join(map(str, found))}}}"
+            f"{side}_{axes}_dims={{{','.join(map(str, found))}}}"
             for side in ("lhs", "rhs")
-            for short, long in (("batch", "batch"), ("contracting", "contracting"))
-            if (found := numbers.get(f"{side}_{long}_dimensions"))
+            for axes in ("batch", "contracting")
+            if (found := numbers.get(f"{side}_{axes}_dimensions"))
         )
         self._refuse_factor(config.get("alpha_real", 1))
         number = self._add("dot", args[:2], result, settings)
@@ -139,17 +130,7 @@ class _Writer:
 
     def _refuse(self, what: str, value: object) -> NoReturn:
         message = (
-            f"The library call {target_of(self.item)} ({self.item.name}) has {what} {value}, which "
+            f"The library call {self.item.target} ({self.item.name}) has {what} {value}, which "
             "has no form of its own here."
         )
         raise InvalidInputError(message)
-
-
-def _settings(item: Instruction, names: Sequence[str]) -> str:
-    """Attributes as recipes write them."""
-    found = []
-    for name in names:
-        if name in item.attributes:
-            blank = "_" if name == "window" else ""
-            found.append(f"{name}={re.sub(' ', blank, item.attributes[name])}")
-    return ";".join(found)

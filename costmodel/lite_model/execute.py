@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from costmodel.errors import ModelFormatError
 from costmodel.lite_model.graph import ACTIVATION_NUMBERS, VALID, LiteModel, LiteOperator
 from costmodel.lite_model.kernels import kernel_op
-from costmodel.network import Layer
+from costmodel.network import Layer, Network
 from costmodel.op import SESSION, Op
 
 #: Operators that only rename memory inside the delegate.
@@ -64,9 +65,51 @@ def execute(model: LiteModel, delegated: Set[int]) -> tuple[Layer, ...]:
         )
         for index, item in enumerate(model.operators)
     ]
+    model = known_constants(model)
     kernels = _Folding(model, kernels).run()
     layers = [_layer(model, kernel, index) for index, kernel in enumerate(kernels)]
     return tuple(layers)
+
+
+def executed_network(model: LiteModel, name: str, delegated: Set[int], source: str) -> Network:
+    """The executed Ops of a model.
+
+    Args:
+        model: as the file has it.
+        name: the network's name.
+        delegated: positions of the operators that XNNPACK takes over.
+        source: of the network: whether the runtime was asked for these or a rule.
+
+    Raises:
+        ModelFormatError: if an operator's options do not fit its tensors.
+    """
+    try:
+        layers = execute(model, delegated)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        message = f"{name}: an operator's options do not fit its tensors ({error})."
+        raise ModelFormatError(message) from error
+    return Network(
+        name=name,
+        layers=(*layers, session_layer(model)),
+        inputs={model.tensors[i].name: model.tensors[i].shape for i in model.inputs},
+        outputs=tuple(model.tensors[i].name for i in model.outputs),
+        source=source,
+    )
+
+
+def known_constants(model: LiteModel) -> LiteModel:
+    """The model with floats that are computed from constants alone as constants.
+
+    Weights that a file stores in fewer bits are made when it is loaded, and never again.
+    """
+    tensors = list(model.tensors)
+    for operator in model.operators:
+        if all(i < 0 or tensors[i].constant for i in operator.inputs):
+            for index in operator.outputs:
+                made = tensors[index]
+                if made.dtype in {"float32", "float16"} and operator.inputs and not made.special:
+                    tensors[index] = replace(made, constant=True)
+    return replace(model, tensors=tuple(tensors))
 
 
 def session_layer(model: LiteModel) -> Layer:

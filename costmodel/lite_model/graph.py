@@ -1,7 +1,7 @@
 """A TensorFlow Lite model as plain values: tensors, operators and their wiring.
 
-It is what the converter writes, the file holds and the executed Ops are read from; only
-``costmodel.runners.litert`` knows how it looks in a file.
+It is what the converter writes, the file holds and the executed Ops are read from; ``read`` and
+``write`` know how it looks in a file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.errors import ModelFormatError
 from costmodel.op import Attribute, Shape
 
 #: Integer types that hold quantised numbers.
@@ -28,6 +29,13 @@ ACTIVATIONS: Mapping[int, str] = {
 }
 ACTIVATION_NUMBERS = {name: number for number, name in ACTIVATIONS.items()}
 SAME, VALID = 0, 1
+#: Operators that multiply matrices.
+PRODUCTS = frozenset(
+    {"BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+    | {"TRANSPOSE_CONV"}
+)
+#: Operators that run another graph of the file.
+CONTROL_FLOW = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_WHILE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +70,8 @@ class LiteTensor:
         constant: whether the model holds its values.
         values: the values of a constant where they are known; a constant without any gets
             arbitrary ones, which change no time.
+        variable: whether it is a state that lives from one run to the next.
+        special: why it cannot be written again; empty for plain tensors.
     """
 
     name: str
@@ -70,6 +80,8 @@ class LiteTensor:
     scale: Scale | None = None
     constant: bool = False
     values: NDArray[np.generic] | None = field(default=None, compare=False)
+    variable: bool = False
+    special: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +97,7 @@ class LiteOperator:
         options_type: the schema's name of ``options``; empty means the usual one of ``code``.
         version: of the operator's definition.
         custom: whether it is no operator of TensorFlow Lite.
+        special: why it cannot be taken apart and written again; empty for plain operators.
     """
 
     code: str
@@ -95,6 +108,7 @@ class LiteOperator:
     options_type: str = ""
     version: int = 1
     custom: bool = False
+    special: str = ""
 
     @property
     def activation(self) -> str:
@@ -128,6 +142,42 @@ class LiteModel:
             for tensor in operator.inputs:
                 found.setdefault(tensor, []).append(position)
         return found
+
+
+def require_plain(model: LiteModel) -> None:
+    """Raise ``ModelFormatError`` if the model holds what cannot be written again, naming it."""
+    for operator in model.operators:
+        if operator.special:
+            message = f"its operator {operator.code} {operator.special}."
+            raise ModelFormatError(message)
+    used = {i for operator in model.operators for i in (*operator.inputs, *operator.outputs)}
+    for index in sorted(used.union(model.inputs, model.outputs) - {-1}):
+        tensor = model.tensors[index]
+        if tensor.special:
+            message = f"its tensor {tensor.name!r} {tensor.special}."
+            raise ModelFormatError(message)
+
+
+def require_type(model: LiteModel, dtype: str) -> None:
+    """Refuse a model that multiplies in other numbers than a device does.
+
+    Args:
+        model: from a file; most of its products decide.
+        dtype: of the device: ``float32``, or ``int8`` for all quantised ones.
+
+    Raises:
+        ModelFormatError: saying which table or option fits.
+    """
+    types = [model.tensors[o.outputs[0]].dtype for o in model.operators if o.code in PRODUCTS]
+    quantised = sum(found in QUANTISED for found in types)
+    mostly = "int8" if 2 * quantised > len(types) else "float32"
+    if types and mostly != dtype:
+        message = (
+            f"it multiplies {'integers' if mostly == 'int8' else 'floats'}, and the device that is "
+            f"asked about {dtype}: times of the one say nothing of the other. Give a table of "
+            f"{mostly} (--runner-option dtype={mostly})."
+        )
+        raise ModelFormatError(message)
 
 
 def num_bytes(tensor: LiteTensor) -> int:

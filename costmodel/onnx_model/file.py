@@ -10,7 +10,7 @@ import onnx
 from costmodel.errors import ModelFormatError
 from costmodel.onnx_model.functions import inline_functions
 from costmodel.onnx_model.order import sort_nodes
-from costmodel.onnx_model.tensors import MAX_BYTES, check_tensors, load_external
+from costmodel.onnx_model.tensors import MAX_BYTES, check_tensors, fill_sparse, load_external
 from costmodel.onnx_model.walk import STANDARD, all_bodies
 
 #: Oldest operator set whose rules the reader knows; older ones are converted by onnx itself.
@@ -35,6 +35,7 @@ def open_model(path: Path) -> onnx.ModelProto:
     _check_opsets(path, model)
     check_tensors(path, model)
     load_external(path, model)
+    fill_sparse(path, model)
     _check_nodes(path, model)
     model = inline_functions(path, model)
     sort_nodes(path, model.graph)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx.external_data_helper import load_external_data_for_tensor
 
@@ -88,6 +89,35 @@ def load_external(path: Path, model: onnx.ModelProto) -> None:
             raise ModelFormatError(message)
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
+
+
+def fill_sparse(path: Path, model: onnx.ModelProto) -> None:
+    """Write the sparse weights of a graph with their zeros, as ONNX Runtime does when it loads it.
+
+    Raises:
+        ModelFormatError: for places outside of a tensor, or more than one model can hold.
+    """
+    graph = model.graph
+    for sparse in graph.sparse_initializer:
+        shape = tuple(sparse.dims)
+        bits = _element_bits(path, sparse.values)
+        if any(size < 0 for size in shape) or prod(shape) * bits // 8 > MAX_BYTES:
+            message = (
+                f"{path}: the sparse tensor {sparse.values.name!r} {shape} has more than the "
+                f"{MAX_BYTES:,} bytes that one model can hold here, or sizes below 0."
+            )
+            raise ModelFormatError(message)
+        try:
+            values = onnx.numpy_helper.to_array(sparse.values)
+            places = onnx.numpy_helper.to_array(sparse.indices).astype(np.int64)
+            dense = np.zeros(shape, dtype=values.dtype)
+            flat = places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), shape)
+            dense.reshape(-1)[flat] = values
+        except (IndexError, TypeError, ValueError) as error:
+            message = f"{path}: the sparse tensor {sparse.values.name!r} is damaged ({error})."
+            raise ModelFormatError(message) from error
+        graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
+    del graph.sparse_initializer[:]
 
 
 def _is_outside(tensor: onnx.TensorProto) -> bool:

@@ -44,7 +44,7 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from body.initializer
             for sparse in body.sparse_initializer:
                 yield from (sparse.values, sparse.indices)
-            defaults = []
+            defaults: list[onnx.AttributeProto] = []
         else:
             defaults = list(body.attribute_proto)
         for attribute in (*defaults, *(item for node in body.node for item in node.attribute)):

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
+from costmodel.layouts import block_of
 from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS, Op, Shape, describe
 from costmodel.plots.canvas import (
@@ -212,7 +213,7 @@ def _family_title(op: Op, axis: str, beside: int) -> str:
 
 
 def _predicted(base: Op, axis: str, most: int, cost: CostModel) -> tuple[tuple[int, float], ...]:
-    block = _block(base)
+    block = block_of(base.layout)
     widths = [w for w in range(block, most + block, block) if _divides(base, axis, w)]
     prices = cost.price([_widened(base, axis, width) for width in widths])
     pairs = zip(widths, (float(value) for value in prices.values), strict=True)
@@ -252,9 +253,3 @@ def _kernel(op: Op) -> str:
     """The runtime's kernel and layout; empty where it does not say."""
     name = op.implementation.rpartition(":")[2]
     return f"{name} {op.layout}".strip() if name or op.layout != "nchw" else ""
-
-
-def _block(op: Op) -> int:
-    """Channels of one block of a blocked layout; 1 otherwise."""
-    digits = op.layout.removeprefix("nchw").removesuffix("c")
-    return int(digits) if digits.isdigit() else 1

@@ -7,17 +7,18 @@ were its standard input and output. It ends when the parent does.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from costmodel.errors import CostModelError
 from costmodel.measurement import Round, Status
+from costmodel.profiler.kept import KeptWorkloads
 from costmodel.profiler.messages import (
     Done,
     Event,
@@ -76,6 +77,7 @@ class Worker:
         self._runner = runner
         self._events = events
         self._watch = Watch(setup.cores)
+        self._kept = KeptWorkloads()
         self._anchor: Anchor | None = None
         if setup.anchor is not None:
             # A runtime that refuses the anchor will refuse the job too, and that is recorded.
@@ -117,10 +119,14 @@ class Worker:
         return probe.waited_ms
 
     def _visit(self, number: int, segment: Segment) -> Event:
-        begin, care = time.perf_counter(), segment.care
+        care, job = segment.care, self._setup.jobs[number]
+        # A whole model takes too much memory to lie beside others that are timed.
+        worth_ms = care.visit_ms if job.model is None else math.inf
         try:
-            with self._load(self._setup.jobs[number]) as workload:
-                load_ms = (time.perf_counter() - begin) * 1000.0
+            with self._kept.loaded(number, lambda: self._load(job), worth_ms=worth_ms) as (
+                workload,
+                load_ms,
+            ):
                 stay = visit(workload, self._watch, visit_ms=care.visit_ms, block_ms=care.block_ms)
         except Exception as error:  # a runtime's errors have no common base
             return _failure(number, error)

@@ -6,27 +6,31 @@ Imports Keras once it is asked for a model, and TensorFlow to export one.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import sys
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from costmodel.errors import InvalidInputError, MissingDependencyError, ModelFormatError
 from costmodel.network import Layer, Network, Opaque
 from costmodel.op import Shape
+from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_classes import why_not_loaded
+from costmodel.readers.keras_copy import cloned, in_float32
+from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
 from costmodel.readers.keras_own import overridden
 from costmodel.sizes import BATCH, InputShape, Sizes, bind_shapes
-from costmodel.streams import redirected
+from costmodel.streams import silenced as _silence
 
+#: Endings of Keras' model files.
+SUFFIXES = (".keras", ".h5", ".hdf5")
 #: Operator set of exported files: what tf2onnx is tested most with, readable by every runtime.
 OPSET = 17
 
@@ -61,7 +65,7 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
         )
         raise InvalidInputError(message)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
-    model = as_keras(model)
+    model = in_float32(as_keras(model, sizes=sizes))
     shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
     scratch = Path(out).with_name(f".{Path(out).name}.part")
@@ -75,14 +79,22 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     return Path(out)
 
 
-def as_keras(model: Any) -> Any:
-    """A Keras model, loaded if it is the path of a file.
+def as_keras(model: Any, x: Any = None, sizes: Sizes | None = None) -> Any:
+    """A Keras model with a graph of layers, loaded if it is the path of a file.
+
+    Args:
+        model: a Keras model, or the path of its file.
+        x: inputs with their batch axis, for models that do not know the sizes of theirs.
+        sizes: instead of ``x``, the whole shape of the only input.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
-        ModelFormatError: if the file cannot be loaded; says why.
+        ModelFormatError: if the file cannot be loaded, or the model has no graph; says why.
     """
-    return load_keras(Path(model)) if isinstance(model, str | Path) else model
+    shapes = [value for value in (sizes or {}).values() if not isinstance(value, int)]
+    if x is None and len(shapes) == 1:
+        x = np.broadcast_to(np.float32(0.0), tuple(shapes[0]))
+    return with_graph(load_keras(Path(model)) if isinstance(model, str | Path) else model, x)
 
 
 def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
@@ -103,12 +115,13 @@ def read_keras(model: Any, sizes: Sizes | None = None) -> Network:
         MissingDependencyError: if Keras is not installed.
         ModelFormatError: if the file cannot be loaded, or the model has no graph of layers.
     """
-    functional = _functional(as_keras(model))
+    functional = _functional(load_keras(Path(model)) if isinstance(model, str | Path) else model)
     where = str(model) if isinstance(model, str | Path) else f"The Keras model {model.name!r}"
     shapes = bind_shapes(where, input_shapes(functional), sizes or {})
     plain = [tuple(size or 1 for size in item.shape) for item in functional.inputs]
     if plain != list(shapes.values()) or any(None in i.shape[1:] for i in functional.inputs):
-        functional = _resized(functional, shapes)
+        with _silence():
+            functional, _ = cloned(functional, shapes=shapes)
     return _Walk(functional, channels_last=_channels_last(functional)).network()
 
 
@@ -128,22 +141,10 @@ def _import() -> Any:
     return keras
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Drop warnings, and what C++ code writes past Python's ``sys.stderr``."""
-    level = logging.root.manager.disable
-    sys.stderr.flush()
-    with warnings.catch_warnings(), redirected(2):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.ERROR)
-        try:
-            yield
-        finally:
-            logging.disable(level)
-
-
 def load_keras(path: Path) -> Any:
     """Load a ``.keras`` or ``.h5`` file, without compiling it or running code that it holds.
+
+    Keras runs code of Lambda layers if ``keras.config.enable_unsafe_deserialization()`` was called.
 
     Raises:
         MissingDependencyError: if Keras is not installed.
@@ -153,17 +154,28 @@ def load_keras(path: Path) -> Any:
     if not path.is_file():
         message = f"{path} is not a file. Give the path of a .keras or .h5 model."
         raise ModelFormatError(message)
+    _require_network(path)
     try:
         with _silence():
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = (
-            f"{path} cannot be loaded as a Keras model: {first} "
-            "Expected a whole model saved with model.save('name.keras'); register custom layers "
-            "with keras.saving.register_keras_serializable before loading."
-        )
-        raise ModelFormatError(message) from error
+        raise ModelFormatError(why_not_loaded(path, error)) from error
+
+
+def _require_network(path: Path) -> None:
+    """Refuse a file of weights alone."""
+    import h5py  # Keras needs it, too
+
+    if not h5py.is_hdf5(path):
+        return
+    with h5py.File(path, "r") as file:
+        if "model_config" in file.attrs:
+            return
+    message = (
+        f"{path} holds weights without the network that they belong to. Build the model in Python, "
+        "call model.load_weights(...) with this file, and save it whole: model.save('net.keras')."
+    )
+    raise ModelFormatError(message)
 
 
 def input_shapes(model: Any) -> list[InputShape]:
@@ -180,28 +192,58 @@ def input_shapes(model: Any) -> list[InputShape]:
 
 
 def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """ONNX bytes of a loaded model."""
-    try:
-        import tensorflow
-        import tf2onnx
-    except ImportError as error:
-        package = error.name or "tf2onnx"
-        raise MissingDependencyError(package, "keras", "Exporting a Keras model") from error
+    """ONNX bytes of a loaded model; what it returns in Keras' order, whatever the structure."""
+    keras = _import()
+    tensorflow, _ = import_converter("Exporting a Keras model")
     signature = [
         tensorflow.TensorSpec(shapes[item.name], item.dtype, name=item.name)
         for item in model.inputs
     ]
 
     def forward(*tensors: Any) -> Any:
-        return model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+        return keras.tree.flatten(model(packed(model, tensors), training=False))
 
+    return convert_function(where, forward, signature)
+
+
+def import_converter(what: str) -> tuple[Any, Any]:
+    """TensorFlow and tf2onnx.
+
+    Args:
+        what: is about to be done, for the message.
+
+    Raises:
+        MissingDependencyError: if either is not installed.
+    """
+    try:
+        with _silence():
+            import tensorflow
+            import tf2onnx
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "tf2onnx", "keras", what) from error
+    return tensorflow, tf2onnx
+
+
+def convert_function(where: str, forward: Callable[..., Any], signature: Sequence[Any]) -> bytes:
+    """ONNX bytes of a function of tensors.
+
+    Args:
+        where: the model, for messages.
+        forward: takes the tensors in order.
+        signature: a named ``tensorflow.TensorSpec`` of fixed size for each of them.
+
+    Raises:
+        ModelFormatError: if it cannot be converted; says why.
+    """
+    tensorflow, tf2onnx = import_converter("Converting to ONNX")
     try:
         with _silence(), _without_xla(tensorflow):
-            traced = tensorflow.function(forward, input_signature=signature)
-            proto, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
-            _bind_captures(proto.graph, traced.get_concrete_function(*signature), set(shapes))
+            traced = tensorflow.function(forward, input_signature=list(signature))
+            proto, _ = tf2onnx.convert.from_function(traced, list(signature), opset=OPSET)
+            fed = {item.name for item in signature}
+            _bind_captures(proto.graph, traced.get_concrete_function(*signature), fed)
     except Exception as error:
-        message = f"{where}: this model cannot be converted to ONNX ({error})."
+        message = f"{where}: this model cannot be converted to ONNX ({_said(error)})."
         raise ModelFormatError(message) from error
     _write_erfc(proto.graph)
     alien = sorted({n.op_type for n in proto.graph.node if not _is_standard(n)})
@@ -209,6 +251,21 @@ def _convert(where: str, model: Any, shapes: Mapping[str, tuple[int, ...]]) -> b
         message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without the Python lines that TensorFlow puts before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    traced = bool(lines) and lines[0].startswith("in user code")
+    return (lines[-1] if traced else " ".join(lines)[:400]) or type(error).__name__
+
+
+def packed(model: Any, tensors: Sequence[Any]) -> Any:
+    """Tensors, one for each input in order, in the structure that a model is called with."""
+    structure = _functional(model).input
+    if len(tensors) == 1 and not isinstance(structure, Mapping | list | tuple):
+        return tensors[0]
+    return _import().tree.pack_sequence_as(structure, list(tensors))
 
 
 def _bind_captures(graph: Any, traced: Any, fed: set[str]) -> None:
@@ -300,18 +357,6 @@ def _functional(model: Any) -> Any:
         )
         raise ModelFormatError(message)
     return graph
-
-
-def _resized(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """The same layers on inputs of fixed size."""
-    keras = _import()
-    inputs = [
-        keras.Input(batch_shape=shapes[item.name], dtype=item.dtype, name=item.name)
-        for item in model.inputs
-    ]
-    with _silence():
-        tensors = keras.tree.pack_sequence_as(model.input, inputs)
-        return keras.models.clone_model(model, input_tensors=tensors)
 
 
 def _channels_last(model: Any) -> bool:
@@ -436,3 +481,30 @@ class _Walk:
             count += 1
             title = f"{name}_{count}"
         return title
+
+
+def _owns(model: Any) -> bool:
+    if isinstance(model, Path):
+        return model.suffix.lower() in SUFFIXES
+    return hasattr(model, "get_config") and hasattr(model, "layers")
+
+
+def _open(model: Any, request: Request) -> Opened:
+    """The model, loaded, to be converted by tf2onnx once its sizes are known."""
+    named = isinstance(model, Path)
+    where = str(model) if named else f"The Keras model {model.name!r}"
+    no_signatures(where, request)
+    loaded = as_keras(model, sizes=request.sizes)
+
+    def write(out: Path, shapes: Mapping[str, Shape]) -> Path:
+        return export_onnx(loaded, out.with_name(f"{out.name}.onnx"), shapes)
+
+    return Opened(
+        name=model.stem if named else str(model.name),
+        inputs=input_shapes(loaded),
+        write=write,
+        where=where,
+    )
+
+
+FORMAT = Format(title="a Keras model (.keras, .h5)", owns=_owns, open=_open)

@@ -337,7 +337,7 @@ def _wrapped(call: Call) -> list[Step]:
 
 def _rescale(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     scale = Op(kind="mul", inputs=inputs, outputs=(out,), weights=((),))
-    if not layer.offset:
+    if not np.any(layer.offset):
         return [Step(op=scale)]
     offset = Op(kind="add", inputs=(out,), outputs=(out,), weights=((),))
     return [Step(op=scale), Step(op=offset, suffix="/offset", reads=("",))]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from costmodel.network import Layer, Network
-from costmodel.onnx_model.file import open_model
+from costmodel.onnx_model.file import open_model, save_model
 from costmodel.onnx_model.inputs import real_inputs
 from costmodel.onnx_model.nodes import op_from_node
 from costmodel.onnx_model.walk import node_reads, node_titles
 from costmodel.op import Attribute, Op, Shape
+from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.onnx_equal import equal_weights
 from costmodel.readers.onnx_sizes import RUNTIME_DOMAINS, BoundModel, bind, opset_of
 from costmodel.sizes import Sizes
@@ -179,3 +181,35 @@ def _unreadable(node: onnx.NodeProto, bound: BoundModel, read: set[str]) -> str:
     if any(bound.tensors[name].dtype in {"object", "str"} for name in names):
         return f"{node.op_type} works on text"
     return ""
+
+
+def _owns(model: Any) -> bool:
+    """Every path that no other format knows: the file itself is asked then."""
+    is_proto = hasattr(model, "SerializeToString") and hasattr(model, "graph")
+    return isinstance(model, Path | bytes) or is_proto
+
+
+def _open(model: Any, request: Request) -> Opened:
+    """The file itself; models in memory are written."""
+    if isinstance(model, Path):
+        no_signatures(str(model), request)
+        return Opened(name=model.stem, file=model)
+    no_signatures("An ONNX model", request)
+    if isinstance(model, bytes):
+        return Opened(name="model", write=lambda out, _: _stored(out, model))
+    return Opened(name=model.graph.name, write=lambda out, _: _saved(out, model))
+
+
+def _saved(out: Path, model: onnx.ModelProto) -> Path:
+    path = out.with_name(f"{out.name}.onnx")
+    save_model(model, path)
+    return path
+
+
+def _stored(out: Path, content: bytes) -> Path:
+    path = out.with_name(f"{out.name}.onnx")
+    path.write_bytes(content)
+    return path
+
+
+FORMAT = Format(title="an ONNX file", owns=_owns, open=_open)

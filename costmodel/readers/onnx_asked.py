@@ -21,6 +21,7 @@ import onnx
 from numpy.typing import NDArray
 
 from costmodel.onnx_model.nodes import Tensor
+from costmodel.timing.mishaps import die_with_parent
 
 #: Longest that the runtime may take, in seconds, and largest model that is run, in bytes.
 _PATIENCE_S = 60.0
@@ -79,6 +80,7 @@ def main(folder: Path) -> None:
     """Write one JSON line ``[name, type, sizes]`` for each tensor that is known."""
     import onnxruntime
 
+    die_with_parent()  # a loop in the model need not end
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

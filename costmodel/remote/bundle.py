@@ -229,7 +229,7 @@ class _Deployment:
     def _require(self, *command: str, timeout_s: float = 60.0) -> str:
         done = self._run(*command, timeout_s=timeout_s)
         if done.status:
-            message = f"{self._name} cannot be put there: {_words(done)}{_hint(done.err)}"
+            message = f"{self._name} cannot be put there: {done.words}{_hint(done.err)}"
             raise RemoteError(message)
         return done.out.decode("utf-8", "replace")
 
@@ -286,7 +286,7 @@ class _Deployment:
         command = [*self._command(root), "-c", _CHECK, root]
         done = self._run(*command, timeout_s=_SLOW_S)
         if done.status:
-            return f"its Python does not start ({_words(done)})"
+            return f"its Python does not start ({done.words})"
         try:
             digest, count, examples = json.loads(done.out)
         except ValueError:
@@ -298,7 +298,7 @@ class _Deployment:
     def _try(self, command: Sequence[str]) -> None:
         done = self._run(*command, "-c", _TRY, timeout_s=_SLOW_S)
         if done.status:
-            message = f"{self._name} lies there whole, but does not work: {_words(done)}"
+            message = f"{self._name} lies there whole, but does not work: {done.words}"
             raise RemoteError(message)
 
     def _clean(self, part: str) -> None:
@@ -306,13 +306,6 @@ class _Deployment:
             self._run("rm", "-rf", f"{part}.tgz", f"{part}.d", timeout_s=_SLOW_S)
         except RemoteError:
             return  # the error on its way says more
-
-
-def _words(done: Finished) -> str:
-    """Exit status and last words of a command."""
-    lines = [line.strip() for line in done.err.splitlines() if line.strip()]
-    last = f": {lines[-1][:300]}" if lines else ""
-    return f"exit status {done.status}{last}"
 
 
 def _hint(err: str) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+import msgspec
+
 from costmodel.errors import CostModelError
 from costmodel.measurement import Round, Status
 from costmodel.op import SESSION, Op
@@ -262,13 +264,8 @@ class _Visits:
 
 def _shared(segment: Segment, anchor: Spec | None) -> Json:
     """What holds for all visits of a segment."""
-    care = segment.care
     return {
-        "care": {
-            "visit_ms": care.visit_ms,
-            "block_ms": care.block_ms,
-            "anchor_every_ms": min(care.anchor_every_ms, 1e12),  # JSON knows no infinity
-        },
+        "care": msgspec.to_builtins(segment.care),
         "anchor": anchor.fields if anchor else None,
         "best_ms": segment.anchor_best_ms,
         "patience_ms": segment.patience_ms,

@@ -57,19 +57,14 @@ def choose_cores(
     """
     clusters: Sequence[Mapping[str, Any]] = facts["clusters"]
     usable: Sequence[int] = facts["cores"]
+    named = [(name_of(i, len(clusters)), item) for i, item in enumerate(clusters)]
     shown = ", ".join(
-        f"{name_of(i, len(clusters))} {','.join(map(str, item['cores']))}"
+        f"{name} {','.join(map(str, item['cores']))}"
         + (f" ({item['max_mhz']} MHz)" if item["max_mhz"] else "")
-        for i, item in enumerate(clusters)
+        for name, item in named
     )
     if isinstance(wanted, str):
-        names = [name_of(index, len(clusters)) for index in range(len(clusters))]
-        chosen = sorted(
-            core
-            for name, item in zip(names, clusters, strict=True)
-            if name == wanted
-            for core in item["cores"]
-        )
+        chosen = sorted(core for name, item in named if name == wanted for core in item["cores"])
         if not chosen:
             message = f"{address} has no cluster {wanted!r}. It has: {shown}."
             raise InvalidInputError(message)

@@ -56,7 +56,7 @@ def deploy_agent(transport: Transport, place: Place) -> tuple[str, ...]:
     lines = _after_tag(done)
     if done.status or len(lines) < 3:
         message = (
-            f"{transport.address}: the folder {folder!r} cannot be made there{complaint(done)} "
+            f"{transport.address}: the folder {folder!r} cannot be made there ({done.words}). "
             "Name another one: folder=PATH."
         )
         raise RemoteError(message)
@@ -92,7 +92,7 @@ def _send(transport: Transport, home: str, name: str) -> None:
             return
     message = (
         f"{transport.address}: the agent did not arrive whole in {home} in {_TRIES} tries"
-        f"{complaint(done)} Is the disk there full or damaged?"
+        f" ({done.words}). Is the disk there full or damaged?"
     )
     raise RemoteError(message)
 
@@ -100,10 +100,3 @@ def _send(transport: Transport, home: str, name: str) -> None:
 def _after_tag(done: Finished) -> list[str]:
     """Lines that our own commands printed."""
     return done.out.decode("utf-8", "replace").rpartition(f"{_TAG}\n")[2].splitlines()
-
-
-def complaint(done: Finished) -> str:
-    """Last words of a command, in brackets, and a full stop."""
-    lines = [line.strip() for line in done.err.splitlines() if line.strip()]
-    words = f": {lines[-1][:300]}" if lines else ""
-    return f" (exit status {done.status}{words})."

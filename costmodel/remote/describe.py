@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from costmodel.device import Device
-from costmodel.instruction_sets import name_instruction_set
 from costmodel.runners.ort.bound import SETTINGS
-from costmodel.runners.ort.device import processor_name
+from costmodel.runners.ort.device import instruction_set, processor_name
 
 
 def hardware_name(facts: Mapping[str, Any]) -> str:
@@ -33,13 +32,6 @@ def _part(info: Mapping[str, str]) -> str:
     """Maker and design of an ARM processor that has no name."""
     numbers = [info.get(key, "") for key in ("CPU implementer", "CPU part")]
     return f" {'/'.join(numbers)}" if all(numbers) else ""
-
-
-def isa_of(facts: Mapping[str, Any]) -> str:
-    """Vector instructions that decide the runtime's kernels there."""
-    info: Mapping[str, str] = facts["cpuinfo"]
-    flags = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
-    return name_instruction_set(flags, str(facts["machine"]))
 
 
 def remote_device(
@@ -70,7 +62,7 @@ def remote_device(
         runtime="onnxruntime",
         runtime_version=version,
         provider="CPUExecutionProvider",
-        isa=isa_of(facts),
+        isa=instruction_set(facts["cpuinfo"], facts["machine"]),
         threads=threads,
         caches=tuple(facts["caches"]),
         options=tuple(sorted(options.items())),

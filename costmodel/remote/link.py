@@ -6,7 +6,6 @@ import collections
 import contextlib
 import itertools
 import queue
-import subprocess
 import time
 from typing import Any
 
@@ -48,14 +47,10 @@ class Link:
     Args:
         transport: the way to the device.
         command: what starts the agent there.
-        silence_s: longest silence of an agent that is well.
     """
 
-    def __init__(
-        self, transport: Transport, command: tuple[str, ...], silence_s: float = SILENCE_S
-    ) -> None:
+    def __init__(self, transport: Transport, command: tuple[str, ...]) -> None:
         self._transport = transport
-        self._silence_s = silence_s
         self._process = transport.start(command)
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._tail: collections.deque[bytes] = collections.deque(maxlen=_TAIL_LINES)
@@ -66,11 +61,6 @@ class Link:
             follow(self._process.stdout, self._lines.put, lambda: self._lines.put(None)),
             follow(self._process.stderr, self._tail.append),
         ]
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The local end."""
-        return self._process
 
     def ask(self, do: str, **fields: object) -> Json:
         """Send a request and wait for its reply; events that come in between are kept.
@@ -83,7 +73,7 @@ class Link:
         number = next(self._ids)
         self._send({"id": number, "do": do, **fields})
         while True:
-            message = self._next(self._silence_s)
+            message = self._next(SILENCE_S)
             if message is None:
                 continue
             if message.get("id") == number:
@@ -133,7 +123,7 @@ class Link:
             line = self._lines.get(timeout=within_s)
         except queue.Empty:
             silent_s = time.perf_counter() - self._heard
-            if silent_s < self._silence_s:
+            if silent_s < SILENCE_S:
                 return None
             self.close()
             text = f"{self._transport.address}: nothing was heard for {silent_s:.0f} s."

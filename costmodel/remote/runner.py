@@ -25,12 +25,12 @@ from costmodel.op import SESSION, Op
 from costmodel.profiler.messages import Event, Setup
 from costmodel.profiler.worker import Visitor
 from costmodel.protocols import Block
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, checked_threads
 from costmodel.remote.board import Board, Patience
 from costmodel.remote.conductor import Conductor
 from costmodel.remote.cores import choose_cores, parse_cores
 from costmodel.remote.deploy import Place
-from costmodel.remote.describe import cores_text, isa_of, remote_device
+from costmodel.remote.describe import cores_text, remote_device
 from costmodel.remote.link import AnswerError, Json
 from costmodel.remote.specs import (
     Spec,
@@ -114,14 +114,11 @@ class RemoteRunner(KeepsOptions):
         cool_s: float = 120.0,
         emulated: bool = False,
     ) -> None:
-        if not 1 <= int(threads) <= 1024:
-            message = f"threads must be between 1 and 1024. Received: {threads}."
-            raise InvalidInputError(message)
         for name, value in (("reconnect_s", reconnect_s), ("cool_s", cool_s)):
             if not 0 <= float(value) <= 86_400:
                 message = f"{name} must be between 0 and 86400 seconds. Received: {value}."
                 raise InvalidInputError(message)
-        self._threads = int(threads)
+        self._threads = checked_threads(threads)
         self._emulated = emulated
         self._settings = _Settings(
             threads=self._threads,
@@ -165,8 +162,7 @@ class RemoteRunner(KeepsOptions):
     def lower(self, model: Path, sizes: Mapping[str, int]) -> Network:
         """The Ops that the runtime there executes for ``model``, from its own optimised graph."""
         written = bound_model(model, sizes)
-        _ = self.device
-        block = find_instruction_set(isa_of(self._board.facts)).own_block
+        block = find_instruction_set(self.device.isa).own_block
         executor = _RemoteExecutor(self._board, model)
         return lower(written, model.stem, self._threads, block, executor)
 
@@ -203,11 +199,7 @@ class RemoteRunner(KeepsOptions):
         try:
             return RemoteWorkload(self._board, [spec])
         except AnswerError as error:
-            message = (
-                f"{model}: ONNX Runtime on {self._board.address} cannot run this model: "
-                f"{error.text}"
-            )
-            raise ModelFormatError(message) from error
+            raise _cannot_run(model, self._board, error) from error
 
     def delegate(self, setup: Setup, say: Callable[[Event], None]) -> Visitor:
         """Have a profile's visits made on the device, without a host in between."""
@@ -217,6 +209,11 @@ class RemoteRunner(KeepsOptions):
     def close(self) -> None:
         """Let go of the device; the next use takes it again."""
         self._board.close()
+
+
+def _cannot_run(model: Path, board: Board, error: AnswerError) -> ModelFormatError:
+    where = f"{model}: ONNX Runtime on {board.address}"
+    return ModelFormatError(f"{where} cannot run this model: {error.text}")
 
 
 class RemoteWorkload(BaseWorkload):
@@ -307,11 +304,7 @@ class _RemoteExecutor:
         try:
             return self._board.ask(do, limit_s=LIMIT_S, **fields)
         except AnswerError as error:
-            message = (
-                f"{self._model}: ONNX Runtime on {self._board.address} cannot run this model: "
-                f"{error.text}"
-            )
-            raise ModelFormatError(message) from error
+            raise _cannot_run(self._model, self._board, error) from error
 
     def _fetch(self, name: str) -> bytes:
         content = b""

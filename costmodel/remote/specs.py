@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from costmodel.errors import ModelFormatError
+from costmodel.network import session_op
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.onnx_model.nodes import SMALL
 from costmodel.onnx_model.tensors import MAX_BYTES
 from costmodel.op import SESSION, Op
 from costmodel.runners.ort import session
-from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, readers_graph, rebuild
 
 Json = dict[str, Any]

@@ -36,6 +36,13 @@ class Finished:
     out: bytes
     err: str
 
+    @property
+    def words(self) -> str:
+        """Exit status and last words."""
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        last = f": {lines[-1][:300]}" if lines else ""
+        return f"exit status {self.status}{last}"
+
 
 class Transport(Protocol):
     """One device and one way to it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
 from statistics import median
 
@@ -94,10 +94,7 @@ def table_summary(table: LatencyTable) -> dict[str, object]:
         "rows": len(rows),
         "statuses": dict(Counter(row.status for row in rows)),
         "repeatability": repeatability_json(repeatability(table)),
-        "paths": [
-            {name: getattr(item, name) for name in PathSummary.__dataclass_fields__}
-            for item in path_summaries(kernels)
-        ],
+        "paths": [asdict(item) for item in path_summaries(kernels)],
         "ranges": {kind: _ranges(kernels, kind) for kind in sorted(CONV_KINDS)},
         "networks": [
             {

@@ -7,6 +7,7 @@ from math import prod, sqrt
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from costmodel.op import Shape
@@ -26,13 +27,9 @@ class GraphWriter:
     normal, and scaled by He's rule so that no value grows or dies.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        """Start an empty graph.
-
-        Args:
-            seed: of the weights.
-        """
-        self._pool = np.random.default_rng(seed).standard_normal(_POOL, dtype=np.float32)
+    def __init__(self) -> None:
+        """Start an empty graph."""
+        self._pool = np.random.default_rng(0).standard_normal(_POOL, dtype=np.float32)
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -73,22 +70,17 @@ class GraphWriter:
 
     def integers(self, values: Sequence[int]) -> str:
         """A constant vector of int64: axes, sizes, pads."""
-        name = "integers_" + "_".join(map(str, values))
-        array = np.array(values, dtype=np.int64)
-        self._constants.setdefault(name, numpy_helper.from_array(array, name))
-        return name
+        return self._kept("integers_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def floats(self, values: Sequence[float]) -> str:
         """A constant vector of float32: resize scales."""
-        name = "floats_" + "_".join(map(str, values))
-        array = np.array(values, dtype=np.float32)
-        self._constants.setdefault(name, numpy_helper.from_array(array, name))
-        return name
+        return self._kept("floats_" + "_".join(map(str, values)), np.array(values, np.float32))
 
     def scalar(self, value: float) -> str:
         """A constant without axes: clip bounds."""
-        name = f"scalar_{value}"
-        array = np.array(value, dtype=np.float32)
+        return self._kept(f"scalar_{value}", np.array(value, np.float32))
+
+    def _kept(self, name: str, array: NDArray[np.generic]) -> str:
         self._constants.setdefault(name, numpy_helper.from_array(array, name))
         return name
 

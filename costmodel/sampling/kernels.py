@@ -21,9 +21,8 @@ _PLACES_SHARE = 0.25
 _PLACES_MACS = 3e8
 #: Upper bound of weights and activations of one probe, in bytes.
 BYTES = 160e6
-#: Weights above this take long to load on small boards; ``LARGE_PRODUCTS`` says which there are.
-LARGE_WEIGHT_BYTES = 60e6
-#: The widest layers of AlexNet and VGG (its input of 25088 features, with fewer outputs).
+#: The widest layers of AlexNet and VGG (its input of 25088 features, with fewer outputs). No other
+#: probe has over 60 MB of weights, which take long to load on small boards.
 LARGE_PRODUCTS = ((9216, 4096), (25088, 1024))
 
 

@@ -14,14 +14,13 @@ from costmodel.sampling.probe import Probe
 __all__ = ["Probe", "probe_model"]
 
 
-def probe_model(probes: Sequence[Probe], seed: int = 0) -> onnx.ModelProto:
+def probe_model(probes: Sequence[Probe]) -> onnx.ModelProto:
     """One model that holds every probe, each with inputs and outputs of its own.
 
     Lowering hundreds of probes then costs one session.
 
     Args:
         probes: with unique names.
-        seed: of the random weights.
 
     Raises:
         InvalidInputError: if a kind is unknown, a name is used twice, or there is no probe.
@@ -30,7 +29,7 @@ def probe_model(probes: Sequence[Probe], seed: int = 0) -> onnx.ModelProto:
     if len(set(names)) != len(names) or not names:
         message = f"Probes need unique names, and at least one. Received: {names[:8]}."
         raise InvalidInputError(message)
-    writer = GraphWriter(seed)
+    writer = GraphWriter()
     for probe in probes:
         if probe.kind not in BUILDERS:
             message = f"No probe is of kind {probe.kind!r}. Expected one of {sorted(BUILDERS)}."

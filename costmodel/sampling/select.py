@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from costmodel.errors import CostModelError, InvalidInputError
+from costmodel.lite_model.detect import is_lite
 from costmodel.network import model_digest
 from costmodel.onnx_model.file import open_model
 from costmodel.onnx_model.inputs import sizes_of_each
@@ -83,11 +84,11 @@ def sample_ops(
         runner: asked, by lowering, which Ops layers become.
         samples: wished rows; 0 for the models' own only.
         seed: same seed, same sample, as long as the runtime stays the same.
-        models: ONNX files whose Ops are measured too, as are the networks as a whole.
+        models: files whose Ops are measured too, as are the networks as a whole.
         sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``; each must be of
             use for one of the models.
-        thinned: variants of each model with fewer channels, whose Ops are measured too, so that
-            predictions hold where pruning leads.
+        thinned: variants of each ONNX model with fewer channels, whose Ops are measured too, so
+            that predictions hold where pruning leads.
 
     Raises:
         InvalidInputError: if a number is negative, there is nothing to measure, or the runtime took
@@ -109,7 +110,7 @@ def sample_ops(
         ops.update(dict.fromkeys(network.ops))
         jobs.append((model_op(network.name, model_digest(path, bound), network.ops), path))
     for path, bound in sized:
-        for variant in range(thinned):
+        for variant in range(0 if is_lite(path) else thinned):
             ops.update(dict.fromkeys(_thinned_ops(runner, path, bound, seed, variant, skipped)))
     if samples:
         ops = {**dict.fromkeys(_designed(runner, samples, seed, skipped)), **ops}

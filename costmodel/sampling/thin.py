@@ -59,14 +59,6 @@ def thin(model: onnx.ModelProto, *, keep: tuple[float, float], seed: int) -> onn
     return thinned
 
 
-def kept_channels(
-    model: onnx.ModelProto, *, keep: tuple[float, float], seed: int
-) -> dict[str, Mask]:
-    """Which output channels ``thin`` keeps of each convolution or product, by output tensor."""
-    plan = _Plan(model, keep, seed)
-    return {name: plan.mask(ids) for name, ids in plan.tracer.producers.items()}
-
-
 class _Plan:
     """What is cut: the ties of a model and the choice of channels that stay."""
 

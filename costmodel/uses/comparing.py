@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files
 from costmodel.profiler import Progress
 from costmodel.protocols import CostModel, Runner
-from costmodel.registry import Option
+from costmodel.readers.written import require_runtime
+from costmodel.registry import Option, load_runner
 from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, timing_runner
-from costmodel.uses.models import Model, as_list, onnx_files
+from costmodel.uses.models import Model, as_list, model_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
 
 
@@ -29,11 +31,13 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     other_device: bool = False,
     calibrated: bool = True,
     progress: Progress | None = None,
+    example: Any = None,
+    signature: str = "",
 ) -> tuple[Comparison, ...]:
     """Predict networks and time them here.
 
     Args:
-        models: paths of ONNX or Keras files, ``onnx.ModelProto`` or Keras models; one or several.
+        models: one or several, each as for ``predict``.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: as for ``predict``, in milliseconds.
         runner: to time with instead of the one that made the table: its name, or a Runner.
@@ -45,6 +49,8 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         other_device: whether this machine may be another than the table's.
         calibrated: correct the sum of kernels by networks timed in the table, where it has any.
         progress: who is told how far it is.
+        example: as for ``predict``.
+        signature: as for ``predict``.
 
     Returns:
         One per model, in order: ``predicted_ms``, ``measured_ms``, ``error``, ``repeatability``.
@@ -74,7 +80,11 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         rows.device if rows is not None else None,
         other_device=other_device,
     )
-    with onnx_files(as_list(models), sizes or {}) as (files, bound):
+    given = model_files(as_list(models), sizes or {}, example=example, signature=signature)
+    with given as (files, bound):
+        runtime = load_runner(name, settings).device.runtime
+        for path in files:
+            require_runtime(path, runtime)
         found = compare_files(
             files,
             runner=name,

@@ -1,4 +1,4 @@
-"""Models as people have them, as the ONNX files that runners read."""
+"""Models as people have them, as the files that runners read."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from costmodel.errors import InvalidInputError
-from costmodel.sizes import Sizes, given_names
+from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.lite_model.detect import is_lite
+from costmodel.sizes import Sizes, bind_shapes, given_names
+
+if TYPE_CHECKING:
+    from costmodel.readers.formats import Opened
 
 _LOG = logging.getLogger("costmodel")
-#: Endings of Keras' model files, which are exported to ONNX on the fly.
-KERAS = (".keras", ".h5", ".hdf5")
-#: A model: the path of an ONNX or Keras file, an ``onnx.ModelProto``, or a Keras model.
+#: A model: the path of an ONNX, Keras, TensorFlow Lite or PyTorch (.pt2) file or of a SavedModel's
+#: folder, the bytes of an ONNX or TensorFlow Lite file, an ``onnx.ModelProto``, a Keras model, a
+#: PyTorch module (with an example of its inputs) or exported program, or a loaded SavedModel.
 Model = Any
 
 
@@ -25,32 +29,39 @@ def as_list(models: Model | Sequence[Model]) -> list[Model]:
 
 
 @contextmanager
-def onnx_files(models: Sequence[Model], sizes: Sizes) -> Iterator[tuple[list[Path], Sizes]]:
-    """The models as ONNX files, those that are none written for as long as the body runs.
+def model_files(
+    models: Sequence[Model], sizes: Sizes, *, example: Any = None, signature: str = ""
+) -> Iterator[tuple[list[Path], Sizes]]:
+    """The models as files that runners read, those that are none written while the body runs.
 
     Args:
-        models: paths of ONNX or Keras files, ``onnx.ModelProto``, or Keras models.
+        models: of any format; see ``Model``.
         sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``; each must be of
             use for one of the models.
+        example: what PyTorch modules among them are called with.
+        signature: which entry of SavedModels and TensorFlow Lite files; empty for the usual one.
 
     Yields:
-        One path per model, in order; the stem of each is the name of its network. And the sizes
-        that are still to be given to the files: a model that is exported has its own already.
+        One path per model, in order: an ONNX file, or a TensorFlow Lite file, which only LiteRT
+        executes; its stem is the name of the network. And the sizes that are still to be given to
+        the files: a model that is exported has its own already.
 
     Raises:
-        InvalidInputError: for a file that is not there, or is a folder, or a thing that is no
-            model; for a size that does not fit.
-        MissingDependencyError: for a Keras model without the ``keras`` extra.
-        ModelFormatError: for a Keras model that cannot be exported.
+        InvalidInputError: for a file that is not there, or a thing that is no model; for a size
+            that does not fit.
+        MissingDependencyError: without the extra that a format needs.
+        ModelFormatError: for a model that cannot be opened or exported.
     """
-    for model in models:
-        if isinstance(model, str | Path):
-            _require_file(Path(model))
+    from costmodel.readers.formats import Request, format_of
+
+    models = [Path(model) if isinstance(model, str) else model for model in models]
+    opens = [format_of(model) for model in models]
+    request = Request(example=example, signature=signature, sizes=sizes)
     with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         alone = len(models) == 1
         found = [
-            _onnx_file(model, Path(folder) / str(number), sizes, alone=alone)
-            for number, model in enumerate(models)
+            _file(item.open(model, request), Path(folder) / str(number), sizes, alone=alone)
+            for number, (item, model) in enumerate(zip(opens, models, strict=True))
         ]
         yield [path for path, _ in found], _left(found, sizes)
 
@@ -75,61 +86,47 @@ def _left(found: Sequence[tuple[Path, set[str] | None]], sizes: Sizes) -> Sizes:
     return {name: size for name, size in sizes.items() if name in asked or name not in taken}
 
 
-def _require_file(path: Path) -> None:
-    if path.is_dir():
-        message = f"{path} is a folder. Give the model file in it."
-        raise InvalidInputError(message)
-    if not path.exists():
-        message = f"There is no file {path}. Give the path of an ONNX or Keras model."
-        raise InvalidInputError(message)
-
-
-def _onnx_file(
-    model: Model, folder: Path, sizes: Sizes, *, alone: bool
+def _file(
+    opened: Opened, folder: Path, sizes: Sizes, *, alone: bool
 ) -> tuple[Path, set[str] | None]:
-    """The model's own file where that is ONNX, else one written into ``folder``.
+    """The model's own file where runners read that, else one written into ``folder``.
 
     Returns:
-        The file; and of a model that was exported, which of the sizes it was given.
+        The file; and of a model that was exported with fixed sizes, which of the sizes it took.
     """
-    if isinstance(model, str | Path):
-        path = Path(model)
-        if path.suffix.lower() not in KERAS:
-            return path, None
-        _LOG.info("Exporting %s to ONNX.", path)
-        return _exported(path, path.stem, folder, sizes, alone=alone)
-    if hasattr(model, "SerializeToString") and hasattr(model, "graph"):
-        return _saved(model, folder), None
-    if hasattr(model, "get_config") and hasattr(model, "layers"):
-        return _exported(model, str(model.name), folder, sizes, alone=alone)
-    message = (
-        f"{type(model).__name__} is no model. Give the path of an ONNX or Keras file, an "
-        "onnx.ModelProto, or a Keras model."
-    )
-    raise InvalidInputError(message)
-
-
-def _exported(
-    model: Model, name: str, folder: Path, sizes: Sizes, *, alone: bool
-) -> tuple[Path, set[str]]:
-    from costmodel.readers.keras import as_keras, export_onnx, input_shapes
-
-    names = set(sizes)
-    if sizes and not alone:
-        model = as_keras(model)
-        names = given_names(input_shapes(model), sizes)
+    if opened.file is not None and (opened.inputs is None or not sizes):
+        return opened.file, None
+    assert opened.write is not None
+    folder.mkdir()
+    out = folder / _file_name(opened.name)
+    if opened.inputs is None:
+        return opened.write(out, {}), None
+    names = set(sizes) if alone else given_names(opened.inputs, sizes)
+    if opened.file is not None and not names:
+        return opened.file, names
     own = {key: size for key, size in sizes.items() if key in names}
-    folder.mkdir()
-    return export_onnx(model, folder / f"{_file_name(name)}.onnx", own), names
+    shapes = bind_shapes(opened.where, opened.inputs, own)
+    if opened.file is None:
+        _LOG.info("Exporting %s.", opened.where)
+    return opened.write(out, shapes), names
 
 
-def _saved(model: Model, folder: Path) -> Path:
-    from costmodel.onnx_model.file import save_model
+def require_onnx(path: Path, what: str) -> None:
+    """Refuse a file that is read but cannot be changed.
 
-    folder.mkdir()
-    path = folder / f"{_file_name(model.graph.name)}.onnx"
-    save_model(model, path)
-    return path
+    Args:
+        path: from ``model_files``.
+        what: is to be done, for the message.
+
+    Raises:
+        ModelFormatError: for a TensorFlow Lite file.
+    """
+    if is_lite(path):
+        message = (
+            f"{path} is a TensorFlow Lite file: {what} works on ONNX models. Give the model that "
+            "it was converted from."
+        )
+        raise ModelFormatError(message)
 
 
 def _file_name(name: str) -> str:

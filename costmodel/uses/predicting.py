@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from costmodel.costs.roofline import DATASHEET
 from costmodel.device import Device
@@ -13,16 +14,17 @@ from costmodel.network import Network
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel, Runner
+from costmodel.readers.written import read_written, require_runtime
 from costmodel.registry import Option
 from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, lowering_runner
-from costmodel.uses.models import Model, onnx_files
+from costmodel.uses.models import Model, model_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
 
 _LOG = logging.getLogger("costmodel")
 
 
-def predict(
+def predict(  # noqa: PLR0913 - each has a sensible default
     model: Model,
     table: Table | None = None,
     *,
@@ -32,6 +34,8 @@ def predict(
     threads: int | None = None,
     sizes: Sizes | None = None,
     calibrated: bool = True,
+    example: Any = None,
+    signature: str = "",
 ) -> Prediction:
     """Predict a network's latency: total, interval, every layer, and what has no price.
 
@@ -39,7 +43,9 @@ def predict(
     kernels it executes; elsewhere they are foreseen by rule. ``source`` of the result says which.
 
     Args:
-        model: path of an ONNX or Keras file, an ``onnx.ModelProto``, or a Keras model.
+        model: path of an ONNX, Keras, TensorFlow Lite or PyTorch (.pt2) file or of a SavedModel's
+            folder; or such a model in memory: an ``onnx.ModelProto``, a Keras model, a PyTorch
+            module or exported program, a loaded SavedModel, the bytes of a file.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: ``regression`` or ``lookup`` of the table; ``flops``, ``params``, ``activations``,
             ``bytes`` or ``roofline:DATASHEET`` without one; or a cost model.
@@ -50,6 +56,8 @@ def predict(
             input: ``{"height": 320, "ids:1": 128, "image": (1, 3, 320, 320)}``; the batch, also
             called ``batch``, is 1 by default.
         calibrated: correct the sum of kernels by networks timed in the table, where it has any.
+        example: what a PyTorch module is called with: a tensor, a tuple, or a dictionary by name.
+        signature: which entry of a SavedModel or TensorFlow Lite file that has several.
 
     Returns:
         The prediction, in milliseconds or the unit of a count.
@@ -58,7 +66,7 @@ def predict(
         InvalidInputError: for files, tables or options that cannot be used; says how to mend it.
         ModelFormatError: if the model cannot be read.
         TableFormatError: if the table cannot be read.
-        MissingDependencyError: for a Keras model without the ``keras`` extra.
+        MissingDependencyError: without the extra that the model's format needs.
 
     >>> import onnx
     >>> relu = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
@@ -77,7 +85,8 @@ def predict(
         )
         raise InvalidInputError(message)
     choice = Choice.of(runner, options, threads)
-    with onnx_files([model], sizes or {}) as ((path,), bound):
+    files = model_files([model], sizes or {}, example=example, signature=signature)
+    with files as ((path,), bound):
         (own,) = sizes_of_each([path], bound)
         network = _network(path, own, choice, device)
     return price_network(
@@ -94,13 +103,12 @@ def _network(
     """A model's Ops: asked from the runtime, else by rule for the device, else as written."""
     runner, reason = lowering_runner(choice, device)
     if runner is not None:
+        require_runtime(path, runner.device.runtime)
         return runner.lower(path, sizes)
-    from costmodel.readers.onnx import read_onnx
-
-    written = read_onnx(path, sizes)
     if device is None or device.runtime == DATASHEET:
-        return written
-    from costmodel.anticipation import anticipate
+        return read_written(path, sizes)
+    require_runtime(path, device.runtime)
+    from costmodel.anticipation import anticipate_file
 
     _LOG.info("Kernels are anticipated by rule, not asked from the runtime: %s.", reason)
-    return anticipate(written, device)
+    return anticipate_file(path, sizes, device)

@@ -7,18 +7,20 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from costmodel.errors import InvalidInputError
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op
 from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
 from costmodel.protocols import Estimator, Runner
+from costmodel.readers.written import require_runtime
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.select import sample_ops
 from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice
-from costmodel.uses.models import Model, as_list, onnx_files
+from costmodel.uses.models import Model, as_list, model_files
 
 _LOG = logging.getLogger("costmodel")
 #: Ops chosen unless a number is given, and variants of each network with channels cut.
@@ -47,6 +49,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     options: Mapping[str, Option] | None = None,
     sizes: Sizes | None = None,
     progress: Progress | None = None,
+    example: Any = None,
+    signature: str = "",
 ) -> ProfileReport:
     """Measure kernels into a latency table. Call it again to resume.
 
@@ -54,8 +58,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         out: the table, a ``.jsonl`` file; rows in it count, and finished ones are skipped.
         runner: what measures: the name of a runner (``devices`` lists them), an address such as
             ``ssh://board``, or a Runner.
-        models: networks whose own kernels are measured, too, and which are timed as a whole: paths
-            of ONNX or Keras files, ``onnx.ModelProto`` or Keras models.
+        models: networks whose own kernels are measured, too, and which are timed as a whole:
+            one or several, each as for ``predict``.
         budget: most time: ``"10m"``, ``"90s"``, or seconds as a number; None to take what it takes.
         samples: Ops to choose by design, over what real networks use.
         thinned: variants of each network with channels cut, whose kernels are measured as well.
@@ -66,6 +70,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         sizes: values of open dimensions, as for ``predict``, for all models: each must be of use
             for one of them.
         progress: who is told how far it is.
+        example: as for ``predict``.
+        signature: as for ``predict``.
 
     Returns:
         What was done: ``table``, rows by status, repeatability; ``interrupted`` when it was stopped
@@ -96,7 +102,10 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     assert named is not None
     chosen = load_runner(*named)
     _ = chosen.device  # what cannot be reached is told before Ops are chosen
-    with onnx_files(as_list(models), sizes or {}) as (files, bound):
+    given = model_files(as_list(models), sizes or {}, example=example, signature=signature)
+    with given as (files, bound):
+        for path in files:
+            require_runtime(path, chosen.device.runtime)
         jobs = _jobs(chosen, samples, seed, files, bound, thinned)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0

@@ -14,8 +14,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.errors import InvalidInputError
+from costmodel.readers.keras_copy import in_float32
 from morphnet_core.budget.callback import LatencyBudget
+from morphnet_core.data import Data
 from morphnet_core.gates.fold import layers_by_path
 from morphnet_core.groups import Grouping
 from morphnet_core.signals.copying import copied
@@ -25,42 +26,45 @@ from morphnet_core.signals.ways import judging
 
 
 def taylor_importance(
-    grouping: Grouping, model: Any, x: Any, y: Any, *, loss: Any, batch: int = 64, batches: int = 16
+    grouping: Grouping,
+    model: Any,
+    data: Data,
+    *,
+    loss: Any,
+    loss_weights: Any = None,
+    run_eagerly: bool = False,
+    batches: int = 16,
 ) -> NDArray[np.float64]:
     """What the loss changes by without each unit, to first order.
 
     Gradients are read as the change that one plain step of gradient descent makes, on a copy, so
-    that the same code serves every backend of Keras.
+    that the same code serves every backend of Keras. The copy computes in float32: gradients in 16
+    bits may be none at all.
 
     Args:
         grouping: of the model.
         model: a Keras model with BatchNormalization; not changed.
-        x: inputs.
-        y: targets.
-        loss: of the model.
-        batch: samples a batch.
+        data: to rate them on.
+        loss: one or several, as ``compile`` takes them; see ``losses_of``.
+        loss_weights: likewise.
+        run_eagerly: likewise.
         batches: how many to average over.
 
     Returns:
         ``(units,)``; infinite for units without a BatchNormalization on every way.
-
-    Raises:
-        InvalidInputError: for no data.
     """
-    if len(x) < 1:
-        message = "Importance needs at least one sample."
-        raise InvalidInputError(message)
-    copy = copied(model)
+    whole = in_float32(model)
+    copy = copied(model) if whole is model else whole
     sources, _ = judging(grouping, gamma_sources(grouping, copy))
     norms = layers_by_path(copy)
-    copy.compile(keras.optimizers.SGD(1.0), loss)
+    copy.compile(keras.optimizers.SGD(1.0), loss, loss_weights, run_eagerly=run_eagerly)
     weights = copy.get_weights()
     found = np.zeros(grouping.num_units)
     known = np.zeros(grouping.num_units, dtype=bool)
     before = {source.name: _scales(norms[source.name]) for source in sources}
-    starts = range(0, min(len(x), batch * batches), batch)
-    for start in starts:
-        copy.train_on_batch(x[start : start + batch], y[start : start + batch])
+    steps = data.first(batches)
+    for x, y, weights_of in steps:
+        copy.train_on_batch(x, y, sample_weight=weights_of)
         change = np.zeros(grouping.num_units)
         for source in sources:
             # A step of rate 1 changes a weight by its gradient.
@@ -70,7 +74,14 @@ def taylor_importance(
             known[source.units[mine]] = True
         found += change**2
         copy.set_weights(weights)
-    return np.where(known, np.sqrt(found / len(starts)), np.inf)
+    return np.where(known, np.sqrt(found / len(steps)), np.inf)
+
+
+def losses_of(model: Any) -> dict[str, Any]:
+    """How a compiled model counts its loss, as ``taylor_importance`` is given it."""
+    # No public property tells the weights.
+    weights = getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
+    return {"loss": model.loss, "loss_weights": weights, "run_eagerly": model.run_eagerly}
 
 
 def _scales(layer: Any) -> NDArray[np.float64]:
@@ -92,17 +103,15 @@ class TaylorSnapshot(keras.callbacks.Callback):  # type: ignore[misc]
         importance: ``(units,)``, of ``taylor_importance``; None until then.
     """
 
-    def __init__(self, budget: LatencyBudget, x: Any, y: Any, *, batch: int = 64) -> None:
+    def __init__(self, budget: LatencyBudget, data: Data) -> None:
         """Watch a budget.
 
         Args:
             budget: whose ``begin`` is waited for.
-            x: inputs.
-            y: targets.
-            batch: samples a batch.
+            data: to rate units on.
         """
         super().__init__()
-        self._budget, self._data, self._batch = budget, (x, y), batch
+        self._budget, self._data = budget, data
         self.importance: NDArray[np.float64] | None = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
@@ -115,9 +124,8 @@ class TaylorSnapshot(keras.callbacks.Callback):  # type: ignore[misc]
         self.importance = taylor_importance(
             self._budget.grouping,
             self._budget.finished_model(),
-            *self._data,
-            loss=self._budget.model.loss,
-            batch=self._batch,
+            self._data,
+            **losses_of(self._budget.model),
         )
         return self.importance
 

@@ -42,6 +42,7 @@ def align_model(
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
     runner_option: options.RunnerOptions = None,
+    imports: options.Imports = None,
     predict_only: options.PredictOnly = False,
     force: Annotated[
         bool, typer.Option("--force", help="Write the network even if timing shows no gain.")
@@ -63,8 +64,10 @@ def align_model(
     Both networks are run and compared before anything is written, and timed where the table's
     device is at hand. Exit code 1 where nothing is gained; then nothing is written.
     """
+    from costmodel.uses.importing import import_first
     from morphnet_core.uses.aligning import align
 
+    import_first(imports)
     if out is not None and out.is_dir():
         message = f"{out} is a folder. Give the file to write with --out."
         raise InvalidInputError(message)

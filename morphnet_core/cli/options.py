@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costmodel.errors import InvalidInputError
-from costmodel.uses.models import KERAS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +26,8 @@ DataFile = Annotated[
         "--data",
         "-d",
         metavar="DATA.py",
-        help="Python file with load(), which returns (x, y) or (x, y, x_val, y_val), and, if "
-        "wanted, compiled(model, steps). It is run.",
+        help="Python file with load(), which returns (x, y) or (x, y, x_val, y_val) or datasets, "
+        "and, if wanted, compiled(model, steps). It is run, before the model is opened.",
     ),
 ]
 TargetMs = Annotated[
@@ -48,21 +47,28 @@ Grow = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of fresh weights and of shuffling.")]
 
 
-def open_model(path: Path) -> Any:
+def open_model(path: Path, imports: Sequence[str | Path] | None = None) -> Any:
     """Load a Keras model.
+
+    Args:
+        path: of its file.
+        imports: Python files and modules to run before, which define what it is made of.
 
     Raises:
         InvalidInputError: for any other file; says which verb takes ONNX files.
         ModelFormatError: if it cannot be loaded.
     """
-    if path.suffix.lower() not in KERAS:
+    from costmodel.readers.keras import SUFFIXES, load_keras
+
+    if path.suffix.lower() not in SUFFIXES:
         message = (
-            f"{path} is no Keras model: expected a name that ends in {', '.join(KERAS)}. Only "
+            f"{path} is no Keras model: expected a name that ends in {', '.join(SUFFIXES)}. Only "
             "'morphnet align' works on ONNX files, which have no layers to train."
         )
         raise InvalidInputError(message)
-    from costmodel.readers.keras import load_keras
+    from costmodel.uses.importing import import_first
 
+    import_first(imports)
     return load_keras(path)
 
 

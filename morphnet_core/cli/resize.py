@@ -49,6 +49,9 @@ def shrink_model(
     runner: options.RunnerName = None,
     threads: options.Threads = None,
     runner_option: options.RunnerOptions = None,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
+    imports: options.Imports = None,
     predict_only: options.PredictOnly = False,
     rounds: options.Rounds = None,
     json: options.Json = False,
@@ -64,11 +67,12 @@ def shrink_model(
     if (structure is None) == (target is None and target_ms is None):
         message = "Give either --structure S.json, or a budget: --target-ms or --target."
         raise InvalidInputError(message)
-    seed_model = keras_options.open_model(model)
+    seed_model = keras_options.open_model(model, [*(imports or ()), *([data] if data else ())])
+    sizes = options.parse_sizes(size, shape)
     from morphnet_core.uses.resizing import shrink_to_budget, shrink_to_structure
 
     if structure is not None:
-        found = shrink_to_structure(seed_model, structure)
+        found = shrink_to_structure(seed_model, structure, sizes=sizes)
     else:
         wanted = keras_options.one_target(target_ms, target)
         if data is None:
@@ -82,7 +86,9 @@ def shrink_model(
         if not predict_only:
             clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
         recipe = load_recipe(data)
-        found = shrink_to_budget(seed_model, recipe, prices, wanted, clock=clock, tell=note)
+        found = shrink_to_budget(
+            seed_model, recipe, prices, wanted, clock=clock, sizes=sizes, tell=note
+        )
     _finish(found, out, as_json=json, markdown=markdown)
 
 
@@ -107,6 +113,9 @@ def expand_model(
     multiple: Annotated[
         int, typer.Option("--multiple", min=1, help="Changed widths are multiples of it.")
     ] = 1,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
+    imports: options.Imports = None,
     seed: keras_options.Seed = 0,
     json: options.Json = False,
     markdown: options.Markdown = False,
@@ -121,13 +130,14 @@ def expand_model(
         raise InvalidInputError(message)
     from morphnet_core.uses.resizing import expand_by, expand_to_cost
 
-    small = keras_options.open_model(model)
+    small = keras_options.open_model(model, imports)
+    sizes = options.parse_sizes(size, shape)
     if by is not None:
-        found = expand_by(small, by, multiple=multiple, seed=seed)
+        found = expand_by(small, by, multiple=multiple, sizes=sizes, seed=seed)
     else:
         wanted = keras_options.one_target(target_ms, target)
         prices = keras_options.prices_of(table, cost, target_ms)
-        found = expand_to_cost(small, prices, wanted, multiple=multiple, seed=seed)
+        found = expand_to_cost(small, prices, wanted, multiple=multiple, sizes=sizes, seed=seed)
     _finish(found, out, as_json=json, markdown=markdown)
 
 

@@ -87,6 +87,9 @@ def train(
     ] = None,
     grow: keras_options.Grow = 1.0,
     seed: keras_options.Seed = 0,
+    size: options.SizeOptions = None,
+    shape: options.ShapeOptions = None,
+    imports: options.Imports = None,
     runner: options.RunnerName = None,
     threads: options.Threads = None,
     runner_option: options.RunnerOptions = None,
@@ -97,7 +100,8 @@ def train(
 ) -> None:
     """Shrink a network while it trains, fit it to a budget, and train the result.
 
-    Searches under the budget, chooses the widths that it pays for, times them where the table's
+    Goes the whole way on two batches first, so that what cannot work fails at once. Then searches
+    under the budget, chooses the widths that it pays for, times them where the table's
     device is at hand and corrects them, trains the result, and writes the model, its structure, the
     exported files, each checked against it, and pictures.
     """
@@ -110,7 +114,7 @@ def train(
     clock = None
     if not predict_only:
         clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
-    seed_model = keras_options.open_model(model)
+    seed_model = keras_options.open_model(model, [*(imports or ()), data])
     recipe = load_recipe(data, batch_size=batch_size)
     budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
     found = morph(
@@ -126,6 +130,7 @@ def train(
         signal=signal,
         grow=grow,
         seed=seed,
+        sizes=options.parse_sizes(size, shape),
         out=out,
         exports=tuple(item.value for item in export or (ExportName.onnx,)),
         verbose=0 if json else 2,
@@ -153,6 +158,7 @@ def record(found: Morphed) -> dict[str, Any]:
         "seconds": {name: round(seconds, 1) for name, seconds in found.seconds.items()},
         "files": {kind: str(path) for kind, path in found.files.items()},
         "difference": found.difference,
+        "differences": found.differences,
     }
 
 

@@ -15,6 +15,7 @@ from costmodel.profiler import Plan
 from costmodel.protocols import CostModel, Runner
 from costmodel.readers.keras import export_onnx
 from costmodel.registry import Option
+from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, clock_of
 from morphnet_core.pricing import Count
 
@@ -37,11 +38,13 @@ class DeviceClock:
         runner: entry-point name, such as ``ort``, or an address such as ``ssh://board``.
         options: of the runner.
         plan: how much care to take.
+        sizes: values of open dimensions of the models.
     """
 
     runner: str = "ort"
     options: Mapping[str, Option] = field(default_factory=dict)
     plan: Plan = DEFAULT_PLAN
+    sizes: Sizes = field(default_factory=dict)
 
     def __call__(self, models: Sequence[Any]) -> list[float]:
         """Latency of each model in ms.
@@ -51,7 +54,7 @@ class DeviceClock:
         """
         with tempfile.TemporaryDirectory(prefix="morphnet-") as folder:
             paths = [
-                as_onnx(model, Path(folder) / f"{number}" / "model.onnx")
+                as_onnx(model, Path(folder) / f"{number}" / "model.onnx", self.sizes)
                 for number, model in enumerate(models)
             ]
             rows = measure(paths, runner=self.runner, options=self.options, plan=self.plan)
@@ -92,15 +95,16 @@ def device_clock(
     return DeviceClock(runner=named[0], options=named[1], plan=DEFAULT_PLAN.with_rounds(rounds))
 
 
-def as_onnx(model: Any, out: Path) -> Path:
-    """Write a model in memory as an ONNX file with a batch of 1.
+def as_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
+    """Write a model in memory as an ONNX file of fixed sizes; its batch is 1 where that is open.
 
     Args:
         model: a Keras model.
         out: file to write; its folder is made.
+        sizes: values of open dimensions.
 
     Returns:
         ``out``.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    return export_onnx(model, out)
+    return export_onnx(model, out, sizes)

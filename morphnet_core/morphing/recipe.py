@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,23 @@ import keras
 import numpy as np
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.morphing.data import Data
+from costmodel.uses.importing import beside, run_file
+from morphnet_core.data import Data
+from morphnet_core.data.streams import is_stream
 
 _EXPECTED = (
-    "Expected a Python file with a function load() that returns (x, y), (x, y, x_val, y_val) or a "
-    "morphnet_core.morphing.Data, and, if the standard recipe does not suit, a function "
-    "compiled(model, steps) that compiles and returns the model."
+    "Expected a Python file with a function load() that returns (x, y), (x, y, x_val, y_val), a "
+    "dataset, (dataset, dataset_val) or a morphnet_core.Data, where x and y may be lists or "
+    "dictionaries of arrays as the model takes them; and, if the standard recipe does not suit, a "
+    "function compiled(model, steps) that compiles and returns the model."
 )
+#: What stands where in the tuple that load() returns, by its length.
+_FIELDS = {
+    2: ("x", "y"),
+    3: ("x", "y", "weights"),
+    4: ("x", "y", "x_val", "y_val"),
+    6: ("x", "y", "weights", "x_val", "y_val", "weights_val"),
+}
 #: Rate that the standard recipe begins with, and the norm that gradients are clipped to.
 RATE, CLIP = 0.05, 5.0
 
@@ -79,15 +87,13 @@ def load_recipe(path: str | Path, *, batch_size: int | None = None) -> Recipe:
         InvalidInputError: if there is no such file, it fails, or it returns something else.
     """
     path = Path(path)
-    if not path.is_file() or path.suffix != ".py":
-        message = f"{path} is not a Python file. {_EXPECTED}"
-        raise InvalidInputError(message)
-    module = _run(path)
+    module = run_file(path)
     if not callable(getattr(module, "load", None)):
         message = f"{path} has no function load(). {_EXPECTED}"
         raise InvalidInputError(message)
     try:
-        found = module.load()
+        with beside(path):
+            found = module.load()
     except Exception as error:
         message = f"load() of {path} failed with {type(error).__name__}: {error}."
         raise InvalidInputError(message) from error
@@ -96,41 +102,46 @@ def load_recipe(path: str | Path, *, batch_size: int | None = None) -> Recipe:
     )
 
 
-def _run(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # what lies beside a script can be imported
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        message = f"{path} could not be run: {type(error).__name__}: {error}."
-        raise InvalidInputError(message) from error
-    finally:
-        sys.path.pop(0)
-    return module
-
-
 def _data(found: Any, path: Path, batch_size: int | None) -> Data:
+    """What ``load()`` returned as data.
+
+    Raises:
+        InvalidInputError: if it is nothing to train on.
+    """
     if isinstance(found, Data):
         return found
-    if not isinstance(found, tuple) or len(found) not in {2, 4}:
-        kind = (
-            f"{type(found).__name__} of {len(found)}"
-            if isinstance(found, tuple)
-            else type(found).__name__
-        )
-        message = f"load() of {path} returned a {kind}. {_EXPECTED}"
-        raise InvalidInputError(message)
-    arrays = [np.asarray(item) for item in found]
-    for x, y in zip(arrays[::2], arrays[1::2], strict=True):
-        if not len(x) or len(x) != len(y):
-            message = (
-                f"load() of {path} returned {len(x)} inputs with {len(y)} targets. There must be "
-                "as many, and at least one."
-            )
-            raise InvalidInputError(message)
-    x_val, y_val = arrays[2:] if len(arrays) == 4 else (None, None)
-    more = {} if batch_size is None else {"batch_size": batch_size}
-    return Data(x=arrays[0], y=arrays[1], x_val=x_val, y_val=y_val, **more)
+    settings: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    try:
+        return Data(**_parts(found), **settings)
+    except InvalidInputError as error:
+        message = f"load() of {path} returned {error}"
+        raise InvalidInputError(message) from error
+
+
+def _parts(found: Any) -> dict[str, Any]:
+    """The fields of ``Data`` by what stands where in a tuple."""
+    if is_stream(found) or isinstance(found, Mapping | np.ndarray):
+        return {"x": found}
+    if isinstance(found, tuple) and len(found) == 2 and all(map(is_stream, found)):
+        return {"x": found[0], "x_val": found[1]}
+    if isinstance(found, tuple) and len(found) == 2 and _are_halves(found):
+        (x, y), (x_val, y_val) = found
+        return {"x": x, "y": y, "x_val": x_val, "y_val": y_val}
+    if isinstance(found, tuple) and len(found) in _FIELDS:
+        return dict(zip(_FIELDS[len(found)], found, strict=True))
+    kind = type(found).__name__
+    if isinstance(found, tuple):
+        kind = f"{kind} of {len(found)}"
+    message = f"a {kind}. {_EXPECTED}"
+    raise InvalidInputError(message)
+
+
+def _are_halves(found: tuple[Any, ...]) -> bool:
+    """Whether a pair is ((x, y), (x_val, y_val)) as Keras' own data sets are, not (x, y)."""
+    if not all(isinstance(half, tuple) and len(half) == 2 for half in found):
+        return False
+    try:
+        Data(x=found[0], y=found[1])
+    except InvalidInputError:
+        return True
+    return False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from morphnet_core.gates.fold import layers_by_path
+from costmodel.readers.keras_copy import cloned
 
 
 def copied(model: Any, **norm_settings: Any) -> Any:
@@ -16,28 +17,18 @@ def copied(model: Any, **norm_settings: Any) -> Any:
         model: a functional or sequential Keras model; what is attached to it is not copied.
         **norm_settings: settings that every ``BatchNormalization`` of the copy gets instead of its
             own; weights that are new then keep their initial values.
+
+    Raises:
+        ModelFormatError: if a layer cannot be made again from its settings; names it.
     """
 
-    def clone(layer: Any) -> Any:
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            config.update(norm_settings)
-        return type(layer).from_config(config)
+    def settings(layer: Any) -> Mapping[str, Any]:
+        return norm_settings if isinstance(layer, keras.layers.BatchNormalization) else {}
 
-    inputs: Any = [
-        keras.Input(batch_shape=item.shape, dtype=item.dtype, name=item.name)
-        for item in model.inputs
-    ]  # without them, a clone of a sequential model names its input itself
-    if not isinstance(model, keras.Sequential):
-        inputs = keras.tree.pack_sequence_as(model.input, inputs)
-    copy = keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=clone, recursive=True
-    )
-    ours = layers_by_path(copy)
-    for path, layer in layers_by_path(model).items():
-        if not isinstance(layer, keras.layers.InputLayer):  # those may be renamed
-            for mine, theirs in _pairs(ours[path], layer):
-                mine.assign(theirs)
+    copy, pairs = cloned(model, settings=settings)
+    for ours, theirs in pairs:
+        for mine, other in _pairs(ours, theirs):
+            mine.assign(other)
     return copy
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from costmodel.errors import ModelFormatError
+from costmodel.readers.keras_copy import remade
 from morphnet_core.surgery.recut import Recut, View, recut
 
 
@@ -49,7 +50,13 @@ class Maker:
         known = self._made.get(view.title)
         if known is None:
             rule = recut(view)
-            made = _remade(view, {**rule.config, "name": name()}, self._random)
+            changes = {**rule.config, "name": name()}
+            made = remade(
+                view.layer,
+                title=view.title,
+                changes=changes,
+                prepared=lambda config: _seeded(config, self._random),
+            )
             self._made[view.title] = Made(layer=made, view=view, rule=rule)
             return made
         if view.layer.weights and not (
@@ -79,37 +86,6 @@ class Maker:
         for made in self._made.values():
             if hasattr(made.layer, "adapt"):
                 _copy_all(made)
-
-
-def _remade(view: View, changes: Mapping[str, Any], random: np.random.Generator | None) -> Any:
-    layer = view.layer
-    try:
-        config = {**layer.get_config(), **changes}
-        if type(layer).__name__ == "Lambda":
-            return _lambda(layer, config)
-        made = type(layer).from_config(_seeded(config, random))
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        message = (
-            f"Layer {view.title!r} ({type(layer).__name__}) cannot be made again from its own "
-            f"settings: {first} Give the class a get_config() that returns all arguments of its "
-            "constructor."
-        )
-        raise ModelFormatError(message) from error
-    return made
-
-
-def _lambda(layer: Any, config: Mapping[str, Any]) -> Any:
-    """A Lambda layer with the very function; its config would have to be unpickled."""
-    return type(layer)(
-        layer.function,
-        output_shape=getattr(layer, "_output_shape", None),
-        mask=getattr(layer, "mask", None),
-        arguments=layer.arguments,
-        name=config["name"],
-        trainable=layer.trainable,
-        dtype=layer.dtype_policy,
-    )
 
 
 def _seeded(config: Any, random: np.random.Generator | None) -> Any:

@@ -11,7 +11,7 @@ from costmodel.protocols import CostModel, Runner
 from costmodel.registry import Option
 from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, clock_of
-from costmodel.uses.models import Model, onnx_files
+from costmodel.uses.models import Model, model_files, require_onnx
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
 from morphnet_core.alignment import Alignment, Limits, measured, pad_to_fast_widths
 
@@ -38,7 +38,7 @@ def align(  # noqa: PLR0913 - each has a sensible default
     table's device is at hand.
 
     Args:
-        model: path of an ONNX or Keras file, an ``onnx.ModelProto``, or a Keras model.
+        model: as for ``costmodel.predict``, TensorFlow Lite files excepted.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: ``regression`` or ``lookup`` of the table, or a cost model in milliseconds.
         runner: to time with, instead of the one that made the table: its name, or a Runner.
@@ -75,7 +75,8 @@ def align(  # noqa: PLR0913 - each has a sensible default
     clock, reason = (None, "")
     if not predict_only:
         clock, reason = clock_of(Choice.of(runner, options, threads), device)
-    with onnx_files([model], sizes or {}) as ((path,), bound):
+    with model_files([model], sizes or {}) as ((path,), bound):
+        require_onnx(path, "aligning")
         found = pad_to_fast_widths(
             path,
             priced_by,

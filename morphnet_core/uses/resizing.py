@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from costmodel.readers.keras import as_keras, read_keras
+from costmodel.sizes import Sizes
 from morphnet_core.budget.callback import in_unit
-from morphnet_core.budget.taylor import taylor_importance
+from morphnet_core.budget.taylor import losses_of, taylor_importance
 from morphnet_core.expansion import expand_to, scaled_counts
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import alive_of
-from morphnet_core.morphing import Clock, Recipe, fit_to_device
+from morphnet_core.morphing import Clock, DeviceClock, Recipe, fit_to_device
+from morphnet_core.morphing.sample import sizes_like
 from morphnet_core.pricing import Cost, Pricer
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import expand, shrink
@@ -44,19 +46,22 @@ class Resized:
         return {**self.costs, "groups": groups, "weights": self.model.count_params()}
 
 
-def shrink_to_structure(model: Any, structure: Structure | str | Path) -> Resized:
+def shrink_to_structure(
+    model: Any, structure: Structure | str | Path, *, sizes: Sizes | None = None
+) -> Resized:
     """Cut a network to a structure that training found, with its weights.
 
     Args:
         model: a Keras model, or its file.
         structure: what to keep, or its file.
+        sizes: values of open dimensions of the model.
 
     Raises:
         InvalidInputError: if the structure is of another network.
         ModelFormatError: if the model cannot be read or cut.
     """
-    model = as_keras(model)
-    grouping = find_groups(read_keras(model))
+    model = as_keras(model, sizes=sizes)
+    grouping = find_groups(read_keras(model, sizes))
     kept = structure if isinstance(structure, Structure) else Structure.load(structure)
     counts = grouping.counts(alive_of(grouping, kept)).tolist()
     small = shrink(model, kept, grouping=grouping)
@@ -70,6 +75,7 @@ def shrink_to_budget(
     wanted: float | str,
     *,
     clock: Clock | None = None,
+    sizes: Sizes | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Resized:
     """Cut a network to a budget without training.
@@ -84,22 +90,24 @@ def shrink_to_budget(
         wanted: in the cost's unit (milliseconds by the clock, with one), or a share of the seed's
             such as ``"50%"``.
         clock: times networks on the device; None to go by the prices.
+        sizes: values of open dimensions of the model; by default the data's.
         tell: who is told what happens.
 
     Raises:
         InvalidInputError: for a budget that cannot be kept, or data that do not fit.
         ModelFormatError: if the model cannot be read or cut.
     """
-    model = as_keras(model)
-    grouping = find_groups(read_keras(model))
+    data = recipe.data
+    model = as_keras(model, data.samples())
+    sizes = sizes_like(data, model, sizes)
+    grouping = find_groups(read_keras(model, sizes))
     pricer = Pricer(grouping, cost)
     if clock is None:
         wanted = in_unit(pricer, wanted)
-    recipe.compiled(model, 1)
-    data = recipe.data
-    rated = taylor_importance(
-        grouping, model, data.x, data.y, loss=model.loss, batch=data.batch_size
-    )
+    elif isinstance(clock, DeviceClock):
+        clock = replace(clock, sizes={**sizes, **clock.sizes})
+    compiled = recipe.compiled(model, 1)
+    rated = taylor_importance(grouping, model, data, **losses_of(compiled))
     loop = fit_to_device(model, pricer, rated, wanted, clock=clock, tell=tell)
     best = loop.best
     costs = {
@@ -115,20 +123,28 @@ def shrink_to_budget(
     return Resized(model=small, grouping=grouping, counts=counts, costs=costs)
 
 
-def expand_by(model: Any, factor: float, *, multiple: int = 1, seed: int = 0) -> Resized:
+def expand_by(
+    model: Any,
+    factor: float,
+    *,
+    multiple: int = 1,
+    sizes: Sizes | None = None,
+    seed: int = 0,
+) -> Resized:
     """Scale all widths of a network by one factor, with fresh weights.
 
     Args:
         model: a Keras model, or its file.
         factor: of every width; tied layers stay tied.
         multiple: changed widths are multiples of it.
+        sizes: values of open dimensions of the model.
         seed: of the weights.
 
     Raises:
         ModelFormatError: if the model cannot be read or rebuilt.
     """
-    model = as_keras(model)
-    grouping = find_groups(read_keras(model))
+    model = as_keras(model, sizes=sizes)
+    grouping = find_groups(read_keras(model, sizes))
     counts = scaled_counts(grouping, grouping.full_counts, factor, multiple=multiple)
     return _expanded(model, grouping, counts.tolist(), seed, {})
 
@@ -139,6 +155,7 @@ def expand_to_cost(
     wanted: float | str,
     *,
     multiple: int = 1,
+    sizes: Sizes | None = None,
     seed: int = 0,
 ) -> Resized:
     """Scale all widths of a network by the largest factor that a cost allows, with fresh weights.
@@ -148,14 +165,15 @@ def expand_to_cost(
         cost: prices; see ``morphnet_core.pricing.target``.
         wanted: in the cost's unit, or a share of the network's own such as ``"150%"``.
         multiple: changed widths are multiples of it.
+        sizes: values of open dimensions of the model.
         seed: of the weights.
 
     Raises:
         InvalidInputError: for a cost that cannot be reached.
         ModelFormatError: if the model cannot be read or rebuilt.
     """
-    model = as_keras(model)
-    grouping = find_groups(read_keras(model))
+    model = as_keras(model, sizes=sizes)
+    grouping = find_groups(read_keras(model, sizes))
     full, pricer = grouping.full_counts, Pricer(grouping, cost)
     goal = float(wanted[:-1]) / 100 * pricer.seed if isinstance(wanted, str) else wanted
     widened = expand_to(grouping, full, pricer.at_counts, goal, multiple=multiple)

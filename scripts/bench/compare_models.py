@@ -7,20 +7,17 @@ for a change that touches predictions only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import comparisons
 import ledger
 import place
 
-from costmodel.calibration import Calibration, fit_calibration
-from costmodel.comparison import Comparison, compare_files
-from costmodel.costs.lookup import Lookup
+from costmodel.calibration import fit_calibration
+from costmodel.comparison import Comparison, measure
 from costmodel.costs.regression import fit_regression
-from costmodel.network import Network
 from costmodel.prediction import price_network
 from costmodel.profiler import Plan
-from costmodel.protocols import CostModel
+from costmodel.protocols import Runner
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 
@@ -66,36 +63,15 @@ def figures_of(name: str, threads: int, found: Sequence[Comparison]) -> list[led
     ]
 
 
-def remember(measured: Sequence[Comparison], threads: int) -> None:
-    """Keep the networks' own times."""
-    rows = [item.measurement for item in measured]
-    LatencyTable(measured[0].device, rows).save(place.table_path("networks", threads))
-
-
-def earlier(threads: int, *, again: bool) -> tuple[Comparison, ...]:
-    """Networks timed by an earlier run, with no prediction worth keeping; empty to time anew."""
+def timed(runner: Runner, threads: int, *, again: bool) -> LatencyTable:
+    """The networks' own times: those of an earlier run where they are there and asked for."""
     path = place.table_path("networks", threads)
-    if not again or not path.exists():
-        return ()
-    table = LatencyTable.load(path)
-    nothing = price_network(Network(name="", layers=()), Lookup(table))
-    return tuple(
-        Comparison(
-            prediction=replace(nothing, model=str(row.op.attribute("name"))),
-            measurement=row,
-            device=table.device,
-        )
-        for row in table.models()
-    )
-
-
-def predicted_anew(
-    item: Comparison, threads: int, cost: CostModel, calibration: Calibration | None
-) -> Comparison:
-    """The same measurement beside another table's prediction."""
-    runner = load_runner("ort", {"threads": threads})
-    network = runner.lower(place.MODELS / f"{item.model}.onnx", {})
-    return replace(item, prediction=price_network(network, cost, calibration, device=item.device))
+    if again and path.exists():
+        return LatencyTable.load(path)
+    rows = measure(place.real_models(), runner="ort", options={"threads": threads}, plan=PLAN)
+    table = LatencyTable(runner.device, rows)
+    table.save(path)
+    return table
 
 
 def main() -> None:
@@ -112,26 +88,25 @@ def examine(threads: int, *, again: bool) -> None:
     figures: list[ledger.Figure] = []
     detail: dict[str, object] = {}
     lines: list[str] = []
-    measured: tuple[Comparison, ...] = ()
+    runner = load_runner("ort", {"threads": threads})
+    # One measurement serves both tables: the clock does not depend on who predicted.
+    measured = timed(runner, threads, again=again)
+    networks = [
+        (row, runner.lower(place.MODELS / f"{row.op.attribute('name')}.onnx", {}))
+        for row in measured.values()
+    ]
     for name in ("models", "plain"):
         table = LatencyTable.load(place.table_path(name, threads))
         cost = fit_regression(table)
         calibration = fit_calibration(table, cost)
-        # One measurement serves both tables: the clock does not depend on who predicted.
-        measured = (
-            measured
-            or earlier(threads, again=again)
-            or compare_files(
-                place.real_models(),
-                runner="ort",
-                cost=cost,
-                options={"threads": threads},
-                calibration=calibration,
-                plan=PLAN,
+        found = [
+            Comparison(
+                prediction=price_network(network, cost, calibration, device=measured.device),
+                measurement=row,
+                device=measured.device,
             )
-        )
-        remember(measured, threads)
-        found = [predicted_anew(item, threads, cost, calibration) for item in measured]
+            for row, network in networks
+        ]
         figures += figures_of(name, threads, found)
         detail[f"{name}-t{threads}"] = {
             "calibration": calibration.describe() if calibration else None,

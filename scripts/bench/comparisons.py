@@ -1,4 +1,4 @@
-"""Networks predicted and timed, and as rows of a page."""
+"""Networks predicted and timed, and as rows of a page; how a profile went, in a line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from costmodel.calibration import Calibration, fit_calibration
 from costmodel.comparison import Comparison, compare_files
 from costmodel.costs.regression import Regression, fit_regression
-from costmodel.profiler import Plan
+from costmodel.profiler import Plan, ProfileReport
 from costmodel.registry import Option
 from costmodel.table import LatencyTable
 
@@ -56,3 +56,12 @@ def rows(found: Iterable[Comparison]) -> Iterator[str]:
                 f"{item.model} | {item.predicted_ms:.3f} | {item.measured_ms:.3f} | "
                 f"{item.error:+.1%} | {item.repeatability:.1%}"
             )
+
+
+def told(report: ProfileReport) -> str:
+    """What a profile gave."""
+    return (
+        f"{report.rows} rows, {report.ok} ok, {report.noisy} noisy, {report.failed} failed, "
+        f"{report.unmeasured} unmeasured, {report.seconds:.0f} s, repeats within 10 %: "
+        f"{report.repeatability.within_10:.1%}"
+    )

@@ -59,6 +59,13 @@ class Ended:
     lines: tuple[str, ...]
 
     @property
+    def failure(self) -> str:
+        """Why it counts for nothing; empty if it ended well."""
+        if self.code is None:
+            return f"{self.command} was stopped after {self.minutes:.1f} minutes"
+        return f"{self.command} ended with exit status {self.code}" if self.code else ""
+
+    @property
     def detail(self) -> dict[str, object]:
         """For the results, with the line in which a command sums up what it did."""
         last = next((line for line in reversed(self.lines) if line.strip()), "")
@@ -162,8 +169,8 @@ def demo_figures(ended: Ended) -> list[ledger.Figure]:
             networks,
             "networks",
             at_least=NETWORKS,
-            sound=ended.code == 0,
-            reason="" if ended.code == 0 else _how(ended),
+            sound=not ended.failure,
+            reason=ended.failure,
         ),
         _time_figure("g-demo-time", ended, DEMO_MINUTES),
     ]
@@ -187,7 +194,7 @@ def check_figures(ended: Ended | None) -> list[ledger.Figure]:
             "exit status of scripts/test, from a fresh clone",
             ended.code,
             exactly=0,
-            reason="" if ended.code == 0 else _how(ended),
+            reason=ended.failure,
         ),
         _time_figure("g-test-time", ended, TEST_MINUTES),
         ledger.figure(
@@ -197,7 +204,7 @@ def check_figures(ended: Ended | None) -> list[ledger.Figure]:
             reached=slowest(ended.lines),
             unit="s",
             passed=(slowest(ended.lines) or 2 * ONE_TEST_S) <= ONE_TEST_S and ended.code == 0,
-            reason="" if ended.code == 0 else _how(ended),
+            reason=ended.failure,
         ),
     ]
 
@@ -215,15 +222,9 @@ def _time_figure(key: str, ended: Ended, target: float) -> ledger.Figure:
         ended.minutes,
         "minutes",
         at_most=target,
-        sound=ended.code == 0,
-        reason="" if ended.code == 0 else _how(ended),
+        sound=not ended.failure,
+        reason=ended.failure,
     )
-
-
-def _how(ended: Ended) -> str:
-    if ended.code is None:
-        return f"{ended.command} was stopped after {ended.minutes:.1f} minutes"
-    return f"{ended.command} ended with exit status {ended.code}"
 
 
 def main() -> int:

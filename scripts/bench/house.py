@@ -20,11 +20,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import ledger
+import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 #: What came before, and how many lines the work was to take away.
 BEFORE, FEWER = "3d1f099", 1500
 #: First and last commit of each line of work that took lines away and added no feature.
-LESSENING = (("a6e2e85", "0f6aa66"), ("6f109de", "e813d7c"), ("6f109de", "47995ec"))
+LESSENING = (
+    ("a6e2e85", "0f6aa66"),
+    ("6f109de", "e813d7c"),
+    ("6f109de", "47995ec"),
+    ("6e2b464", "0266d0e"),
+)
 PACKAGES = ("costmodel", "morphnet_core")
 COUNTED = (*PACKAGES, "scripts")
 
@@ -45,21 +52,13 @@ def circles(needs: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:
     >>> circles({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]})
     [('a', 'b', 'c')]
     """
-
-    def reached(name: str) -> set[str]:
-        found: set[str] = set()
-        ahead = list(needs.get(name, ()))
-        while ahead:
-            if (step := ahead.pop()) not in found:
-                found.add(step)
-                ahead += needs.get(step, ())
-        return found
-
-    after = {name: reached(name) for name in needs}
-    groups = {
-        tuple(sorted({name, *(other for other in after[name] if name in after.get(other, ()))}))
-        for name in needs
-    }
+    names = sorted({*needs, *(other for found in needs.values() for other in found)})
+    place = {name: index for index, name in enumerate(names)}
+    edges = np.zeros((len(names), len(names)))
+    for name, found in needs.items():
+        edges[place[name], [place[other] for other in found]] = 1
+    count, group_of = connected_components(edges, connection="strong")
+    groups = (tuple(np.array(names)[group_of == group].tolist()) for group in range(count))
     return sorted(group for group in groups if len(group) > 1)
 
 

@@ -23,12 +23,12 @@ from typing import Any, Self
 import place
 
 from costmodel.lite_model.graph import LiteModel
+from costmodel.lite_model.write import write_model
 from costmodel.onnx_model.nodes import Tensor
 from costmodel.remote.bundle_build import build_bundle
 from costmodel.remote.bundle_parts import EMULATED
 from costmodel.remote.specs import runtime_setup
 from costmodel.runners.litert.session import taken_over
-from costmodel.runners.litert.write import write_model
 
 #: Emulated processor by instruction set: old ones, so that nothing beyond the set decides.
 #: AVX-512 is in no emulator: it takes a processor that has it.
@@ -128,21 +128,11 @@ class EmulatedExecutor:
         return events, feed
 
 
-class _Listed:
-    """Stands in for an interpreter whose list of operators came from elsewhere."""
-
-    def __init__(self, details: list[dict[str, Any]]) -> None:
-        self._details = details
-
-    def _get_ops_details(self) -> list[dict[str, Any]]:
-        return self._details
-
-
 def delegated_there(emulated: Emulated, model: LiteModel) -> frozenset[int]:
     """Positions of the operators that XNNPACK takes over on an emulated processor."""
     path = emulated.folder / "model.tflite"
     path.write_bytes(write_model(model))
-    return taken_over(_Listed(emulated.ask("lite", model=str(path))), model)
+    return taken_over(emulated.ask("lite", model=str(path)), model)
 
 
 def _command(isa: str) -> list[str]:

@@ -11,7 +11,6 @@ mended rules are held against it within a minute. Needs Debian's ``qemu-user``.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib
 import json
@@ -32,11 +31,11 @@ from costmodel.anticipation import anticipate
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.instruction_sets import INSTRUCTION_SETS, find_instruction_set
+from costmodel.lite_model.write import write_model
 from costmodel.network import Network
 from costmodel.op import Op, decode_op, encode_op
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.litert import delegated as litert
-from costmodel.runners.litert.write import write_model
 from costmodel.runners.ort.device import own_instruction_set
 from costmodel.runners.ort.runner import OrtRunner
 
@@ -106,18 +105,15 @@ class Cell:
     def _lower(self, entry: dict[str, Any], emulated: Emulated, path: Path) -> None:
         """Add what the runtime there executes, unless it is known."""
         before = self.known.get(entry["seed"], {})
-        lowered: tuple[Op, ...]
         if self.runtime == "litert":
             model = litert.open_model(path, {}, self.dtype)
             entry["model"] = hashlib.sha256(write_model(model)).hexdigest()
-            if {**entry, "ops": before.get("ops")} == before:
-                entry["ops"] = before["ops"]
-                return
+        if "ops" in before and {**entry, "ops": before["ops"]} == before:
+            entry["ops"] = before["ops"]
+            return
+        if self.runtime == "litert":
             lowered = litert.lower(model, "net", lambda m: delegated_there(emulated, m)).ops
         else:
-            if before.get("written") == entry["written"] and "ops" in before:
-                entry["ops"] = before["ops"]
-                return
             block = find_instruction_set(self.rules_isa).own_block
             runner = OrtRunner(dtype=self.dtype)
             lowered = runner.lower_by(path, {}, EmulatedExecutor(emulated), block).ops
@@ -229,9 +225,7 @@ def record(cells: list[Cell]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ledger.parser(__doc__)
     sets = list(dict.fromkeys([*INSTRUCTION_SETS, *PROCESSORS]))
     parser.add_argument("isa", nargs="*", help=f"of {', '.join(sets)}; all unless given")
     parser.add_argument("--runtime", choices=sorted({runtime for runtime, _ in KINDS}))
@@ -251,18 +245,19 @@ def main() -> None:
     if given.record:
         record(cells)
     details = {cell.name: detail for cell, (_, detail) in zip(cells, found, strict=True)}
-    lines = ["| instruction set | processor | runtime | networks that agree |", "|---|---|---|---|"]
+    lines = []
     for cell, (figure, detail) in zip(cells, found, strict=True):
         reached = figure["reached"]
         count = f"{reached} of {given.networks}" if reached is not None else figure["reason"]
         runtime = f"{cell.runtime} {cell.dtype}"
-        lines.append(f"| {cell.isa} | {detail.get('processor', '-')} | {runtime} | {count} |")
+        lines.append(f"{cell.isa} | {detail.get('processor', '-')} | {runtime} | {count}")
+    columns = "instruction set | processor | runtime | networks that agree"
     ledger.write(
         "isa-rules",
         topic="house",
         figures=[figure for figure, _ in found],
         detail={"cells": details},
-        notes=["\n".join(lines)],
+        notes=[ledger.table(columns, lines)],
     )
 
 

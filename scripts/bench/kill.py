@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
@@ -215,14 +215,9 @@ def main() -> int:
         "(drawn again when the profile had ended by then). "
         f"{sum(trial.acknowledged for trial in trials)} rounds had been acknowledged in all."
     )
-    detail = {"whole_s": round(whole_s, 2), "trials": [vars_of(trial) for trial in trials]}
+    detail = {"whole_s": round(whole_s, 2), "trials": [asdict(trial) for trial in trials]}
     ledger.write(name, topic="main-job", figures=found, detail=detail, notes=[note])
     return 0 if all(item["passed"] for item in found) else 1
-
-
-def vars_of(trial: Trial) -> dict[str, object]:
-    """Fields of a trial, for JSON."""
-    return {name: getattr(trial, name) for name in trial.__slots__}
 
 
 if __name__ == "__main__":

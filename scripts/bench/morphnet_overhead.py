@@ -37,7 +37,7 @@ REFRESHES = 15
 
 
 def resnet20() -> Any:
-    return networks.small_resnet((32, 32, 3), blocks=3, stem_stride=1, name="resnet20")
+    return networks.small_resnet((32, 32, 3), blocks=3, stem_stride=1)
 
 
 def mobilenet() -> Any:

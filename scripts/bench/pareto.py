@@ -15,7 +15,6 @@ finished is kept, so each step goes on where it was stopped.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -25,6 +24,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import ledger
 from pareto_grid import (
     DEVICES,
     EPOCHS,
@@ -193,9 +193,7 @@ def cases_of(grids: Sequence[str], part: str) -> Iterator[Case]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ledger.parser(__doc__)
     parser.add_argument("step", choices=[*STEPS, *OTHER])
     parser.add_argument("grids", nargs="*", metavar="GRID", help=", ".join(GRIDS))
     parser.add_argument("--part", default="0/1", metavar="I/N", help="of the cases, every Nth")

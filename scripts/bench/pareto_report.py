@@ -128,47 +128,36 @@ def _ms_at(curve: Sequence[tuple[float, float]], accuracy: float) -> tuple[float
 
 def worth(results: Results) -> list[ledger.Figure]:
     """Figure c: what is lost without each part."""
-    figures = []
-    ours = results.of("cifar10", "mobilenet", 50, "ours")
-    for method in ABLATIONS:
-        rows = results.of("cifar10", "mobilenet", 50, method)
-        both, lost, repeats = ahead(rows, ours)
-        if not both:
-            continue
-        error = mean(rows[s]["share"] / 0.5 - 1 for s in both)
-        figures.append(
-            ledger.figure(
-                f"c-{method}",
-                f"{method}: points of accuracy against the whole method, mobilenet at 50 %, "
-                f"{len(both)} seeds; its latency is off the target by {error:+.1%}",
-                round(lost, 2),
-                "points",
-                **repeats,
-            )
-        )
-    return figures
+    cell = ("mobilenet", 50)
+    return [f for method in ABLATIONS for f in _beside(results, "c", cell, method, "ours")]
 
 
 def tries(results: Results) -> list[ledger.Figure]:
     """What was tried where ours did not win, against uniform width trained the same way."""
-    figures = []
-    for method in TRIED:
-        rows = results.of("cifar10", "resnet", 30, method)
-        beside = "uniform-tuned" if method in TUNED else "uniform"
-        others = results.of("cifar10", "resnet", 30, beside)
-        both, gain, repeats = ahead(rows, others)
-        if not both or method == beside:
-            continue
-        figures.append(
-            ledger.figure(
-                f"b-tried-{method}",
-                f"{method}: points ahead of {beside}, resnet at 30 %, {len(both)} seeds",
-                round(gain, 2),
-                "points",
-                **repeats,
-            )
-        )
-    return figures
+    others = {method: "uniform-tuned" if method in TUNED else "uniform" for method in TRIED}
+    return [
+        figure
+        for method, other in others.items()
+        if method != other
+        for figure in _beside(results, "b-tried", ("resnet", 30), method, other)
+    ]
+
+
+def _beside(
+    results: Results, key: str, cell: tuple[str, int], method: str, other: str
+) -> list[ledger.Figure]:
+    """How one method does beside another; nothing where either was not trained."""
+    rows, others = (results.of("cifar10", *cell, name) for name in (method, other))
+    both, gain, repeats = ahead(rows, others)
+    if not both:
+        return []
+    network, budget = cell
+    error = mean(rows[s]["share"] / (budget / 100) - 1 for s in both)
+    what = (
+        f"{method}: points ahead of {other}, {network} at {budget} %, {len(both)} seeds; its "
+        f"latency is off the target by {error:+.1%}"
+    )
+    return [ledger.figure(f"{key}-{method}", what, round(gain, 2), "points", **repeats)]
 
 
 def crossed() -> tuple[list[ledger.Figure], str]:

@@ -86,8 +86,13 @@ def callbacks_of(case: Case, model: Any, data: Any, steps: int) -> list[Any]:
         options = {"signal": "hard_concrete", "rule": "l2"}
     target = f"{case.budget}%"
     budget = kind_of(model, prices(case.device), steps=steps, target=target, **options)
-    sample = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
-    return [budget, TaylorSnapshot(budget, *sample, batch=SAMPLE_BATCH)]
+    return [budget, TaylorSnapshot(budget, _sample(data))]
+
+
+def _sample(data: Any) -> Any:
+    from morphnet_core.data import Data
+
+    return Data(x=data.x_train[:SAMPLE], y=data.y_train[:SAMPLE], batch_size=SAMPLE_BATCH)
 
 
 def _run(case: Case, path: Path) -> None:
@@ -116,14 +121,7 @@ def _run(case: Case, path: Path) -> None:
     if len(callbacks) > 1:
         taylor = in_order_of(grouping, callbacks[1].importance, callbacks[0].scores())
     else:
-        taylor = taylor_importance(
-            grouping,
-            finished,
-            data.x_train[:SAMPLE],
-            data.y_train[:SAMPLE],
-            loss=trained.loss,
-            batch=SAMPLE_BATCH,
-        )
+        taylor = taylor_importance(grouping, finished, _sample(data), loss=trained.loss)
     if case.method in TUNED:
         finished.save(kept_model(case))
     scores = callbacks[0].scores() if callbacks else taylor

@@ -74,7 +74,7 @@ def accuracy(model: Any, data: images.Images) -> float:
 
 
 def strongest(
-    pricer: Any, scores: NDArray[np.float64], share: float, *, least: float = 0.0
+    pricer: Any, scores: NDArray[np.float64], share: float, *, least: float
 ) -> NDArray[np.bool_]:
     """The units of strongest signal, as many as a share of the seed's cost allows.
 

@@ -17,23 +17,23 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import ledger
+import numpy as np
 
 from costmodel.op import Op
 from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
+from costmodel.scoring import Accuracy
 from costmodel.table import LatencyTable
 
 Options = Mapping[str, str | int | float | bool]
 #: The board's numbers may be this much worse than a second local profile, in share of rows.
 _SLACK = 0.03
-_WITHIN = 0.10
 
 
 @dataclass(slots=True)
@@ -101,16 +101,10 @@ def visits_of_journals(folder: Path) -> int:
 
 def agreement(one: LatencyTable, other: LatencyTable, ops: Sequence[Op]) -> dict[str, float]:
     """How two tables' latencies of the same Ops agree."""
-    pairs = [(one.rows[op].latency_ms, other.rows[op].latency_ms) for op in ops if op in one.rows]
-    ratios = [b / a for a, b in pairs if not math.isnan(a) and not math.isnan(b)]
-    errors = [abs(ratio - 1.0) for ratio in ratios]
-    return {
-        "rows": len(ratios),
-        "median_ratio": median(ratios),
-        "median_error": median(errors),
-        "within_5": sum(error <= 0.05 for error in errors) / len(errors),
-        "within_10": sum(error <= _WITHIN for error in errors) / len(errors),
-    }
+    pairs = np.array([[one.rows[op].latency_ms, other.rows[op].latency_ms]
+                      for op in ops if op in one.rows])  # fmt: skip
+    timed = pairs[~np.isnan(pairs).any(axis=1)]
+    return asdict(Accuracy.of(timed[:, 1], timed[:, 0]))
 
 
 def parse() -> argparse.Namespace:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,6 @@ import place
 
 from costmodel.audit import audit
 from costmodel.audit import repeatability as halves
-from costmodel.comparison import Comparison
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.select import sample_ops
@@ -45,8 +44,6 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Option]]] = {
     "openvino": ("openvino", {"threads": 1}),
     "openvino-int8": ("openvino", {"threads": 1, "dtype": "int8"}),
 }
-#: Where else a runtime's networks are held against the clock.
-ELSEWHERE = {"ort-t1": "see compare-t1", "ort-t2": "see compare-t2"}
 #: Eight real networks of different make, from 0.02 to 30 ms. The largest files are left out because
 #: every process of every round would load half a gigabyte of weights.
 NETWORKS = (
@@ -82,41 +79,25 @@ def networks() -> list[Path]:
     return [path for path in place.real_models() if path.stem in NETWORKS]
 
 
-def jobs_of(name: str, samples: int) -> tuple[list[Job], list[Job], Mapping[str, str]]:
-    """Kernels and whole networks of a table, and what the runtime does not take."""
+def measure(name: str, part: str, samples: int, minutes: float | None) -> None:
+    """Time kernels or networks into the table; again to resume."""
     runner, options = TABLES[name]
     sample = sample_ops(
         load_runner(runner, options), samples, models=networks(), sizes={}, thinned=0
     )
-    kernels = [Job(op=op) for op in sample.ops]
-    whole = [Job(op=op, model=path.resolve()) for op, path in sample.model_jobs]
-    return kernels, whole, sample.skipped
-
-
-def measure(name: str, part: str, samples: int, minutes: float | None) -> None:
-    """Time kernels or networks into the table; again to resume."""
-    kernels, whole, skipped = jobs_of(name, samples)
-    for probe, reason in list(skipped.items())[:5]:
+    for probe, reason in list(sample.skipped.items())[:5]:
         print(f"{name}: left out {probe}: {reason}", flush=True)
-    runner, options = TABLES[name]
-    plan = PLAN if part == "kernels" else NETWORK_PLAN
-    report = time_jobs(
-        kernels if part == "kernels" else whole,
-        runner=runner,
-        options=options,
-        out=table_path(name),
-        plan=replace(plan, budget_ms=60e3 * (minutes or MINUTES[part])),
-    )
-    repeats = report.repeatability
-    print(
-        f"{name} {part}: {report.rows} rows, {report.ok} ok, {report.noisy} noisy, "
-        f"{report.failed} failed, {report.unmeasured} unmeasured, {report.seconds:.0f} s, "
-        f"repeats within 10 %: {repeats.within_10:.1%}",
-        flush=True,
-    )
+    if part == "kernels":
+        jobs, plan = [Job(op=op) for op in sample.ops], PLAN
+    else:
+        jobs = [Job(op=op, model=path.resolve()) for op, path in sample.model_jobs]
+        plan = NETWORK_PLAN
+    plan = replace(plan, budget_ms=60e3 * (minutes or MINUTES[part]))
+    report = time_jobs(jobs, runner=runner, options=options, out=table_path(name), plan=plan)
+    print(f"{name} {part}: {comparisons.told(report)}", flush=True)
 
 
-def hold_against(name: str, *_: object) -> None:
+def hold_against(name: str) -> None:
     """Time the networks anew and keep the comparison."""
     runner, options = TABLES[name]
     table = LatencyTable.load(table_path(name))
@@ -130,20 +111,7 @@ def hold_against(name: str, *_: object) -> None:
         "networks": [item.to_json() for item in found],
     }
     table_path(name).with_suffix(".compare.json").write_text(json.dumps(record, indent=1) + "\n")
-    show(name, found)
-
-
-def show(name: str, found: Sequence[Comparison]) -> None:
-    """One line a network, on the terminal."""
-    for item in found:
-        if item.error is None:
-            print(f"{name} {item.model}: no comparison: {item.measurement.reason}", flush=True)
-            continue
-        print(
-            f"{name} {item.model:22} {item.predicted_ms:9.3f} {item.measured_ms:9.3f} "
-            f"{item.error:+.1%} repeats {item.repeatability or 0.0:.1%}",
-            flush=True,
-        )
+    print(name, *found, sep="\n", flush=True)
 
 
 def results() -> None:
@@ -162,7 +130,7 @@ def results() -> None:
                     None,
                     "share",
                     target=f"median <= {MEDIAN:.0%}",
-                    reason=ELSEWHERE.get(name, "not timed yet"),
+                    reason="not timed yet",
                 )
             )
             continue
@@ -246,7 +214,7 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
     ]
 
 
-def ship(name: str, *_: object) -> None:
+def ship(name: str) -> None:
     """Copy the rows that pass ``costmodel check`` into profiles/, with a card."""
     measured = LatencyTable.load(table_path(name))
     faults = {
@@ -307,14 +275,13 @@ def main() -> None:
     if options.step == "results":
         results()
         return
-    steps: Mapping[str, Callable[[str], None]] = {
-        "kernels": lambda name: measure(name, "kernels", options.samples, options.minutes),
-        "networks": lambda name: measure(name, "networks", options.samples, options.minutes),
-        "compare": hold_against,
-        "ship": ship,
-    }
     for name in options.tables:
-        steps[options.step](name)
+        if options.step == "compare":
+            hold_against(name)
+        elif options.step == "ship":
+            ship(name)
+        else:
+            measure(name, options.step, options.samples, options.minutes)
 
 
 if __name__ == "__main__":

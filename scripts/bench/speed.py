@@ -1,14 +1,16 @@
-"""Figure e: the profiler's timed share, and how quick pricing, loading and importing are."""
+"""Figure e: the profiler's timed share, and how quick pricing and loading are.
+
+What importing takes is among the figures of ``front_door.py``.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ledger
@@ -21,12 +23,10 @@ from costmodel.prediction import price_network
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 
-REPEATS = 7
 MANY = 100_000
-HEAVY = ("onnx", "onnxruntime", "sklearn", "pandas", "tensorflow", "numpy")
 
 
-def seconds(run: Callable[[], object], repeats: int = REPEATS) -> list[float]:
+def seconds(run: Callable[[], object], repeats: int) -> list[float]:
     """Wall seconds of each of some runs, after one that does not count."""
     run()
     found = []
@@ -50,34 +50,13 @@ def many_ops(count: int) -> list[Op]:
         )
         blocked = index % 3 > 0
         found.append(
-            Op(
-                kind="conv",
+            replace(
+                base,
                 implementation="com.microsoft.nchwc:Conv" if blocked else "com.microsoft:FusedConv",
-                inputs=base.inputs,
-                outputs=base.outputs,
-                weights=base.weights,
                 layout="nchw16c" if blocked else "nchw",
-                stride=base.stride,
-                pads=base.pads,
-                dilation=base.dilation,
             )
         )
     return list(dict.fromkeys(found))
-
-
-def import_seconds() -> tuple[float, list[str]]:
-    """Wall seconds that ``import costmodel`` adds to a bare interpreter, and heavy modules seen."""
-    code = (
-        "import sys,time; t=time.perf_counter(); import costmodel; t=time.perf_counter()-t;"
-        f"import json; print(json.dumps([t, [m for m in {HEAVY!r} if m in sys.modules]]))"
-    )
-    found = [
-        json.loads(
-            subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-        )
-        for _ in range(REPEATS)
-    ]
-    return statistics.median(item[0] for item in found), found[0][1]
 
 
 def main() -> None:
@@ -99,7 +78,6 @@ def main() -> None:
         ]
         LatencyTable(table.device, big).save(path)
         loaded = seconds(lambda: LatencyTable.load(path), 5)
-    imported, heavy = import_seconds()
 
     def line(key: str, what: str, times: list[float], limit: float) -> ledger.Figure:
         middle = statistics.median(times)
@@ -124,14 +102,6 @@ def main() -> None:
         line("predict", "warm predict of ResNet50 beyond lowering", warm, 0.020),
         line("price", f"{len(ops)} distinct Ops priced", priced, 2.0),
         line("load", f"a {len(ops)}-row table loaded", loaded, 1.5),
-        line("import", "import costmodel", [imported], 0.2),
-        ledger.figure(
-            "e-light",
-            f"heavy modules loaded by import costmodel {heavy}",
-            len(heavy),
-            "modules",
-            exactly=0,
-        ),
     ]
     ledger.write("speed", topic="main-job", figures=figures, detail={"profile": report})
 

@@ -1,4 +1,9 @@
-"""Test suites run as figures: how many of their tests fail."""
+"""Test suites run as figures: how many of their tests fail.
+
+python scripts/bench/suites.py conformance [RUNNER ...]  # the contract of costmodel/testing.py
+python scripts/bench/suites.py backends [BACKEND ...]    # morphnet_core on each backend of Keras
+python scripts/bench/suites.py features                  # those that docs/morphnet.md names
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import ledger
 
 COLUMNS = "passed | failed | skipped | seconds"
+#: Where each runner passes the contract.
+CONTRACTS = {
+    "fake": ["tests/contracts/test_runners.py::TestFakeRunner"],
+    "ort": ["tests/contracts/test_runners.py::TestOrtRunner"],
+    "ort int8, float16": ["tests/costmodel/runners/ort/test_contract.py"],
+    "xla": ["tests/costmodel/runners/xla/test_runner.py"],
+    "tpu-aot": ["tests/costmodel/runners/tpu_aot/test_runner.py"],
+    "litert": ["tests/costmodel/runners/litert/test_contract.py"],
+    "openvino": ["tests/costmodel/runners/openvino/test_openvino_runner.py"],
+    "ssh": ["tests/costmodel/remote/test_ssh_runner.py"],
+    "adb": ["tests/costmodel/remote/test_adb_runner.py"],
+}
+BACKENDS = ("tensorflow", "jax", "torch")
+#: How many features of the original docs/morphnet.md lists, each with the tests that show it.
+FEATURES = 22
 
 
 def run(
@@ -55,3 +76,82 @@ def run(
         sound=done.returncode == 0 and passed > 0,
     )
     return figure, row
+
+
+def conformance(names: Sequence[str]) -> None:
+    """Figure a of the devices: every runner passes the contract."""
+    found = {
+        name: run(f"a-{name}", f"the contract, {name},", CONTRACTS[name])
+        for name in names or CONTRACTS
+    }
+    write("conformance", "devices", "runner", found)
+
+
+def backends(names: Sequence[str]) -> None:
+    """Figure g of MorphNet: the same tests are green on TensorFlow, JAX and PyTorch."""
+    tests = ["-n", "2", "--dist", "loadscope", "tests/morphnet_core"]
+    found = {
+        name: run(f"g-{name}", f"morphnet_core on {name}", tests, {"KERAS_BACKEND": name})
+        for name in names or BACKENDS
+    }
+    skipped = "Skipped on JAX and PyTorch: exports that need TensorFlow."
+    write("morphnet-backends", "morphnet", "backend", found, skipped)
+
+
+def write(
+    page: str, topic: str, column: str, found: Mapping[str, tuple[ledger.Figure, str]], *notes: str
+) -> None:
+    """Write a page with a row for each suite."""
+    rows = (f"{name} | {row}" for name, (_, row) in found.items())
+    ledger.write(
+        page,
+        topic=topic,
+        figures=[figure for figure, _ in found.values()],
+        notes=[ledger.table(f"{column} | {COLUMNS}", rows), *notes],
+    )
+
+
+def features(_: Sequence[str]) -> None:
+    """Figure a of MorphNet: each of the original's features has tests, and they pass."""
+    found = named_tests((ledger.ROOT / "docs" / "morphnet.md").read_text(encoding="utf-8"))
+    every = sorted({test for tests in found.values() for test in tests})
+    suite, row = run("a", "the original's features", ["-p", "no:cacheprovider", *every])
+    figure = ledger.figure(
+        "a",
+        "features of the original with a place here and a passing test",
+        sum(map(bool, found.values())) if suite["passed"] else 0,
+        "features",
+        exactly=FEATURES,
+    )
+    ledger.write(
+        "morphnet-features",
+        topic="morphnet",
+        figures=[figure],
+        detail={"tests": found},
+        notes=["The table is in [docs/morphnet.md](../morphnet.md).", ledger.table(COLUMNS, [row])],
+    )
+
+
+def named_tests(page: str) -> dict[int, list[str]]:
+    """The tests of each row of the page's table, as pytest takes them."""
+    folder = Path("tests/morphnet_core")
+    return {
+        int(row[1]): [
+            f"{os.path.normpath(folder / file)}::{name}"
+            for file, name in re.findall(r"`([\w./]+\.py)::(\w+)`", row[0])
+        ]
+        for row in re.finditer(r"(?m)^\| (\d+) \|.*", page)
+    }
+
+
+def main() -> None:
+    parser = ledger.parser(__doc__)
+    kinds = {"conformance": conformance, "backends": backends, "features": features}
+    parser.add_argument("kind", choices=kinds)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of runners or backends")
+    options = parser.parse_args()
+    kinds[options.kind](options.names)
+
+
+if __name__ == "__main__":
+    main()

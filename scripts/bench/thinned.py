@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import comparisons
+import exports
 import ledger
-import onnx
 import place
 
 from costmodel.costs.regression import Regression
 from costmodel.op import SESSION
 from costmodel.profiler import Plan
-from costmodel.readers.keras import export_onnx
 from costmodel.registry import load_runner
-from costmodel.sampling.thin import thin
 from costmodel.table import LatencyTable
 
 PLAN = Plan(rounds=30, min_rounds=12, visit_ms=60.0, restart_every=1, budget_ms=200e3)
@@ -23,37 +21,25 @@ VARIANTS = 10
 
 
 def mobilenet(folder: Path) -> Path:
-    """MobileNetV2 of keras.applications at 160 pixels, random weights, as ONNX."""
-    target = folder / "mobilenet_v2.onnx"
-    if not target.exists():
-        import keras
-
-        export_onnx(keras.applications.MobileNetV2(weights=None, input_shape=(160, 160, 3)), target)
-    return target
+    """MobileNetV2 of keras.applications at 160 pixels."""
+    return exports.application(folder / "mobilenet_v2.onnx", "MobileNetV2", 160)
 
 
-def thinned_networks(folder: Path) -> list[Path]:
-    """The networks with each convolution's channels cut to a random 30 to 100 percent."""
+def networks(folder: Path) -> list[Path]:
+    """Variants of the three networks."""
     seeds = [
         place.MODELS / "resnet20_cifar10.onnx",
         place.MODELS / "light_squeezenet.onnx",
         mobilenet(folder),
     ]
-    found = []
-    for source in seeds:
-        for seed in range(VARIANTS):
-            target = folder / f"{source.stem}-thin{seed}.onnx"
-            if not target.exists():
-                onnx.save(thin(onnx.load(source), keep=(0.3, 1.0), seed=seed), target)
-            found.append(target)
-    return found
+    return [exports.thinned(source, folder, seed) for source in seeds for seed in range(VARIANTS)]
 
 
 def main() -> None:
     parser = ledger.parser(__doc__)
     parser.add_argument("--table", default="models", choices=["plain", "models"])
     options = parser.parse_args()
-    models = thinned_networks(place.folder("thinned"))
+    models = networks(place.folder("thinned"))
     runner = load_runner("ort", {"threads": 1})
     seen = {op for path in models for op in runner.lower(path, {}).ops if op.kind != SESSION}
     table = LatencyTable.load(place.table_path(options.table, 1))

@@ -17,19 +17,16 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import exports
 import ledger
-import onnx
 import place
 from scipy.stats import spearmanr
 
 from costmodel.errors import CostModelError
 from costmodel.op import SESSION, Op
-from costmodel.readers.keras import export_onnx
 from costmodel.runners.tpu_aot.runner import TpuAotRunner
-from costmodel.sampling.thin import thin
 
 BATCH = 8
-KEEP = (0.3, 1.0)
 #: Name, class of keras.applications, image size and further settings; the quickest first.
 NETWORKS: tuple[tuple[str, str, int, dict[str, float]], ...] = (
     ("MobileNetV2", "MobileNetV2", 96, {}),
@@ -84,28 +81,12 @@ class Result:
 
 def exported(folder: Path, count: int) -> list[Path]:
     """Each network as ONNX with two thinned variants, in rounds, the first ``count`` of them."""
-    folder.mkdir(parents=True, exist_ok=True)
     kinds = [(row, seed) for seed in (None, 0, 1) for row in NETWORKS][:count]
     found = []
     for (name, kind, size, more), seed in kinds:
-        target = folder / f"{name}.onnx"
-        if not target.exists():
-            _export(target, kind, size, more)
-        if seed is not None:
-            thinned = folder / f"{name}-thin{seed}.onnx"
-            if not thinned.exists():
-                onnx.save(thin(onnx.load(target), keep=KEEP, seed=seed), thinned)
-            target = thinned
-        found.append(target)
+        whole = exports.application(folder / f"{name}.onnx", kind, size, batch=BATCH, **more)
+        found.append(whole if seed is None else exports.thinned(whole, folder, seed))
     return found
-
-
-def _export(target: Path, kind: str, size: int, more: dict[str, float]) -> None:
-    import keras
-
-    image = keras.Input((size, size, 3), name="image")
-    network = getattr(keras.applications, kind)(weights=None, input_tensor=image, **more)
-    export_onnx(network, target, {"image:0": BATCH})
 
 
 def held_against_whole(runner: TpuAotRunner, path: Path) -> Result:
@@ -208,7 +189,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=0)
     chosen = parser.parse_args()
     started = time.perf_counter()
-    models = exported(place.WORK / "tpu-aot", chosen.networks)
+    models = exported(place.folder("tpu-aot"), chosen.networks)
     runner = TpuAotRunner(generation=chosen.generation, jobs=chosen.jobs)
     results, kernels = [], dict[Op, None]()
     for path in models:

@@ -6,17 +6,14 @@ variant of each. Nothing of them is in a table; no law, form or constant was cho
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 
 import comparisons
+import exports
 import ledger
-import onnx
 import place
 
 from costmodel.profiler import Plan
-from costmodel.readers.keras import export_onnx
-from costmodel.sampling.thin import thin
 from costmodel.table import LatencyTable
 
 PLAN = Plan(rounds=30, min_rounds=12, visit_ms=60.0, restart_every=1, budget_ms=200e3)
@@ -33,26 +30,12 @@ NETWORKS = {
 }
 
 
-def exported(folder: Path) -> list[Path]:
-    """Each network as ONNX, and a variant with its channels cut to a random 30 to 100 percent."""
-    found = []
-    for name, size in NETWORKS.items():
-        target = folder / f"{name}.onnx"
-        if not target.exists():
-            import keras
-
-            network = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
-            export_onnx(network, target)
-        thinned = folder / f"{name}-thin.onnx"
-        if not thinned.exists():
-            onnx.save(thin(onnx.load(target), keep=(0.3, 1.0), seed=0), thinned)
-        found += [target, thinned]
-    return found
-
-
 def main() -> None:
     table = LatencyTable.load(place.table_path("models", 1))
-    found, _ = comparisons.timed(exported(place.folder("unseen")), table, PLAN)
+    folder = place.folder("unseen")
+    whole = [exports.application(folder / f"{n}.onnx", n, size) for n, size in NETWORKS.items()]
+    networks = [path for each in whole for path in (each, exports.thinned(each, folder, 0))]
+    found, _ = comparisons.timed(networks, table, PLAN)
     errors = [item.error for item in found if item.error is not None]
     repeats = [item.repeatability or 0.0 for item in found]
     inside = sum(abs(error) <= 0.15 for error in errors)

@@ -24,7 +24,7 @@ SIZES = st.integers(1, 6)
 
 def product(letters: str, *sizes: Shape, kind: str = "matmul", **attributes: int) -> Op:
     """A product as numpy does it, of operands that are data or weights."""
-    out = np.matmul(*(np.empty(size) for size in _turned(sizes, attributes))).shape
+    out = np.matmul(*(np.zeros(size) for size in _turned(sizes, attributes))).shape
     given_ = {letter: tuple(s for x, s in zip(letters, sizes, strict=True) if x == letter)
               for letter in "dw"}  # fmt: skip
     return Op(
@@ -305,6 +305,8 @@ PAST = (B, N, 3, H)
         (op_of("conv_lstm", [(1, 3, 7, 8, 8)], [(1, 5, 6, 6)],
                weights=((20, 3, 3, 3), (20, 5, 3, 3)),
                attributes={"steps": 7, "positions": 36}), 7 * 36 * 20 * 8 * 9),
+        (op_of("matmul", [(2, 5, 6), (2, 5, 7)], [(2, 6, 7)], attributes={"adj_x": 1, "adj_y": 0}),
+         2 * 5 * 6 * 7),
         (op_of("affine_grid", [(2, 2, 3)], [(2, 8, 9, 2)]), 2 * 8 * 9 * 2 * 3),
         (op_of("cdist", [(5, 3), (7, 3)], [(5, 7)]), 5 * 7 * 3),
     ],

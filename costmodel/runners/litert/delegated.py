@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError, UnsupportedOpError
-from costmodel.lite_model.execute import execute, session_layer
+from costmodel.lite_model.detect import is_lite
+from costmodel.lite_model.execute import executed_network
 from costmodel.lite_model.graph import LiteModel
+from costmodel.lite_model.read import plain_lite
 from costmodel.lite_model.rules import convert_network
 from costmodel.network import Network
 from costmodel.readers.onnx import read_onnx
-from costmodel.runners.litert.read import read_lite
 from costmodel.runners.litert.session import delegated_operators
-
-#: Suffix of TensorFlow Lite's own files; everything else is read as ONNX.
-SUFFIX = ".tflite"
 
 
 def open_model(path: Path, sizes: Mapping[str, int], dtype: str) -> LiteModel:
@@ -30,8 +28,8 @@ def open_model(path: Path, sizes: Mapping[str, int], dtype: str) -> LiteModel:
         ModelFormatError: if the file cannot be read, or a layer has no counterpart.
     """
     path = Path(path)
-    if path.suffix == SUFFIX:
-        return read_lite(path, sizes)
+    if is_lite(path):
+        return plain_lite(path, sizes, dtype)
     network = read_onnx(path, sizes)
     if network.unread:
         name, reason = next(iter(network.unread.items()))
@@ -60,17 +58,8 @@ def lower(
         ModelFormatError: if the runtime cannot load it.
     """
     try:
-        layers = execute(model, delegated(model))
+        taken = delegated(model)
     except (ModelFormatError, UnsupportedOpError) as error:
         message = f"{name}: {error}"
         raise ModelFormatError(message) from error
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        message = f"{name}: an operator's options do not fit its tensors ({error})."
-        raise ModelFormatError(message) from error
-    return Network(
-        name=name,
-        layers=(*layers, session_layer(model)),
-        inputs={model.tensors[i].name: model.tensors[i].shape for i in model.inputs},
-        outputs=tuple(model.tensors[i].name for i in model.outputs),
-        source="lowered",
-    )
+    return executed_network(model, name, taken, "lowered")

@@ -8,24 +8,29 @@ from functools import cached_property
 from pathlib import Path
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.errors import ModelFormatError, UnsupportedOpError
 from costmodel.lite_model.convert import DTYPES
+from costmodel.lite_model.detect import is_lite
 from costmodel.lite_model.graph import LiteModel
 from costmodel.lite_model.kernels import DELEGATE
-from costmodel.network import Network
+from costmodel.lite_model.package import VERSION
+from costmodel.lite_model.write import write_model
+from costmodel.network import Network, session_op
 from costmodel.op import SESSION, Op
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, checked_threads, require_one_of
 from costmodel.runners.litert.delegated import lower, open_model
-from costmodel.runners.litert.package import VERSION
 from costmodel.runners.litert.rebuild import (
-    Rebuilt,
     moved_bytes,
     readers_model,
     rebuild,
     weight_bytes,
 )
-from costmodel.runners.litert.session import InvokeWorkload, make_interpreter, taken_over
-from costmodel.runners.litert.write import write_model
+from costmodel.runners.litert.session import (
+    InvokeWorkload,
+    delegated_in_file,
+    delegated_operators,
+    make_interpreter,
+)
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.workload import require_outputs
 
@@ -82,13 +87,8 @@ class LiteRtRunner(KeepsOptions):
     """
 
     def __init__(self, *, threads: int = 1, dtype: str = "float32") -> None:
-        if not 1 <= int(threads) <= 1024:
-            message = f"threads must be between 1 and 1024. Received: {threads}."
-            raise InvalidInputError(message)
-        if dtype not in DTYPES:
-            message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
-            raise InvalidInputError(message)
-        self._threads = int(threads)
+        require_one_of("dtype", dtype, DTYPES)
+        self._threads = checked_threads(threads)
         self._dtype = dtype
         self._replicas: dict[Op, int] = {}
 
@@ -108,10 +108,9 @@ class LiteRtRunner(KeepsOptions):
         Raises:
             ModelFormatError: if the file cannot be read, converted or loaded.
         """
-        return lower(self._open(model, sizes), Path(model).stem)
-
-    def _open(self, model: Path, sizes: Mapping[str, int]) -> LiteModel:
-        return open_model(model, sizes, self._dtype)
+        path = Path(model)
+        delegated = delegated_in_file if is_lite(path) else delegated_operators
+        return lower(open_model(path, sizes, self._dtype), path.stem, delegated)
 
     @cached_property
     def _overheads_ms(self) -> tuple[float, float, float]:
@@ -122,11 +121,8 @@ class LiteRtRunner(KeepsOptions):
             with InvokeWorkload(made) as empty:
                 return min(empty.block(0.5).latency_ms for _ in range(20))
 
-        def border(inputs: int) -> Op:
-            return Op(kind=SESSION, inputs=((1,),) * inputs, outputs=((1,),))
-
-        run = least(rebuild(border(1), 1).model)
-        feed = (least(rebuild(border(33), 1).model) - run) / 32
+        run = least(rebuild(session_op(1, 1), 1).model)
+        feed = (least(rebuild(session_op(33, 1), 1).model) - run) / 32
         read = (least(readers_model(_MAX_REPLICAS)) - run) / _MAX_REPLICAS
         return run, max(feed, 0.0), max(read, 0.0)
 
@@ -170,9 +166,8 @@ class LiteRtRunner(KeepsOptions):
     def _require_same_work(self, op: Op, single: InvokeWorkload) -> None:
         """Refuse to time other work, or work done elsewhere, than the Op says."""
         require_outputs(op, single.output_shapes())
-        rebuilt: Rebuilt = rebuild(op, 1)
-        made = make_interpreter(write_model(rebuilt.model), 1, apart=True)
-        delegated = len(rebuilt.model.operators) - 1 in taken_over(made, rebuilt.model)
+        model = rebuild(op, 1).model
+        delegated = len(model.operators) - 1 in delegated_operators(model)
         if delegated != op.implementation.startswith(f"{DELEGATE}:"):
             where = "in XNNPACK" if delegated else "outside XNNPACK"
             message = f"{op.label} says {op.implementation}, but alone it runs {where}."
@@ -184,7 +179,7 @@ class LiteRtRunner(KeepsOptions):
         Raises:
             ModelFormatError: if the file cannot be read, converted, loaded or run.
         """
-        opened = self._open(model, sizes)
+        opened = open_model(model, sizes, self._dtype)
         try:
             made = make_interpreter(write_model(opened), self._threads)
             workload = InvokeWorkload(made)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from costmodel.errors import ModelFormatError
+from costmodel.isolated import DiedError, isolated
 from costmodel.lite_model.graph import LiteModel
+from costmodel.lite_model.package import interpreter
+from costmodel.lite_model.write import write_model
 from costmodel.op import Shape
-from costmodel.runners.litert.package import interpreter
-from costmodel.runners.litert.write import write_model
 from costmodel.runners.workload import RunsWorkload
 
 #: Inputs of a model that are filled with numbers at most, in bytes.
@@ -43,9 +47,8 @@ def make_interpreter(content: bytes, threads: int, *, apart: bool = False) -> An
     return made
 
 
-def taken_over(made: Any, model: LiteModel) -> frozenset[int]:
-    """Positions of the operators that XNNPACK runs, from an interpreter made with ``apart``."""
-    details = made._get_ops_details()
+def taken_over(details: Sequence[Mapping[str, Any]], model: LiteModel) -> frozenset[int]:
+    """Positions of the operators that XNNPACK runs, as an interpreter made with ``apart`` lists."""
     written = {
         tuple(int(i) for i in item["outputs"]) for item in details if item["op_name"] == _DELEGATE
     }
@@ -63,7 +66,38 @@ def delegated_operators(model: LiteModel) -> frozenset[int]:
     Raises:
         ModelFormatError: if LiteRT cannot load the model.
     """
-    return taken_over(make_interpreter(write_model(model), 1, apart=True), model)
+    made = make_interpreter(write_model(model), 1, apart=True)
+    return taken_over(made._get_ops_details(), model)
+
+
+def delegated_in_file(model: LiteModel) -> frozenset[int]:
+    """The same of a model that came from a file, which may bring the runtime down.
+
+    Raises:
+        ModelFormatError: if LiteRT cannot load or run the model.
+    """
+    with TemporaryDirectory(prefix="costmodel-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(write_model(model))
+        try:
+            details = isolated(f"{__name__}:try_file", str(path))
+        except DiedError as error:
+            message = f"LiteRT cannot run this model: {error}"
+            raise ModelFormatError(message) from error
+    return taken_over(details, model)
+
+
+def try_file(path: str) -> list[dict[str, Any]]:
+    """Run a model once; what ``taken_over`` wants to know of it."""
+    content = Path(path).read_bytes()
+    made = make_interpreter(content, 1)
+    fill_inputs(made)
+    made.invoke()
+    details = make_interpreter(content, 1, apart=True)._get_ops_details()
+    return [
+        {"op_name": item["op_name"], "outputs": [int(i) for i in item["outputs"]]}
+        for item in details
+    ]
 
 
 def fill_inputs(made: Any) -> None:

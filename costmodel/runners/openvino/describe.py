@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from costmodel.op import Attribute, Constant, Op, Shape
-from costmodel.runners.openvino.executed import Node, block_of, is_known, physical
+from costmodel.layouts import block_of, physical
+from costmodel.op import Attribute, Constant, Op, Shape, as_operands
+from costmodel.runners.openvino.executed import Node, is_known
 from costmodel.runners.openvino.model import ModelNode, Operand
 from costmodel.runners.openvino.steps import (
     ELEMENTWISE,
@@ -34,10 +35,7 @@ KINDS: Mapping[str, str] = {
     "HSigmoid": "hard_sigmoid",
     "HSwish": "hard_swish",
     "Interpolate": "resize",
-    "LRN": "lrn",
-    "MVN": "mvn",
     "MatMul": "matmul",
-    "MaxPool": "max_pool",
     "Maximum": "max",
     "Minimum": "min",
     "Multiply": "mul",
@@ -234,7 +232,7 @@ def _program(steps: Sequence[Step]) -> dict[str, object]:
         "kind": kind,
         "data": operands.data,
         "weights": tuple(operands.weights),
-        "operands": _short(operands.letters),
+        "operands": as_operands(operands.letters),
         "attributes": attributes,
     }
 
@@ -261,7 +259,7 @@ def _kernel(node: Node, steps: Sequence[Step]) -> dict[str, object]:
     return {
         "data": operands.data,
         "weights": tuple(operands.weights),
-        "operands": _short(operands.letters),
+        "operands": as_operands(operands.letters),
         "constants": tuple(operands.constants),
         "constant_dtypes": tuple(operands.constant_dtypes) if wide else (),
         "epilogue": tuple(epilogue),
@@ -335,11 +333,6 @@ def _folded(step: Step, index: int, operands: _Operands, *, bias: bool) -> str:
                 operands.weights[-1] = (max(operand.shape, default=1),)
                 return "bias"
     return kind_of(step.type)
-
-
-def _short(letters: str) -> str:
-    """Nothing where operands come as data, then weights, then constants."""
-    return "" if letters == "".join(sorted(letters, key="dwc".index)) else letters
 
 
 def kind_of(op_type: str) -> str:

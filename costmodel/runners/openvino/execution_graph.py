@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import onnx
 
 from costmodel.errors import ModelFormatError
-from costmodel.network import Layer, Network
-from costmodel.op import SESSION, Op, Shape
+from costmodel.network import Layer, Network, session_op
+from costmodel.op import SESSION, Op
 from costmodel.runners.openvino.core import compile_model
 from costmodel.runners.openvino.describe import NotDescribed, describe
 from costmodel.runners.openvino.executed import Node, counters, executed_nodes
@@ -98,7 +98,9 @@ class _Lowering:
                 shares[title] = node.ms / total
                 continue
             layers.append(self._layer(title, node, op, covers, node.ms / total))
-        inputs, outputs = self._inputs(), self._outputs()
+        inputs = {n.name: n.shapes[0] for n in self.nodes.values() if n.layer == "Input"}
+        ends = [n.reads[0] for n in self.nodes.values() if n.layer == "Output"]
+        outputs = tuple(tensor for end in ends for tensor in self.tensors(*end))
         layers.append(Layer(name=SESSION, op=session_op(len(inputs), len(outputs))))
         return Network(
             name=name,
@@ -127,18 +129,6 @@ class _Lowering:
             covers=covers,
             share=share,
         )
-
-    def _inputs(self) -> dict[str, Shape]:
-        return {n.name: n.shapes[0] for n in self.nodes.values() if n.layer == "Input"}
-
-    def _outputs(self) -> tuple[str, ...]:
-        ends = [node for node in self.nodes.values() if node.layer == "Output"]
-        return tuple(tensor for node in ends for tensor in self.tensors(*node.reads[0]))
-
-
-def session_op(num_inputs: int, num_outputs: int) -> Op:
-    """The fixed cost of one run of a model with so many inputs and outputs."""
-    return Op(kind=SESSION, inputs=((1,),) * num_inputs, outputs=((1,),) * num_outputs)
 
 
 def find_covers(written: Written, running: Sequence[Node]) -> dict[str, tuple[str, ...]]:

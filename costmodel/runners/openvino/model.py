@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
         item.name = renamed[item.name]
     for item in graph.value_info:
         item.name = renamed.get(item.name, item.name)
-    return tuple(names)
+    return names
 
 
 def _readers(graph: onnx.GraphProto) -> dict[int, tuple[int, ...]]:
@@ -166,7 +167,8 @@ def model_nodes(model: Any) -> dict[str, ModelNode]:
     stored: dict[str, tuple[int | float, ...]] = {}
     for item in model.get_ordered_ops():
         kind, name = item.get_type_name(), item.get_friendly_name()
-        if kind == "Constant" and item.get_output_size() and _count(item) <= SMALL:
+        sizes = tuple(tuple(int(n) for n in output.get_shape()) for output in item.outputs())
+        if kind == "Constant" and sizes and prod(sizes[0]) <= SMALL:
             stored[name] = tuple(np.asarray(item.get_data()).astype(object).ravel().tolist())
         operands = tuple(_operand(entry, found, stored) for entry in item.inputs())
         fed = kind in {"Parameter", "ReadValue"}
@@ -178,13 +180,9 @@ def model_nodes(model: Any) -> dict[str, ModelNode]:
             operands=operands,
             attributes=() if kind == "Constant" else plain(item.get_attributes().items()),
             constant=constant,
-            shapes=tuple(tuple(int(n) for n in o.get_shape()) for o in item.outputs()),
+            shapes=sizes,
         )
     return found
-
-
-def _count(item: Any) -> int:
-    return int(np.prod(item.output(0).get_shape(), dtype=np.int64))
 
 
 def _operand(

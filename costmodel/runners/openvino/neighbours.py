@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import UnsupportedOpError
+from costmodel.layouts import block_of
 from costmodel.op import Op, Shape
 from costmodel.runners.openvino.core import ov
-from costmodel.runners.openvino.executed import block_of
 from costmodel.runners.openvino.operations import constant, dequantised, quantised
 from costmodel.runners.openvino.steps import PROGRAMS, QUANTISE
 

@@ -154,11 +154,7 @@ def _main(op: Op, operands: Sequence[Any]) -> Any:
     given = {k: _flag(k, v) for k, v in op.attributes if k not in _OURS}
     opset = op.attribute("opset", "opset1")
     if op.kind in POOL_KINDS and op.stride:
-        half = len(op.pads) // 2
-        given |= {"strides": op.stride, "kernel": op.kernel}
-        given |= {"pads_begin": op.pads[:half], "pads_end": op.pads[half:], "auto_pad": "explicit"}
-        if op.dilation:
-            given["dilations"] = op.dilation
+        given |= _window(op) | {"kernel": op.kernel}
         if op.kind == "max_pool":
             given.setdefault("axis", 0)
         return create(_TYPES[op.kind], operands, _lists(given), opset)
@@ -177,17 +173,17 @@ def _lists(settings: Mapping[str, object]) -> dict[str, object]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
 
 
-def _convolution(op: Op, operands: Sequence[Any]) -> Any:
+def _window(op: Op) -> dict[str, object]:
     half = len(op.pads) // 2
-    window: dict[str, object] = {
-        "strides": op.stride,
-        "pads_begin": op.pads[:half],
-        "pads_end": op.pads[half:],
-        "dilations": op.dilation,
-        "auto_pad": "explicit",
-    }
+    ends = {"pads_begin": op.pads[:half], "pads_end": op.pads[half:], "auto_pad": "explicit"}
+    dilations = {"dilations": op.dilation} if op.dilation else {}
+    return {"strides": op.stride, **ends, **dilations}
+
+
+def _convolution(op: Op, operands: Sequence[Any]) -> Any:
+    window = _window(op)
     name = "Convolution" if op.groups == 1 else "GroupConvolution"
     if op.kind == "conv_transpose":
         name += "BackpropData"
-        window["output_padding"] = op.attribute("output_padding", (0,) * half)
+        window["output_padding"] = op.attribute("output_padding", (0,) * len(op.stride))
     return create(name, operands, _lists(window), "opset1")

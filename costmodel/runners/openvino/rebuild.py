@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import UnsupportedOpError
+from costmodel.layouts import logical
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, SESSION, Op
 from costmodel.runners.openvino.core import ov
-from costmodel.runners.openvino.executed import logical
 from costmodel.runners.openvino.neighbours import (
     Draft,
     Source,
@@ -38,7 +38,7 @@ class Rebuilt:
     """A graph of one Op and the same graph without it.
 
     Attributes:
-        full: an ``openvino.Model`` that executes the Op ``replicas`` times.
+        full: an ``openvino.Model``, or one compiled, that executes the Op ``replicas`` times.
         baseline: the neighbours alone.
         replicas: executions in one run of ``full``.
         more_readers: reading nodes that ``full`` has more than ``baseline``; may be negative.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from costmodel.device import PROCESSOR_ISA, Device
-from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.errors import ModelFormatError, UnsupportedOpError
 from costmodel.network import Network
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, checked_threads, require_one_of
 from costmodel.runners.openvino.core import (
     PRECISIONS,
     compile_model,
@@ -64,24 +63,6 @@ def num_turns(op: Op, replicas: int) -> int:
     return max(1, min(replicas, -(-_TURN_BYTES // max(moved, 1))))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Compiled:
-    """The two graphs of a rebuilt Op, compiled."""
-
-    rebuilt: Rebuilt
-    full: Any
-    baseline: Any
-
-    def verify(self, op: Op) -> None:
-        """Compare them with the Op: a third of what a visit to it costs, so done only once.
-
-        Raises:
-            UnsupportedOpError: if anything else would be timed.
-        """
-        nodes = executed_nodes(self.full), executed_nodes(self.baseline)
-        verify(op, *nodes, self.rebuilt.replicas)
-
-
 class OpenVinoRunner(KeepsOptions):
     """OpenVINO's CPU plug-in on this machine; a ``Runner``.
 
@@ -98,13 +79,8 @@ class OpenVinoRunner(KeepsOptions):
     """
 
     def __init__(self, *, threads: int = 1, dtype: str = "float32") -> None:
-        if not 1 <= int(threads) <= 1024:
-            message = f"threads must be between 1 and 1024. Received: {threads}."
-            raise InvalidInputError(message)
-        if dtype not in PRECISIONS:
-            message = f"dtype must be one of {', '.join(PRECISIONS)}. Received: {dtype!r}."
-            raise InvalidInputError(message)
-        self._threads = int(threads)
+        require_one_of("dtype", dtype, PRECISIONS)
+        self._threads = checked_threads(threads)
         self._dtype = dtype
         self._direct: dict[Op, bool] = {}
 
@@ -150,35 +126,36 @@ class OpenVinoRunner(KeepsOptions):
     def _first_visit(self, op: Op) -> InferWorkload:
         """Feed inputs where the kernel lets that be free, else compute them."""
         try:
-            made = self._rebuilt(op, direct=True)
-            made.verify(op)
-            self._direct[op] = True
+            made = self._verified(op, direct=True)
         except UnsupportedOpError:
-            made = self._rebuilt(op, direct=False)
-            made.verify(op)
-            self._direct[op] = False
+            made = self._verified(op, direct=False)
         return self._load(made, op)
 
-    def _rebuilt(self, op: Op, *, direct: bool) -> _Compiled:
-        """Both graphs of an Op; they depend on nothing but the Op."""
-        replicas = num_replicas(op)
-        rebuilt = rebuild(op, replicas, num_turns(op, replicas), direct=direct)
-        return _Compiled(
-            rebuilt=rebuilt,
-            full=compile_model(rebuilt.full, self._threads, self._dtype),
-            baseline=compile_model(rebuilt.baseline, self._threads, self._dtype),
-        )
+    def _verified(self, op: Op, *, direct: bool) -> Rebuilt:
+        """Both graphs, compared with the Op: a third of what a visit to it costs, so done once."""
+        made = self._rebuilt(op, direct=direct)
+        verify(op, executed_nodes(made.full), executed_nodes(made.baseline), made.replicas)
+        self._direct[op] = direct
+        return made
 
-    def _load(self, made: _Compiled, op: Op) -> InferWorkload:
-        rebuilt, full, baseline = made.rebuilt, made.full, made.baseline
-        below = Timed(baseline, op.label)
+    def _rebuilt(self, op: Op, *, direct: bool) -> Rebuilt:
+        """Both graphs of an Op, compiled; they depend on nothing but the Op."""
+        replicas = num_replicas(op)
+        made = rebuild(op, replicas, num_turns(op, replicas), direct=direct)
+        full, baseline = (
+            compile_model(model, self._threads, self._dtype) for model in (made.full, made.baseline)
+        )
+        return replace(made, full=full, baseline=baseline)
+
+    def _load(self, made: Rebuilt, op: Op) -> InferWorkload:
+        below = Timed(made.baseline, op.label)
         for _ in range(_BASELINE_BLOCKS):
             below.stretch(0.3)
         return InferWorkload(
-            Timed(full, op.label),
-            replicas=rebuilt.replicas,
+            Timed(made.full, op.label),
+            replicas=made.replicas,
             baseline=below,
-            extra_ms=rebuilt.more_readers * self._reader_ms,
+            extra_ms=made.more_readers * self._reader_ms,
         )
 
     def _timed(self, model: object, name: str) -> Timed:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 
 from costmodel.errors import UnsupportedOpError
+from costmodel.layouts import physical
 from costmodel.op import Op
-from costmodel.runners.openvino.executed import Node, physical
+from costmodel.runners.openvino.executed import Node
 from costmodel.runners.openvino.neighbours import READING
 from costmodel.runners.openvino.rebuild import KERNEL, input_layouts, output_layouts
 
@@ -63,8 +65,8 @@ def _kernels(op: Op, nodes: Sequence[Node]) -> list[Node]:
     layer = op.implementation.partition(":")[0]
     ours = [node for node in nodes if _is_ours(node) and node.layer == layer]
     # What turns the one element that a reader takes into a float has a name like the kernel's.
-    single = max(map(_size, op.outputs)) == 1
-    return [n for n in ours if single or max(map(_size, n.shapes)) > 1]
+    single = max(map(prod, op.outputs)) == 1
+    return [n for n in ours if single or max(map(prod, n.shapes)) > 1]
 
 
 def _is_ours(node: Node) -> bool:
@@ -76,17 +78,10 @@ def _counts(node: Node) -> bool:
     if not node.runs or node.layer in _READING or node.name.startswith(READING):
         return False
     # What joins the readers' elements may be reordered, which is nothing; larger things may not.
-    return max((_size(shape) for shape in node.shapes), default=0) > _SMALL
+    return max(map(prod, node.shapes), default=0) > _SMALL
 
 
 _SMALL = 256
-
-
-def _size(shape: Sequence[int]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
 
 
 def _kind(node: Node) -> str:

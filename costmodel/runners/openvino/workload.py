@@ -29,7 +29,7 @@ def runtime_reason(error: Exception) -> str:
 
 
 def fill_inputs(request: Any, compiled: Any, name: str) -> None:
-    """Put values into every input tensor: normal floats, zeros for whole numbers.
+    """Put values into every input tensor: normal floats, zeros for whole numbers, one text.
 
     Raises:
         ModelFormatError: if an input has no known size or is too large.
@@ -52,6 +52,9 @@ def fill_inputs(request: Any, compiled: Any, name: str) -> None:
             tensor.data.view(np.uint16)[...] = values.astype(np.uint16)
         elif kind == "u8":
             tensor.data[...] = rng.integers(0, 255, shape, dtype=np.uint8)
+        elif kind == "string":
+            # ``data`` of a text is a copy, and writing into it ends the process.
+            tensor.str_data = np.full(shape, "a")
         else:
             tensor.data[...] = 0
 

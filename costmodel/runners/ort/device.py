@@ -92,14 +92,18 @@ def processor_name(info: Mapping[str, str]) -> str:
 _NUMBERS = (("family", "cpu family"), ("model", "model"))
 
 
-def instruction_set(info: Mapping[str, str]) -> str:
+def instruction_set(info: Mapping[str, str], machine: str = "") -> str:
     """The vector instructions that decide ONNX Runtime's kernels and channel block.
+
+    Args:
+        info: what the system says of a processor.
+        machine: its family; this one's by default.
 
     >>> instruction_set({"flags": "fma avx2"}), instruction_set({"Features": "asimd"})
     ('avx2', 'neon')
     """
     flags = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
-    return name_instruction_set(flags, platform.machine())
+    return name_instruction_set(flags, machine or platform.machine())
 
 
 def cache_sizes() -> tuple[int, ...]:

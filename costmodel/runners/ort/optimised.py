@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from costmodel.errors import CostModelError, ModelFormatError
-from costmodel.network import Layer, Network
+from costmodel.network import Layer, Network, session_op
 from costmodel.onnx_model.nodes import SMALL, Tensor
-from costmodel.op import SESSION, Op, Shape
+from costmodel.op import SESSION
 from costmodel.runners.ort.bound import DTYPES, session_options
 from costmodel.runners.ort.covers import find_covers, in_written_order, name_nodes
 from costmodel.runners.ort.operands import executed_op, with_provider
@@ -29,12 +29,15 @@ from costmodel.runners.ort.session import (
     make_session,
     random_feed,
     refused_as,
+    run_within,
     write_basic,
 )
 
 #: Runs made to learn each kernel's share of time; the least time of each counts.
 _RUNS = 3
 _SUFFIX = "_kernel_time"
+#: Longest that one of them may take, in seconds: a loop in a model need not end.
+_PATIENCE_S = 120.0
 #: Nodes that run a graph inside: their kernels are not Ops of this network.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
@@ -91,7 +94,7 @@ class LocalExecutor:
         session = make_session(str(path), options, setup)
         feed = random_feed(session)
         for _ in range(runs):
-            session.run(None, feed)
+            run_within(session, feed, _PATIENCE_S)
         return json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")), feed
 
 
@@ -211,6 +214,9 @@ def _run_profiled(executed: onnx.ModelProto, name: str, executor: Executor, fold
     for constant in executed.graph.initializer:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(constant.data_type)
         tensors[constant.name] = Tensor(shape=tuple(constant.dims), dtype=str(dtype))
+    for sparse in executed.graph.sparse_initializer:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(sparse.values.data_type)
+        tensors[sparse.values.name] = Tensor(shape=tuple(sparse.dims), dtype=str(dtype))
     outputs = {node.name: [o for o in node.output if o] for node in executed.graph.node}
     # A graph that a provider compiles has its sizes from the CPU, which computes them in float32.
     halves = {
@@ -250,6 +256,7 @@ def _network(
         item.name: numpy_helper.to_array(item) if prod(item.dims) <= SMALL else None
         for item in graph.initializer
     }
+    constants |= {item.values.name: None for item in graph.sparse_initializer}
     opset = max(
         (o.version for o in executed.opset_import if o.domain in {"", "ai.onnx"}), default=1
     )
@@ -291,12 +298,6 @@ def _network(
         unread_shares=shares,
         source="lowered",
     )
-
-
-def session_op(num_inputs: int, num_outputs: int) -> Op:
-    """The fixed cost of one run, which depends on how many tensors cross the border."""
-    one: Shape = (1,)
-    return Op(kind=SESSION, inputs=(one,) * num_inputs, outputs=(one,) * num_outputs)
 
 
 def _unreadable(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> str:

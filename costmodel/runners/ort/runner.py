@@ -12,10 +12,10 @@ import onnxruntime
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, UnsupportedOpError
 from costmodel.instruction_sets import find_instruction_set
-from costmodel.network import Network, model_digest
+from costmodel.network import Network, model_digest, session_op
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import SESSION, Op
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, checked_threads, require_one_of
 from costmodel.runners.ort.bound import SETTINGS, session_options
 from costmodel.runners.ort.convert import DTYPES, RECIPES, convert
 from costmodel.runners.ort.covers import name_nodes
@@ -27,7 +27,6 @@ from costmodel.runners.ort.optimised import (
     LocalExecutor,
     lower,
     runtime_version,
-    session_op,
 )
 from costmodel.runners.ort.providers import CPU, CPU_NAME, PROVIDERS, Setup, Value, find_setup
 from costmodel.runners.ort.rebuild import RELABEL, Rebuilt, num_turns, readers_graph, rebuild
@@ -120,12 +119,7 @@ class OrtRunner(KeepsOptions):
         provider_options: Mapping[str, Value] | None = None,
         **more: Value,
     ) -> None:
-        if not 1 <= int(threads) <= 1024:
-            message = f"threads must be between 1 and 1024. Received: {threads}."
-            raise InvalidInputError(message)
-        if dtype not in DTYPES:
-            message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
-            raise InvalidInputError(message)
+        require_one_of("dtype", dtype, DTYPES)
         unknown = [name for name in more if not name.startswith(_OPTION) or name == _OPTION]
         if unknown:
             message = (
@@ -134,7 +128,7 @@ class OrtRunner(KeepsOptions):
             )
             raise InvalidInputError(message)
         options = {name.removeprefix(_OPTION): value for name, value in more.items()}
-        self._threads = int(threads)
+        self._threads = checked_threads(threads)
         self._dtype = dtype
         self._setup = find_setup(
             str(provider), {**(provider_options or {}), **options}, dtype, self._threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -83,6 +84,28 @@ def random_feed(session: onnxruntime.InferenceSession) -> dict[str, NDArray[np.g
         return feed_of(session, random_input)
     except UnfitInputError as error:
         raise ModelFormatError(str(error)) from error
+
+
+def run_within(
+    session: onnxruntime.InferenceSession,
+    feed: Mapping[str, NDArray[np.generic]],
+    patience_s: float,
+) -> None:
+    """Run a session once; the runtime gives up, with an error of its own, when it takes too long.
+
+    Args:
+        session: to run.
+        feed: input values by name.
+        patience_s: longest that it may take, in seconds; looked at between two nodes.
+    """
+    options = onnxruntime.RunOptions()
+    watch = threading.Timer(patience_s, setattr, (options, "terminate", True))
+    watch.daemon = True
+    watch.start()
+    try:
+        session.run(None, dict(feed), options)
+    finally:
+        watch.cancel()
 
 
 def is_from_runtime(error: Exception) -> bool:

@@ -53,7 +53,7 @@ def _estimate(request: Request, generation: str, dtype: str) -> Estimate:
     return Estimate(
         cycles=total_cycles(compiled.module),
         kernels=len(working(compiled.module)),
-        optimal_ms=None if compiled.optimal_ms != compiled.optimal_ms else compiled.optimal_ms,
+        optimal_ms=compiled.optimal_ms,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import nan
 from typing import Any
 
 import jax
@@ -46,13 +45,13 @@ class Compiled:
         network: as built.
         program: the JAX program.
         module: the optimised HLO.
-        optimal_ms: XLA's own roofline of the program in milliseconds; NaN where it has none.
+        optimal_ms: XLA's own roofline of the program in milliseconds; None where it has none.
     """
 
     network: Network
     program: Program
     module: Module
-    optimal_ms: float
+    optimal_ms: float | None
 
 
 @functools.cache
@@ -150,7 +149,7 @@ def _surrounded(program: Program, stored: Stored) -> Callable[..., tuple[Any, ..
 
 def _compile(
     function: Callable[..., Any], arguments: Any, generation: str, name: str
-) -> tuple[Module, float]:
+) -> tuple[Module, float | None]:
     """The optimised module and XLA's roofline in ms."""
     where = SingleDeviceSharding(device_of(generation))
     try:
@@ -172,5 +171,5 @@ def _compile(
         )
         raise UnsupportedOpError(message)
     costs = compiled.cost_analysis() or {}
-    seconds = float(costs.get("optimal_seconds", nan))
-    return module, 1000.0 * seconds if seconds > 0 else nan
+    seconds = float(costs.get("optimal_seconds", 0.0))
+    return module, 1000.0 * seconds if seconds > 0 else None

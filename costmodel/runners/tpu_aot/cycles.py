@@ -35,8 +35,7 @@ def working(module: Module) -> list[Instruction]:
 
 def is_free(item: Instruction) -> bool:
     """Whether an instruction does no work of its own, or work beside that of others."""
-    target = item.attributes.get("custom_call_target", "").strip('"')
-    return item.opcode in _FREE or target in _FREE_TARGETS
+    return item.opcode in _FREE or item.target in _FREE_TARGETS
 
 
 def total_cycles(module: Module) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isnan
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError, UnsupportedOpError
@@ -45,7 +44,7 @@ def estimate_model(path: Path, sizes: Mapping[str, int], generation: str, dtype:
     return Estimate(
         cycles=total_cycles(compiled.module),
         kernels=len(working(compiled.module)),
-        optimal_ms=None if isnan(compiled.optimal_ms) else compiled.optimal_ms,
+        optimal_ms=compiled.optimal_ms,
         network=replace(_lowered(network, compiled, dtype), name=path.stem, unread=unread),
     )
 

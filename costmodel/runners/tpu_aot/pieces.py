@@ -19,7 +19,7 @@ from costmodel.hlo_model.module import Module
 from costmodel.network import Layer, Network
 from costmodel.op import CONV_KINDS, Op, Shape
 from costmodel.runners.tpu_aot.groups import Group, group, merged
-from costmodel.runners.xla.program import Program, _slots, build_program
+from costmodel.runners.xla.program import Program, build_program, slots_of
 
 #: What the bias of a convolution is called once it is a layer of its own.
 BIAS = ":bias"
@@ -126,10 +126,10 @@ def _as_stored(piece: Piece, orders: Mapping[str, tuple[int, ...]], dtype: str) 
     A builder stores images channels last. A tensor that the network writes channels last itself is
     then stored in a third way; as an input of a piece it becomes the transpose of one that is not.
     """
-    alone = network_of(piece, "piece")
+    inputs = dict(piece.inputs)
+    alone = Network(name="piece", layers=piece.layers, inputs=inputs, outputs=piece.outputs)
     chosen = build_program(alone, dtype=dtype).input_orders
-    inputs, layers = dict(piece.inputs), list(piece.layers)
-    stored, names = dict(piece.stored), dict[str, str]()
+    layers, stored, names = list(piece.layers), dict(piece.stored), dict[str, str]()
     for name, shape in piece.inputs.items():
         order = orders.get(name, chosen[name])
         if order == chosen[name]:
@@ -144,11 +144,6 @@ def _as_stored(piece: Piece, orders: Mapping[str, tuple[int, ...]], dtype: str) 
             stored[names[name]] = stored[name]
     renamed = {names.get(name, name): sizes for name, sizes in inputs.items()}
     return replace(piece, inputs=renamed, layers=tuple(layers), stored=stored)
-
-
-def network_of(piece: Piece, name: str) -> Network:
-    """A piece as a network of its own."""
-    return Network(name=name, layers=piece.layers, inputs=dict(piece.inputs), outputs=piece.outputs)
 
 
 class _Draft:
@@ -273,12 +268,7 @@ def _inputs(layers: Sequence[Layer]) -> dict[str, Shape]:
     written = {name for layer in layers for name in layer.outputs}
     found: dict[str, Shape] = {}
     for layer in layers:
-        for slot, name in zip(input_slots(layer), layer.inputs, strict=True):
+        for slot, name in zip(slots_of(layer), layer.inputs, strict=True):
             if name not in written:
                 found.setdefault(name, layer.op.inputs[slot])
     return found
-
-
-def input_slots(layer: Layer) -> Sequence[int]:
-    """Which of ``op.inputs`` each tensor is that a layer reads."""
-    return range(len(layer.inputs)) if len(layer.inputs) == len(layer.op.inputs) else _slots(layer)

@@ -28,7 +28,7 @@ from costmodel.errors import (
 from costmodel.network import Network, model_digest
 from costmodel.op import MODEL, SESSION, Op
 from costmodel.protocols import Block
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, require_one_of
 from costmodel.runners.tpu_aot.cache import Cache, default_folder, op_key
 from costmodel.runners.tpu_aot.calibrate import EstimateCalibration, load_calibration
 from costmodel.runners.tpu_aot.generations import generation_of
@@ -89,9 +89,7 @@ class TpuAotRunner(KeepsOptions):
         threads: int = 1,
     ) -> None:
         self.generation = generation_of(str(generation))
-        if dtype not in DTYPES:
-            message = f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}."
-            raise InvalidInputError(message)
+        require_one_of("dtype", dtype, DTYPES)
         if int(threads) != 1 or not 0 <= int(jobs) <= _MOST_JOBS:
             message = (
                 f"threads must be 1 (a TPU program has one) and jobs 0 to {_MOST_JOBS}. "

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform as system
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -180,27 +178,3 @@ def settings(platform: str, fusions: str, layout: str) -> dict[str, str]:
         apart = {"command_buffers": "off"} if platform == "gpu" else {}
         return {**apart, "layout": layout}
     return {"fusions": fusions, "layout": layout, "malloc": _keep_memory()}
-
-
-def gpu_state() -> dict[str, str]:
-    """Driver, clocks, power and temperature of the first GPU, where ``nvidia-smi`` exists."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return {}
-    fields = {
-        "driver": "driver_version",
-        "sm_mhz": "clocks.sm",
-        "memory_mhz": "clocks.mem",
-        "max_sm_mhz": "clocks.max.sm",
-        "power_w": "power.draw",
-        "temperature_c": "temperature.gpu",
-    }
-    query = [f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(
-            [tool, *query], capture_output=True, text=True, check=False, timeout=20
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    values = [item.strip() for item in done.stdout.splitlines()[:1] for item in item.split(",")]
-    return dict(zip(fields, values, strict=False)) if done.returncode == 0 else {}

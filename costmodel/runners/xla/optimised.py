@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.describe import implementation_of, op_of
 from costmodel.hlo_model.module import Instruction, Module, parse
 from costmodel.hlo_model.recipe import Recipe
-from costmodel.network import Layer, Network
-from costmodel.op import SESSION, Op, Shape
+from costmodel.network import Layer, Network, session_op
+from costmodel.op import SESSION, Shape
 from costmodel.runners.xla.program import Program, UnbuildableLayerError, build_program
 
 #: Instructions that only pass on what they read.
@@ -28,19 +28,16 @@ class Compiled:
     Attributes:
         program: its inputs and parameters say what is fed.
         executable: takes inputs, then weights, each sorted by name, one argument each.
+        specs: sizes and types of these arguments.
         module: the optimised HLO.
         unread: layers that could not be built, with reasons.
     """
 
     program: Program
     executable: Any
+    specs: Sequence[Any]
     module: Module
     unread: Mapping[str, str]
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """Names of the arguments: tensors fed, then weights."""
-        return (*sorted(self.program.inputs), *sorted(self.program.parameters))
 
 
 def compile_network(
@@ -69,7 +66,11 @@ def compile_network(
         message = f"{network.name}: XLA cannot compile this model: {error}"
         raise ModelFormatError(message) from error
     return Compiled(
-        program=program, executable=executable, module=module_of(executable), unread=unread
+        program=program,
+        executable=executable,
+        specs=specs,
+        module=module_of(executable),
+        unread=unread,
     )
 
 
@@ -232,9 +233,3 @@ class _Kernel:
     covers: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-
-
-def session_op(num_inputs: int, num_outputs: int) -> Op:
-    """The fixed cost of one call, which depends on how many arrays cross the border."""
-    one: Shape = (1,)
-    return Op(kind=SESSION, inputs=(one,) * num_inputs, outputs=(one,) * num_outputs)

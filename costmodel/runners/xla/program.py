@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 import costmodel.runners.xla.movement
 import costmodel.runners.xla.pointwise
@@ -94,10 +93,6 @@ class Program:
         """``ShapeDtypeStruct`` of every weight."""
         return {name: item.spec for name, item in self.parameters.items()}
 
-    def lower(self) -> Any:
-        """The program traced and lowered by JAX, ready to be compiled."""
-        return jax.jit(self.function).lower(dict(self.inputs), self.parameter_specs)
-
     def layer_of(self, op_name: str) -> str:
         """Layer that an HLO instruction's ``op_name`` lies in; empty for none."""
         found = _SCOPE.search(op_name)
@@ -164,7 +159,7 @@ class _Builder:
         types: dict[str, str] = {}
         written = {name for layer in self.network.layers for name in layer.outputs}
         for layer in self.network.layers:
-            for name, slot in zip(layer.inputs, _slots(layer), strict=True):
+            for name, slot in zip(layer.inputs, slots_of(layer), strict=True):
                 if name not in written:
                     shapes.setdefault(name, layer.op.inputs[slot])
                     types.setdefault(name, _type_of(layer.op, slot))
@@ -278,21 +273,17 @@ class _Builder:
         # Strides of zero: an array of any size in four bytes, to learn what arranging makes of it.
         hollow = np.broadcast_to(np.zeros((), np.float32), shape)
         kind = self.dtype if index >= 0 else "int32"
-        stored = _arranged_shape(hollow, arrange)
+        stored = tuple(arrange(hollow).shape)
         spec = jax.ShapeDtypeStruct(stored, jnp.dtype(kind))
         self.parameters[name] = Parameter(layer=layer.name, index=index, spec=spec, arrange=arrange)
         return jnp.zeros(stored, kind)
-
-
-def _arranged_shape(hollow: NDArray[Any], arrange: Arrange) -> Shape:
-    return tuple(arrange(hollow).shape)
 
 
 def _type_of(op: Op, slot: int) -> str:
     return op.input_dtypes[slot] if op.input_dtypes else op.dtype
 
 
-def _slots(layer: Layer) -> list[int]:
+def slots_of(layer: Layer) -> list[int]:
     """Which of ``op.inputs`` each tensor that the layer reads is.
 
     Constant tensors of whole numbers count as inputs of the Op, but no layer writes them.
@@ -312,7 +303,7 @@ def _operands(
     taker: Callable[[int, Shape], Callable[[Arrange], Any]],
 ) -> list[Operand]:
     """Operands in the operator's own order."""
-    tensors = dict(zip(_slots(layer), layer.inputs, strict=True))
+    tensors = dict(zip(slots_of(layer), layer.inputs, strict=True))
     operands: list[Operand] = []
     for slot in layer.op.slots():
         if slot.letter == "-":

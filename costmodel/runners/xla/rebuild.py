@@ -12,10 +12,10 @@ import numpy as np
 
 from costmodel.errors import InvalidInputError, UnsupportedOpError
 from costmodel.hlo_model.compiled import recipe_of
-from costmodel.hlo_model.describe import implementation_of, recipe_text, weight_bytes
+from costmodel.hlo_model.describe import implementation_of, recipe_text
 from costmodel.hlo_model.module import Module
 from costmodel.hlo_model.recipe import DTYPES, Recipe, num_bytes, read_recipe
-from costmodel.op import MODEL, SESSION, Op
+from costmodel.op import MODEL, Op
 from costmodel.runners.xla.backend import plain_products
 from costmodel.runners.xla.emit import function_of, stored_shape
 from costmodel.runners.xla.optimised import compile_function, module_of
@@ -79,7 +79,7 @@ def num_turns(op: Op, recipe: Recipe, replicas: int) -> int:
     """Argument lists that calls take in turn, so that data are as cold as in a network."""
     data = sum(num_bytes(n.array) for n in recipe.operands if n.opcode == "d")
     data += sum(num_bytes(recipe.nodes[root].array) for root in recipe.roots)
-    weights = weight_bytes(op)
+    weights = 4 * op.num_weights
     wanted = [1]
     if data:
         wanted.append(-(-TURN_BYTES // (data * replicas)))
@@ -170,8 +170,3 @@ def _work(recipe: Recipe) -> tuple[tuple[str, int], ...]:
         # Where narrow types are widened and narrowed again is decided anew in every program.
         counts.pop("convert", None)
     return tuple(sorted(counts.items()))
-
-
-def is_session(op: Op) -> bool:
-    """Whether the Op is the fixed cost of one call."""
-    return op.kind == SESSION

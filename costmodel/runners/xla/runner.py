@@ -10,11 +10,12 @@ from typing import Any
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
-from costmodel.network import Network
-from costmodel.op import Op
+from costmodel.network import Network, session_op
+from costmodel.op import SESSION, Op
 from costmodel.readers.onnx import read_onnx
-from costmodel.registry import KeepsOptions
+from costmodel.registry import KeepsOptions, checked_threads, require_one_of
 from costmodel.runners.ort.device import this_device
+from costmodel.runners.ort.nvidia import find_gpu
 from costmodel.runners.xla import backend
 
 backend.import_jax()  # names the extra before anything below fails to import
@@ -28,13 +29,11 @@ from costmodel.runners.xla.optimised import (  # noqa: E402
     compile_function,
     compile_network,
     lower,
-    session_op,
 )
 from costmodel.runners.xla.program import DTYPES, LAYOUTS  # noqa: E402
 from costmodel.runners.xla.rebuild import (  # noqa: E402
     compile_empty,
     compile_op,
-    is_session,
     num_replicas,
     num_turns,
     recipe_to_run,
@@ -69,20 +68,12 @@ class XlaRunner(KeepsOptions):
         layout: str = "nhwc",
         fusions: str = "separate",
     ) -> None:
-        if not 1 <= int(threads) <= 1024:
-            message = f"threads must be between 1 and 1024. Received: {threads}."
-            raise InvalidInputError(message)
-        choices = (
-            ("dtype", dtype, DTYPES),
-            ("platform", platform, ("", *backend.PLATFORMS)),
-            ("layout", layout, LAYOUTS),
-            ("fusions", fusions, tuple(backend.FUSIONS)),
-        )
-        for name, value, known in choices:
-            if value not in known:
-                message = f"{name} must be one of {', '.join(map(repr, known))}. Not {value!r}."
-                raise InvalidInputError(message)
-        self._threads, self._dtype, self._layout = int(threads), dtype, layout
+        require_one_of("dtype", dtype, DTYPES)
+        if platform:
+            require_one_of("platform", platform, backend.PLATFORMS)
+        require_one_of("layout", layout, LAYOUTS)
+        require_one_of("fusions", fusions, backend.FUSIONS)
+        self._threads, self._dtype, self._layout = checked_threads(threads), dtype, layout
         self._device = backend.start(platform, self._threads)
         self._platform = (
             "gpu" if self._device.platform in {"cuda", "rocm"} else str(self._device.platform)
@@ -102,7 +93,8 @@ class XlaRunner(KeepsOptions):
         )
         if self._platform == "cpu":
             return found
-        state = {**found.state, "jax": str(jax.__version__), **backend.gpu_state()}
+        gpu = find_gpu(0)
+        state = {**found.state, "jax": str(jax.__version__), **(gpu.state if gpu else {})}
         kind = str(self._device.device_kind)
         return replace(found, name=kind, isa=kind, threads=1, caches=(), state=state)
 
@@ -139,7 +131,7 @@ class XlaRunner(KeepsOptions):
         Raises:
             UnsupportedOpError: if the Op cannot be rebuilt or XLA makes something else of it.
         """
-        if is_session(op):
+        if op.kind == SESSION:
             return self._session(op)
         recipe = recipe_to_run(op)
         replicas = num_replicas(op, recipe)
@@ -190,10 +182,7 @@ class XlaRunner(KeepsOptions):
                 f"{model}: the whole network cannot be timed: layer {name!r} is missing ({reason})."
             )
             raise ModelFormatError(message)
-        program = compiled.program
-        specs = [program.inputs[name] for name in sorted(program.inputs)]
-        specs += [program.parameters[name].spec for name in sorted(program.parameters)]
-        arguments = [random_argument(spec.shape, spec.dtype, self._device) for spec in specs]
+        arguments = [random_argument(s.shape, s.dtype, self._device) for s in compiled.specs]
         workload = XlaWorkload(compiled.executable, [arguments])
         try:
             workload.block(0.0)

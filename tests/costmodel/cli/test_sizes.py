@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-from conftest import Run
 from onnx import TensorProto, helper
 
 from costmodel.cli.options import parse_sizes
 from costmodel.errors import InvalidInputError
+
+Run = Callable[..., Any]  # the fixture's
 
 
 @pytest.fixture

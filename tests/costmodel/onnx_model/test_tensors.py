@@ -127,3 +127,41 @@ def test_a_claim_that_is_too_large_is_refused_wherever_it_is(place: str, tmp_pat
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelFormatError, match="claim"):
         open_model(path)
+
+
+def sparse(places: list[int] | list[list[int]], dims: list[int]) -> onnx.ModelProto:
+    values = helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0])
+    flat = np.asarray(places)
+    indices = helper.make_tensor("i", TensorProto.INT64, flat.shape, flat.ravel())
+    sizes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
+    graph = helper.make_graph([product("w", "y")], "g", sizes[:1], sizes[1:])
+    graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, dims))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("places", [[0, 9], [[0, 0], [1, 1]]])
+def test_sparse_weights_are_written_with_their_zeros(
+    places: list[int] | list[list[int]], tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(sparse(places, [8, 8]).SerializeToString())
+    (weights,) = open_model(path).graph.initializer
+    found = numpy_helper.to_array(weights)
+    assert found.shape == (8, 8)
+    assert (found[0, 0], found[1, 1], found.sum()) == (1.0, 2.0, 3.0)
+    (layer,) = read_onnx(path).layers
+    assert layer.op.weights == ((8, 8),)
+
+
+@pytest.mark.parametrize(
+    ("places", "dims", "words"),
+    [([0, 99], [8, 8], "damaged"), ([[0, 0], [9, 9]], [8, 8], "damaged"),
+     ([0, 1], [2**20, 2**20], "bytes"), ([0, 1], [-1, 8], "below 0")],
+)  # fmt: skip
+def test_sparse_weights_that_do_not_fit_are_refused(
+    places: list[int], dims: list[int], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(sparse(places, dims).SerializeToString())
+    with pytest.raises(ModelFormatError, match=rf"m\.onnx.*{words}"):
+        open_model(path)

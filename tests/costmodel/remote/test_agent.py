@@ -24,9 +24,10 @@ from costmodel.remote.agent import facts, runtime
 from costmodel.remote.agent.journal import Journal
 from costmodel.remote.agent.store import Store, StoreError, digest_of
 from costmodel.remote.cores import choose_cores, parse_cores
-from costmodel.remote.describe import hardware_name, isa_of, remote_device
+from costmodel.remote.describe import hardware_name, remote_device
 from costmodel.remote.pack import packed_agent
 from costmodel.remote.specs import op_spec, runtime_setup
+from costmodel.runners.ort.device import instruction_set
 from costmodel.runners.ort.rebuild import rebuild
 from costmodel.timing import cores, visit
 from costmodel.timing.lock import lock_path
@@ -261,8 +262,8 @@ def test_an_arm_board_is_described(tmp_path: Path) -> None:
     )
     found = {**facts.hardware(tmp_path), "machine": "aarch64", "emulated": False}
     assert hardware_name(found) == "Raspberry Pi 4 Model B Rev 1.4 (brcm,bcm2711)"
-    assert isa_of(found) == "neon"
-    assert isa_of({**found, "machine": "armv7l", "cpuinfo": {}}) == "armv7l"
+    assert instruction_set(found["cpuinfo"], found["machine"]) == "neon"
+    assert instruction_set({}, "armv7l") == "armv7l"
     more: dict[str, Any] = {
         "address": "ssh://pi" + "@board", "version": "1.20.1", "threads": 2, "cores": "0-1",
         "emulated": False, "state": {"governor": "performance"},

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from costmodel.errors import InvalidInputError
-from costmodel.sampling.thin import kept_channels, thin
+from costmodel.sampling.thin import _Plan, thin
 
 Values = NDArray[np.float32]
 
@@ -97,6 +97,14 @@ def run(model: onnx.ModelProto, feed: dict[str, Values] | None = None) -> list[V
             for item in session.get_inputs()
         }
     return list(session.run(None, feed))
+
+
+def kept_channels(
+    model: onnx.ModelProto, *, keep: tuple[float, float], seed: int
+) -> dict[str, NDArray[np.bool_]]:
+    """Which output channels ``thin`` keeps of each convolution or product, by output tensor."""
+    plan = _Plan(model, keep, seed)
+    return {name: plan.mask(ids) for name, ids in plan.tracer.producers.items()}
 
 
 def weights(model: onnx.ModelProto) -> dict[str, Values]:

@@ -9,7 +9,7 @@ import pytest
 from small_models import Draft
 
 from costmodel.errors import InvalidInputError
-from costmodel.uses.models import as_list, onnx_files
+from costmodel.uses.models import as_list, model_files
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def proto() -> onnx.ModelProto:
 def test_files_are_used_where_they_lie(proto: onnx.ModelProto, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(proto, str(path))
-    with onnx_files([path, str(path)], {}) as (files, _):
+    with model_files([path, str(path)], {}) as (files, _):
         assert files == [path, path]
 
 
 def test_a_model_in_memory_is_written_under_its_name_and_tidied_up(proto: onnx.ModelProto) -> None:
     proto.graph.name = "a net/of: mine"
     before = proto.SerializeToString()
-    with onnx_files([proto, proto], {}) as (files, _):
+    with model_files([proto, proto], {}) as (files, _):
         assert [path.name for path in files] == ["a_net_of__mine.onnx"] * 2
         assert files[0] != files[1]
         assert onnx.load(str(files[0])) == proto
@@ -41,7 +41,7 @@ def test_a_keras_model_is_exported(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)], name="small")
     model.save(tmp_path / "saved.keras")
-    with onnx_files([model, tmp_path / "saved.keras"], {}) as (files, _):
+    with model_files([model, tmp_path / "saved.keras"], {}) as (files, _):
         assert [path.name for path in files] == ["small.onnx", "saved.onnx"]
         for path in files:
             assert {node.op_type for node in onnx.load(str(path)).graph.node} >= {"Conv"}
@@ -50,7 +50,7 @@ def test_a_keras_model_is_exported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", [3, None, {"a": 1}, object()])
 def test_what_is_no_model_is_named(model: object) -> None:
     wanted = f"{type(model).__name__} is no model"
-    with pytest.raises(InvalidInputError, match=wanted), onnx_files([model], {}):
+    with pytest.raises(InvalidInputError, match=wanted), model_files([model], {}):
         pass
 
 
@@ -59,10 +59,10 @@ def test_missing_files_and_folders_are_told_before_anything_is_written(
 ) -> None:
     with (
         pytest.raises(InvalidInputError, match=r"no file .*gone\.onnx"),
-        onnx_files([proto, tmp_path / "gone.onnx"], {}),
+        model_files([proto, tmp_path / "gone.onnx"], {}),
     ):
         pass
-    with pytest.raises(InvalidInputError, match="is a folder"), onnx_files([tmp_path], {}):
+    with pytest.raises(InvalidInputError, match="is a folder"), model_files([tmp_path], {}):
         pass
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of, taylor_importance
+from morphnet_core.data import Data
 from morphnet_core.groups import find_groups
 
 pytestmark = pytest.mark.keras
@@ -30,44 +30,44 @@ def network() -> Any:
 
 
 @pytest.fixture
-def data() -> tuple[Any, Any]:
+def data() -> Data:
     random = np.random.default_rng(0)
-    return random.normal(size=(32, 6, 6, 2)).astype("float32"), random.integers(0, 3, 32)
+    x = random.normal(size=(32, 6, 6, 2)).astype("float32")
+    return Data(x=x, y=random.integers(0, 3, 32), batch_size=16)
 
 
-def test_a_unit_that_nobody_reads_is_worth_nothing(network: Any, data: Any) -> None:
+def test_a_unit_that_nobody_reads_is_worth_nothing(network: Any, data: Data) -> None:
     head = network.get_layer("head")
     kernel, bias = head.get_weights()
     kernel[3] = 0.0
     head.set_weights([kernel, bias])
     grouping = find_groups(read_keras(network))
-    found = taylor_importance(grouping, network, *data, loss=LOSS, batch=16)
+    found = taylor_importance(grouping, network, data, loss=LOSS)
     own = found[grouping.by_name["a"].units]
     assert own[3] == 0
     assert (np.delete(own, 3) > 0).all()
 
 
-def test_importances_double_with_the_loss(network: Any, data: Any) -> None:
+def test_importances_double_with_the_loss(network: Any, data: Data) -> None:
     grouping = find_groups(read_keras(network))
     units = grouping.by_name["a"].units
-    once = taylor_importance(grouping, network, *data, loss=LOSS)[units]
-    twice = taylor_importance(grouping, network, *data, loss=lambda t, p: 2 * LOSS(t, p))[units]
+    once = taylor_importance(grouping, network, data, loss=LOSS)[units]
+    twice = taylor_importance(grouping, network, data, loss=lambda t, p: 2 * LOSS(t, p))[units]
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-4)
 
 
-def test_no_data_is_an_error(network: Any) -> None:
-    with pytest.raises(InvalidInputError, match="at least one sample"):
-        taylor_importance(find_groups(read_keras(network)), network, [], [], loss=LOSS)
-
-
-def test_a_snapshot_is_taken_before_anything_is_charged(network: Any, data: Any) -> None:
+def test_a_snapshot_is_taken_before_anything_is_charged(network: Any, data: Data) -> None:
     budget = LatencyBudget(network, "flops", target="50%", steps=16)
-    snapshot = TaylorSnapshot(budget, *data)
+    snapshot = TaylorSnapshot(budget, data)
     budget.model.compile(keras.optimizers.SGD(0.05), LOSS)
-    budget.model.fit(*data, batch_size=8, epochs=1, callbacks=[budget, snapshot], verbose=0)
+    budget.model.fit(
+        data.x, data.y, batch_size=8, epochs=1, callbacks=[budget, snapshot], verbose=0
+    )
     assert snapshot.importance is not None
     before = snapshot.importance.copy()
-    budget.model.fit(*data, batch_size=8, epochs=3, callbacks=[budget, snapshot], verbose=0)
+    budget.model.fit(
+        data.x, data.y, batch_size=8, epochs=3, callbacks=[budget, snapshot], verbose=0
+    )
     np.testing.assert_array_equal(snapshot.importance, before)
 
 

@@ -12,6 +12,7 @@ from functools import cache
 
 import onnx
 import pytest
+from lite_models import Net, save
 from onnx_graphs import DEVICE, Blocks, bottleneck
 
 from costmodel.device import Device
@@ -209,3 +210,13 @@ def test_help_is_light(arguments):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.endswith("\n[]\n")
+
+
+def test_a_lite_file_is_read_but_not_changed(run, tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="needs the litert extra")
+    lite = Net((1, 12, 12, 4))
+    lite.conv(8, 3, 1)
+    path = save(lite.done(), tmp_path / "net.tflite")
+    found = run("align", path, "--cost", "roofline:t4", "--predict-only")
+    assert found.code == 2
+    assert "net.tflite is a TensorFlow Lite file: aligning works on ONNX models" in found.err

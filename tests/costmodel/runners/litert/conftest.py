@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="needs the litert extra")
 
+from costmodel.lite_model.write import write_model
 from costmodel.runners.litert.delegated import open_model
 from costmodel.runners.litert.runner import LiteRtRunner
-from costmodel.runners.litert.write import write_model
 
 #: Models that TensorFlow Lite has counterparts for.
 CONVERTED = (

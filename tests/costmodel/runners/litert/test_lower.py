@@ -11,11 +11,11 @@ from random_networks import RandomNet
 from costmodel.anticipation import anticipate
 from costmodel.errors import ModelFormatError
 from costmodel.lite_model.graph import LiteBuilder, LiteTensor
+from costmodel.lite_model.write import write_model
 from costmodel.network import Network
 from costmodel.op import Op
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.litert.runner import LiteRtRunner
-from costmodel.runners.litert.write import write_model
 
 Lower = Callable[..., Network]
 Files = Callable[..., Path]

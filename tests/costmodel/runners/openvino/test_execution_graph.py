@@ -15,7 +15,7 @@ from costmodel.errors import UnsupportedOpError
 from costmodel.op import decode_op, encode_op
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.openvino.describe import NotDescribed, _stride_between
-from costmodel.runners.openvino.executed import layout_name, logical, physical
+from costmodel.runners.openvino.executed import layout_name
 from costmodel.runners.openvino.runner import OpenVinoRunner
 from costmodel.runners.openvino.workload import InferWorkload, Timed
 
@@ -92,19 +92,6 @@ def test_a_kernel_that_other_kernels_would_take_in_is_refused(
     op = next(o for o in RUNNER.lower(model_file("chain"), {}).ops if o.kind == "max_pool")
     with pytest.raises(UnsupportedOpError, match="its kernel is"):
         RUNNER.load_op(replace(op, implementation="Pooling:ref_any_f32"))
-
-
-@given(
-    shape=st.tuples(*[st.integers(1, 40)] * 4), layout=st.sampled_from(["nchw", "nhwc", "nchw16c"])
-)
-def test_physical_sizes_hold_all_elements(shape: tuple[int, ...], layout: str) -> None:
-    found = physical(shape, layout)
-    assert sorted(logical(found, layout)) >= sorted(shape) or layout == "nchw16c"
-    if layout != "nchw16c":
-        assert logical(found, layout) == shape
-    else:
-        assert (found[0], found[2:]) == (shape[0], shape[2:])
-        assert 0 <= found[1] - shape[1] < 16
 
 
 @pytest.mark.parametrize(

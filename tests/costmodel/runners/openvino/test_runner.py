@@ -1,5 +1,7 @@
 """The OpenVINO runner: contract, settings, and what it refuses to time."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,9 @@ pytest.importorskip("openvino", reason="needs the openvino extra")
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.network import session_op
 from costmodel.op import Op, conv_op
 from costmodel.runners.openvino import core
-from costmodel.runners.openvino.execution_graph import session_op
 from costmodel.runners.openvino.runner import OpenVinoRunner, num_replicas, num_turns
 from costmodel.testing import RunnerContract
 
@@ -233,3 +235,25 @@ def test_two_threads_run_too(small: Path) -> None:
     assert two.device.threads == 2
     with two.load_model(small, {}) as workload:
         assert workload.block(0.5).latency_ms > 0
+
+
+def test_texts_do_not_end_the_process(tmp_path: Path) -> None:
+    """Writing into the copy that the runtime hands out would."""
+    value = helper.make_tensor_value_info
+    fed = [value("s", TensorProto.STRING, [2]), value("x", TensorProto.FLOAT, [1, 8])]
+    nodes = [helper.make_node("Identity", ["s"], ["z"]), helper.make_node("Relu", ["x"], ["y"])]
+    results = [value("z", TensorProto.STRING, [2]), value("y", TensorProto.FLOAT, [1, 8])]
+    imports = [helper.make_opsetid("", 17)]
+    graph = helper.make_graph(nodes, "g", fed, results)
+    path = tmp_path / "texts.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+    code = (
+        "import sys, pathlib; from costmodel.runners.openvino.runner import OpenVinoRunner as R\n"
+        "path = pathlib.Path(sys.argv[1]); R().lower(path, {})\n"
+        "with R().load_model(path, {}) as workload: print(workload.block(0.0).runs)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

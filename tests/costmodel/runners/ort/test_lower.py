@@ -10,9 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from costmodel.network import Network
+from costmodel.network import Network, session_op
 from costmodel.op import Op, decode_op, encode_op
-from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.runner import OrtRunner
 
 Lower = Callable[[str], Network]

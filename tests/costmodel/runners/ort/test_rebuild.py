@@ -11,9 +11,8 @@ import onnx
 import pytest
 
 from costmodel.errors import UnsupportedOpError
-from costmodel.network import Network
+from costmodel.network import Network, session_op
 from costmodel.op import Op, conv_op
-from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import RELABEL, TURN_BYTES, num_turns, rebuild
 from costmodel.runners.ort.runner import OrtRunner
 

@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.network import session_op
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.op import Op, conv_op
 from costmodel.runners.ort import device
-from costmodel.runners.ort.optimised import session_op
 from costmodel.runners.ort.rebuild import num_turns
 from costmodel.runners.ort.runner import COLD_BYTES, OrtRunner, num_replicas
 from costmodel.runners.ort.session import random_input
@@ -338,3 +338,56 @@ def test_cache_sizes_are_read_by_level(monkeypatch: pytest.MonkeyPatch, tmp_path
         (folder / "size").write_text(f"{size}\n")
     monkeypatch.setattr(device, "_CPU0", tmp_path)
     assert device.cache_sizes() == (32 << 10, 1 << 20)
+
+
+def odd_model(
+    nodes: list[onnx.NodeProto],
+    fed: list[onnx.ValueInfoProto],
+    results: str,
+    constants: tuple[onnx.TensorProto, ...] = (),
+) -> onnx.ModelProto:
+    outputs = [onnx.ValueInfoProto(name=name) for name in results]
+    graph = helper.make_graph(nodes, "g", fed, outputs, list(constants))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_texts_are_fed_and_their_nodes_named(runner: OrtRunner, save: Save) -> None:
+    value = helper.make_tensor_value_info
+    texts = value("s", TensorProto.STRING, [2])
+    nodes = [helper.make_node("Identity", ["s"], ["z"]), helper.make_node("Relu", ["x"], ["y"])]
+    path = save(odd_model(nodes, [texts, value("x", TensorProto.FLOAT, ["N", 8])], "yz"))
+    network = runner.lower(path, {"batch": 2})
+    assert network.inputs == {"s": (2,), "x": (2, 8)}
+    assert list(network.unread.values()) == ["Identity works on text"]
+    with runner.load_model(path, {"batch": 2}) as workload:
+        assert workload.block(0.0).latency_ms > 0
+
+
+def test_sparse_weights_have_sizes(runner: OrtRunner, save: Save) -> None:
+    values = helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0])
+    places = helper.make_tensor("i", TensorProto.INT64, [2], [0, 9])
+    fed = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8])]
+    model = odd_model([helper.make_node("MatMul", ["x", "w"], ["y"])], fed, "y")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [8, 4]))
+    network = runner.lower(save(model), {})
+    assert not network.unread
+    assert network.ops[0].macs == 32
+
+
+def test_a_loop_that_does_not_end_is_given_up(
+    runner: OrtRunner, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costmodel.runners.ort.optimised._PATIENCE_S", 0.2)
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Neg", ["s"], ["t"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []),
+         value("s", TensorProto.FLOAT, [4])],
+        [value("on", TensorProto.BOOL, []), value("t", TensorProto.FLOAT, [4])],
+    )  # fmt: skip
+    loop = helper.make_node("Loop", ["", "go", "x"], ["y"], body=body)
+    always = helper.make_tensor("go", TensorProto.BOOL, [], [True])
+    model = odd_model([loop], [value("x", TensorProto.FLOAT, [4])], "y", (always,))
+    with pytest.raises(ModelFormatError, match=r"cannot run it: .*terminate"):
+        runner.lower(save(model), {})

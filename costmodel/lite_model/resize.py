@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from costmodel.errors import ModelFormatError
-from costmodel.lite_model.graph import LiteModel, LiteTensor, num_bytes
+from costmodel.errors import ModelFormatError, UnsupportedOpError
+from costmodel.isolated import DiedError, isolated
+from costmodel.lite_model.graph import LiteModel, LiteTensor, num_bytes, require_plain
+from costmodel.lite_model.package import interpreter
+from costmodel.lite_model.write import write_model
 from costmodel.op import Shape
-from costmodel.runners.litert.package import interpreter
-from costmodel.runners.litert.write import write_model
 from costmodel.sizes import InputShape, Sizes, bind_shapes
 
 #: Largest tensor that a size may ask for, in bytes.
@@ -31,8 +34,7 @@ def with_sizes(
         InvalidInputError: for a size below 1, or a name that the model lacks.
         ModelFormatError: if a dimension stays open, or the model does not work with such sizes.
     """
-    inputs = [_input(model.tensors[t], open_axes.get(i, ())) for i, t in enumerate(model.inputs)]
-    shapes = bind_shapes(name, inputs, sizes)
+    shapes = bind_shapes(name, input_shapes(model, open_axes), sizes)
     changed = {
         place: shapes[model.tensors[index].name]
         for place, index in enumerate(model.inputs)
@@ -41,18 +43,24 @@ def with_sizes(
     if not changed:
         return model
     try:
-        shapes = _ask(model, changed)
-    except (RuntimeError, ValueError) as error:
+        require_plain(model)
+        found = _ask(model, changed)
+    except (DiedError, ModelFormatError, UnsupportedOpError) as error:
         message = f"{name} does not work with sizes {dict(sizes)}: {error}"
         raise ModelFormatError(message) from error
     tensors = tuple(
-        tensor if tensor.constant else replace(tensor, shape=shapes.get(i, tensor.shape))
+        tensor if tensor.constant else replace(tensor, shape=found.get(i, tensor.shape))
         for i, tensor in enumerate(model.tensors)
     )
     if max(map(num_bytes, tensors)) > _MAX_BYTES:
         message = f"{name} has a tensor over {_MAX_BYTES >> 30} GiB with sizes {dict(sizes)}."
         raise ModelFormatError(message)
     return replace(model, tensors=tensors)
+
+
+def input_shapes(model: LiteModel, open_axes: Mapping[int, tuple[int, ...]]) -> list[InputShape]:
+    """What a model says of the sizes of its inputs; arguments as for ``with_sizes``."""
+    return [_input(model.tensors[t], open_axes.get(i, ())) for i, t in enumerate(model.inputs)]
 
 
 def _input(tensor: LiteTensor, open_axes: tuple[int, ...]) -> InputShape:
@@ -66,16 +74,34 @@ def _input(tensor: LiteTensor, open_axes: tuple[int, ...]) -> InputShape:
 
 def _ask(model: LiteModel, changed: Mapping[int, Shape]) -> dict[int, Shape]:
     """Sizes of all tensors, from the runtime's own kernels."""
+    with TemporaryDirectory(prefix="costmodel-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(write_model(model))
+        wanted = [[place, list(shape)] for place, shape in changed.items()]
+        found = isolated("costmodel.lite_model.resize:sizes_of_tensors", str(path), wanted)
+    return {index: tuple(shape) for index, shape in found}
+
+
+def sizes_of_tensors(
+    path: str, wanted: Sequence[tuple[int, Sequence[int]]]
+) -> list[tuple[int, list[int]]]:
+    """Number and sizes of every tensor of a file once its inputs have the wanted sizes.
+
+    Args:
+        path: of a ``.tflite`` file.
+        wanted: sizes by position of the input.
+    """
     made = interpreter.Interpreter(
-        model_content=write_model(model),
+        model_path=path,
         num_threads=1,
         experimental_op_resolver_type=(
             interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         ),
     )
     fed = made.get_input_details()
-    for place, shape in changed.items():
+    for place, shape in wanted:
         made.resize_tensor_input(fed[place]["index"], list(shape))
     made.allocate_tensors()
-    details = made.get_tensor_details()
-    return {int(d["index"]): tuple(int(n) for n in d["shape"]) for d in details}
+    if any(0 in item["shape"] for item in made.get_tensor_details()):
+        made.invoke()  # a size that is computed is known only then
+    return [(int(d["index"]), [int(n) for n in d["shape"]]) for d in made.get_tensor_details()]

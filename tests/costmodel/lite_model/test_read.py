@@ -5,18 +5,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
+
+pytest.importorskip("ai_edge_litert", reason="needs the litert extra")
+
+import flatbuffers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.lite_model.graph import LiteBuilder, LiteModel, LiteTensor
-from costmodel.runners.litert.package import schema
-from costmodel.runners.litert.read import read_lite
-from costmodel.runners.litert.write import write_model
+from costmodel.lite_model.package import schema
+from costmodel.lite_model.read import plain_lite, read_lite
+from costmodel.lite_model.write import write_model
 
 
 def small(batch: int = 1) -> LiteModel:
@@ -141,15 +145,82 @@ def test_a_tensor_that_is_read_before_it_is_written_is_refused(
         read(write_model(backwards))
 
 
-def test_a_custom_operator_is_named(read: Callable[..., LiteModel]) -> None:
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(write_model(small()), 0))
+def changed(change: Callable[[Any], None], content: bytes = b"") -> bytes:
+    """A file after a change to its objects."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content or write_model(small()), 0))
+    change(model)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def custom(model: Any) -> None:
     model.operatorCodes[0].builtinCode = schema.BuiltinOperator.CUSTOM
     model.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     model.operatorCodes[0].customCode = "Sparkle"
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    with pytest.raises(ModelFormatError, match="Sparkle"):
-        read(bytes(builder.Output()))
+
+
+def text(model: Any) -> None:
+    model.subgraphs[0].tensors[0].type = schema.TensorType.STRING
+
+
+def loop(model: Any) -> None:
+    model.operatorCodes[0].builtinCode = schema.BuiltinOperator.WHILE
+    model.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.WHILE
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [(custom, "Sparkle is a custom"), (text, "string"), (loop, "WHILE runs")]
+)
+def test_what_cannot_be_written_again_is_kept_and_named(
+    change: Callable[[Any], None], named: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.tflite"
+    path.write_bytes(changed(change))
+    model = read_lite(path, {})
+    assert any(item.special for item in (*model.operators, *model.tensors))
+    with pytest.raises(ModelFormatError, match=rf"odd\.tflite: its .*{named}"):
+        plain_lite(path, {})
+
+
+def test_a_state_is_written_again(tmp_path: Path) -> None:
+    def keep(model: Any) -> None:
+        graph = model.subgraphs[0]
+        state = schema.TensorT()
+        state.shape, state.name, state.isVariable = np.array([1, 4], np.int32), "state", True
+        graph.tensors.append(state)
+        graph.operators[0].inputs = np.append(graph.operators[0].inputs, len(graph.tensors) - 1)
+
+    path = tmp_path / "state.tflite"
+    path.write_bytes(changed(keep))
+    model = plain_lite(path, {})
+    assert [item.name for item in model.tensors if item.variable] == ["state"]
+    path.write_bytes(write_model(model))
+    assert [item.name for item in plain_lite(path, {}).tensors if item.variable] == ["state"]
+
+
+def two_entries(model: Any) -> None:
+    """The graph once more, both behind a name."""
+    model.subgraphs.append(model.subgraphs[0])
+    model.signatureDefs = []
+    for index, name in enumerate(("encode", "decode")):
+        item = schema.SignatureDefT()
+        item.signatureKey, item.subgraphIndex = name, index
+        fed = schema.TensorMapT()
+        fed.name, fed.tensorIndex = "image", 0
+        item.inputs, item.outputs = [fed], []
+        model.signatureDefs.append(item)
+
+
+def test_one_of_several_signatures_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "two.tflite"
+    path.write_bytes(changed(two_entries))
+    with pytest.raises(ModelFormatError, match=r"decode, encode.*--signature decode"):
+        read_lite(path, {})
+    with pytest.raises(InvalidInputError, match=r"no signature 'sing'.*decode, encode"):
+        read_lite(path, {}, "sing")
+    found = read_lite(path, {}, "encode")
+    assert found.tensors[found.inputs[0]].name == "image"
 
 
 def open_batch() -> bytes:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.lite_model.graph import LiteModel, LiteOperator, LiteTensor, num_bytes
+from costmodel.lite_model.package import OPERATORS, OPTIONS, TYPES, schema
 from costmodel.op import Attribute
-from costmodel.runners.litert.package import OPERATORS, OPTIONS, TYPES, schema
 
 #: Version of the file format, and its mark.
 _VERSION, _MARK = 3, b"TFL3"
@@ -24,7 +24,7 @@ _LARGEST_OLD_CODE = 127
 #: Bytes of a file; the format counts in 32 bits with a sign.
 MAX_FILE_BYTES = (1 << 31) - (1 << 20)
 
-#: Names of options types that are not the operator's name in capitals and ``Options``.
+#: Names of options types that are not the operator's name and ``Options``.
 _OPTIONS_OF = {
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "MAX_POOL_2D": "Pool2DOptions",
@@ -36,17 +36,10 @@ _OPTIONS_OF = {
     "REDUCE_PROD": "ReducerOptions",
     "MAXIMUM": "MaximumMinimumOptions",
     "MINIMUM": "MaximumMinimumOptions",
-    "PADV2": "PadV2Options",
-    "CONV_2D": "Conv2DOptions",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "BATCH_MATMUL": "BatchMatMulOptions",
     "L2_NORMALIZATION": "L2NormOptions",
-    "TOPK_V2": "TopKV2Options",
-    "SPLIT_V": "SplitVOptions",
-    "SELECT_V2": "SelectV2Options",
-    "SPACE_TO_BATCH_ND": "SpaceToBatchNDOptions",
-    "BATCH_TO_SPACE_ND": "BatchToSpaceNDOptions",
 }
+#: The schema's names by themselves in small letters.
+_BY_SMALL = {name.lower(): name for name in OPTIONS}
 
 
 @cache
@@ -56,9 +49,8 @@ def options_type(code: str) -> str:
     >>> options_type("CONV_2D"), options_type("HARD_SWISH"), options_type("LOGISTIC")
     ('Conv2DOptions', 'HardSwishOptions', 'NONE')
     """
-    plain = "".join(word.capitalize() for word in code.split("_")) + "Options"
-    name = _OPTIONS_OF.get(code, plain)
-    return name if name in OPTIONS else "NONE"
+    plain = f"{code.replace('_', '')}Options"
+    return _BY_SMALL.get(_OPTIONS_OF.get(code, plain).lower(), "NONE")
 
 
 def option_field(name: str) -> str:
@@ -171,6 +163,7 @@ def _tensor(tensor: LiteTensor, buffer: int) -> Any:
     packed.shape = np.array(tensor.shape, dtype=np.int32)
     packed.type = TYPES[tensor.dtype]
     packed.buffer, packed.name = buffer, tensor.name
+    packed.isVariable = tensor.variable
     if tensor.scale is not None:
         scale = schema.QuantizationParametersT()
         scale.scale = np.array(tensor.scale.scales, dtype=np.float32)

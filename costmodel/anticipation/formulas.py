@@ -1,36 +1,35 @@
-"""What normalisations become in ONNX Runtime where no kernel of its own carries them out.
+"""Normalisations as the formulas that exported files hold, where no runtime has a kernel for them.
 
-Keras writes the formulas of its normalisations out, so that an exported file holds their means,
-differences and products; ONNX's GroupNormalization is a function of such kernels as well. Seen with
-trained scales and offsets. Not modelled: where the runtime puts Transposes between them, and the
-few kernels that work on sizes alone.
+Keras writes the formulas of its normalisations out, so that a file exported from it holds their
+means, differences and products; ONNX's GroupNormalization is a function of such kernels as well,
+and ONNX Runtime executes one by one what either says. Seen with trained scales and offsets. Not
+modelled: where the runtime puts Transposes between them, and kernels that work on sizes alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 
-from costmodel.anticipation.graph import Graph, Node
-from costmodel.kinds import op_type_of
-from costmodel.op import Op, Shape
+from costmodel.network import Layer, Network
+from costmodel.op import Attribute, Op, Shape
 
-_MEAN = (("keepdims", 1), ("since", 13))
+_NONE: Mapping[str, Attribute] = {}
+_MEAN: Mapping[str, Attribute] = {"keepdims": 1, "since": 13}
 #: Version of GroupNormalization since which it has a scale per channel.
 _PER_CHANNEL = 21
-_SUM = (("keepdims", 1), ("noop_with_empty_axes", 1), ("since", 13))
+_SUM: Mapping[str, Attribute] = {"keepdims": 1, "noop_with_empty_axes": 1, "since": 13}
 
 
 class _Kernels:
-    """Kernels that take the place of one node, each reading tensors by name."""
+    """Kernels that take the place of one layer, each reading tensors by name."""
 
-    def __init__(self, graph: Graph, node: Node) -> None:
-        self.source = node.reads[0]
-        self._graph = graph
-        self._node = node
-        self._sizes: dict[str, Shape] = {self.source: node.op.inputs[0]}
-        self._made: list[Node] = []
-        graph.remove(node)
+    def __init__(self, layer: Layer) -> None:
+        self.source = layer.inputs[0]
+        self.made: list[Layer] = []
+        self._layer = layer
+        self._sizes: dict[str, Shape] = {self.source: layer.op.inputs[0]}
 
     def add(
         self,
@@ -39,51 +38,50 @@ class _Kernels:
         size: Shape = (),
         weights: tuple[Shape, ...] = (),
         constants: tuple[Shape, ...] = (),
-        **attributes: object,
+        settings: Mapping[str, Attribute] = _NONE,
     ) -> str:
         """One kernel; ``size`` is what it writes where that is not what it reads first."""
-        node = self._node
-        out = f"{node.out}/{kind}{len(self._made)}"
-        given = {k: v for k, v in attributes.items() if v is not None}
         op = Op(
             kind=kind,
             inputs=tuple(self._sizes[name] for name in reads),
             outputs=(size or self._sizes[reads[0]],),
             weights=weights,
             constants=constants,
-            dtype=node.op.dtype,
-            attributes=tuple(sorted(given.items())),  # type: ignore[arg-type]
+            dtype=self._layer.op.dtype,
+            attributes=tuple(sorted(settings.items())),
         )
-        self._sizes[out] = op.outputs[0]
-        name = f"{node.name}/{kind}{len(self._made)}"
-        made = Node(name=name, op_type=op_type_of(kind), op=op, reads=list(reads), writes=[out])
-        self._made.append(made)
-        return out
+        name = f"{self._layer.name}/{kind}{len(self.made)}"
+        self._sizes[name] = op.outputs[0]
+        covers = (self._layer.name,)
+        self.made.append(Layer(name=name, op=op, inputs=reads, outputs=(name,), covers=covers))
+        return name
 
-    def finish(self) -> None:
-        """Put the kernels into the graph; the last one writes what the node wrote."""
-        *before, last = self._made
-        for node in before:
-            self._graph.add(node)
-        last.name, last.writes, last.covers = (
-            self._node.name,
-            self._node.writes[:1],
-            self._node.covers,
-        )
-        self._graph.add(last)
+    def layers(self) -> list[Layer]:
+        """The kernels in order; the last one writes what the layer wrote, under its name."""
+        last = replace(self.made[-1], name=self._layer.name, outputs=self._layer.outputs)
+        return [*self.made[:-1], last]
 
 
-def expand_norms(graph: Graph) -> None:
-    """Replace every normalisation that no kernel of the runtime carries out."""
-    for node in list(graph.nodes.values()):
-        rule = _RULES.get(node.op.kind)
-        # What a file holds has the version of its operator; those of these kinds have kernels.
-        in_file = node.op.attribute("since", 0) or node.op.attribute("axis") is not None
-        if rule is None or (in_file and node.op.kind != "group_norm") or len(node.op.inputs) != 1:
+def write_out(network: Network) -> Network:
+    """A network as written, with every normalisation that no kernel carries out as its formula."""
+    layers: list[Layer] = []
+    for layer in network.layers:
+        rule = _RULES.get(layer.op.kind)
+        if rule is None or not _is_formula(layer):
+            layers.append(layer)
             continue
-        kernels = _Kernels(graph, node)
-        rule(kernels, node.op)
-        kernels.finish()
+        kernels = _Kernels(layer)
+        rule(kernels, layer.op)
+        layers += kernels.layers()
+    return network if len(layers) == len(network.layers) else replace(network, layers=tuple(layers))
+
+
+def _is_formula(layer: Layer) -> bool:
+    """Whether it was written by Keras, whose axes are several; or is a function of ONNX."""
+    op = layer.op
+    if len(layer.inputs) != 1 or len(op.inputs) != 1:
+        return False
+    return op.kind == "group_norm" or isinstance(op.attribute("axes"), tuple)
 
 
 def _along(op: Op) -> tuple[tuple[int, ...], Shape, tuple[Shape, ...]]:
@@ -100,7 +98,7 @@ def _rms_norm(kernels: _Kernels, op: Op) -> None:
     axes, shared, weights = _along(op)
     source = kernels.source
     square = kernels.add("mul", source, source)
-    mean = kernels.add("reduce_mean", square, size=shared, axes=axes, **dict(_MEAN))
+    mean = kernels.add("reduce_mean", square, size=shared, settings={**_MEAN, "axes": axes})
     factor = _one_over(kernels, mean)
     if weights:
         factor = kernels.add("mul", factor, size=op.inputs[0], weights=weights[:1])
@@ -111,7 +109,7 @@ def _unit_norm(kernels: _Kernels, op: Op) -> None:
     axes, shared, _ = _along(op)
     source = kernels.source
     square = kernels.add("mul", source, source)
-    total = kernels.add("reduce_sum", square, size=shared, constants=(axes,), **dict(_SUM))
+    total = kernels.add("reduce_sum", square, size=shared, constants=(axes,), settings=_SUM)
     root = kernels.add("reciprocal", kernels.add("sqrt", total))
     kernels.add("mul", source, kernels.add("min", root, weights=((1,) * len(shared),)))
 
@@ -159,12 +157,12 @@ def _group_function(kernels: _Kernels, op: Op) -> None:
     shared, mean = (size[0], groups, 1), {"noop_with_empty_axes": 0, "keepdims": 1, "since": 18}
     source = kernels.source
     if since >= _PER_CHANNEL:
-        source = kernels.add("cast", source, **_cast(op))
+        source = kernels.add("cast", source, settings=_cast(op))
     apart = kernels.add("reshape", source, size=split, constants=(split,))
     apart = kernels.add("reshape", apart, size=rows, constants=((0, 0, -1),))
     square = kernels.add("mul", apart, apart)
     means = [
-        kernels.add("reduce_mean", item, size=shared, constants=((2,),), **mean)
+        kernels.add("reduce_mean", item, size=shared, constants=((2,),), settings=mean)
         for item in (apart, square)
     ]
     variance = kernels.add("sub", means[1], kernels.add("mul", means[0], means[0]))
@@ -175,13 +173,13 @@ def _group_function(kernels: _Kernels, op: Op) -> None:
         scaled = (*size[:2], prod(size[2:]))
         done = kernels.add("reshape", done, size=size, constants=(size,))
         done = kernels.add("reshape", done, size=scaled, constants=((0, 0, -1),))
-        done = kernels.add("cast", done, **_cast(op))
+        done = kernels.add("cast", done, settings=_cast(op))
     done = kernels.add("mul", done, weights=((1, scaled[1], 1),))
     done = kernels.add("add", done, weights=((1, scaled[1], 1),))
     kernels.add("reshape", done, size=size, constants=(size,))
 
 
-def _cast(op: Op) -> dict[str, int]:
+def _cast(op: Op) -> dict[str, Attribute]:
     """Attributes of the Casts that the function of version 21 has around its statistics."""
     return {"saturate": 1, "since": _PER_CHANNEL, "to": 1 if op.dtype == "float32" else 10}
 
@@ -190,10 +188,10 @@ def _statistics(
     kernels: _Kernels, source: str, axes: tuple[int, ...], shared: Shape
 ) -> tuple[str, str]:
     """The mean and one over the deviation."""
-    mean = kernels.add("reduce_mean", source, size=shared, axes=axes, **dict(_MEAN))
+    mean = kernels.add("reduce_mean", source, size=shared, settings={**_MEAN, "axes": axes})
     difference = kernels.add("sub", source, mean)
     square = kernels.add("mul", difference, difference)
-    variance = kernels.add("reduce_mean", square, size=shared, axes=axes, **dict(_MEAN))
+    variance = kernels.add("reduce_mean", square, size=shared, settings={**_MEAN, "axes": axes})
     return mean, _one_over(kernels, variance)
 
 

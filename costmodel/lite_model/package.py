@@ -1,4 +1,4 @@
-"""The installed LiteRT: its interpreter and the schema of its files, where it is installed."""
+"""The installed LiteRT: its interpreter and the schema of its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ try:
     from ai_edge_litert import schema_py_generated as _schema
 except ImportError as error:
     package = "ai_edge_litert"
-    raise MissingDependencyError(package, "litert", "The LiteRT runner") from error
+    raise MissingDependencyError(
+        package, "litert", "Reading or running TensorFlow Lite models"
+    ) from error
 
 # Neither module has types.
 schema: Any = _schema
@@ -29,16 +31,16 @@ OPTIONS: dict[str, int] = {
 }
 OPTIONS_NAMES = {value: name for name, value in OPTIONS.items()}
 TYPES: dict[str, int] = {
-    "float32": schema.TensorType.FLOAT32,
-    "float16": schema.TensorType.FLOAT16,
-    "int32": schema.TensorType.INT32,
-    "uint8": schema.TensorType.UINT8,
-    "int64": schema.TensorType.INT64,
-    "bool": schema.TensorType.BOOL,
-    "int16": schema.TensorType.INT16,
-    "int8": schema.TensorType.INT8,
-    "float64": schema.TensorType.FLOAT64,
-    "uint32": schema.TensorType.UINT32,
-    "uint64": schema.TensorType.UINT64,
+    name: getattr(schema.TensorType, name.upper())
+    for name in (
+        *("float16", "float32", "float64", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint32", "uint64", "bool"),
+    )
 }
 TYPE_NAMES = {value: name for name, value in TYPES.items()}
+#: Types that numpy has no name for, or that hold no numbers.
+OTHER_TYPE_NAMES: dict[int, str] = {
+    value: name.lower()
+    for name, value in vars(schema.TensorType).items()
+    if isinstance(value, int) and value not in TYPE_NAMES
+}
