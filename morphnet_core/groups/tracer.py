@@ -161,7 +161,6 @@ class Tracer:
             for output, size in zip(layer.outputs, layer.sizes, strict=True):
                 ids = self.source(layer.origin or name, channels(size), reason, name)
                 self._write(output, size, ids)
-        self._supply_the_rest()
         steps: dict[tuple[str, int], int] = {}
         for step in self.network.layers:
             origin = origin_of(step)
@@ -172,30 +171,7 @@ class Tracer:
                 reason = f"{name} cannot be followed: {layer.reason}"
                 self.freeze(self.tensors[read].ids, reason, name)
         for name in self.network.outputs:
-            if name in self.tensors:  # else an unread layer writes it, whose wiring is not known
-                self.freeze(self.tensors[name].ids, "it is the network's output")
-        self._hold_the_rest()
-
-    def _supply_the_rest(self) -> None:
-        """Tensors that layers read and unread ones write whose wiring is not known."""
-        written = set(self.tensors)
-        for layer in self.network.layers:
-            for name, size in zip(layer.inputs, layer.op.inputs, strict=False):
-                if name not in written:
-                    reason = "a layer that could not be read writes it"
-                    self._write(name, size, self.source(name, channels(size), reason))
-                    written.add(name)
-            written.update(layer.outputs)
-
-    def _hold_the_rest(self) -> None:
-        """Whatever unread layers may read whose wiring is not known stays."""
-        loose = sorted(set(self.network.unread) - set(self.network.opaque))
-        for name in loose:
-            reason = f"{name} cannot be followed: {self.network.unread[name]}"
-            for found in self.tensors.values():
-                self.freeze(found.ids, reason)
-            self.notes.setdefault(name, reason)
-            break  # one is reason enough
+            self.freeze(self.tensors[name].ids, "it is the network's output")
 
     def _write(self, name: str, size: Shape, ids: Ids, axis: int = 1) -> None:
         self.tensors[name] = Channels(ids=ids, axis=axis)
