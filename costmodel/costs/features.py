@@ -233,8 +233,8 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         raw["kh"] * raw["hout"], 1.0
     )
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
-    # Of a kernel without a window the last axes are no columns.
-    factor = np.where(raw["window"] > 0, factor, 1.0)
+    # Of a matrix product the last axes are no pixels.
+    factor = np.where((raw["product"] > 0) & (raw["window"] == 0), 1.0, factor)
     factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
     work = raw["work"] * np.maximum(factor, 0.1)
     strided = raw["stride"] > 1

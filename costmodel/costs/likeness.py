@@ -2,7 +2,7 @@
 
 A law fitted to one row, or to rows of one size, fits them by any of its terms: its price elsewhere
 is a guess. What holds whatever the law is said here, from the rows alone: no kernel is faster than
-the fastest of its class, and a kernel takes at least a row's time by the least ratio of their
+the fastest of its family, and a kernel takes at least a row's time by the least ratio of their
 amounts and at most by the largest.
 """
 
@@ -21,12 +21,12 @@ from costmodel.products import PRODUCT_KINDS
 Floats = NDArray[np.float64]
 Key = TypeVar("Key")
 
-RELABEL = "relabel"
+PRODUCT, RELABEL = "product", "relabel"
 #: Kinds by what their loops are like.
 _CLASSES: Mapping[str, frozenset[str]] = {
     "elementwise": ELEMENTWISE,
     "move": MOVES - RELABELS,
-    "product": CONV_KINDS | PRODUCT_KINDS,
+    PRODUCT: CONV_KINDS | PRODUCT_KINDS,
     RELABEL: RELABELS,
     "window": REDUCTIONS | WINDOWS,
 }
@@ -73,24 +73,25 @@ class Likeness:
         self._paths_of_kind = _names_by(kinds, paths)
         self._paths_of_class = _names_by((class_of(kind) for kind in kinds), paths)
         rates = _counts(table) / latency_ms[:, None]
-        classes = [class_of(kind) for kind in kinds]
-        own = _rows_by(zip(classes, dtypes, strict=True))
-        any_type = _rows_by((name, "") for name in classes)
+        families = [_family(kind) for kind in kinds]
+        own = _rows_by(zip(families, dtypes, strict=True))
+        any_type = _rows_by((name, "") for name in families)
         self._best = {name: rates[rows].max(axis=0) for name, rows in (own | any_type).items()}
 
     def floor_ms(self, table: Table, kinds: Sequence[str], dtypes: Sequence[str]) -> Floats:
-        """What each kernel takes at the best rates ever measured for its class.
+        """What each kernel takes at the best rates ever measured for its family.
 
-        Multiply-adds per ms and bytes per ms, of rows of its own element type where there are any;
-        0 for a class that no row is of.
+        Products have multiply-adds and bytes per ms, all other kinds together bytes per ms, of rows
+        of the own element type where there are any; 0 for a family that no row is of, and for kinds
+        that may touch no memory.
         """
         best = np.array([self._rates(*item) for item in zip(kinds, dtypes, strict=True)])
         return np.asarray(_ratios(_counts(table), best).max(axis=1))
 
     def _rates(self, kind: str, dtype: str) -> Floats:
-        name = class_of(kind)
+        name = _family(kind)
         found = self._best.get((name, dtype), self._best.get((name, "")))
-        return found if found is not None else np.zeros(2)
+        return found if found is not None and name != RELABEL else np.zeros(2)
 
     def is_sparse(self, path: str, fewest: int) -> bool:
         """Whether fewer than so many rows took an execution path."""
@@ -132,6 +133,12 @@ class Likeness:
             least = np.where(have > 0, ratios, np.inf).min(axis=2)
             shortest[part] = (least * latency_ms).max(axis=1)
         return shortest, longest
+
+
+def _family(kind: str) -> str:
+    """Kinds among which one best rate holds: products, relabellings, and all others."""
+    name = class_of(kind)
+    return name if name in {PRODUCT, RELABEL} else "other"
 
 
 def _amounts(table: Table) -> Floats:

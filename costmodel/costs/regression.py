@@ -233,19 +233,33 @@ class Regression:
         kinds: Sequence[str],
         doubts: Mapping[int, str],
     ) -> None:
-        """Intervals of what the rows say little about, as wide as what they leave open."""
+        """Intervals of what the rows say little about, as wide as what they leave open.
+
+        A path of many rows has a law to trust: there they widen with the distance from the rows.
+        """
         values, low, high = columns
         names = np.asarray(paths)
         for path in set(paths):
             rows = np.flatnonzero(names == path)
-            if not self._likeness.is_sparse(path, MIN_LAW_ROWS):
+            is_sparse = self._likeness.is_sparse(path, MIN_LAW_ROWS)
+            if not is_sparse:
                 rows = np.array([row for row in rows if row in doubts], dtype=np.intp)
-            if len(rows):
-                least, most = self._likeness.allowed_ms(table, rows, path, kinds[rows[0]])
-                least = np.minimum(least, values[rows] * (1.0 - _LAW_ONLY))
-                most = np.maximum(most, values[rows] * (1.0 + _LAW_ONLY))
-                low[rows] = np.minimum(low[rows], np.maximum(least, FLOOR_MS / 2))
-                high[rows] = np.maximum(high[rows], most)
+            if not len(rows):
+                continue
+            least, most = self._likeness.allowed_ms(table, rows, path, kinds[rows[0]])
+            octaves = np.inf if is_sparse else self._octaves_outside(table, rows, path)
+            ends = (1.0 - _LAW_ONLY) * values[rows], (1.0 + _LAW_ONLY) * values[rows]
+            with np.errstate(over="ignore"):
+                least = np.maximum(np.minimum(least, ends[0]), ends[0] / 2.0**octaves)
+                most = np.minimum(np.maximum(most, ends[1]), ends[1] * 2.0**octaves)
+            low[rows] = np.minimum(low[rows], np.maximum(least, FLOOR_MS / 2))
+            high[rows] = np.maximum(high[rows], most)
+
+    def _octaves_outside(self, table: Table, rows: NDArray[np.int_], path: str) -> Floats:
+        """How far some Ops lie outside the range of their path's rows, in octaves."""
+        below, above = self._hulls[path]
+        features = table.hull[rows]
+        return np.asarray(np.maximum(below - features, features - above).max(axis=1).clip(0.0))
 
     def _doubts(self, table: Table, paths: Sequence[str], kinds: Sequence[str]) -> dict[int, str]:
         """Ops outside the table's range, each with the feature that is."""

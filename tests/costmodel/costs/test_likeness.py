@@ -124,8 +124,9 @@ def fitted(kind: str, few: str, slower: float) -> Regression:
 
 
 def best_rates(rows: Sequence[Measurement], kind: str) -> tuple[float, float]:
-    """Multiply-adds and bytes per ms of the fastest row of the kind's class, told anew."""
-    alike = [item for item in rows if class_of(item.op.kind) == class_of(kind)]
+    """Multiply-adds and bytes per ms of the fastest row of the kind's family, told anew."""
+    multiplies = class_of(kind) == "product"
+    alike = [item for item in rows if (class_of(item.op.kind) == "product") == multiplies]
     return (
         max(item.op.macs / item.latency_ms for item in alike),
         max(bytes_of(item.op) / item.latency_ms for item in alike),
@@ -199,6 +200,14 @@ def test_a_floor_is_of_the_own_element_type_where_that_was_measured() -> None:
     assert own == pytest.approx(0.01, rel=0.05)
     assert other == pytest.approx(0.002, rel=1.0)
     assert likeness.floor_ms(asked, ["lrn"], ["float32"]) == 0.0
+
+
+def test_kinds_that_may_touch_no_memory_have_no_floor() -> None:
+    size = (1, 64, 32, 32)
+    ops = [Op(kind=kind, inputs=(size,), outputs=(size,)) for kind in ("relu", "reshape")]
+    kinds, types = ["relu", "reshape"], ["float32"] * 2
+    likeness = Likeness(Table(ops), np.array([0.05, 0.001]), kinds, kinds, types)
+    assert likeness.floor_ms(Table(ops), kinds, types) == pytest.approx([0.05, 0.0])
 
 
 def test_what_is_allowed_lies_between_what_the_rows_allow() -> None:
