@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import onnx
 
-#: What has nodes of its own.
-Body = onnx.GraphProto | onnx.FunctionProto
+#: What has nodes of its own: a graph or a function.
+Body: TypeAlias = Any
 #: The standard operators, which have two names; ``open_model`` leaves the first of them only.
 STANDARD = frozenset({"", "ai.onnx"})
 
