@@ -1,6 +1,6 @@
 """Every kind of Keras model through ``morphnet train``, ``shrink``, ``expand`` and ``align``.
 
-Each model of ``tests/helpers/model_kinds.py`` is saved, and then given to the command line with a
+Each model of ``tests/helpers/keras_kinds.py`` is saved, and then given to the command line with a
 data script that imports the module which defines its layers. Models that exist in memory only go
 through ``morph``. What is exported is held against Keras in every output.
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(ledger.ROOT / "tests" / "helpers"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-from model_kinds import KINDS, Kind
+from keras_kinds import KINDS, Kind
 
 #: Outputs of exported files may differ by this share of their largest value.
 SAME = 1e-4
@@ -37,7 +37,7 @@ DATA = """
 import sys
 sys.path.insert(0, {helpers!r})
 import keras
-from model_kinds import KINDS
+from keras_kinds import KINDS
 
 {trust}
 kind = KINDS[{name!r}]

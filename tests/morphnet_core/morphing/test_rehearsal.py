@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import model_kinds
+import keras_kinds
 import numpy as np
 import pytest
 from keras import layers
-from model_kinds import KINDS, block, ended, image
+from keras_kinds import KINDS, block, ended, image
 
 from costmodel.errors import CostModelError, InvalidInputError
 from morphnet_core.data import Data
@@ -30,7 +30,7 @@ class Steps(keras.callbacks.Callback):
         self.count += 1
 
 
-def morphed(kind: model_kinds.Kind, **options: Any) -> Any:
+def morphed(kind: keras_kinds.Kind, **options: Any) -> Any:
     keras.utils.set_random_seed(7)
     settings: dict[str, Any] = {
         "compiled": kind.compiled, "target": "60%", "clock": None, "search_epochs": 1,
@@ -89,9 +89,9 @@ def bad_loss(y_true: Any, y_pred: Any) -> Any:
     raise ValueError(message)
 
 
-def other(**changes: Any) -> model_kinds.Kind:
-    given: dict[str, Any] = {"model": model_kinds.plain, "data": KINDS["own loss"].data, **changes}
-    return model_kinds.Kind(**given)
+def other(**changes: Any) -> keras_kinds.Kind:
+    given: dict[str, Any] = {"model": keras_kinds.plain, "data": KINDS["own loss"].data, **changes}
+    return keras_kinds.Kind(**given)
 
 
 WRONG = {
@@ -112,15 +112,15 @@ WRONG = {
         "Input 'image' of model 'net' takes",
     ),
     "too few inputs": (
-        other(model=model_kinds.two_inputs),
+        other(model=keras_kinds.two_inputs),
         "has 2 inputs .left, right., but the data have 1",
     ),
     "targets for one of two outputs": (
-        other(model=model_kinds.two_outputs, compile=model_kinds.BOTH),
+        other(model=keras_kinds.two_outputs, compile=keras_kinds.BOTH),
         "before training",
     ),
     "no such metric": (
-        other(compile={"loss": model_kinds.LOGITS, "metrics": ["exactness"]}),
+        other(compile={"loss": keras_kinds.LOGITS, "metrics": ["exactness"]}),
         "exactness",
     ),
 }
