@@ -53,8 +53,11 @@ NOT_HERE: Mapping[str, str] = {
     r"^scripts/": "is for a checkout; scripts/bench/fresh_clone.py runs it in one",
     r"^python scripts/": "is for a checkout, and takes Debian's packages or hours",
     r"^pytest ": "is for a checkout",
-    r"(?m)^import torch$": "needs PyTorch; tests/costmodel/readers/test_torch.py does the same",
     r"^pip install ": "is how this environment was made, from the wheel",
+}
+#: The same for snippets of Python.
+SNIPPETS_NOT_HERE: Mapping[str, str] = {
+    r"(?m)^import torch$": "needs PyTorch; tests/costmodel/readers/test_torch.py does the same",
 }
 
 
@@ -135,7 +138,7 @@ def follow(environment: Environment, group: Sequence[Example], folder: Path) -> 
     open_sizes = [example.text for example in group if "--size " in example.text]
     if open_sizes:
         environment.run([environment.python, "-I", str(KIT), *open_sizes], folder)
-    snippets = [example for example in group if example.kind == "python"]
+    snippets = [item for item in group if item.kind == "python" and not not_here(item)]
     outcomes = []
     for example in group:
         reason = not_here(example)
@@ -150,9 +153,8 @@ def follow(environment: Environment, group: Sequence[Example], folder: Path) -> 
 
 def not_here(example: Example) -> str:
     """Why an example cannot be run here; empty if it can."""
-    if example.kind == "python":
-        return ""
-    return next((why for what, why in NOT_HERE.items() if re.search(what, example.text)), "")
+    reasons = SNIPPETS_NOT_HERE if example.kind == "python" else NOT_HERE
+    return next((why for what, why in reasons.items() if re.search(what, example.text)), "")
 
 
 def shortened(example: Example) -> str:
@@ -261,9 +263,13 @@ def slow(example: Example) -> bool:
 
 
 def unused_reasons(outcomes: Sequence[Outcome]) -> list[str]:
-    """Entries of ``NOT_HERE`` that no example needs any more."""
-    texts = [outcome.example.text for outcome in outcomes if outcome.example.kind == "command"]
-    return [what for what in NOT_HERE if not any(re.search(what, text) for text in texts)]
+    """Entries of ``NOT_HERE`` and of that for snippets that no example needs any more."""
+    shown = [outcome.example for outcome in outcomes]
+    found = []
+    for reasons, kind in ((NOT_HERE, "command"), (SNIPPETS_NOT_HERE, "python")):
+        texts = [example.text for example in shown if example.kind == kind]
+        found += [what for what in reasons if not any(re.search(what, text) for text in texts)]
+    return found
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

@@ -168,7 +168,7 @@ def _group_function(kernels: _Kernels, op: Op) -> None:
     variance = kernels.add("sub", means[1], kernels.add("mul", means[0], means[0]))
     root = kernels.add("sqrt", kernels.add("add", variance, weights=((1,),)))
     done = kernels.add("div", kernels.add("sub", apart, means[0]), root)
-    scaled = rows
+    scaled: Shape = rows
     if since >= _PER_CHANNEL:
         scaled = (*size[:2], prod(size[2:]))
         done = kernels.add("reshape", done, size=size, constants=(size,))

@@ -1,12 +1,13 @@
 """What ONNX Runtime's CPU provider executes at full optimisation (observed on 1.32, x86 and ARM).
 
-Passes in the runtime's own order: graph rewriting (``ort_fold``, with ``ort_transpose`` and ``ort_products``),
-activations into the kernels before them (``ort_activation``), the parts of a transformer
-(``ort_transformer``) and what matrix products take in (``ort_products``), the blocked NCHWc layout
-(``ort_blocked``), and sums into the convolutions that stayed plain (``ort_activation`` again).
-Every rule was found by letting the runtime write its optimised graph for small models that differ
-in one thing, and is held against it by tests/costmodel/anticipation/test_ort.py and
-test_ort_products.py. Not modelled: other operators that the runtime expands into several.
+Passes in the runtime's own order: graph rewriting (``ort_fold``, with ``ort_transpose`` and
+``ort_products``), activations into the kernels before them (``ort_activation``), the parts of a
+transformer (``ort_transformer``) and what matrix products take in (``ort_products``), the blocked
+NCHWc layout (``ort_blocked``), and sums into the convolutions that stayed plain
+(``ort_activation`` again). Every rule was found by letting the runtime write its optimised graph
+for small models that differ in one thing, and is held against it by
+tests/costmodel/anticipation/test_ort.py and test_ort_products.py. Not modelled: other operators
+that the runtime expands into several.
 """
 
 from __future__ import annotations

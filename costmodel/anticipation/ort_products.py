@@ -106,7 +106,8 @@ def _factors(graph: Graph, node: Node) -> dict[str, float]:
         graph.absorb(node, later)
     if not found:
         return {}
-    return {"alpha": float(np.prod([_number(item) for item in found], dtype=np.float32))}
+    numbers = [number for item in found if (number := _number(item)) is not None]
+    return {"alpha": float(np.prod(numbers, dtype=np.float32))}
 
 
 def _number(node: Node) -> np.float32 | None:

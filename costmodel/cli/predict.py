@@ -17,6 +17,7 @@ from costmodel.cli.output import emit, note
     epilog=examples(
         "costmodel predict net.onnx --table cpu.jsonl",
         "costmodel predict net.keras --table amd-epyc-family-25-model-17/onnxruntime-float32-t2",
+        "costmodel predict net.tflite --table amd-epyc-family-25-model-17/litert-float32",
         "costmodel predict net.onnx --cost flops",
         "costmodel predict net.onnx --table cpu.jsonl --size height=320 --size width=240 --json",
         "costmodel predict net.onnx --table cpu.jsonl --shape image:8x3x320x240",

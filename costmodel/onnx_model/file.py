@@ -103,7 +103,7 @@ def _check_names(path: Path, model: onnx.ModelProto) -> None:
         raise ModelFormatError(message)
 
 
-def _names(model: onnx.ModelProto) -> Iterator[str]:
+def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
     """Every name that means something."""
     yield from (item.domain for item in model.opset_import)
     for body in all_bodies(model):

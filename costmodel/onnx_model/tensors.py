@@ -126,7 +126,7 @@ def _is_outside(tensor: onnx.TensorProto) -> bool:
 
 def _claimed(path: Path, tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor by its sizes and element type."""
-    return -(-prod(tensor.dims) * _element_bits(path, tensor) // 8)
+    return int(-(-prod(tensor.dims) * _element_bits(path, tensor) // 8))
 
 
 def _element_bits(path: Path, tensor: onnx.TensorProto) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import onnx
 
-#: What has nodes of its own: a graph or a function.
-Body: TypeAlias = Any
+#: What has nodes of its own.
+Body: TypeAlias = onnx.GraphProto | onnx.FunctionProto
 #: The standard operators, which have two names; ``open_model`` leaves the first of them only.
 STANDARD = frozenset({"", "ai.onnx"})
 

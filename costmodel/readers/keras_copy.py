@@ -32,7 +32,7 @@ def remade(
     if type(layer).__name__ == "Lambda":
         return _lambda(layer, changes)
     try:
-        return type(layer).from_config(prepared({**layer.get_config(), **changes}))
+        return type(layer).from_config(prepared(_unbuilt({**layer.get_config(), **changes})))
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         message = (
@@ -41,6 +41,15 @@ def remade(
             "its constructor."
         )
         raise ModelFormatError(message) from error
+
+
+def _unbuilt(config: Any) -> Any:
+    """Settings in which no cell and no wrapped layer is built for the sizes of the old network."""
+    if isinstance(config, list | tuple):
+        return type(config)(_unbuilt(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
 
 
 def _lambda(layer: Any, changes: Mapping[str, Any]) -> Any:

@@ -10,7 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from costmodel.errors import InvalidInputError
-from costmodel.network import Network
+from costmodel.network import Network, Opaque
+from costmodel.op import Shape
 from morphnet_core.groups.flow import Member, cut_off
 from morphnet_core.groups.grouping import NOBODY, ChannelGroup, Grouping, Units
 from morphnet_core.groups.options import check_matches, force, freeze_excluded, freeze_outside
@@ -65,6 +66,7 @@ def find_groups(
             f"multiple={multiple}."
         )
         raise InvalidInputError(message)
+    network = _wired(network)
     tracer = Tracer(network, normalisations=normalisations)
     tracer.walk(RULES, frozenset(JOINING))
     check_matches(tracer, force_group, "force_group")
@@ -82,6 +84,35 @@ def find_groups(
         for index, group in enumerate(grouping.groups)
     )
     return replace(grouping, groups=groups)
+
+
+def _wired(network: Network) -> Network:
+    """``network`` with every tensor written by something.
+
+    Where the wiring of unread layers is not known, they may read all that there is and write all
+    that nobody else does. Returned constants have no writer either.
+    """
+    loose = [name for name in network.unread if name not in network.opaque]
+    known = [*network.inputs]
+    known += [name for layer in network.opaque.values() for name in layer.outputs]
+    known += [name for layer in network.layers for name in layer.outputs]
+    sizes: dict[str, Shape] = dict.fromkeys(network.outputs, ())
+    for layer in network.layers:
+        sizes.update(zip(layer.inputs, layer.op.inputs, strict=False))
+    lost = {name: size for name, size in sizes.items() if name not in set(known)}
+    if not loose and not lost:
+        return network
+    titles = loose or ["constants"]
+    reasons = {**dict.fromkeys(titles, "it depends on nothing that is fed"), **network.unread}
+    nothing = Opaque(inputs=(), outputs=(), sizes=(), reason="")
+    added = {name: replace(nothing, reason=reasons[name]) for name in titles}
+    added[titles[0]] = Opaque(
+        inputs=tuple(known) if loose else (),
+        outputs=tuple(lost),
+        sizes=tuple(lost.values()),
+        reason=reasons[titles[0]],
+    )
+    return replace(network, opaque={**network.opaque, **added})
 
 
 def _is_needed(grouping: Grouping, index: int) -> bool:

@@ -241,7 +241,7 @@ class Course:
         if "litert" in self.exports:
             files["litert"] = write_litert(model, self.out / "model.tflite")
         sample = sample_for(model, self.data, self.sizes)
-        differences = {
+        differences: dict[str, dict[str, float]] = {
             kind: same_outputs(model, files[kind], sample)
             for kind in ("onnx", "litert")
             if kind in files

@@ -331,7 +331,7 @@ class Pricer:
 
     def _advice(self) -> str:
         """What can be done about kernels without a price."""
-        device = self.cost.device
+        device = None if isinstance(self.cost, Count) else self.cost.device
         if device is None or device.provenance == "estimated":
             return "Choose another cost model: a table of a device, or a count such as 'flops'."
         return f"Measure these kernels on {device.name}, or choose another cost model."

@@ -18,12 +18,12 @@ class Pressed(Protocol):
 
     Attributes:
         lacking: why a group of channels may have no such signal, in a few words.
-        around: what is missing on a way that goes past every source, in a few words.
+
+    It may say ``around`` besides: what a way that goes past every source lacks, in a few words.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     lacking: ClassVar[str]
-    around: ClassVar[str]
 
     @property
     def threshold(self) -> float:

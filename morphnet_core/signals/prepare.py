@@ -117,7 +117,9 @@ def prepare(
         sources: tuple[Source, ...] = (gated.source(),)
     else:
         sources = signal.sources(grouping, model)
+    carried = {unit for item in sources for unit in item.units.tolist()}
     sources, around = judging(grouping, sources)
+    around = {unit: reader for unit, reader in around.items() if unit in carried}
     reasons = _reasons(grouping, signal, around)
     if not sources:
         raise InvalidInputError(_nothing(grouping, signal, reasons))

@@ -65,7 +65,7 @@ def _results(small: Any, fed: list[Any]) -> list[NDArray[Any]]:
     """
     graph = graph_of(small)
     try:
-        found = graph(keras.tree.pack_sequence_as(graph.input, fed))
+        found = graph(keras.tree.pack_sequence_as(graph.input, fed), training=False)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         message = (

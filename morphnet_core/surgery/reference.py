@@ -67,6 +67,8 @@ class _Run:
         args, kwargs = step.node.arguments.fill_in(
             {id(tensor): value for tensor, value in zip(tensors, operands, strict=True)}
         )
+        if getattr(step.node.operation, "_call_has_training_arg", False):
+            kwargs = {**kwargs, "training": False}  # some, of images, train unless told otherwise
         return list(keras.tree.flatten(step.node.operation(*args, **kwargs)))
 
     def _masked(self, name: str, value: Any) -> Any:

@@ -76,7 +76,7 @@ def placed_products(draw: st.DrawFn) -> tuple[Op, int]:
     if not attributes and draw(st.booleans()):
         sizes[1] = (length,)
     letters = draw(st.sampled_from(("dw", "wd", "dd")))
-    return product(letters, *sizes, **attributes), ones_of(sizes, attributes)
+    return product(letters, *sizes, kind="matmul", **attributes), ones_of(sizes, attributes)
 
 
 @settings(deadline=None, max_examples=300, derandomize=True)

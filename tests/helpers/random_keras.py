@@ -111,7 +111,8 @@ class RandomKeras:
         outputs = [self.head()]
         while self.random.random() < 0.3:
             outputs.append(self.head())
-        model = keras.Model(self.inputs, outputs, name="drawn")
+        fed = self.inputs if len(self.inputs) > 1 else self.inputs[0]
+        model = keras.Model(fed, outputs, name="drawn")
         noise = np.random.default_rng(self.random.randrange(1 << 30))
         for variable in model.weights:
             if str(variable.dtype).startswith("float"):

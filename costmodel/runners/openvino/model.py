@@ -99,7 +99,7 @@ def simplify(model: Any) -> None:
 
 def _rename(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Number the nodes and return the names that they had, made up where they had none."""
-    names = node_titles(enumerate(graph.node))
+    names = tuple(node_titles(enumerate(graph.node)))
     for index, node in enumerate(graph.node):
         node.name = f"k{index}"
     # The node that writes an output takes its tensor's name in OpenVINO.

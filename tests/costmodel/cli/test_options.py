@@ -37,7 +37,7 @@ def test_any_text_is_a_budget_or_a_clear_error(text: str) -> None:
 
 @given(st.lists(st.text(max_size=12), max_size=3))
 def test_any_texts_are_sizes_or_a_clear_error(items: list[str]) -> None:
-    said = told(lambda: parse_sizes(items).values())
+    said = told(lambda: [n for n in parse_sizes(items).values() if isinstance(n, int)])
     assert said is None or "--size" in said
 
 

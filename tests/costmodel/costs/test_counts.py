@@ -9,12 +9,12 @@ from hypothesis import given
 
 from costmodel.costs.counts import (
     COUNTED_KINDS,
-    MOVES,
     Activations,
     Bytes,
     Flops,
     Params,
 )
+from costmodel.kinds import MOVES
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, SESSION, Op, conv_op
 from costmodel.protocols import CostModel
 from costmodel.runners.ort.runner import OrtRunner

@@ -68,7 +68,7 @@ def opened(request: pytest.FixtureRequest) -> Callable[[Path, Mapping[str, int]]
         request.param, request.param
     ))  # fmt: skip
     lower: Any = load_runner(request.param).lower
-    return lower  # type: ignore[no-any-return]
+    return lower
 
 
 def test_a_name_that_means_nothing_is_refused_by_all(

@@ -52,7 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "RepeatVector": {"n": 3},
     "Resizing": {"height": 4, "width": 4},
 }
-ARGUMENTS = (
+ARGUMENTS: tuple[dict[str, Any], ...] = (
     {},
     {"filters": 4, "kernel_size": 2},
     {"kernel_size": 2},
@@ -70,7 +70,7 @@ ARGUMENTS = (
 def called(keras: Any, name: str) -> tuple[Any, list[Any]] | None:
     """A layer of this class name on the first kind of input that it takes."""
     layers = keras.layers
-    made = getattr(layers, name, None)
+    made: Any = getattr(layers, name, None)
     if name in {"Bidirectional", "TimeDistributed", "SpectralNormalization"}:
         inner = {"Bidirectional": layers.GRU(3)}.get(name, layers.Dense(3))
         sequence = keras.Input(SEQUENCE)

@@ -43,7 +43,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A module of TensorFlow's with two entries and no usual one."""
 
-    class Coder(tensorflow.Module):  # type: ignore[misc, name-defined]
+    class Coder(tensorflow.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.w = tensorflow.Variable(tensorflow.random.normal((8, 4)))

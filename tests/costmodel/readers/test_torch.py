@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 nn = torch.nn
 
 
-class Scaled(nn.Module):  # type: ignore[misc, name-defined]
+class Scaled(nn.Module):  # type: ignore[name-defined]
     """A convolution, whose result is scaled by another input, and a layer on its mean."""
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ def test_random_stacks_are_counted_as_they_were_built() -> None:
 
 
 def test_work_that_depends_on_data_is_told() -> None:
-    class Branching(nn.Module):  # type: ignore[misc, name-defined]
+    class Branching(nn.Module):  # type: ignore[name-defined]
         def forward(self, x: Any) -> Any:
             return x + 1 if x.sum() > 0 else x - 1
 

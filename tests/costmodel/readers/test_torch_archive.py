@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def archive(
     graph: dict[str, Any] | None = None,
     weights: dict[str, Any] | None = None,
     constants: dict[str, Any] | None = None,
-    **more: bytes,
+    more: Mapping[str, bytes] = MappingProxyType({}),
 ) -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as made:
@@ -177,10 +178,10 @@ def test_sizes_that_are_computed_pass(
         archive(weights=config(use_pickle=True)),
         archive(weights=config(path_name="../../etc/passwd")),
         archive(weights=config(path_name="weight_1", tensor_meta={"sizes": [{"as_int": 2**40}]}),
-                **{"data/weights/weight_1": b""}),
+                more={"data/weights/weight_1": b""}),
         archive(constants=config(path_name="custom_obj_0", use_pickle=True)),
         archive(constants=config(path_name="opaque_obj_0")),
-        archive(**{"code/__torch__.py": b"class M: ..."}),
+        archive(more={"code/__torch__.py": b"class M: ..."}),
         archive()[:200],
         b"",
         b"\x80\x02}q\x00.",  # a pickle

@@ -51,7 +51,7 @@ def _count(jaxpr: Any) -> int:
 def _dot(equation: Any) -> int:
     (over, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
-    return prod(equation.outvars[0].aval.shape) * prod(left[axis] for axis in over)
+    return int(prod(equation.outvars[0].aval.shape) * prod(left[axis] for axis in over))
 
 
 def _convolution(equation: Any) -> int:
@@ -70,5 +70,5 @@ def _convolution(equation: Any) -> int:
     )
     if max(equation.params["lhs_dilation"]) > 1 or grown:
         filters = kernel[numbers.rhs_spec[0]] // equation.params["feature_group_count"]
-        return prod(read) * taps * filters
-    return prod(written) * taps * kernel[numbers.rhs_spec[1]]
+        return int(prod(read) * taps * filters)
+    return int(prod(written) * taps * kernel[numbers.rhs_spec[1]])

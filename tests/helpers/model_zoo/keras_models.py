@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,24 @@ def _window(rank: int) -> tuple[int, ...]:
     return (MAP1, MAP2, MAP3)[rank - 1]
 
 
+def _made(name: str, args: Sequence[Any], more: Mapping[str, Any], layers: Any) -> Any:
+    return getattr(layers, name)(*args, **more)
+
+
+def _both_ways(name: str, layers: Any) -> Any:
+    return layers.Bidirectional(getattr(layers, name)(6, return_sequences=True))
+
+
+def _joined(name: str, layers: Any) -> Any:
+    return lambda a, b: getattr(layers, name)()([a, b])
+
+
 def _each_rank(name: str, *args: Any, **more: Any) -> dict[str, tuple[Any, Callable[[Any], Any]]]:
     """``name`` holds a ``#`` for the number of axes."""
     return {
         f"{name.replace('#', str(rank))}{more or ''}": (
             [_window(rank)],
-            lambda layers, rank=rank: getattr(layers, name.replace("#", str(rank)))(*args, **more),
+            partial(_made, name.replace("#", str(rank)), args, more),
         )
         for rank in (1, 2, 3)
         if not (name.startswith(("Depthwise", "Separable")) and rank == 3)
@@ -86,8 +99,7 @@ SINGLE: Mapping[str, tuple[Any, Callable[[Any], Any]]] = {
     **_one("GRU", (7, 5), args=(6,), return_sequences=True),
     **_one("GRU", (7, 5), args=(6,), reset_after=False),
     **_one("SimpleRNN", (7, 5), args=(6,), go_backwards=True),
-    **{f"Bidirectional({kind})": ([(7, 5)], lambda layers, kind=kind: layers.Bidirectional(
-        getattr(layers, kind)(6, return_sequences=True))) for kind in ("LSTM", "GRU")},
+    **{f"Bidirectional({kind})": ([(7, 5)], partial(_both_ways, kind)) for kind in ("LSTM", "GRU")},
     "Bidirectional(LSTM, sum)": ([(7, 5)], lambda layers: layers.Bidirectional(
         layers.LSTM(6), merge_mode="sum")),
     "RNN(cells)": ([(7, 5)], lambda layers: layers.RNN([layers.GRUCell(6), layers.LSTMCell(4)])),
@@ -112,7 +124,7 @@ SINGLE: Mapping[str, tuple[Any, Callable[[Any], Any]]] = {
     "Dot": ([(7, 8), (5, 8)], lambda layers: lambda a, b: layers.Dot(axes=2)([a, b])),
     "Dot(normalised)": ([(8,), (8,)], lambda layers: lambda a, b: layers.Dot(
         axes=1, normalize=True)([a, b])),
-    **{kind: ([MAP2, MAP2], lambda layers, kind=kind: lambda a, b: getattr(layers, kind)()([a, b]))
+    **{kind: ([MAP2, MAP2], partial(_joined, kind))
        for kind in ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract")},
     "Concatenate": ([MAP2, MAP2], lambda layers: lambda a, b: layers.Concatenate()([a, b])),
     "Concatenate(axis=1)": ([MAP2, MAP2], lambda layers: lambda a, b: layers.Concatenate(
@@ -127,8 +139,7 @@ SINGLE: Mapping[str, tuple[Any, Callable[[Any], Any]]] = {
     **_one("GroupNormalization", MAP2, args=(-1,)),
     **_one("RMSNormalization", MAP2),
     **_one("UnitNormalization", MAP2),
-    **{f"Activation({kind})": ([MAP2], lambda layers, kind=kind: layers.Activation(
-        kind)) for kind in (
+    **{f"Activation({kind})": ([MAP2], partial(_made, "Activation", (kind,), {})) for kind in (
         "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu",
         "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6",
         "selu", "sigmoid", "silu", "softmax", "soft_shrink", "softplus", "softsign", "sparse_plus",
@@ -256,7 +267,7 @@ def subclass_layer(keras: Any) -> Any:
     """A layer of one's own between standard ones."""
     layers = keras.layers
 
-    class Doubled(layers.Layer):  # type: ignore[misc]
+    class Doubled(layers.Layer):  # type: ignore[misc, name-defined]
         def __init__(self, units: int) -> None:
             super().__init__()
             self.one, self.two = layers.Dense(units), layers.Dense(units)
@@ -272,7 +283,7 @@ def own_conv(keras: Any) -> Any:
     """A convolution whose kernel is standardised when it runs."""
     layers = keras.layers
 
-    class Standardised(layers.Conv2D):  # type: ignore[misc]
+    class Standardised(layers.Conv2D):  # type: ignore[misc, name-defined]
         def convolution_op(self, inputs: Any, kernel: Any) -> Any:
             mean = keras.ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
             return super().convolution_op(inputs, kernel - mean)

@@ -235,7 +235,7 @@ def _projecting_attention(
     past = next((size for size in reads[4:] if len(size) == 5), None)
     length = reads[0][1] + (past[3] if past else 0)
     widths = attributes.get("qkv_hidden_sizes") or [weights[1] // 3] * 3
-    return rows * prod(weights) + (rows * widths[0] + prod(writes[0])) * length
+    return int(rows * prod(weights) + (rows * widths[0] + prod(writes[0])) * length)
 
 
 def _packed_attention(

@@ -288,7 +288,7 @@ class Net:
             self.put("LayerNormalization", x, self.weight(shape[-1]), self.weight(shape[-1]),
                      size=shape, axis=-1)  # fmt: skip
             return
-        axes = {} if self.opset >= 18 else {"axes": [-1]}
+        axes: dict[str, Any] = {} if self.opset >= 18 else {"axes": [-1]}
         if self.opset < 11:
             axes = {"axes": [len(shape) - 1]}
         mean = self.draft.node("ReduceMean", x, **axes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -456,12 +457,16 @@ def _open_text(**names: Dim) -> Case:
     return d.case("", *outputs)
 
 
+def _dressed(network: Network, dress: Callable[[Case], Case]) -> Case:
+    return dress(_plain(network))
+
+
 def _each(
     title: str, networks: Sequence[Network], dress: Callable[[Case], Case]
 ) -> dict[str, Callable[[], Case]]:
     """Each network in one habit; ``title`` holds a ``#`` for its name."""
     return {
-        title.replace("#", network.__name__): lambda network=network: dress(_plain(network))
+        title.replace("#", network.__name__): partial(_dressed, network, dress)
         for network in networks
     }
 

@@ -6,6 +6,7 @@ The onnx package tests only the newest form of most operators.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from model_zoo.case import Case, Draft
 Form = tuple[int, int, Callable[[Draft], list[str]]]
 
 
-def _one(kind: str, *shape: int, **attributes: object) -> Callable[[Draft], list[str]]:
+def _one(kind: str, *shape: int, **attributes: Any) -> Callable[[Draft], list[str]]:
     return lambda d: [d.node(kind, d.feed(*shape), **attributes)]
 
 
@@ -86,7 +87,7 @@ def _gemm(d: Draft) -> list[str]:
     return [d.node("Gemm", d.feed(7, 3), d.weight(5, 7), d.weight(3, 5), transA=1, transB=1)]
 
 
-def _cells(kind: str, gates: int, **attributes: object) -> Callable[[Draft], list[str]]:
+def _cells(kind: str, gates: int, **attributes: Any) -> Callable[[Draft], list[str]]:
     def write(d: Draft) -> list[str]:
         ways = 2 if attributes.get("direction") == "bidirectional" else 1
         weights = d.weight(ways, gates * 6, 5), d.weight(ways, gates * 6, 6)

@@ -49,7 +49,7 @@ def tests() -> Mapping[str, Any]:
         warnings.simplefilter("ignore")
         from onnx.backend.test.case.node import collect_testcases
 
-        found = collect_testcases(None)  # type: ignore[arg-type]
+        found = collect_testcases(None)
     return {item.name: item for item in found if item.data_sets}
 
 

@@ -80,7 +80,10 @@ def test_detector_with_heads_on_two_maps(keras):
 def test_blocks_of_convnext_and_inception_resnet(keras):
     layer_class: Any = keras.layers.Layer
 
+    # Keras has them beside its applications; what only has their names would be opaque.
     class LayerScale(layer_class):
+        __module__ = "keras.src.applications.convnext"
+
         def build(self, shape):
             self.gamma = self.add_weight(shape=(shape[-1],), name="gamma")
 
@@ -88,6 +91,8 @@ def test_blocks_of_convnext_and_inception_resnet(keras):
             return x * self.gamma
 
     class CustomScaleLayer(layer_class):
+        __module__ = "keras.src.applications.inception_resnet_v2"
+
         def call(self, inputs):
             return inputs[0] + inputs[1] * 0.1
 

@@ -248,17 +248,26 @@ def test_unread_layers_freeze_what_they_touch_and_are_noted(keras, layers):
     assert list(grouping.notes) == ["odd"]
 
 
-@pytest.mark.parametrize("kind", ["LayerNormalization", "RMSNormalization", "GroupNormalization"])
+@pytest.mark.parametrize("kind", ["LayerNormalization", "RMSNormalization"])
 def test_normalisations_over_channels(keras, layers, kind):
     def call(x):
-        settings = {"groups": 2} if kind.startswith("Group") else {}
-        x = getattr(layers, kind)(name="norm", **settings)(conv(layers, 4, "a")(x))
+        x = getattr(layers, kind)(name="norm")(conv(layers, 4, "a")(x))
         return conv(layers, 2, "head")(x)
 
     assert "normalises over channels" in frozen(grouping_of(keras, call))["a"]
     assert "norm" in grouping_of(keras, call).notes
-    freed = found(grouping_of(keras, call, normalisations=True))
-    assert freed == ([] if kind.startswith("Group") else [("a", 4, ("a",))])
+    assert found(grouping_of(keras, call, normalisations=True)) == [("a", 4, ("a",))]
+
+
+@pytest.mark.parametrize(("groups", "units"), [(1, 0), (2, 2), (4, 4), (-1, 4)])
+def test_channels_of_one_group_of_a_normalisation_go_together(keras, layers, groups, units):
+    def call(x):
+        x = layers.GroupNormalization(groups, name="norm")(conv(layers, 4, "a")(x))
+        return conv(layers, 2, "head")(x)
+
+    grouping = grouping_of(keras, call)
+    assert found(grouping) == ([("a", units, ("a",))] if units else [])
+    assert units or "normalises over channels" in frozen(grouping)["a"]
 
 
 def test_what_mixes_channels_is_frozen(keras, layers):

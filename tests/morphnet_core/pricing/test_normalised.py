@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from costmodel.costs.regression import Regression
+from costmodel.costs.regression import Fitted, Regression
 from costmodel.device import Device
 from costmodel.measurement import Measurement
 from costmodel.op import Op, conv_op
@@ -70,7 +70,7 @@ def table(device: Device) -> Regression:
         Measurement(op=op, latency_ms=ms, median_ms=ms, spread=0.01)
         for op, ms in zip(ops, times, strict=True)
     ]
-    return Regression(rows, device=device)
+    return Regression(rows, device=device, fitted=Fitted(rows=""))
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -4,7 +4,7 @@ Each model of ``tests/helpers/model_kinds.py`` is saved, and then given to the c
 data script that imports the module which defines its layers. Models that exist in memory only go
 through ``morph``. What is exported is held against Keras in every output.
 
-    python scripts/bench/model_kinds.py [--only NAME ...]
+    python scripts/bench/every_kind.py [--only NAME ...]
 """
 
 from __future__ import annotations
