@@ -65,7 +65,8 @@ def _traced(model: Any, x: Any) -> Any:
     inputs = _inputs(model, x)
     if x is not None and not model.built:
         model(x)
-    kinds, graph = [], None
+    kinds: list[list[str]] = []
+    graph: Any = None
     for training in (True, None):
         try:
             outputs = _called(model, inputs, training=training)

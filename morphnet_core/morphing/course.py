@@ -242,9 +242,9 @@ class Course:
             files["litert"] = write_litert(model, self.out / "model.tflite")
         sample = sample_for(model, self.data, self.sizes)
         differences = {
-            kind: same_outputs(model, files[kind], sample)
-            for kind in ("onnx", "litert")
-            if kind in files
+            kind: same_outputs(model, path, sample)
+            for kind, path in files.items()
+            if kind in {"onnx", "litert"}
         }
         return files, differences
 
