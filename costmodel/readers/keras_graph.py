@@ -63,12 +63,12 @@ def _traced(model: Any, x: Any) -> Any:
     import keras
 
     inputs = _inputs(model, x)
-    if x is not None and not model.built:
-        model(x)
     kinds: list[list[str]] = []
     graph: Any = None
     for training in (True, None):
         try:
+            if x is not None and not model.built:
+                model(x)
             outputs = _called(model, inputs, training=training)
             graph = keras.Model(inputs, outputs, name=model.name)
         except Exception as error:

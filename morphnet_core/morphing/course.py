@@ -241,10 +241,10 @@ class Course:
         if "litert" in self.exports:
             files["litert"] = write_litert(model, self.out / "model.tflite")
         sample = sample_for(model, self.data, self.sizes)
-        differences: dict[str, dict[str, float]] = {
-            kind: same_outputs(model, files[kind], sample)
-            for kind in ("onnx", "litert")
-            if kind in files
+        differences = {
+            kind: same_outputs(model, path, sample)
+            for kind, path in files.items()
+            if kind in {"onnx", "litert"}
         }
         return files, differences
 

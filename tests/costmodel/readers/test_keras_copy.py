@@ -44,7 +44,9 @@ def network() -> Any:
     inner = keras.Input((6, 3))
     body = keras.Model(inner, layers.Conv1D(4, 3)(inner), name="body")
     inputs = keras.Input((6, 3))
-    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(body(inputs))
+    # The initialiser by default knows no bfloat16.
+    recurrent = layers.LSTM(3, return_sequences=True, recurrent_initializer="glorot_uniform")
+    x = layers.Bidirectional(recurrent)(body(inputs))
     x = layers.TimeDistributed(layers.Dense(5))(x)
     x = Inside()(layers.Lambda(lambda t: ops.relu(t) * 2.0)(x))
     return keras.Model(inputs, layers.GlobalAveragePooling1D()(x))
