@@ -38,11 +38,12 @@ def import_first(names: Sequence[str | Path] | None) -> None:
             _make_known(module)
 
 
-def run_file(path: Path) -> ModuleType:
+def run_file(path: Path, expected: str = "") -> ModuleType:
     """Run a Python file, once as long as it stays the same.
 
     Args:
         path: what lies beside it can be imported by it.
+        expected: what the file should be, for the message where it is none.
 
     Returns:
         The module.
@@ -52,7 +53,7 @@ def run_file(path: Path) -> ModuleType:
     """
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
-        message = f"{path} is not a Python file."
+        message = f"{path} is not a Python file. {expected}".rstrip()
         raise InvalidInputError(message)
     key = (path.resolve(), path.stat().st_mtime_ns)
     if key not in _RUN:
