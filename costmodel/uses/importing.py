@@ -38,12 +38,11 @@ def import_first(names: Sequence[str | Path] | None) -> None:
             _make_known(module)
 
 
-def run_file(path: Path, expected: str = "") -> ModuleType:
+def run_file(path: Path) -> ModuleType:
     """Run a Python file, once as long as it stays the same.
 
     Args:
         path: what lies beside it can be imported by it.
-        expected: what the file should be, for the message where it is none.
 
     Returns:
         The module.
@@ -53,7 +52,10 @@ def run_file(path: Path, expected: str = "") -> ModuleType:
     """
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
-        message = f"{path} is not a Python file. {expected}".rstrip()
+        message = (
+            f"{path} is not a Python file. --import takes such files and names of modules, --data "
+            "such a file with a function load()."
+        )
         raise InvalidInputError(message)
     key = (path.resolve(), path.stat().st_mtime_ns)
     if key not in _RUN:

@@ -87,7 +87,7 @@ def load_recipe(path: str | Path, *, batch_size: int | None = None) -> Recipe:
         InvalidInputError: if there is no such file, it fails, or it returns something else.
     """
     path = Path(path)
-    module = run_file(path, _EXPECTED)
+    module = run_file(path)
     if not callable(getattr(module, "load", None)):
         message = f"{path} has no function load(). {_EXPECTED}"
         raise InvalidInputError(message)

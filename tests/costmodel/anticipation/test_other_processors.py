@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.instruction_sets import INSTRUCTION_SETS
 from costmodel.network import Network
+from costmodel.op import Op
 from costmodel.readers.onnx import read_onnx
 
 DATA = Path(__file__).parents[2] / "data" / "instruction_sets"
@@ -30,6 +32,7 @@ KINDS = {
 }
 #: What no rule is made for: see ``test_float_networks_on_sme_are_refused``.
 REFUSED = {("onnxruntime", "float32", "sme")}
+MARKS = frozenset({"number", "operator"})
 CELLS = [(*kind, isa) for kind in KINDS for isa in INSTRUCTION_SETS if (*kind, isa) not in REFUSED]
 
 
@@ -56,6 +59,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return read
 
 
+def _unmarked(op: Op) -> Op:
+    """As it was recorded: readers have noted for ONNX Runtime's rules since what is no work."""
+    return replace(op, attributes=tuple(pair for pair in op.attributes if pair[0] not in MARKS))
+
+
 @pytest.mark.parametrize(("runtime", "dtype", "isa"), CELLS)
 def test_rules_say_what_was_recorded(
     recorded: dict[tuple[str, str], Any], written: Any, runtime: str, dtype: str, isa: str
@@ -65,7 +73,7 @@ def test_rules_say_what_was_recorded(
     device = Device(name=isa, runtime=runtime, isa=isa, dtype=dtype)
     for entry in facts["networks"]:
         network = written(KINDS[runtime, dtype], entry["seed"])
-        assert [op.digest for op in network.ops] == entry["written"], (
+        assert [_unmarked(op).digest for op in network.ops] == entry["written"], (
             "random_networks.py draws other networks than were recorded: record them anew"
         )
         (executed,) = (ops for isas, ops in entry["executed"].items() if isa in isas.split())
