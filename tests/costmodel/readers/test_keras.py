@@ -169,11 +169,14 @@ def test_nested_and_sequential_models_are_flattened(keras):
 
 
 def test_layer_without_a_rule_is_listed(keras):
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.cumsum(x, axis=1)
+
     image = keras.Input((6, 8))
-    attention = keras.layers.MultiHeadAttention(2, 4, name="attend")(image, image)
-    network = read_keras(keras.Model(image, attention))
+    network = read_keras(keras.Model(image, Own(name="own")(image)))
     assert network.layers == ()
-    assert "no rule" in network.unread["attend"] or "inputs" in network.unread["attend"]
+    assert "no rule" in network.unread["own"]
 
 
 def test_open_sizes_are_bound_or_named(keras, tmp_path):
@@ -197,7 +200,7 @@ def test_code_in_a_file_is_never_run(keras, tmp_path):
     model = keras.Model(image, keras.layers.Lambda(lambda x: x * 2)(image))
     for name in ("lambda.keras", "lambda.h5"):
         model.save(tmp_path / name)
-        with pytest.raises(ModelFormatError, match="cannot be loaded as a Keras model"):
+        with pytest.raises(ModelFormatError, match="code of its own, which is not run"):
             read_keras(tmp_path / name)
 
 
