@@ -308,7 +308,7 @@ class Orders:
 
 
 #: Graphs in which the runtime leaves a Transpose elsewhere: several readers each gain by moving it,
-#: and which of them it asks first is not modelled; of seed 98 it drops a difference of equals.
+#: and which of them it asks first is not modelled; of seed 98 it executes one difference more.
 OTHERWISE = frozenset({75, 96, 98})
 
 
