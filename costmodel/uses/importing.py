@@ -52,7 +52,10 @@ def run_file(path: Path) -> ModuleType:
     """
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
-        message = f"{path} is not a Python file."
+        message = (
+            f"{path} is not a Python file. Expected a script with a function load() for --data, or "
+            "one that defines Keras layers for --import."
+        )
         raise InvalidInputError(message)
     key = (path.resolve(), path.stat().st_mtime_ns)
     if key not in _RUN:
