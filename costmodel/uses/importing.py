@@ -53,8 +53,8 @@ def run_file(path: Path) -> ModuleType:
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         message = (
-            f"{path} is not a Python file. --import takes such files and names of modules, --data "
-            "such a file with a function load()."
+            f"{path} is not a Python file. Expected a script with a function load() for --data, or "
+            "one that defines Keras layers for --import."
         )
         raise InvalidInputError(message)
     key = (path.resolve(), path.stat().st_mtime_ns)
