@@ -169,7 +169,7 @@ def test_nested_and_sequential_models_are_flattened(keras):
 
 
 def test_layer_without_a_rule_is_listed(keras):
-    class Own(keras.layers.Layer):
+    class Own(keras.layers.Layer):  # type: ignore[name-defined]
         def call(self, x):
             return keras.ops.cumsum(x, axis=1)
 
