@@ -67,7 +67,8 @@ class _Run:
         args, kwargs = step.node.arguments.fill_in(
             {id(tensor): value for tensor, value in zip(tensors, operands, strict=True)}
         )
-        if getattr(step.node.operation, "_call_has_training_arg", False):
+        takes = getattr(step.node.operation, "_call_has_training_arg", False)
+        if takes and kwargs.get("training") is None:
             kwargs = {**kwargs, "training": False}  # some, of images, train unless told otherwise
         return list(keras.tree.flatten(step.node.operation(*args, **kwargs)))
 
