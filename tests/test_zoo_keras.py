@@ -73,7 +73,8 @@ def test_exports_compute_the_same_and_count_the_same(keras, name):
         assert "Keras cannot run it" in record["note"]
         return
     assert record["error"] < 1e-4
-    assert record["exported"] == record["exported_read"] > 0
+    assert record["exported"] == record["exported_read"]
+    assert record["exported"] > 0 or name.startswith("drawn")  # some have no products
 
 
 def test_a_model_is_counted_in_jax_s_trace(keras):
@@ -82,8 +83,8 @@ def test_a_model_is_counted_in_jax_s_trace(keras):
 
     with Keeper(backend="jax") as keeper:
         for name, expected in {
-            "layer Conv2D[6, 3]": 6 * 6 * 6 * 4 * 9,
-            "layer Conv2DTranspose[6, 3]": 8 * 8 * 4 * 6 * 9,
+            "layer Conv2D": 6 * 6 * 6 * 4 * 9,
+            "layer Conv2DTranspose": 8 * 8 * 4 * 6 * 9,
             "layer Dense[5]": 3 * 4 * 6 * 5,
         }.items():
             assert keeper.walk("keras", name)["traced"] == expected, name

@@ -18,7 +18,7 @@ from costmodel.sizes import Sizes
 Array = NDArray[np.generic]
 #: Largest difference of two results of one function, relative to the result's largest value: sums
 #: of float32 taken in another order differ by less.
-TOLERANCE = 1e-5
+TOLERANCE = 2e-5
 #: The same for the narrower element types.
 TOLERANCES: Mapping[str, float] = {"float16": 1e-2, "bfloat16": 5e-2}
 #: Differences are also accepted up to so many times what the runtime's own optimisation makes of

@@ -43,6 +43,10 @@ class Truth:
     kinds: Mapping[str, str]
 
 
+#: What the runtime puts before the name of a tensor that it computes in float32 instead of float16.
+_INSERTED = "InsertedPrecisionFreeCast_"
+
+
 def look(path: Path, feeds: Mapping[str, Any]) -> Truth:
     """Run a file once and count it.
 
@@ -59,8 +63,11 @@ def look(path: Path, feeds: Mapping[str, Any]) -> Truth:
             continue
         written = [name for name in node.output if name]
         alive.update(written)
-        kinds[written[0]] = node.op_type
-        macs[written[0]] = _count(node, shapes)
+        if node.op_type == "Cast" and node.input[0].startswith(_INSERTED):
+            continue
+        name = written[0].removeprefix(_INSERTED)
+        kinds[name] = node.op_type
+        macs[name] = _count(node, shapes)
     fed = [shapes[name] for name in feeds if name in shapes]
     return Truth(shapes=shapes, fed=fed, types=types, macs=macs, kinds=kinds)
 
@@ -255,6 +262,13 @@ def _unknown(_: Mapping[str, Any], __: Sequence[Shape], ___: Sequence[Shape]) ->
     return None
 
 
+def _affine(
+    attributes: Mapping[str, Any], reads: Sequence[Shape], writes: Sequence[Shape]
+) -> int:
+    """A matrix of one column more than axes, applied to every place."""
+    return prod(writes[0]) * (writes[0][-1] + 1)
+
+
 FORMULAS: Mapping[str, Formula] = {
     **dict.fromkeys(("Conv", "ConvInteger", "DeformConv", "FusedConv", "CausalConvWithState"),
                     _filters_at(1)),
@@ -268,6 +282,7 @@ FORMULAS: Mapping[str, Formula] = {
     **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), _inner),
     "MatMulFpQ4": _first_axis,
     "Einsum": _einsum,
+    "AffineGrid": _affine,
     **dict.fromkeys(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"), _recurrent),
     "Attention": _attention,
     "com.microsoft.Attention": _projecting_attention,
