@@ -67,7 +67,11 @@ def opened(request: pytest.FixtureRequest) -> Callable[[Path, Mapping[str, int]]
     pytest.importorskip({"ort": "onnxruntime", "litert": "ai_edge_litert", "xla": "jax"}.get(
         request.param, request.param
     ))  # fmt: skip
-    lower: Any = load_runner(request.param).lower
+    if request.param == "xla":  # a process has one of it
+        runner = request.getfixturevalue("xla_runner")
+    else:
+        runner = load_runner(request.param)
+    lower: Any = runner.lower
     return lower
 
 
