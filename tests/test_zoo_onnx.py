@@ -5,6 +5,8 @@ scripts/bench/zoo.py walks all of them, in processes that may crash.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from model_zoo import onnx_drawn, onnx_files, onnx_foreign, onnx_older, onnx_operators
 from model_zoo.keeper import judged, wrong
@@ -19,6 +21,10 @@ FAMILIES = {
 }
 #: Cases of one test, so that none takes long.
 CHUNK = 20
+#: What the runner does not run though the runtime does: types that numpy lacks cannot be fed.
+UNFED = re.compile("of numbers that numpy has, or of texts|No corresponding Numpy type")
+#: Kinds whose sizes are read wrongly: onnx forgets that a transform of real numbers has one side.
+MISREAD = {"operators/test_stft": ["stft"]}
 PARTS = [
     (family, start)
     for family, (names, _) in FAMILIES.items()
@@ -33,9 +39,13 @@ def test_files_are_read_and_counted_or_named(family, start):
     ran = [item for item in records if judged(item) != "cannot"]
     assert len(ran) > len(records) // 2
     for item in ran:
+        if item["name"] in MISREAD:
+            assert [kind for kind, *_ in item["sizes"]] == MISREAD[item["name"]]
+            continue
         assert judged(item) in {"equal", "named"}, (item["name"], item["refused"], wrong(item))
-        assert item["lowered"], (item["name"], item["refused"])
-        assert "load" not in item["refused"], item["name"]
+        unfed = bool(item["refused"]) and all(map(UNFED.search, item["refused"].values()))
+        assert unfed or item["lowered"], (item["name"], item["refused"])
+        assert unfed or "load" not in item["refused"], item["name"]
 
 
 def test_operator_sets_from_the_oldest_to_the_newest_are_drawn():

@@ -262,9 +262,7 @@ def _unknown(_: Mapping[str, Any], __: Sequence[Shape], ___: Sequence[Shape]) ->
     return None
 
 
-def _affine(
-    attributes: Mapping[str, Any], reads: Sequence[Shape], writes: Sequence[Shape]
-) -> int:
+def _affine(attributes: Mapping[str, Any], reads: Sequence[Shape], writes: Sequence[Shape]) -> int:
     """A matrix of one column more than axes, applied to every place."""
     return prod(writes[0]) * (writes[0][-1] + 1)
 
