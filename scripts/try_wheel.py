@@ -135,7 +135,7 @@ def make_kit(environment: Environment, *, fast: bool) -> Path:
 
 def follow(environment: Environment, group: Sequence[Example], folder: Path) -> list[Outcome]:
     """Do what a group of examples says, one after the other, in a folder of its own."""
-    open_sizes = [example.text for example in group if "--size " in example.text]
+    open_sizes = [item.text for item in group if re.search("--(size|shape) ", item.text)]
     if open_sizes:
         environment.run([environment.python, "-I", str(KIT), *open_sizes], folder)
     snippets = [item for item in group if item.kind == "python" and not not_here(item)]
@@ -259,7 +259,8 @@ def follow_all(environment: Environment, *, fast: bool) -> list[Outcome]:
 def slow(example: Example) -> bool:
     """Whether an example imports Keras, chooses hundreds of Ops to profile, or holds rows out."""
     chooses = " profile " in example.text and "--samples 0" not in example.text
-    return ".keras" in example.text or " score " in example.text or chooses
+    made_by_keras = any(kind in example.text for kind in (".keras", ".tflite"))
+    return made_by_keras or " score " in example.text or chooses
 
 
 def unused_reasons(outcomes: Sequence[Outcome]) -> list[str]:

@@ -116,12 +116,17 @@ def make_laptop(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Make what is named; in an example, names such as ``height=`` after ``--size`` stay open."""
+    """Make what is named; in examples, names such as ``height=`` after ``--size`` stay open.
+
+    All sizes do for an example with ``--shape``.
+    """
     folder = Path.cwd()
     if "laptop" in arguments:
         make_laptop(folder)
         return
-    make_onnx(folder, frozenset(re.findall(r"--size (\w+)=", " ".join(arguments))))
+    told = " ".join(arguments)
+    whole = ("batch", "height", "width") if "--shape " in told else ()
+    make_onnx(folder, frozenset({*re.findall(r"--size (\w+)=", told), *whole}))
     if "keras" in arguments:
         make_keras(folder)
 
