@@ -157,7 +157,7 @@ def test_counts_are_refused():
 def test_a_difference_is_an_error(monkeypatch):
     far = Agreement(difference=2 * TOLERANCE, variation=1.0)
     monkeypatch.setattr(alignment, "agreement", lambda *_: far)
-    with pytest.raises(ModelFormatError, match="its results differ by 2e-05"):
+    with pytest.raises(ModelFormatError, match="its results differ by 4e-05"):
         pad_to_fast_widths(bottleneck(), Blocks())
 
 
