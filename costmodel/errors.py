@@ -80,3 +80,12 @@ class MissingProviderError(MissingDependencyError):
             f"The installed ONNX Runtime has no {provider}. Get it with: {wheel}. "
             f"Present: {', '.join(available)}."
         )
+
+
+def first_line(error: BaseException) -> str:
+    r"""What a library's error says first; the name of its class where it says nothing.
+
+    >>> first_line(ValueError(" too wide\nsee the log")), first_line(KeyError())
+    ('too wide', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

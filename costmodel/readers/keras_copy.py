@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import ModelFormatError, first_line
 
 #: Types whose values runtimes either cannot compute with or compute with in float32.
 _HALF = ("float16", "bfloat16")
@@ -34,7 +34,7 @@ def remade(
     try:
         return type(layer).from_config(prepared(_unbuilt({**layer.get_config(), **changes})))
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         message = (
             f"Layer {title or layer.name!r} ({type(layer).__name__}) cannot be made again from its "
             f"own settings: {first} Give the class a get_config() that returns all arguments of "

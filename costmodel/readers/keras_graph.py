@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import ModelFormatError, first_line
 
 #: Graphs by model, so that every part of a program sees the same names.
 _FOUND: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -72,7 +72,7 @@ def _traced(model: Any, x: Any) -> Any:
             outputs = _called(model, inputs, training=training)
             graph = keras.Model(inputs, outputs, name=model.name)
         except Exception as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             raise _no_graph(model, f"its call() cannot be followed ({first})") from error
         kinds.append([type(item).__name__ for item in graph.operations])
     if kinds[0] != kinds[1]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.errors import first_line
 from costmodel.op import Shape
 
 Array = NDArray[Any]
@@ -89,7 +90,7 @@ def own_mathematics(layer: Any, size: Shape) -> str:
     try:
         return "" if _splits(layer, size) else reason
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         return f"{reason}, and it cannot be tried with fewer ({first})"
     finally:
         random.setstate(state)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.errors import InvalidInputError, ModelFormatError, first_line
 from costmodel.op import Shape
 from costmodel.readers.formats import Format, Opened, Request
 from costmodel.readers.keras import convert_function, import_converter
@@ -60,7 +60,7 @@ def _loaded(folder: Path) -> Any:
         with silenced():
             return tensorflow.saved_model.load(str(folder))
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         message = f"{folder} cannot be loaded as a SavedModel: {first}"
         raise ModelFormatError(message) from error
 

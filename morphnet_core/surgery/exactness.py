@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import ModelFormatError, first_line
 from costmodel.readers.keras import graph_of
 from morphnet_core.surgery.plan import Plan
 from morphnet_core.surgery.reference import masked
@@ -67,7 +67,7 @@ def _results(small: Any, fed: list[Any]) -> list[NDArray[Any]]:
     try:
         found = graph(keras.tree.pack_sequence_as(graph.input, fed), training=False)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         message = (
             f"What is left of {small.name!r} cannot run, as its original can: {first} Exclude the "
             "layer named: find_groups(..., exclude=[...])."
