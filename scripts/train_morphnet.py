@@ -11,6 +11,7 @@ the cost it began with. Files land in ``--out``: the structure as JSON and the m
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def learn_structure(
     return Structure.load(path)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--grow", type=float, default=1.0, help="share of the seed's cost")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/morphnet"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     data = images.load_images(options.data, limit=options.limit)
     target = load_target(options.target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     skip_policy.register(config)
+    if hasattr(config, "workerinput"):
+        # Device locks lie in the folder for temporary files; tests of two processes, documented
+        # examples among them, would refuse each other.
+        folder = tempfile.TemporaryDirectory(prefix="tests-")
+        config.add_cleanup(folder.cleanup)
+        tempfile.tempdir = os.environ["TMPDIR"] = folder.name
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+import images
+import train_morphnet
+
 from morphnet_core.structure import Structure
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train_morphnet.py"
 pytestmark = pytest.mark.keras
 
 
@@ -35,32 +37,33 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: str, images: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"MORPHNET_IMAGES": str(images), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-
-def test_the_eight_steps_work_in_their_order(image_folder: Path, tmp_path: Path) -> None:
-    done = run(
-        *("--learn-epochs", "1", "--epochs", "1", "--batch", "32", "--strength", "8"),
-        *("--threshold", "0.8", "--blocks", "1"),
-        *("--out", str(tmp_path)),
-        images=image_folder,
+def test_the_eight_steps_work_in_their_order(
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(images, "FOLDER", image_folder)
+    train_morphnet.main(
+        [
+            *("--learn-epochs", "1", "--epochs", "1", "--batch", "32", "--strength", "8"),
+            *("--threshold", "0.8", "--blocks", "1"),
+            *("--out", str(tmp_path)),
+        ]
     )
-    assert done.returncode == 0, done.stderr
+    printed = capsys.readouterr().out
     structure = Structure.load(tmp_path / "learned_structure" / "alive_1")
     kept = [layer.count for layer in structure.layers.values()]
     whole = [layer.of for layer in structure.layers.values()]
     assert sum(kept) < sum(whole)
-    shares = [float(line.split()[2]) for line in done.stdout.splitlines() if "Shrunk to" in line]
+    shares = [float(line.split()[2]) for line in printed.splitlines() if "Shrunk to" in line]
     assert 0 < shares[0] < 1
-    assert "Expanded by" in done.stdout
+    assert "Expanded by" in printed
     assert (tmp_path / "shrunk_0.keras").exists()
     assert (tmp_path / "morphed_0.keras").exists()
 
 
-def test_missing_images_are_named(tmp_path: Path) -> None:
-    done = run(images=tmp_path)
-    assert done.returncode == 1
-    assert "train-images-idx3-ubyte.gz is missing. Set MORPHNET_IMAGES" in done.stderr
+def test_missing_images_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit, match=r"train-images-idx3-ubyte\.gz is missing. Set MORPHNET_"):
+        train_morphnet.main(["--out", str(tmp_path)])
