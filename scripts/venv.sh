@@ -1,6 +1,11 @@
 # shellcheck shell=bash
 # Sourced by scripts/demo and scripts/test: one .venv, installed from the constraints file.
 
+# Packages are compiled when they are first imported, and kept for the many processes to come: where
+# the environment forbids that, every one of them would compile TensorFlow again, for 8 seconds.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$PWD/.venv/pycache"
+
 # Whether $1 is a Python that can make a virtual environment with pip in it.
 # Debian's python3 has venv but not ensurepip until python3-venv is installed.
 usable_python() {
