@@ -1,12 +1,13 @@
 """OpenVINO where there is no AVX-512: whole networks against the sum of their own kernels.
 
-    python scripts/bench/openvino_avx2.py                       # kernels, then networks: 14 minutes
+    python scripts/bench/openvino_avx2.py                       # kernels and networks: 14 minutes
     python scripts/bench/openvino_avx2.py --models a.onnx ...   # and these networks
     python scripts/bench/openvino_avx2.py --isa avx512          # on what the processor has
 
 Wants the machine to itself. A processor with AVX-512 is capped. Networks are those that the onnx
-package ships, but for one of half a gigabyte. Interrupted, it goes on with the table it has; of
-earlier days it starts with ``--anew``.
+package ships, but for one of half a gigabyte. Networks and kernels take turns in the same rounds:
+this machine's pace may change by a fifth in ten minutes, which is no error of the sum. Interrupted,
+it goes on with the table it has; of earlier days it starts with ``--anew``.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ import onnx.backend.test
 import place
 
 from costmodel.audit import repeatability
-from costmodel.comparison import Comparison, compare_files
+from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import ModelFormatError
+from costmodel.network import Network, model_digest
+from costmodel.op import Op, model_op
+from costmodel.prediction import price_network
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import load_runner
 from costmodel.runners.ort.device import own_instruction_set
@@ -38,12 +42,10 @@ RUNNER = "openvino"
 SHIPPED = Path(onnx.backend.test.__file__).parent / "data" / "light"
 #: Half a gigabyte of weights, which every process of every round would make again.
 LARGE = frozenset({"light_vgg19"})
-KERNEL_MINUTES, NETWORK_MINUTES = 9.5, 3.5
-# Compiling is the dearest part of a visit: a process keeps what it compiled for eight rounds.
+MINUTES = 13.0
+# Compiling is the dearest part of a visit: a process keeps what it compiled for four rounds.
 # More rounds would each be shorter: a visit of a few blocks finds every cache cold.
-PLAN = Plan(rounds=8, min_rounds=4, restart_every=8)
-#: One network may be 10 % slower in one process than in the next, so every round has its own.
-NETWORK_PLAN = Plan(rounds=8, min_rounds=4, visit_ms=200.0, restart_every=1)
+PLAN = Plan(rounds=8, min_rounds=6, restart_every=4)
 MEDIAN, WORST, LEAST_NETWORKS = 0.05, 0.15, 8
 
 
@@ -53,19 +55,35 @@ def models(more: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys([*shipped, *(path.resolve() for path in more)]))
 
 
-def kernels_of(paths: Sequence[Path]) -> tuple[list[Path], list[Job]]:
-    """The networks that the runtime takes, and their kernels, each once."""
+def jobs_of(paths: Sequence[Path]) -> tuple[dict[Op, Network], list[Job]]:
+    """The networks that the runtime takes, by their row; and with them their kernels, each once."""
     runner = load_runner(RUNNER, {"threads": 1})
-    taken, jobs = [], {}
+    networks, jobs = {}, {}
     for path in paths:
         try:
             network = runner.lower(path, {})
         except ModelFormatError as error:
             print(f"left out {path.name}: {error}", flush=True)
             continue
-        taken.append(path)
+        whole = model_op(network.name, model_digest(path, {}), network.ops)
+        networks[whole] = network
+        jobs[whole] = Job(op=whole, model=path)
         jobs.update({op: Job(op=op) for op in network.ops})
-    return taken, list(jobs.values())
+    return networks, list(jobs.values())
+
+
+def compared(table: LatencyTable, networks: Mapping[Op, Network]) -> list[Comparison]:
+    """Each network's row beside the plain sum of its kernels' rows."""
+    cost = fit_regression(table)
+    return [
+        Comparison(
+            prediction=price_network(network, cost, device=table.device),
+            measurement=table.rows[whole],
+            device=table.device,
+        )
+        for whole, network in networks.items()
+        if whole in table.rows
+    ]
 
 
 def results(
@@ -112,7 +130,7 @@ def results(
         },
         notes=[
             f"{table.device.label}, instruction set {table.device.isa}; kernels are the networks' "
-            "own, the prediction is their plain sum, and the networks were timed in the same run.",
+            "own, the prediction is their plain sum; networks were timed in the kernels' rounds.",
             ledger.table(comparisons.COLUMNS, comparisons.rows(found)),
         ],
     )
@@ -122,8 +140,7 @@ def main() -> None:
     parser = ledger.parser(__doc__)
     parser.add_argument("--models", nargs="*", type=Path, default=[])
     parser.add_argument("--isa", choices=["avx2", "avx512"], default="avx2")
-    parser.add_argument("--kernel-minutes", type=float, default=KERNEL_MINUTES)
-    parser.add_argument("--network-minutes", type=float, default=NETWORK_MINUTES)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--anew", action="store_true", help="leave an earlier table's rows out")
     parser.add_argument("--trial", action="store_true", help="write nothing down")
     options = parser.parse_args()
@@ -136,17 +153,15 @@ def main() -> None:
     if options.anew:
         out.unlink(missing_ok=True)
     started = time.perf_counter()
-    taken, jobs = kernels_of(models(options.models))
-    print(f"{len(taken)} networks, {len(jobs)} kernels", flush=True)
-    plan = replace(PLAN, budget_ms=60e3 * options.kernel_minutes)
+    networks, jobs = jobs_of(models(options.models))
+    print(f"{len(networks)} networks, {len(jobs) - len(networks)} kernels", flush=True)
+    plan = replace(PLAN, budget_ms=60e3 * options.minutes)
     report = time_jobs(jobs, runner=RUNNER, options={"threads": 1}, out=out, plan=plan)
     print(comparisons.told(report), flush=True)
     table = LatencyTable.load(out)
     if table.device.isa != options.isa:
         sys.exit(f"The runtime used {table.device.isa}, not {options.isa}.")
-    plan = replace(NETWORK_PLAN, budget_ms=60e3 * options.network_minutes)
-    cost = fit_regression(table)
-    found = compare_files(taken, runner=RUNNER, cost=cost, options={"threads": 1}, plan=plan)
+    found = compared(table, networks)
     print(*comparisons.rows(found), f"{time.perf_counter() - started:.0f} s", sep="\n", flush=True)
     if not options.trial:
         results(options.isa, table, jobs, found)
