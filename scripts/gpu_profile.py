@@ -126,7 +126,7 @@ def examine(
     files = networks(settings.models)
     whole = _whole(chosen, files)
     spent = (time.perf_counter() - began) / 60.0
-    timed = max(0.2, minutes - spent)
+    timed = max(0.05, minutes - spent)
     time_jobs(jobs, runner=runner, options=options, out=out, plan=_plan(timed * SHARES[0]))
     if whole:
         time_jobs(whole, runner=runner, options=options, out=out, plan=_plan(timed * SHARES[1]))

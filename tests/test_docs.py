@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from costmodel.cli import app as costmodel_app
 from costmodel.comparison import DEFAULT_PLAN
@@ -53,11 +54,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 ROWS = 16
 
 
-COMMANDS: dict[str, Any] = {
-    "costmodel": typer.main.get_command(costmodel_app),
-    "morphnet": typer.main.get_command(morphnet_app),
-}
-MODULES = {"costmodel": "costmodel.cli", "morphnet": "morphnet_core.cli"}
+APPS = {"costmodel": costmodel_app, "morphnet": morphnet_app}
+COMMANDS: dict[str, Any] = {name: typer.main.get_command(app) for name, app in APPS.items()}
 
 
 def parse(line: str) -> Any:
@@ -72,9 +70,9 @@ def parse(line: str) -> Any:
 
 @cache
 def help_text(program: str, *verb: str) -> str:
-    start = f"import sys; from {MODULES[program]} import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", start, *verb, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = CliRunner().invoke(APPS[program], [*verb, "--help"], prog_name=program)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def examples(text: str) -> list[str]:

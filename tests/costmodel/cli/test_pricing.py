@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,22 +89,12 @@ def test_compare_draws(run: Run, net: Path, table: Path, tmp_path: Path) -> None
 @pytest.mark.keras
 @pytest.mark.filterwarnings("ignore:::(keras|tensorflow|tf2onnx|ml_dtypes|h5py|flatbuffers)")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_keras_file_is_exported_on_the_fly(tmp_path: Path) -> None:
+def test_a_keras_file_is_exported_on_the_fly(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("tf2onnx", reason="needs the keras extra")
     keras = pytest.importorskip("keras", reason="needs the keras extra")
     model = save_as_keras_2(resnet8(keras), tmp_path / "resnet8.h5")
-    command = [
-        sys.executable,
-        "-m",
-        "costmodel",
-        "predict",
-        str(model),
-        "--cost",
-        "params",
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    data = json.loads(done.stdout)
+    done = run("predict", model, "--cost", "params", "--json")
+    data = done.json
     assert (data["model"], data["source"]) == ("resnet8", "written")
     assert data["total"] == pytest.approx(78_666, rel=0.02)
-    assert "Exporting" in done.stderr
+    assert "Exporting" in done.err

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,28 +37,30 @@ def load():
     random = np.random.default_rng(0)
     return random.normal(size=(16, 8, 8, 3)), random.integers(3, size=16)
 """
-SAVE = """
-import sys
-sys.path.insert(0, {folder!r})
-import keras
-import {module} as own
-x = inputs = keras.Input((8, 8, 3))
-x = keras.layers.Conv2D(8, 3, use_bias=False, name="a")(own.Plain()(own.Sharpen()(x)))
-x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
-x = keras.layers.GlobalAveragePooling2D()(x)
-keras.Model(inputs, keras.layers.Dense(3, name="head")(x), name="net").save({path!r})
-"""
+
+
+def save_net(own: Any, path: Path) -> None:
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, use_bias=False, name="a")(own.Plain()(own.Sharpen()(x)))
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    outputs = layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x))
+    keras.Model(inputs, outputs, name="net").save(path)
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with layers, data, and a model saved by another process than this one."""
+    """A folder with layers, data, and a model; of the layers this process knows nothing more."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "shop_own.py").write_text(LAYERS.format(package="shop_own"))
     (folder / "shop_data.py").write_text(DATA.format(module="shop_own"))
-    path = str(folder / "net.keras")
-    script = SAVE.format(folder=str(folder), module="shop_own", path=path)
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    known = keras.saving.get_custom_objects()
+    before = dict(known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        save_net(importlib.import_module("shop_own"), folder / "net.keras")
+    sys.modules.pop("shop_own", None)
+    known.clear()
+    known.update(before)
     return folder
 
 
