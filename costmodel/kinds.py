@@ -217,6 +217,7 @@ RENAMED: Mapping[str, str] = {
 _OP_TYPES: Mapping[str, str] = {
     **{kind: name for name, kind in NAMES.items() if not name.startswith(("Fused", "Upsample"))},
     "dft": "DFT",
+    "gather_nd": "GatherND",
     "gru": "GRU",
     "lstm": "LSTM",
     "mat_mul_integer": "MatMulInteger",
@@ -224,7 +225,9 @@ _OP_TYPES: Mapping[str, str] = {
     "qlinear_conv": "QLinearConv",
     "qlinear_mat_mul": "QLinearMatMul",
     "rnn": "RNN",
+    "scatter_nd": "ScatterND",
     "stft": "STFT",
+    "swi_glu": "SwiGLU",
 }
 
 

@@ -187,18 +187,63 @@ def _heads(call: Call) -> list[Step]:
 
 def _attention(call: Call) -> list[Step]:
     """Keras's Attention of one head: scores by dot products, softmax, weighted values."""
-    layer, tensors = call.layer, call.inputs
-    if layer.score_mode != "dot" or not 2 <= len(tensors) <= 3 or len(call.outputs) != 1:
-        message = "Attention other than of dot products, or that returns its scores"
+    tensors, key, scores = _asked(call)
+    if call.layer.score_mode != "dot":
+        message = "Attention other than of dot products"
+        raise UnreadableError(message)
+    first = _einsum_op(call, "bqd,bkd->bqk", (tensors[0], tensors[key]), (scores,))
+    return [Step(op=first, suffix="/scores", reads=(0, key)), *_weighted(call, scores)]
+
+
+def _additive_attention(call: Call) -> list[Step]:
+    """Keras's AdditiveAttention: each score sums the tanh of a query and a key, over channels."""
+    tensors, key, scores = _asked(call)
+    batch, asked, keys = call.own_size(scores)
+    width = call.own_size(tensors[0])[-1]
+    spread = call.neutral_size((batch, asked, keys, width))
+    sides = {
+        "/query": (0, call.neutral_size((batch, asked, 1, width))),
+        "/key": (key, call.neutral_size((batch, 1, keys, width))),
+    }
+    steps = [
+        Step(
+            op=Op(kind="reshape", inputs=(tensors[number],), outputs=(size,)),
+            suffix=suffix,
+            reads=(number,),
+        )
+        for suffix, (number, size) in sides.items()
+    ]
+    both = Op(kind="add", inputs=tuple(size for _, size in sides.values()), outputs=(spread,))
+    steps.append(Step(op=both, suffix="/sum", reads=tuple(sides)))
+    bent = Op(kind="tanh", inputs=(spread,), outputs=(spread,))
+    steps.append(Step(op=bent, suffix="/tanh", reads=("/sum",)))
+    last = "/tanh"
+    if call.layer.use_scale:
+        scaled = Op(kind="mul", inputs=(spread,), outputs=(spread,), weights=((width,),))
+        steps.append(Step(op=scaled, suffix="/scale", reads=(last,)))
+        last = "/scale"
+    axes = (("axes", (call.neutral(-1, 4),)), ("keepdims", 0))
+    summed = Op(kind="reduce_sum", inputs=(spread,), outputs=(scores,), attributes=axes)
+    return [*steps, Step(op=summed, suffix="/scores", reads=(last,)), *_weighted(call, scores)]
+
+
+def _asked(call: Call) -> tuple[Sequence[Shape], int, Shape]:
+    """Tensors of an attention of one head, which of them is the key, and the size of its scores."""
+    tensors = call.inputs
+    if not 2 <= len(tensors) <= 3 or len(call.outputs) != 1:
+        message = "Attention that returns its scores"
         raise UnreadableError(message)
     key = 2 if len(tensors) > 2 else 1
     batch, asked = tensors[0][0], tensors[0][call.neutral(1, 3)]
     scores = call.neutral_size((batch, asked, tensors[key][call.neutral(1, 3)]))
-    first = _einsum_op(call, "bqd,bkd->bqk", (tensors[0], tensors[key]), (scores,))
+    return tensors, key, scores
+
+
+def _weighted(call: Call, scores: Shape) -> list[Step]:
+    """Softmax of the scores, and the values by these weights."""
     middle = Op(kind="softmax", inputs=(scores,), outputs=(scores,), attributes=SOFTMAX)
-    second = _einsum_op(call, "bqk,bkd->bqd", (scores, tensors[1]), call.outputs)
+    second = _einsum_op(call, "bqk,bkd->bqd", (scores, call.inputs[1]), call.outputs)
     return [
-        Step(op=first, suffix="/scores", reads=(0, key)),
         Step(op=middle, suffix="/softmax", reads=("/scores",)),
         Step(op=second, reads=("/softmax", 1)),
     ]
@@ -212,6 +257,7 @@ def _embedding(call: Call) -> list[Step]:
 
 #: Layers by class name; these may read or write several tensors.
 PRODUCT_RULES: dict[str, Rule] = {
+    "AdditiveAttention": _additive_attention,
     "Attention": _attention,
     "Dot": _dot,
     "EinsumDense": _einsum_dense,

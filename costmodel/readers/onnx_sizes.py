@@ -26,6 +26,9 @@ from costmodel.sizes import Sizes
 
 #: Initializers up to this many elements keep their values: shapes, axes, pads, scales.
 SMALL = 1024
+#: Times that values found by folding go into inference, each of which may make more of them known:
+#: an attention written out needs one after the other. What then lacks sizes is run.
+ROUNDS = 6
 #: Domains of operators that ONNX Runtime knows, beside the standard ones.
 RUNTIME_DOMAINS = frozenset({"ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 #: Operators that run a graph inside or work on lists of tensors: sizes are seldom written down.
@@ -67,19 +70,19 @@ def bind(path: Path, model: onnx.ModelProto, sizes: Sizes) -> BoundModel:
     """
     bind_inputs(path, model.graph, sizes)
     skeleton = _skeleton(model)
-    inferred, note = _infer(skeleton)
-    tensors = _tensor_infos(inferred.graph)
-    constants = fold(model, tensors_shapes(tensors))
-    for learn in (_fold_in, _ask):
-        if learn(model, skeleton, constants, tensors):
-            inferred, note = _infer(skeleton)
-            tensors = _tensor_infos(inferred.graph)
-            constants = fold(model, tensors_shapes(tensors))
+    known = _infer(model, skeleton)
+    rounds = 0
+    while rounds < ROUNDS and _fold_in(skeleton, known):
+        known = _infer(model, skeleton)
+        rounds += 1
+    if _ask(model, skeleton, known, anything=rounds == ROUNDS):
+        known = _infer(model, skeleton)
+    tensors = dict(known.tensors)
     for item in model.graph.initializer:
         dtype = str(helper.tensor_dtype_to_np_dtype(item.data_type))
         tensors[item.name] = Tensor(shape=tuple(item.dims), dtype=dtype)
-    _store(model.graph, inferred.graph)
-    return BoundModel(model=model, tensors=tensors, constants=constants, note=note)
+    _store(model.graph, known.inferred.graph)
+    return BoundModel(model=model, tensors=tensors, constants=known.constants, note=known.note)
 
 
 def tensors_shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
@@ -146,7 +149,24 @@ def _typed(
     return helper.make_tensor_value_info(name, tensor.data_type, sizes)
 
 
-def _infer(skeleton: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What inference finds: the skeleton with sizes stored, and what follows from them."""
+
+    inferred: onnx.ModelProto
+    tensors: Mapping[str, Tensor]
+    constants: Mapping[str, NDArray[np.generic] | None]
+    note: str
+
+
+def _infer(model: onnx.ModelProto, skeleton: onnx.ModelProto) -> _Known:
+    inferred, note = _inferred(skeleton)
+    tensors = _tensor_infos(inferred.graph)
+    constants = fold(model, tensors_shapes(tensors))
+    return _Known(inferred=inferred, tensors=tensors, constants=constants, note=note)
+
+
+def _inferred(skeleton: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     """Shapes of all tensors, and the complaint of the first node that has none."""
     infer = onnx.shape_inference.infer_shapes
     try:
@@ -180,15 +200,20 @@ def _tensor_infos(graph: onnx.GraphProto) -> dict[str, Tensor]:
 
 
 def _ask(
-    model: onnx.ModelProto,
-    skeleton: onnx.ModelProto,
-    constants: Mapping[str, NDArray[np.generic] | None],
-    tensors: Mapping[str, Tensor],
+    model: onnx.ModelProto, skeleton: onnx.ModelProto, known: _Known, *, anything: bool
 ) -> bool:
-    """Put sizes into the skeleton that only the runtime knows; whether there were any."""
+    """Put sizes into the skeleton that only the runtime knows; whether there were any.
+
+    Args:
+        model: whose sizes are asked for.
+        skeleton: changed in place.
+        known: what is known without asking.
+        anything: ask whatever operator lacks a size, not only where the runtime knows more.
+    """
+    tensors, constants = known.tensors, known.constants
     missing = [node for node in model.graph.node if _lacks_shape(node, tensors)]
     opset = opset_of(model)
-    if not any(_is_askable(node, opset) for node in missing):
+    if not any(anything or _is_askable(node, opset) for node in missing):
         return False
     names = {
         name
@@ -214,14 +239,9 @@ def _is_askable(node: onnx.NodeProto, opset: int) -> bool:
     return node.op_type in _RUN_INSIDE or not onnx.defs.has(node.op_type, opset)
 
 
-def _fold_in(
-    model: onnx.ModelProto,
-    skeleton: onnx.ModelProto,
-    constants: Mapping[str, NDArray[np.generic] | None],
-    tensors: Mapping[str, Tensor],
-) -> bool:
+def _fold_in(skeleton: onnx.ModelProto, known: _Known) -> bool:
     """Put folded values into the skeleton if shapes are still missing; whether that was needed."""
-    del model
+    tensors, constants = known.tensors, known.constants
     missing = [node for node in skeleton.graph.node if _lacks_shape(node, tensors)]
     values = {
         name: value

@@ -12,7 +12,7 @@ from typing import Any
 from costmodel.errors import InvalidInputError, ModelFormatError, first_line
 from costmodel.op import Shape
 from costmodel.readers.formats import Format, Opened, Request
-from costmodel.readers.keras import convert_function, import_converter
+from costmodel.readers.tf_onnx import convert_function, import_converter
 from costmodel.sizes import BATCH, InputShape
 from costmodel.streams import silenced
 

@@ -121,6 +121,9 @@ class _Rebuild:
         outputs = [name for name in layer.outputs if not self._constant[name]]
         if not outputs:
             return None
+        if len(layer.inputs) != len(layer.op.inputs):  # its channels were not followed
+            read = tuple(self._alias.get(name, name) for name in layer.inputs)
+            return replace(layer, inputs=read)
         operands = [
             _Operand(name=name, size=self._size(name, size), constant=self._constant[name])
             for name, size in zip(layer.inputs, layer.op.inputs, strict=True)

@@ -213,6 +213,9 @@ class Tracer:
         layer, op = visit.layer, visit.op
         if layer.frozen:
             raise UnfollowedError(layer.frozen)
+        if len(layer.inputs) != len(op.inputs):
+            message = "an operand of whole numbers is stored in the file"
+            raise UnfollowedError(message)
         bare = [
             name
             for name, size, read in zip(layer.inputs, op.inputs, visit.inputs, strict=False)

@@ -31,3 +31,22 @@ def test_arrays_that_a_model_holds_are_exported_with_it(tmp_path: Path) -> None:
     (found,) = session.run(None, {"image": fed})
     expected = keras.ops.convert_to_numpy(model(fed))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("groups", [2, 4])
+def test_groups_are_exported_with_convolutions_of_any_rank(
+    tmp_path: Path, rank: int, groups: int
+) -> None:
+    import keras
+
+    layers = keras.layers
+    image = keras.Input((*(6, 5, 4)[:rank], 4), name="image")
+    conv = getattr(layers, f"Conv{rank}D")
+    model = keras.Model(image, conv(8, 3 if rank < 3 else 2, groups=groups)(conv(4, 1)(image)))
+    path = export_onnx(model, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    fed = np.random.default_rng(0).normal(size=(1, *image.shape[1:])).astype(np.float32)
+    (found,) = session.run(None, {"image": fed})
+    expected = keras.ops.convert_to_numpy(model(fed))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

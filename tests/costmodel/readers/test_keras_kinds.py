@@ -204,6 +204,7 @@ def test_products_by_an_equation(keras, equation, shape, output, macs) -> None:
         (lambda k, x, y: k.layers.Dot(axes=1)([x, y]), ((6,), (6,)), 6),
         (lambda k, x, y: k.ops.matmul(x, y), ((2, 6, 5), (2, 5, 3)), 2 * 6 * 5 * 3),
         (lambda k, x, y: k.layers.Attention()([x, y]), ((6, 5), (4, 5)), 2 * 6 * 4 * 5),
+        (lambda k, x, y: k.layers.AdditiveAttention()([x, y]), ((6, 5), (4, 5)), 6 * 4 * 5),
         (
             lambda k, x, y: k.layers.MultiHeadAttention(2, 3, value_dim=4)(x, y),
             ((6, 5), (4, 5)),

@@ -76,7 +76,7 @@ def walk(name: str, *, export: bool = True) -> dict[str, Any]:
             record.traced = multiply_adds(model, feeds(model))
         except Exception as error:
             record.note = f"no trace: {str(error)[:300]}"
-    if record.backend == "tensorflow" and export:
+    if record.backend == "tensorflow" and export and written is not None:
         with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
             _export(record, model, Path(folder) / "model.onnx")
     return asdict(record)

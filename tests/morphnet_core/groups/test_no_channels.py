@@ -14,6 +14,7 @@ from morphnet_core.alignment import paddable, read_source
 from morphnet_core.groups import find_groups, resize
 
 WIDE = 8
+SIDE = 6
 
 
 def vector(build: Builder) -> str:
@@ -114,3 +115,32 @@ def test_a_vector_over_the_channels_holds_them(tmp_path: Path) -> None:
     grouping = find_groups(read_onnx(network(tmp_path, write)))
     (held,) = [group for group in grouping.groups if group.producers and group.size == WIDE]
     assert "an operand without channels has a value for each of them" in held.frozen
+
+
+STORED = {
+    "where": lambda b, y, mask: b.op("Where", b.constant(mask, np.bool_), y, b.op("Neg", y)),
+    "and": lambda b, y, mask: b.op("And", b.op("Cast", y, to=9), b.constant(mask, np.bool_)),
+    "add": lambda b, y, mask: b.op("Add", b.constant(mask, np.int32), b.op("Cast", y, to=6)),
+    "equal": lambda b, y, mask: b.op("Equal", b.op("Cast", y, to=6), b.constant(mask, np.int32)),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_whole_numbers_stored_beside_channels_hold_them(name: str, tmp_path: Path) -> None:
+    """Their values are data of the operator, but no tensor of the network."""
+
+    def write(build: Builder) -> tuple[str, ...]:
+        y = build.op("Relu", build.conv("x", 3, 12))
+        mask = np.arange(12 * SIDE * SIDE).reshape(1, 12, SIDE, SIDE) % 3
+        z = build.op("Cast", STORED[name](build, y, mask), to=1)
+        return (build.conv(build.op("Relu", build.conv(z, 12, 10)), 10, 4),)
+
+    grouping = find_groups(read_onnx(network(tmp_path, write)))
+    assert resize(grouping, grouping.full()) == grouping.network
+    (free,) = [group for group in grouping.groups if not group.frozen]
+    assert free.size == 10
+    held = [group.frozen for group in grouping.groups if group.producers and group.size == 12]
+    assert any("an operand of whole numbers is stored in the file" in reason for reason in held)
+    fewer = grouping.full()
+    fewer[free.units][:3] = False
+    assert resize(grouping, fewer).layers[-1].op.inputs[0][1] == 7
