@@ -3,6 +3,7 @@
 python scripts/bench/suites.py conformance [RUNNER ...]  # the contract of costmodel/testing.py
 python scripts/bench/suites.py backends [BACKEND ...]    # morphnet_core on each backend of Keras
 python scripts/bench/suites.py features                  # those that docs/morphnet.md names
+python scripts/bench/suites.py models [KIND ...]         # kinds of models that once failed
 """
 
 from __future__ import annotations
@@ -26,13 +27,55 @@ CONTRACTS = {
     "xla": ["tests/costmodel/runners/xla/test_runner.py"],
     "tpu-aot": ["tests/costmodel/runners/tpu_aot/test_runner.py"],
     "litert": ["tests/costmodel/runners/litert/test_contract.py"],
-    "openvino": ["tests/costmodel/runners/openvino/test_openvino_runner.py"],
+    "openvino": ["tests/costmodel/runners/openvino/test_runner.py"],
     "ssh": ["tests/costmodel/remote/test_ssh_runner.py"],
     "adb": ["tests/costmodel/remote/test_adb_runner.py"],
 }
 BACKENDS = ("tensorflow", "jax", "torch")
 #: How many features of the original docs/morphnet.md lists, each with the tests that show it.
 FEATURES = 22
+
+_COST, _MORPH = "tests/costmodel", "tests/morphnet_core"
+#: Kinds of models that were read, counted or cut wrong, each with the tests that walk its kind.
+MODELS = {
+    "outputs without channels": [f"{_MORPH}/surgery/test_no_channels.py"],
+    "vectors and numbers as data": [f"{_MORPH}/groups/test_no_channels.py"],
+    "model-local functions": [f"{_COST}/onnx_model/test_functions.py"],
+    "constants first in products": [f"{_COST}/test_products.py"],
+    "few rows of a kind": [f"{_COST}/costs/test_likeness.py"],
+    "sizes": [
+        *(f"{_COST}/test_sizes.py", f"{_COST}/cli/test_sizes.py"),
+        *(f"{_COST}/onnx_model/test_inputs.py", f"{_COST}/readers/test_onnx_sizes.py"),
+    ],
+    "inputs and outputs of any structure and type": [
+        *(f"{_MORPH}/data", f"{_MORPH}/morphing/test_recipe.py"),
+        f"{_MORPH}/morphing/test_rehearsal.py",
+    ],
+    "own layers": [f"{_MORPH}/cli/test_own_layers.py", f"{_COST}/uses/test_importing.py"],
+    "normalisations along other axes": [f"{_MORPH}/surgery/test_other_axes.py"],
+    "one vocabulary, every normalisation priced": [
+        *(f"{_COST}/test_kinds.py", f"{_COST}/anticipation/test_formulas.py"),
+        f"{_MORPH}/pricing/test_normalised.py",
+    ],
+    "subclasses": [f"{_COST}/readers/test_keras_own.py"],
+    "sizes that onnx cannot infer": [f"{_COST}/readers/test_onnx_stand_ins.py"],
+    "order, data outside, 16 bits, unbuilt models": [
+        *(f"{_COST}/onnx_model/test_order.py", f"{_COST}/readers/test_keras_graph.py"),
+        *(f"{_COST}/readers/test_keras_copy.py", f"{_COST}/readers/test_keras_export.py"),
+    ],
+    "recurrent and integer kernels": [
+        *(f"{_COST}/readers/test_keras_kinds.py", f"{_MORPH}/surgery/test_recurrent.py"),
+    ],
+    "ways around a gamma": [f"{_MORPH}/signals/test_ways.py"],
+    "any cut": [
+        *(f"{_MORPH}/surgery/test_exactness.py", f"{_MORPH}/surgery/test_random_models.py"),
+        *(f"{_MORPH}/groups/test_random_networks.py", f"{_MORPH}/surgery/test_round_trip.py"),
+    ],
+    "any file, without a fault of the product": [
+        *("tests/test_zoo_onnx.py", "tests/test_zoo_keras.py", f"{_COST}/readers/test_tflite.py"),
+        *(f"{_COST}/readers/test_saved_model.py", f"{_COST}/readers/test_formats.py"),
+    ],
+}
 
 
 def run(
@@ -98,6 +141,16 @@ def backends(names: Sequence[str]) -> None:
     write("morphnet-backends", "morphnet", "backend", found, skipped)
 
 
+def models(names: Sequence[str]) -> None:
+    """Figure a of any model: each kind that failed has tests over its neighbours, and they pass."""
+    found = {
+        name: run(f"a-{number}", name, ["-n", "2", "--dist", "loadscope", *MODELS[name]])
+        for number, name in enumerate(names or MODELS, start=1)
+    }
+    parts = (f"{name} | {', '.join(map(os.path.basename, MODELS[name]))}" for name in found)
+    write("any-model", "any-model", "kind", found, ledger.table("kind | tests", parts))
+
+
 def write(
     page: str, topic: str, column: str, found: Mapping[str, tuple[ledger.Figure, str]], *notes: str
 ) -> None:
@@ -146,9 +199,14 @@ def named_tests(page: str) -> dict[int, list[str]]:
 
 def main() -> None:
     parser = ledger.parser(__doc__)
-    kinds = {"conformance": conformance, "backends": backends, "features": features}
+    kinds = {
+        "conformance": conformance,
+        "backends": backends,
+        "features": features,
+        "models": models,
+    }
     parser.add_argument("kind", choices=kinds)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of runners or backends")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of runners, backends or kinds")
     options = parser.parse_args()
     kinds[options.kind](options.names)
 
