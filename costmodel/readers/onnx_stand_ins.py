@@ -201,6 +201,14 @@ def _embedded(at: _At) -> _Nodes:
     return made
 
 
+def _transform(at: _At) -> _Nodes:
+    """A transform of real numbers has one side unless told otherwise, which onnx takes for two."""
+    others = [item.name for item in at.node.attribute if item.name != "onesided"]
+    made = at.like("STFT", at.node.input, *others)
+    made.attribute.append(helper.make_attribute("onesided", at.number("onesided", 1)))
+    return [made]
+
+
 #: Names that standard operators have as well, some of them in newer operator sets only.
 _STANDARD_TOO = frozenset(
     {"DequantizeLinear", "GatherND", "Gelu", "LayerNormalization", "Pad", "QLinearConv", "Range"}
@@ -243,5 +251,6 @@ _RULES: Mapping[str, _Rule] = {
     "QLinearConcat": _concat,
     "QLinearWhere": lambda at: [at.like("Where", at.reads(0, 1, 4))],
     "BiasSplitGelu": _halved,
+    "STFT": _transform,
     "EmbedLayerNormalization": _embedded,
 }

@@ -239,6 +239,14 @@ def cases(b: int, c: int, h: int, w: int) -> dict[str, Case]:
             op_type="RotaryEmbedding", fed=(((b, h, 8), "float32"), ((b, h), "int64")),
             stored=(ones(9, 4), ones(9, 4)), attributes={"num_heads": 1},
         ),
+        **{
+            f"STFT, sides {sides}": Case(
+                op_type="STFT", fed=(((b, 8 * (h + 1), 1), "float32"),), domain="", opset=17,
+                stored=(np.array(2, np.int64), ones(8)),
+                attributes={} if sides is None else {"onesided": sides},
+            )
+            for sides in (None, 0, 1)
+        },
         # No stand-in: the runtime is asked.
         "Attention": Case(
             op_type="Attention", fed=(((b, h, 8), "float32"),),
