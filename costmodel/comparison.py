@@ -16,6 +16,7 @@ from costmodel.measurement import Measurement
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op, model_op
+from costmodel.pace import Pace, witnesses
 from costmodel.prediction import Prediction, finite, price_network
 from costmodel.profiler import Job, Plan, Progress, time_jobs
 from costmodel.protocols import CostModel
@@ -24,6 +25,7 @@ from costmodel.sizes import Sizes
 
 if TYPE_CHECKING:
     from costmodel.calibration import Calibration
+    from costmodel.table import LatencyTable
 
 #: Visits are longer than those of kernels: one run of a network may take a second.
 #: A whole network may be 10 % slower in one process than in the next, by where its memory lies, so
@@ -39,11 +41,14 @@ class Comparison:
         prediction: what the cost model says.
         measurement: what the clock says, by the profiler's protocol and estimator.
         device: what it was measured on.
+        pace: how fast that device is now beside when the table was made; None where no table of
+            that device was given.
     """
 
     prediction: Prediction
     measurement: Measurement
     device: Device
+    pace: Pace | None = None
 
     def __str__(self) -> str:
         """One line: both times, and how far they are apart."""
@@ -87,6 +92,13 @@ class Comparison:
         return self.predicted_ms / self.measured_ms - 1.0
 
     @property
+    def error_at_pace(self) -> float | None:
+        """The error once the prediction is slowed or sped up by the device's pace."""
+        if self.error is None or self.pace is None:
+            return None
+        return (1.0 + self.error) * self.pace.ratio - 1.0
+
+    @property
     def in_interval(self) -> bool | None:
         """Whether the measured time lies in the prediction's interval; None when one is missing."""
         interval = self.prediction.interval_ms
@@ -103,6 +115,8 @@ class Comparison:
             "interval_ms": list(interval) if interval else None,
             "measured_ms": self.measured_ms,
             "error": self.error,
+            "pace": self.pace.to_json() if self.pace else None,
+            "error_at_pace": self.error_at_pace,
             "priced_share": self.prediction.priced_share,
             "uncalibrated_ms": self.prediction.uncalibrated_ms,
             "median_ms": self.median_ms,
@@ -173,13 +187,14 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     )
 
 
-def compare_files(
+def compare_files(  # noqa: PLR0913 - each has a sensible default
     models: Sequence[Path],
     *,
     runner: str,
     cost: CostModel,
     options: Mapping[str, Option] | None = None,
     calibration: Calibration | None = None,
+    table: LatencyTable | None = None,
     sizes: Sizes | None = None,
     plan: Plan = DEFAULT_PLAN,
     progress: Progress | None = None,
@@ -195,6 +210,8 @@ def compare_files(
         cost: prices the Ops, in milliseconds.
         options: the runner's options, such as ``{"threads": 2}``.
         calibration: from the sum of Ops to whole networks.
+        table: some of its rows are timed again in the same rounds, if it is of the device that
+            times: an error of the prediction is told from a device that has changed its pace.
         sizes: values of open dimensions, as for ``costmodel.sizes.bind_shapes``; each must be of
             use for one of the models.
         plan: how much care to take; a missing anchor is chosen here.
@@ -225,10 +242,14 @@ def compare_files(
     predictions = [
         price_network(network, cost, calibration, device=cost.device) for network in networks
     ]
-    rows = _time(models, networks, runner, options or {}, bound, plan, progress)
+    same = table is not None and table.device.identity == chosen.device.identity
+    again = witnesses(table) if table is not None and same else ()
+    rows = _time(models, networks, runner, options or {}, bound, plan, progress, again)
+    now = {op: row for op, row in rows.items() if op in again}
+    pace = Pace.of(table, now) if table is not None else None
     return tuple(
-        Comparison(prediction=prediction, measurement=row, device=chosen.device)
-        for prediction, row in zip(predictions, rows, strict=True)
+        Comparison(prediction=prediction, measurement=rows[op], device=chosen.device, pace=pace)
+        for prediction, op in zip(predictions, _keys(models, networks, bound), strict=True)
     )
 
 
@@ -266,7 +287,17 @@ def measure(
     chosen = load_runner(runner, options)
     bound = sizes_of_each(models, sizes or {})
     networks = [chosen.lower(path, own) for path, own in zip(models, bound, strict=True)]
-    return tuple(_time(models, networks, runner, options or {}, bound, plan, progress))
+    rows = _time(models, networks, runner, options or {}, bound, plan, progress)
+    return tuple(rows[op] for op in _keys(models, networks, bound))
+
+
+def _keys(
+    models: Sequence[Path], networks: Sequence[Network], sizes: Sequence[Mapping[str, int]]
+) -> list[Op]:
+    return [
+        model_op(network.name, model_digest(path, own), network.ops)
+        for path, network, own in zip(models, networks, sizes, strict=True)
+    ]
 
 
 def _time(
@@ -277,17 +308,14 @@ def _time(
     sizes: Sequence[Mapping[str, int]],
     plan: Plan,
     progress: Progress | None,
-) -> list[Measurement]:
+    beside: Sequence[Op] = (),
+) -> dict[Op, Measurement]:
     jobs = [
-        Job(
-            op=model_op(network.name, model_digest(path, own), network.ops),
-            model=path.resolve(),
-            sizes=tuple(sorted(own.items())),
-        )
-        for path, network, own in zip(models, networks, sizes, strict=True)
+        Job(op=op, model=path.resolve(), sizes=tuple(sorted(own.items())))
+        for op, path, own in zip(_keys(models, networks, sizes), models, sizes, strict=True)
     ]
-    rows = _measure(jobs, runner, options, _with_anchor(plan, networks), progress)
-    return [rows[job.op] for job in jobs]
+    jobs += [Job(op=op) for op in beside]
+    return _measure(jobs, runner, options, _with_anchor(plan, networks), progress)
 
 
 def _with_anchor(plan: Plan, networks: Sequence[Network]) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from costmodel.comparison import Comparison, summarise
+from costmodel.pace import Pace
 from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent, signed_percent
 
 
@@ -29,6 +30,8 @@ def _networks(comparisons: Sequence[Comparison]) -> Sheet:
         )
     if first.prediction.calibration:
         notes.append(f"Predictions are calibrated: {first.prediction.calibration}.")
+    if first.pace is not None:
+        notes.append(_pace(first.pace))
     notes.append(
         "repeats: how well two halves of the measuring rounds agree; no smaller error means much."
     )
@@ -47,17 +50,33 @@ def _networks(comparisons: Sequence[Comparison]) -> Sheet:
             "measured",
             "median",
             "error",
+            *(("at this pace",) if _has_pace(comparisons) else ()),
             "repeats",
             "plain sum",
             "priced",
         ),
-        rows=tuple(_row(item) for item in comparisons),
-        align="lrrrrrrrr",
+        rows=tuple(_row(item, pace=_has_pace(comparisons)) for item in comparisons),
+        align="l" + "r" * (9 if _has_pace(comparisons) else 8),
         notes=tuple(notes),
     )
 
 
-def _row(item: Comparison) -> tuple[str, ...]:
+def _has_pace(comparisons: Sequence[Comparison]) -> bool:
+    return any(item.pace is not None and not item.pace.steady for item in comparisons)
+
+
+def _pace(pace: Pace) -> str:
+    """What a change of pace means, if there is one."""
+    if pace.steady:
+        return f"This machine runs as when the table was made: {pace}"
+    word = "slower" if pace.ratio > 1.0 else "faster"
+    return (
+        f"This machine is {word} than when the table was made: {pace} "
+        "'at this pace' is the error without that."
+    )
+
+
+def _row(item: Comparison, *, pace: bool) -> tuple[str, ...]:
     interval = item.prediction.interval_ms
     return (
         item.model,
@@ -66,6 +85,7 @@ def _row(item: Comparison) -> tuple[str, ...]:
         ms(item.measured_ms),
         ms(item.median_ms),
         signed_percent(item.error),
+        *((signed_percent(item.error_at_pace),) if pace else ()),
         percent(item.repeatability),
         ms(item.prediction.uncalibrated_ms),
         percent(item.prediction.priced_share),

@@ -53,7 +53,8 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         signature: as for ``predict``.
 
     Returns:
-        One per model, in order: ``predicted_ms``, ``measured_ms``, ``error``, ``repeatability``.
+        One per model, in order: ``predicted_ms``, ``measured_ms``, ``error``, ``repeatability``;
+        and ``pace``, how fast this machine is beside when it made the table.
         A network that could not be timed has no ``measured_ms``, and its measurement says why.
 
     Raises:
@@ -91,6 +92,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
             cost=priced_by,
             options=settings,
             calibration=calibration_of(rows, priced_by) if calibrated else None,
+            table=rows,
             sizes=bound,
             plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
             progress=progress,

@@ -64,6 +64,8 @@ def test_compare_above_the_limit_is_a_finding(run: Run, net: Path, tmp_path: Pat
     above = run(*arguments, "--max-error", "0.1")
     assert (above.code, "Error above 10 %: net." in above.err) == (1, True)
     assert run(*arguments, "--max-error", "1.5").code == 0
+    assert "This machine is faster than when the table was made" in above.out
+    assert "at this pace" in above.out
     assert run(*arguments).code == 0
 
 

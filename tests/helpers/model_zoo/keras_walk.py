@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from costmodel.network import Network
-from costmodel.readers.keras import export_onnx, read_keras
+from costmodel.readers.keras import export_onnx, packed, read_keras
 from costmodel.readers.onnx import read_onnx
 from model_zoo.keras_models import feeds, make
 from model_zoo.onnx_counts import load, look
@@ -98,9 +98,8 @@ def _export(record: KerasRecord, model: Any, path: Path) -> None:
     if network is not None:
         record.exported_read = sum(op.macs for op in network.ops)
         record.exported_unread = sorted(set(network.unread.values()))
-    packed = keras.tree.pack_sequence_as(model.input, values)
     try:
-        wanted = keras.tree.flatten(model(packed, training=False))
+        wanted = keras.tree.flatten(model(packed(model, values), training=False))
     except Exception as error:
         record.note = f"Keras cannot run it: {str(error)[:200]}"
         return

@@ -1,0 +1,91 @@
+"""The pace of a device: rows of its table timed again, held against what they took then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rows import ADD, conv, row
+
+from costmodel.comparison import compare_files
+from costmodel.costs.lookup import Lookup
+from costmodel.op import Op
+from costmodel.pace import LEAST_MS, MOST_MS, WITNESSES, Pace, witnesses
+from costmodel.profiler import Plan
+from costmodel.runners.fake import FakeRunner, law_ms, write_model
+from costmodel.table import LatencyTable
+
+QUICK = Plan(rounds=2, min_rounds=2, visit_ms=1.0, block_ms=0.1)
+CONVS = tuple(conv(width) for width in range(64, 320, 8))
+TIMES = st.floats(1e-4, 1e3)
+
+
+def table(*rows: object) -> LatencyTable:
+    return LatencyTable(FakeRunner().device, rows)  # type: ignore[arg-type]
+
+
+@given(times=st.lists(TIMES, min_size=1, max_size=len(CONVS)), ratio=st.floats(0.2, 5.0))
+def test_a_device_that_changes_evenly_has_that_pace(times: list[float], ratio: float) -> None:
+    ops = CONVS[: len(times)]
+    then = table(*(row(op, t, t) for op, t in zip(ops, times, strict=True)))
+    now = {op: row(op, t * ratio, t * ratio) for op, t in zip(ops, times, strict=True)}
+    pace = Pace.of(then, now)
+    assert pace is not None
+    assert (pace.low, pace.ratio, pace.high) == pytest.approx((ratio,) * 3)
+    assert pace.rows == len(times)
+
+
+@given(times=st.lists(TIMES, max_size=len(CONVS)), noisy=st.sets(st.integers(0, len(CONVS) - 1)))
+def test_witnesses_are_quiet_rows_of_a_middle_size_each_once(
+    times: list[float], noisy: set[int]
+) -> None:
+    rows = [
+        row(CONVS[n], t, t * 2) if n in noisy else row(CONVS[n], t, t) for n, t in enumerate(times)
+    ]
+    found = witnesses(table(*rows))
+    good = {r.op for r in rows if r.status == "ok" and LEAST_MS <= r.latency_ms <= MOST_MS}
+    assert set(found) <= good
+    assert len(found) == len(set(found)) == min(WITNESSES, len(good))
+
+
+def test_witnesses_are_of_every_kind_and_of_small_and_large() -> None:
+    adds = [Op(kind="add", inputs=((1, 8, 8, n),) * 2, outputs=((1, 8, 8, n),)) for n in range(9)]
+    rows = [row(op, 0.1 * (n + 1), 0.1 * (n + 1)) for n, op in enumerate([*CONVS, *adds])]
+    found = witnesses(table(*rows))
+    assert [op.kind for op in found] == ["conv", "add"] * 4
+    places = sorted(CONVS.index(op) for op in found if op.kind == "conv")
+    assert places[0] < len(CONVS) // 3
+    assert places[-1] >= len(CONVS) // 2
+
+
+def test_nothing_timed_again_is_no_pace() -> None:
+    assert Pace.of(table(row(ADD, 1.0, 1.0)), {}) is None
+    assert Pace.of(table(row(ADD, 1.0, 1.0)), {CONVS[0]: row(CONVS[0], 1.0, 1.0)}) is None
+    assert witnesses(table()) == ()
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.0, 1.25])
+def test_an_error_is_told_from_a_device_that_changed(tmp_path: Path, ratio: float) -> None:
+    """The table was made when the device took ``1 / ratio`` of what it takes now."""
+    net = write_model(tmp_path / "net.json", [conv(), conv(128, 64), ADD])
+    ops = {*FakeRunner().lower(net, {}).ops, *CONVS}
+    then = table(*(row(op, law_ms(op) / ratio, law_ms(op) / ratio) for op in ops))
+    (found,) = compare_files([net], runner="fake", cost=Lookup(then), table=then, plan=QUICK)
+    assert found.pace is not None
+    assert found.pace.ratio == pytest.approx(ratio)
+    assert found.pace.steady == (ratio == 1.0)
+    assert found.error == pytest.approx(1 / ratio - 1)
+    assert found.error_at_pace == pytest.approx(0.0, abs=1e-9)
+    assert found.to_json()["pace"] == found.pace.to_json()
+
+
+def test_rows_of_another_device_say_nothing_of_this_one(tmp_path: Path) -> None:
+    from rows import law_table
+
+    net = write_model(tmp_path / "net.json", [conv(), ADD])
+    other = LatencyTable.load(law_table(tmp_path / "t.jsonl", FakeRunner().lower(net, {}).ops,
+                                        name="board"))  # fmt: skip
+    (found,) = compare_files([net], runner="fake", cost=Lookup(other), table=other, plan=QUICK)
+    assert (found.pace, found.error_at_pace) == (None, None)
