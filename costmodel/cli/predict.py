@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from math import isnan
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.output import emit, note
+
+if TYPE_CHECKING:
+    from costmodel.prediction import Prediction
 
 
 @app.command(
@@ -61,6 +65,18 @@ def predict_model(
     )
     emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)
     if found.unpriced:
-        note(f"Warning: {len(found.unpriced)} layers have no price and are in no total.")
-        if strict:
+        note(f"Warning: {len(found.unpriced)} layers have no price{_consequence(found)}.")
+        if strict or isnan(found.total):
             raise typer.Exit(FINDING)
+
+
+def _consequence(found: Prediction) -> str:
+    """What follows from layers without a price."""
+    if found.scaled:
+        return "; the total is scaled to the whole time"
+    if isnan(found.total) and found.layers:
+        return (
+            f", {1 - found.share_with_a_price:.0%} of the time: too much for a total. Add their "
+            f"kernels to the table: costmodel profile --models {found.model}.onnx --out TABLE.jsonl"
+        )
+    return " and are in no total"

@@ -96,7 +96,8 @@ def _left_out(item: Comparison) -> str:
     unpriced = item.prediction.unpriced
     kinds = sorted({entry.op.kind if entry.op else entry.name for entry in unpriced})
     listed = ", ".join(kinds[:4]) + (" ..." if len(kinds) > 4 else "")
-    return f"{item.model}: {len(unpriced)} layers have no price and are in no total ({listed})."
+    then = "; the total is scaled for them" if item.prediction.scaled else " and are in no total"
+    return f"{item.model}: {len(unpriced)} layers have no price{then} ({listed})."
 
 
 def _summary(comparisons: Sequence[Comparison]) -> Sheet:

@@ -51,8 +51,10 @@ def _total(prediction: Prediction) -> Sheet:
     exact, outside = prediction.num_exact, prediction.num_extrapolated
     bases = f"{exact} exact rows, {len(prediction.layers) - exact - outside} predicted"
     device = prediction.device
+    share = percent(prediction.priced_share)
     pairs = {
-        "predicted": quantity(prediction.total, unit),
+        "predicted": quantity(prediction.total, unit)
+        + (f", scaled from the {share} of the time that has a price" if prediction.scaled else ""),
         "interval": interval if prediction.low != prediction.high else "",
         "sum of layers": quantity(prediction.uncalibrated, unit),
         "calibration": prediction.calibration or ("none" if unit == "ms" else ""),

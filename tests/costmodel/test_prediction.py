@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from costmodel.calibration import Calibration
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op
-from costmodel.prediction import SUMMATION_SHARE, interval_of_sum, price_network
+from costmodel.prediction import (
+    LEAST_SHARE,
+    SUMMATION_SHARE,
+    WHOLE_SHARE,
+    interval_of_sum,
+    price_network,
+)
 from costmodel.protocols import Prices, Unit
 
 
@@ -91,6 +97,34 @@ def test_layer_without_a_price_is_listed_and_never_zero() -> None:
     assert found.priced_share == pytest.approx(0.75)
     assert found.priced_count_share == 0.5
     assert [layer.name for layer in found.layers] == ["l0"]
+
+
+@given(share=st.floats(0.01, 0.999), time=st.floats(0.01, 100.0))
+def test_a_total_stands_for_the_whole_time_or_there_is_none(share: float, time: float) -> None:
+    """What has a price took ``share`` of the time: the whole is that much longer."""
+    model = network(SMALL, ODD, shares=(share, 1.0 - share))
+    found = price_network(model, ListCost({SMALL: share * time}))
+    assert found.uncalibrated_ms == pytest.approx(share * time)
+    assert found.to_json()["scaled"] is found.scaled
+    if share < LEAST_SHARE:
+        assert (found.predicted_ms, found.interval_ms, found.scaled) == (None, None, False)
+        assert f"only {share:.0%} of its time has a price" in str(found)
+        return
+    assert found.scaled == (share < WHOLE_SHARE)
+    assert found.predicted_ms == pytest.approx(time if found.scaled else share * time)
+    assert ("scaled from" in str(found)) == found.scaled
+    assert found.interval_ms is not None
+    low, high = found.interval_ms
+    assert low < time < high or not found.scaled
+    if found.scaled:
+        # What was added is doubted by half of itself, beside the doubt of any sum.
+        assert high - time >= 0.5 * time * (1.0 - share)
+
+
+def test_counts_are_never_scaled() -> None:
+    model = network(SMALL, ODD, shares=(0.2, 0.8))
+    found = price_network(model, ListCost({SMALL: 7.0}, unit="flops"))
+    assert (found.total, found.scaled) == (7.0, False)
 
 
 def test_unread_layers_of_the_network_are_unpriced_too() -> None:
