@@ -324,9 +324,11 @@ class RandomKeras:
         axes = tuple(range(1, len(x.shape)))
         one = (-1, *(1,) * len(axes))
         other = self.conv(x)
+        # The numbers stand first: as a second operand Keras takes them for a bias, one a channel,
+        # once the batch has as many pictures as there are channels.
         return self.pick(
             lambda: other * ops.mean(x),
-            lambda: other + ops.reshape(ops.max(x, axis=axes), one),
+            lambda: ops.reshape(ops.max(x, axis=axes), one) + other,
             lambda: other * ops.reshape(ops.sum(x[..., 0], axis=axes[:-1]), one),
         )()
 
