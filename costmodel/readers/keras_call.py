@@ -74,3 +74,17 @@ class Call:
             kind=kind, inputs=self.inputs, outputs=self.outputs, attributes=attributes, **fields
         )
         return [Step(op=op, reads=tuple(range(len(self.inputs))))]
+
+
+def window_fields(
+    size: Shape, out: Shape, kernel: Shape, stride: Shape, dilation: Shape
+) -> dict[str, Any]:
+    """Window fields; the padding is what takes ``size`` to ``out``, the smaller half first."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    total = [
+        max(0, (o - 1) * s + r - i)
+        for i, o, s, r in zip(size[2:], out[2:], stride, reach, strict=True)
+    ]
+    less = tuple(t // 2 for t in total)
+    more = tuple(t - t // 2 for t in total)
+    return {"stride": stride, "pads": less + more, "dilation": dilation}

@@ -15,7 +15,7 @@ from costmodel.readers.keras_activations import (
     clip_op,
     softmax_attributes,
 )
-from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_call import Call, window_fields
 from costmodel.readers.keras_products import PRODUCT_FUNCTIONS
 
 Rule = Callable[[Call], list[Step]]
@@ -24,10 +24,11 @@ _BINARY = {
     "Maximum": "max", "Minimum": "min", "Power": "pow",
 }  # fmt: skip
 _UNARY = {
-    "Absolute": "abs", "Abs": "abs", "Cast": "identity", "Ceil": "ceil", "Elu": "elu",
-    "Erf": "erf", "Exp": "exp", "Floor": "floor", "Identity": "identity", "Log": "log",
-    "Negative": "neg", "Reciprocal": "reciprocal", "Rsqrt": "rsqrt", "Sign": "sign",
-    "Sqrt": "sqrt", "Square": "square",
+    "Absolute": "abs", "Abs": "abs", "Arccos": "acos", "Arcsin": "asin", "Arctan": "atan",
+    "Cast": "identity", "Ceil": "ceil", "Cos": "cos", "Cosh": "cosh", "Elu": "elu", "Erf": "erf",
+    "Exp": "exp", "Floor": "floor", "Identity": "identity", "Log": "log", "Negative": "neg",
+    "Reciprocal": "reciprocal", "Round": "round", "Rsqrt": "rsqrt", "Sign": "sign", "Sin": "sin",
+    "Sinh": "sinh", "Sqrt": "sqrt", "Square": "square", "Tan": "tan",
 }  # fmt: skip
 #: Functions that are also activations by name.
 _ACTIVATIONS = {
@@ -199,6 +200,26 @@ def concat(call: Call) -> list[Step]:
     return call.plain("concat", ("axis", call.neutral(call.layer.axis, len(call.outputs[0]))))
 
 
+def _pool(call: Call) -> list[Step]:
+    """Windows over positions, padded as much as takes the input to the output."""
+    layer, size, out = call.layer, call.inputs[0], call.outputs[0]
+    rank = len(size) - 2
+    if layer.data_format not in {None, f"channels_{'last' if call.channels_last else 'first'}"}:
+        message = "a pooling with channels on another axis than the model's"
+        raise UnreadableError(message)
+    kernel = _each(layer.pool_size, rank)
+    stride = kernel if layer.strides is None else _each(layer.strides, rank)
+    kind = "max_pool" if type(layer).__name__ == "MaxPool" else "average_pool"
+    fields = window_fields(size, out, kernel, stride, (1,) * rank)
+    attributes = (("kernel_shape", kernel),)
+    op = Op(kind=kind, inputs=(size,), outputs=(out,), attributes=attributes, **fields)
+    return [Step(op=op)]
+
+
+def _each(value: Any, rank: int) -> tuple[int, ...]:
+    return (int(value),) * rank if isinstance(value, int) else tuple(map(int, value))
+
+
 def _resize(call: Call) -> list[Step]:
     layer = call.layer
     if layer.antialias or layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio:
@@ -221,6 +242,7 @@ _RULES: dict[str, Rule] = {
     "GetItem": _get_item,
     "LeakyRelu": _leaky,
     "LogSoftmax": _softmax,
+    **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
     "Pad": _pad,
     "Resize": _resize,
     "Softmax": _softmax,

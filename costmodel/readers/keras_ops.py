@@ -21,7 +21,7 @@ from costmodel.readers.keras_activations import (
     clip_op,
     function_name,
 )
-from costmodel.readers.keras_call import Call
+from costmodel.readers.keras_call import Call, window_fields
 from costmodel.readers.keras_functions import concat, function_steps, reshape, transpose
 from costmodel.readers.keras_norms import NORM_RULES
 from costmodel.readers.keras_own import keras_class, own_mathematics
@@ -33,6 +33,11 @@ IDENTITY = frozenset(
     {"ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"}
     | {"Identity", "Masking", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"}
     | {"StochasticDepth"}
+    # Changes to pictures that are made while a model is trained.
+    | {"RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast"}
+    | {"RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"}
+    | {"RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomRotation"}
+    | {"RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom"}
 )
 _MERGES = {
     "Add": "add", "Average": "mean", "Maximum": "max", "Minimum": "min", "Multiply": "mul",
@@ -91,23 +96,9 @@ def _check_own(call: Call, name: str) -> None:
         raise UnreadableError(own)
 
 
-def _conv_fields(
-    size: Shape, out: Shape, kernel: Shape, stride: Shape, dilation: Shape
-) -> dict[str, Any]:
-    """Window fields; the padding is what takes ``size`` to ``out``, the smaller half first."""
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    total = [
-        max(0, (o - 1) * s + r - i)
-        for i, o, s, r in zip(size[2:], out[2:], stride, reach, strict=True)
-    ]
-    less = tuple(t // 2 for t in total)
-    more = tuple(t - t // 2 for t in total)
-    return {"stride": stride, "pads": less + more, "dilation": dilation}
-
-
 def _layer_fields(layer: Any, size: Shape, out: Shape) -> dict[str, Any]:
     sizes = (layer.kernel_size, layer.strides, layer.dilation_rate)
-    return _conv_fields(size, out, *map(tuple, sizes))
+    return window_fields(size, out, *map(tuple, sizes))
 
 
 def _conv_op(
@@ -148,7 +139,7 @@ def _separable(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     first = _depthwise_op(layer, inputs[0], middle, bias=False)
     ones = (1,) * len(out[2:])
     filters = (out[1], middle[1], *ones)
-    fields = _conv_fields(middle, out, ones, ones, ones)
+    fields = window_fields(middle, out, ones, ones, ones)
     second = _conv_op(middle, out, filters, fields, bias=layer.use_bias)
     pointwise = Step(op=second, suffix="/pointwise", reads=("",))
     return [Step(op=first), pointwise, *activation(layer.activation, out, "/pointwise")]
@@ -173,7 +164,7 @@ def _dense(call: Call) -> list[Step]:
         # The same matrix at every position: a convolution whose window is one position.
         ones = (1,) * (len(out) - 2)
         filters = (out[1], size[1], *ones)
-        fields = _conv_fields(size, out, ones, ones, ones)
+        fields = window_fields(size, out, ones, ones, ones)
         return _finish(layer, _conv_op(size, out, filters, fields, bias=layer.use_bias))
     weights = ((size[1], out[1]), *bias)
     op = Op(kind="matmul", inputs=(size,), outputs=(out,), weights=weights)
@@ -217,7 +208,7 @@ def _pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     kernel = tuple(layer.pool_size)
     kind = "max_pool" if "Max" in type(layer).__name__ else "average_pool"
     ones = (1,) * len(kernel)
-    fields = _conv_fields(inputs[0], out, kernel, tuple(layer.strides), ones)
+    fields = window_fields(inputs[0], out, kernel, tuple(layer.strides), ones)
     op = Op(
         kind=kind,
         inputs=inputs,
@@ -279,6 +270,13 @@ def _pad(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
 
 def _crop(_: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
     return _plain("slice", inputs, out)
+
+
+def _center_crop(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
+    """The middle of a picture; one that is too small is enlarged first."""
+    if any(length < wanted for length, wanted in zip(inputs[0], out, strict=True)):
+        return _resize(layer, inputs, out)
+    return _crop(layer, inputs, out)
 
 
 def _resize(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
@@ -368,6 +366,7 @@ _RULES: dict[str, Callable[[Any, tuple[Shape, ...], Shape], list[Step]]] = {
     **{f"Cropping{n}D": _crop for n in (1, 2, 3)},
     **dict.fromkeys(_MERGES, _merge),
     **dict.fromkeys(IDENTITY, _fixed("identity")),
+    "CenterCrop": _center_crop,
     "Activation": _activation_layer,
     "ELU": _fixed("elu"),
     "LeakyReLU": _relu,

@@ -43,6 +43,7 @@ def macs_of(network: Any) -> int:
 #: What layers need that do not work on an image with the settings ``{}``.
 SETTINGS: dict[str, dict[str, Any]] = {
     "Activation": {"activation": "relu"},
+    "CenterCrop": {"height": 4, "width": 4},
     "EinsumDense": {"equation": "abc,cd->abd", "output_shape": (None, 7)},
     "Embedding": {"input_dim": 9, "output_dim": 4},
     "GroupNormalization": {"groups": 2},
@@ -64,6 +65,8 @@ ARGUMENTS: tuple[dict[str, Any], ...] = (
     {"rate": 0.2},
     {"axes": 2},
     {"stddev": 0.1},
+    {"factor": 0.2},
+    {"height_factor": 0.2, "width_factor": 0.2},
 )
 
 
@@ -81,7 +84,7 @@ def called(keras: Any, name: str) -> tuple[Any, list[Any]] | None:
     if made is None:
         return None  # of another version of Keras, or of an application
     for settings in [SETTINGS[name]] if name in SETTINGS else ARGUMENTS:
-        for shape in (SEQUENCE, IMAGE, VOLUME, (3, *VOLUME), (4,)):
+        for shape in (SEQUENCE, IMAGE, VOLUME, (3, *VOLUME), (4,), (6, 6, 3)):
             for count in (1, 2):
                 inputs = [keras.Input(shape) for _ in range(count)]
                 try:
@@ -98,6 +101,17 @@ def called(keras: Any, name: str) -> tuple[Any, list[Any]] | None:
 #: Layers of ``keras.applications`` and of others, and a class that is exported by another name.
 ELSEWHERE = {"CustomScaleLayer", "Divide", "GroupedQueryAttention", "LayerScale", "StochasticDepth"}
 NAMES = sorted({*keras_ops._RULES, *keras_ops._CALL_RULES, *keras_ops._MANY_RULES})
+
+
+@pytest.mark.parametrize("name", sorted(keras_ops.IDENTITY - ELSEWHERE))
+def test_a_layer_that_is_read_as_nothing_does_nothing_at_inference(keras, name: str) -> None:
+    made = called(keras, name)
+    assert made is not None
+    out, inputs = made
+    model = keras.Model(inputs, out)
+    fed = np.random.default_rng(0).uniform(0, 255, (2, *inputs[0].shape[1:])).astype(np.float32)
+    found = keras.ops.convert_to_numpy(model(fed, training=False))
+    np.testing.assert_array_equal(found, fed)
 
 
 @pytest.mark.parametrize("name", NAMES)
