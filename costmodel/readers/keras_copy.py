@@ -8,7 +8,8 @@ from typing import Any
 from costmodel.errors import ModelFormatError, first_line
 
 #: Types whose values runtimes either cannot compute with or compute with in float32.
-_HALF = ("float16", "bfloat16")
+#: Types in which runtimes on CPUs do not compute convolutions.
+_OTHERS = ("float16", "bfloat16", "float64")
 
 
 def remade(
@@ -121,7 +122,7 @@ def carry(ours: Any, theirs: Any) -> None:
 
 
 def in_float32(model: Any) -> Any:
-    """The model itself, or where it computes in 16 bits a copy that does in float32.
+    """The model itself, or where it computes in 16 or 64 bits a copy that does in float32.
 
     Weights are the same; its inputs keep their types.
 
@@ -133,7 +134,7 @@ def in_float32(model: Any) -> Any:
     """
     import keras
 
-    if not any(_is_half(layer) for layer in model._flatten_layers()):
+    if not any(_is_other(layer) for layer in model._flatten_layers()):
         return model
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")  # own layers make layers inside without saying a type
@@ -149,8 +150,8 @@ def in_float32(model: Any) -> Any:
     return copy
 
 
-def _is_half(layer: Any) -> bool:
-    return getattr(layer, "compute_dtype", None) in _HALF
+def _is_other(layer: Any) -> bool:
+    return getattr(layer, "compute_dtype", None) in _OTHERS
 
 
 def _whole_settings(layer: Any) -> Mapping[str, Any]:
@@ -161,18 +162,20 @@ def _whole_settings(layer: Any) -> Mapping[str, Any]:
 
 
 def _whole(config: Any) -> Any:
-    """Settings in which every policy of 16 bits is float32, those of layers inside included."""
+    """Settings in which every policy is float32, those of layers inside included."""
     if isinstance(config, list | tuple):
         return type(config)(_whole(item) for item in config)
     if not isinstance(config, Mapping):
         return config
     found = {key: _whole(value) for key, value in config.items()}
-    if "DTypePolicy" in str(config.get("class_name")) and _names_half(config.get("config")):
+    if "DTypePolicy" in str(config.get("class_name")) and _names_other(config.get("config")):
         found["config"] = {**found["config"], "name": "float32"}
-    if isinstance(found.get("dtype"), str) and any(half in found["dtype"] for half in _HALF):
+    if isinstance(found.get("dtype"), str) and any(other in found["dtype"] for other in _OTHERS):
         found["dtype"] = "float32"
     return found
 
 
-def _names_half(config: Any) -> bool:
-    return isinstance(config, Mapping) and any(half in str(config.get("name")) for half in _HALF)
+def _names_other(config: Any) -> bool:
+    return isinstance(config, Mapping) and any(
+        other in str(config.get("name")) for other in _OTHERS
+    )

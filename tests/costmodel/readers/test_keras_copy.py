@@ -52,8 +52,10 @@ def network() -> Any:
     return keras.Model(inputs, layers.GlobalAveragePooling1D()(x))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16", "float16"])
-def test_any_policy_of_16_bits_becomes_float32(policy: str) -> None:
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", "mixed_bfloat16", "bfloat16", "float16", "float64"]
+)
+def test_any_policy_becomes_float32(policy: str) -> None:
     model = under(policy, network)
     whole = in_float32(model)
     assert {layer.compute_dtype for layer in whole._flatten_layers()} == {"float32"}
@@ -69,7 +71,7 @@ def test_a_model_in_float32_is_left_alone() -> None:
     assert in_float32(model) is model
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
 def test_files_hold_float32(policy: str, tmp_path: Any) -> None:
     import onnx
 
