@@ -100,6 +100,9 @@ class Tracer:
     count: int = 0
     _first_reads: dict[tuple[str, int], tuple[Channels, ...]] = field(default_factory=dict)
     _first_writes: dict[tuple[str, int], Ids] = field(default_factory=dict)
+    #: Visits of steps with weights, and why one of a key could not be followed.
+    _weighted: list[Visit] = field(default_factory=list)
+    _refused: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def fresh(self, count: int) -> Ids:
         """New ids; unless a layer produces them or ties join them, they are nobody's."""
@@ -170,8 +173,34 @@ class Tracer:
             for read in layer.inputs:
                 reason = f"{name} cannot be followed: {layer.reason}"
                 self.freeze(self.tensors[read].ids, reason, name)
+        self._freeze_other_calls()
+        self._freeze_within_layers()
         for name in self.network.outputs:
             self.freeze(self.tensors[name].ids, "it is the network's output")
+
+    def _freeze_other_calls(self) -> None:
+        """Freeze every call of a layer with weights of which one call cannot be followed.
+
+        The weights are the same in all of them: what one call keeps no other can do without.
+        """
+        unread = {
+            opaque.origin or name: f"{name} cannot be followed: {opaque.reason}"
+            for name, opaque in self.network.opaque.items()
+        }
+        for visit in self._weighted:
+            reason = self._refused.get(visit.key) or unread.get(origin_of(visit.layer))
+            if reason:
+                written = (self.tensors[name] for name in visit.layer.outputs)
+                for item in (*visit.inputs, *written):
+                    self.freeze(item.ids, reason)
+
+    def _freeze_within_layers(self) -> None:
+        """Freeze what one layer makes and reads itself: from outside it cannot be cut."""
+        last = {(origin_of(layer), layer.call): layer for layer in self.mixers}
+        for layer in self.mixers:
+            if last[origin_of(layer), layer.call] is not layer:
+                ids = self.tensors[layer.outputs[0]].ids
+                self.freeze(ids, f"it stays within {origin_of(layer)}")
 
     def _write(self, name: str, size: Shape, ids: Ids, axis: int = 1) -> None:
         self.tensors[name] = Channels(ids=ids, axis=axis)
@@ -190,12 +219,15 @@ class Tracer:
                 reason = "it comes from a layer that could not be read"
                 self._write(name, size, self.source(name, channels(size), reason, name))
         visit = Visit(layer=layer, inputs=tuple(self.tensors[n] for n in layer.inputs), key=key)
+        if _has_weights(layer.op):
+            self._weighted.append(visit)
         begun = len(self.productions), len(self.mixers)
         try:
             results = self._results(visit, rule, takes_bare=layer.op.kind in broadcasting)
         except UnfollowedError as error:
             del self.productions[begun[0] :], self.mixers[begun[1] :]
             reason = f"{layer.name} cannot be followed: {error}"
+            self._refused.setdefault(key, reason)
             for read in visit.inputs:
                 self.freeze(read.ids, reason, layer.name)
             results = self._sources(layer, reason)
@@ -253,14 +285,14 @@ class Tracer:
 
     def _share(self, visit: Visit) -> None:
         """Tie what two calls of a layer with weights read: each weight has one place."""
-        if all(len(shape) == 0 for shape in visit.op.weights):
+        if not _has_weights(visit.op):
             return
         first = self._first_reads.setdefault(visit.key, visit.inputs)
         for own, other in zip(visit.inputs, first, strict=False):
             if own is other:
                 continue
             if len(own.ids) != len(other.ids) or own.axis != other.axis:
-                message = "it is called with different widths"
+                message = "it is called with different widths, or on different axes"
                 raise UnfollowedError(message)
             self.tie(own.ids, other.ids)
 
@@ -272,6 +304,11 @@ Rule = Callable[[Tracer, Visit], tuple[Channels, ...]]
 def origin_of(layer: Layer) -> str:
     """Path of the model's own layer that a step belongs to."""
     return layer.origin or layer.name
+
+
+def _has_weights(op: Op) -> bool:
+    """Whether an Op has weights that lie along an axis; a number fits whatever is kept."""
+    return any(len(shape) > 0 for shape in op.weights)
 
 
 def has_channels(size: Shape, axis: int = 1) -> bool:

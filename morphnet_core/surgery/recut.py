@@ -189,7 +189,17 @@ def _dense(view: View) -> Recut:
 
 
 def _depthwise(view: View) -> Recut:
-    return _kernel(view, take(-2, view.read))
+    """Each channel has its own filters: with a channel go all of them, or as many of every one.
+
+    The latter where all channels stay, that is where there is but one, or where the channels that
+    can be cut lie on another axis of what is read.
+    """
+    channels = view.layer.kernel.shape[-2]
+    if channels > 1 and (not view.read.whole or view.written.whole):
+        return _kernel(view, take(-2, view.read))
+    kept = _by_group(view.written, channels)[0]
+    kernel = then(rows(-2, view.read) if channels == 1 else _as_it_is, take(-1, kept))
+    return _kernel(view, kernel, depth_multiplier=kept.count)
 
 
 def _separable(view: View) -> Recut:

@@ -32,6 +32,9 @@ class Made:
 class Maker:
     """Makes every layer of a network once, whatever the number of its calls.
 
+    One without weights whose settings must differ between its calls, such as a shared reshape of
+    tensors that keep different channels, is made once for each of the settings.
+
     Args:
         seed: where the seeds of initialisers that have none of their own come from; None leaves
             them random.
@@ -39,35 +42,44 @@ class Maker:
 
     def __init__(self, seed: int | None) -> None:
         self._random = None if seed is None else np.random.default_rng(seed)
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, list[Made]] = {}
 
-    def layer(self, view: View, name: Callable[[], str]) -> Any:
-        """The new layer of the old one's path, called ``name()`` if it is made now.
+    def layer(self, view: View, name: Callable[[int], str]) -> Any:
+        """The new layer of the old one's path.
+
+        Args:
+            view: the call of the old layer.
+            name: what to call the new layer if it is made now; told how many were already made
+                of the old one.
 
         Raises:
             ModelFormatError: if it cannot be made, or was made for other channels.
         """
-        known = self._made.get(view.title)
-        if known is None:
-            rule = recut(view)
-            changes = {**rule.config, "name": name()}
-            made = remade(
-                view.layer,
-                title=view.title,
-                changes=changes,
-                prepared=lambda config: _seeded(config, self._random),
-            )
-            self._made[view.title] = Made(layer=made, view=view, rule=rule)
-            return made
-        if view.layer.weights and not (
-            known.view.read.same(view.read) and known.view.written.same(view.written)
-        ):
+        known = self._made.setdefault(view.title, [])
+        for made in known:
+            if made.view.read.same(view.read) and made.view.written.same(view.written):
+                return made.layer
+        if known and view.layer.weights:
             message = (
                 f"Layer {view.title!r} is called several times and would keep other channels in "
                 "one call than in another. Its calls must be in one group: find_groups ties them."
             )
             raise ModelFormatError(message)
-        return known.layer
+        rule = recut(view)
+        for made in known:
+            if made.rule.config == rule.config:
+                return made.layer
+        layer = remade(
+            view.layer,
+            title=view.title,
+            changes={**rule.config, "name": name(len(known))},
+            prepared=lambda config: _seeded(config, self._random),
+        )
+        known.append(Made(layer=layer, view=view, rule=rule))
+        return layer
+
+    def _every(self) -> list[Made]:
+        return [made for several in self._made.values() for made in several]
 
     def carry_weights(self) -> None:
         """Fill every new layer with the surviving weights of the old one.
@@ -75,7 +87,7 @@ class Maker:
         Raises:
             ModelFormatError: naming the layer whose weights do not fit.
         """
-        for made in self._made.values():
+        for made in self._every():
             if made.rule.weights is None:
                 _copy_all(made)
             else:
@@ -83,7 +95,7 @@ class Maker:
 
     def carry_statistics(self) -> None:
         """Fill only what was measured on data beforehand rather than trained."""
-        for made in self._made.values():
+        for made in self._every():
             if hasattr(made.layer, "adapt"):
                 _copy_all(made)
 

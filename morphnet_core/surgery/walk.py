@@ -190,7 +190,11 @@ class Walk:
             title=step.origin,
         )
         flat = f"{step.origin.rpartition('/')[0]}/" in self._flat
-        layer = self._maker.layer(view, lambda: self._free_name(step.origin) if flat else old.name)
+
+        def name(made: int) -> str:
+            return self._free_name(step.origin) if made or flat else old.name
+
+        layer = self._maker.layer(view, name)
         self._called[-1].append(layer)
         return layer
 

@@ -2,7 +2,7 @@
 
 Ranks from 1-D to 3-D, either order of the channels, norms along every axis, shared layers, nested
 models, own subclasses, recurrent and attention heads, tensors without channels, several inputs and
-outputs. All in 64 bits, so that what differs is no rounding.
+outputs. All in 64 bits, so that what differs is no rounding, but for poolings in 3-D.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ WIDTHS = (2, 3, 4, 6, 8)
 
 class ReflectConv(layers.Conv2D):
     """Pads by reflection: harmless."""
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        batch, *sides, width = shape
+        return super().compute_output_shape((batch, *(side + 2 for side in sides), width))
 
     def call(self, x: Any) -> Any:
         pads = ((0, 0), (1, 1), (1, 1), (0, 0))
@@ -98,6 +102,7 @@ class RandomKeras:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.rank = self.random.choice([1, 2, 2, 2, 2, 3])
+        self.pooled = "float32" if self.rank == 3 else "float64"
         self.side = self.random.choice([4, 5, 6])
         self.inputs = [keras.Input((*(self.side,) * self.rank, 3), name="image", dtype="float64")]
         self.live: list[Any] = [self.inputs[0]]
@@ -217,9 +222,11 @@ class RandomKeras:
 
     def draw_window(self, x: Any) -> Any:
         more = [(1, 1)] * self.rank
+        # TensorFlow has no kernels for poolings of three sides in 64 bits.
+        pooling = {"strides": 1, "padding": "same", "dtype": self.pooled}
         return self.pick(
-            lambda: self.again(self.layer("MaxPooling"), 2, strides=1, padding="same")(x),
-            lambda: self.again(self.layer("AveragePooling"), 3, strides=1, padding="same")(x),
+            lambda: self.layer("MaxPooling")(2, **pooling)(x),
+            lambda: self.layer("AveragePooling")(3, **pooling)(x),
             lambda: self.again(self.layer("ZeroPadding"), 1)(x),
             lambda: self.again(self.layer("Cropping"), 1)(x) if min(x.shape[1:-1]) > 3 else None,
             lambda: ops.pad(x, [(0, 0), *more, (1, 0)]),
