@@ -315,7 +315,7 @@ def _time(
         for op, path, own in zip(_keys(models, networks, sizes), models, sizes, strict=True)
     ]
     jobs += [Job(op=op) for op in beside]
-    return _measure(jobs, runner, options, _with_anchor(plan, networks), progress)
+    return time_rows(jobs, runner, options, _with_anchor(plan, networks), progress)
 
 
 def _with_anchor(plan: Plan, networks: Sequence[Network]) -> Plan:
@@ -330,14 +330,29 @@ def _with_anchor(plan: Plan, networks: Sequence[Network]) -> Plan:
     return replace(plan, anchor=ranked[len(ranked) // 2])
 
 
-def _measure(
+def time_rows(
     jobs: Sequence[Job],
     runner: str,
     options: Mapping[str, Option],
     plan: Plan,
     progress: Progress | None,
 ) -> dict[Op, Measurement]:
-    """Time whole networks into a table that is thrown away."""
+    """Time jobs into a table that is thrown away.
+
+    Args:
+        jobs: of networks or kernels.
+        runner: entry-point name of the runner.
+        options: the runner's.
+        plan: how much care to take.
+        progress: who is told how far it is.
+
+    Returns:
+        A row for every job; one that was not timed says why.
+
+    Raises:
+        LockedError: if a profiler holds the device.
+        KeyboardInterrupt: when interrupted.
+    """
     with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         out = Path(folder) / "compare.jsonl"
         report = time_jobs(

@@ -9,10 +9,11 @@ import typer
 
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.options import Json, Markdown, Plot, TableName
-from costmodel.cli.output import emit, note
+from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from costmodel.pace import Pace
     from costmodel.protocols import CostModel
     from costmodel.table import LatencyTable
 
@@ -77,10 +78,21 @@ def _cost_or_none(table: LatencyTable) -> CostModel | None:
 
 @app.command(
     short_help="Find noisy or impossible rows.",
-    epilog=examples("costmodel check cpu.jsonl", "costmodel check cpu.jsonl --json"),
+    epilog=examples("costmodel check cpu.jsonl --json", "costmodel check cpu.jsonl --pace"),
 )
-def check(table: TableName, json: Json = False, markdown: Markdown = False) -> None:
-    """Find noisy, failed or impossible rows. Exit code 1 if there are any."""
+def check(
+    table: TableName,
+    pace: Annotated[
+        bool,
+        typer.Option("--pace", help="Also time some rows again: has the device changed its pace?"),
+    ] = False,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Find noisy, failed or impossible rows, and a device that has changed its pace.
+
+    Exit code 1 if there is anything.
+    """
     from costmodel.audit import audit, repeatability
     from costmodel.report import audit_sheets
     from costmodel.report.quality import finding_json
@@ -88,6 +100,7 @@ def check(table: TableName, json: Json = False, markdown: Markdown = False) -> N
     from costmodel.uses.tables import open_table
 
     rows = open_table(table)
+    now = _pace(rows) if pace else None
     findings, repeats = audit(rows), repeatability(rows)
     faults = sum(not finding.is_information for finding in findings)
     emit(
@@ -99,13 +112,22 @@ def check(table: TableName, json: Json = False, markdown: Markdown = False) -> N
             "faults": faults,
             "repeatability": repeatability_json(repeats),
             "findings": [finding_json(finding) for finding in findings],
+            "pace": now.to_json() if now else None,
         },
         lambda: audit_sheets(findings, repeats, len(rows)),
         as_json=json,
         markdown=markdown,
     )
-    if faults:
+    if now is not None:
+        note(f"{'The same pace' if now.steady else 'Another pace'}: {now}")
+    if faults or (now is not None and not now.steady):
         raise typer.Exit(FINDING)
+
+
+def _pace(rows: LatencyTable) -> Pace:
+    from costmodel.uses.pacing import pace_now
+
+    return pace_now(rows, progress=progress("Timing again"))
 
 
 @app.command(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rows import ADD, conv, law_table, row
 
-from costmodel.runners.fake import FakeRunner
+from costmodel.runners.fake import FakeRunner, law_ms
 from costmodel.table import LatencyTable
 
 Run = Callable[..., Any]  # the fixture's
@@ -37,6 +37,29 @@ def test_show_of_a_table_without_convolutions(run: Run, tmp_path: Path) -> None:
     drawn = run("show", path, "--plot", tmp_path / "s.png", "--json")
     assert (drawn.code, "has no convolution" in drawn.err) == (2, True)
     assert not (tmp_path / "s.png").exists()
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(1.0, 0), (1.25, 1), (0.8, 1)])
+def test_check_times_rows_again_and_tells_another_pace(
+    run: Run, tmp_path: Path, ratio: float, code: int
+) -> None:
+    then = [row(op, law_ms(op) / ratio, law_ms(op) / ratio) for op in (conv(), conv(128, 64))]
+    path = tmp_path / "then.jsonl"
+    LatencyTable(FakeRunner().device, then).save(path)
+    found = run("check", path, "--pace", "--json")
+    assert found.code == code
+    assert found.json["pace"]["ratio"] == pytest.approx(ratio)
+    assert ("Another pace: 2 rows" in found.err) == bool(code)
+    assert run("check", path).code == 0
+
+
+def test_check_says_why_it_cannot_tell_the_pace(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "short.jsonl"
+    LatencyTable(FakeRunner().device, [row(ADD, 1e-4, 1e-4)]).save(path)
+    found = run("check", path, "--pace")
+    assert (found.code, "no quiet row between 0.02 and 20 ms" in found.err) == (2, True)
+    other = law_table(tmp_path / "other.jsonl", [conv()], name="board")
+    assert run("check", other, "--pace").code == 2
 
 
 def test_check_of_a_good_and_a_bad_table(run: Run, table: Path, tmp_path: Path) -> None:
