@@ -74,8 +74,6 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     ('tiny', True, 'NVIDIA T4')
     """
     rows = open_table(table) if table is not None else None
-    priced_by = cost_of(cost, rows)
-    device = rows.device if rows is not None else priced_by.device
     name, settings = timing_runner(
         Choice.of(runner, options, threads),
         rows.device if rows is not None else None,
@@ -86,6 +84,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         runtime = load_runner(name, settings).device.runtime
         for path in files:
             require_runtime(path, runtime)
+        priced_by = cost_of(cost, rows)
         found = compare_files(
             files,
             runner=name,
@@ -97,6 +96,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
             plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
             progress=progress,
         )
+    device = rows.device if rows is not None else priced_by.device
     # A baseline is nobody's numbers by itself; the rows it was fitted on are the table's.
     return tuple(
         replace(item, prediction=replace(item.prediction, device=item.prediction.device or device))

@@ -76,8 +76,9 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     ('tiny', 2048.0)
     """
     rows = open_table(table) if table is not None else None
-    priced_by = cost_of(cost, rows)
-    device = rows.device if rows is not None else priced_by.device
+    # A fit takes seconds, so what is wrong with the model is said before.
+    priced_by = cost_of(cost, rows) if rows is None else None
+    device = rows.device if rows is not None else priced_by.device if priced_by else None
     if threads is not None and rows is not None and threads != rows.device.threads:
         message = (
             f"The table is of {rows.device.threads} threads, --threads is {threads}. "
@@ -89,6 +90,7 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     with files as ((path,), bound):
         (own,) = sizes_of_each([path], bound)
         network = _network(path, own, choice, device)
+    priced_by = priced_by or cost_of(cost, rows)
     return price_network(
         network,
         priced_by,

@@ -199,7 +199,8 @@ def _depthwise(view: View) -> Recut:
         return _kernel(view, take(-2, view.read))
     kept = _by_group(view.written, channels)[0]
     kernel = then(rows(-2, view.read) if channels == 1 else _as_it_is, take(-1, kept))
-    return _kernel(view, kernel, depth_multiplier=kept.count)
+    read = view.read.count if channels == 1 else 1  # more than one where the network is widened
+    return _kernel(view, kernel, depth_multiplier=kept.count // max(1, read))
 
 
 def _separable(view: View) -> Recut:

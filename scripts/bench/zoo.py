@@ -11,6 +11,7 @@ Each model goes through a process of its own that may crash or hang. Its record 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -202,7 +203,7 @@ def named(records: Sequence[Record]) -> str:
 
 
 def _short(value: object) -> str:
-    text = " ".join(str(value).split()).replace("|", "/")
+    text = re.sub(r"/[^\s'\"]*/(?=model\.)", "", " ".join(str(value).split())).replace("|", "/")
     return text if len(text) < 300 else f"{text[:297]}..."
 
 

@@ -11,6 +11,8 @@ from comparing import grouped, random_alive, shrunk_exactly
 from keras import layers
 from keras_models import randomised
 
+from morphnet_core.surgery import expand
+
 pytestmark = [
     pytest.mark.keras,
     pytest.mark.filterwarnings("ignore:All channels of:UserWarning"),
@@ -149,3 +151,13 @@ def test_what_a_separable_layer_makes_for_itself_stays(before: Any) -> None:
     assert "it stays within two" in {group.frozen for group in grouping.groups}
     for seed in range(3):
         shrunk_exactly(model, grouping, random_alive(grouping, 0.5, seed))
+
+
+def test_a_depthwise_layer_over_one_channel_is_widened_with_it() -> None:
+    """As keyword spotters begin: one channel, then eight filters for it."""
+    image = keras.Input((SIDE, SIDE, 1))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=8, name="filters")(conv(1)(image))
+    model = keras.Model(image, layers.Conv2D(4, 1)(layers.ReLU()(x)))
+    wide = expand(model, 2.0)
+    assert wide.get_layer("filters").depth_multiplier == 8
+    assert wide.get_layer("filters").output.shape[-1] == 16
