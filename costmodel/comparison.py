@@ -244,12 +244,14 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
     ]
     same = table is not None and table.device.identity == chosen.device.identity
     again = witnesses(table) if table is not None and same else ()
-    rows = _time(models, networks, runner, options or {}, bound, plan, progress, again)
+    jobs = _jobs(models, networks, bound)
+    timed = [*jobs, *(Job(op=op) for op in again)]
+    rows = time_rows(timed, runner, options or {}, _with_anchor(plan, networks), progress)
     now = {op: row for op, row in rows.items() if op in again}
     pace = Pace.of(table, now) if table is not None else None
     return tuple(
-        Comparison(prediction=prediction, measurement=rows[op], device=chosen.device, pace=pace)
-        for prediction, op in zip(predictions, _keys(models, networks, bound), strict=True)
+        Comparison(prediction=prediction, measurement=rows[job.op], device=chosen.device, pace=pace)
+        for prediction, job in zip(predictions, jobs, strict=True)
     )
 
 
@@ -287,35 +289,22 @@ def measure(
     chosen = load_runner(runner, options)
     bound = sizes_of_each(models, sizes or {})
     networks = [chosen.lower(path, own) for path, own in zip(models, bound, strict=True)]
-    rows = _time(models, networks, runner, options or {}, bound, plan, progress)
-    return tuple(rows[op] for op in _keys(models, networks, bound))
+    jobs = _jobs(models, networks, bound)
+    rows = time_rows(jobs, runner, options or {}, _with_anchor(plan, networks), progress)
+    return tuple(rows[job.op] for job in jobs)
 
 
-def _keys(
+def _jobs(
     models: Sequence[Path], networks: Sequence[Network], sizes: Sequence[Mapping[str, int]]
-) -> list[Op]:
+) -> list[Job]:
     return [
-        model_op(network.name, model_digest(path, own), network.ops)
+        Job(
+            op=model_op(network.name, model_digest(path, own), network.ops),
+            model=path.resolve(),
+            sizes=tuple(sorted(own.items())),
+        )
         for path, network, own in zip(models, networks, sizes, strict=True)
     ]
-
-
-def _time(
-    models: Sequence[Path],
-    networks: Sequence[Network],
-    runner: str,
-    options: Mapping[str, Option],
-    sizes: Sequence[Mapping[str, int]],
-    plan: Plan,
-    progress: Progress | None,
-    beside: Sequence[Op] = (),
-) -> dict[Op, Measurement]:
-    jobs = [
-        Job(op=op, model=path.resolve(), sizes=tuple(sorted(own.items())))
-        for op, path, own in zip(_keys(models, networks, sizes), models, sizes, strict=True)
-    ]
-    jobs += [Job(op=op) for op in beside]
-    return time_rows(jobs, runner, options, _with_anchor(plan, networks), progress)
 
 
 def _with_anchor(plan: Plan, networks: Sequence[Network]) -> Plan:

@@ -88,3 +88,14 @@ def window_fields(
     less = tuple(t // 2 for t in total)
     more = tuple(t - t // 2 for t in total)
     return {"stride": stride, "pads": less + more, "dilation": dilation}
+
+
+def pool_op(kind: str, size: Shape, out: Shape, kernel: Shape, stride: Shape) -> Op:
+    """A pooling, padded as much as takes ``size`` to ``out``."""
+    return Op(
+        kind=kind,
+        inputs=(size,),
+        outputs=(out,),
+        attributes=(("kernel_shape", kernel),),
+        **window_fields(size, out, kernel, stride, (1,) * len(kernel)),
+    )

@@ -15,7 +15,7 @@ from costmodel.readers.keras_activations import (
     clip_op,
     softmax_attributes,
 )
-from costmodel.readers.keras_call import Call, window_fields
+from costmodel.readers.keras_call import Call, pool_op
 from costmodel.readers.keras_products import PRODUCT_FUNCTIONS
 
 Rule = Callable[[Call], list[Step]]
@@ -210,10 +210,7 @@ def _pool(call: Call) -> list[Step]:
     kernel = _each(layer.pool_size, rank)
     stride = kernel if layer.strides is None else _each(layer.strides, rank)
     kind = "max_pool" if type(layer).__name__ == "MaxPool" else "average_pool"
-    fields = window_fields(size, out, kernel, stride, (1,) * rank)
-    attributes = (("kernel_shape", kernel),)
-    op = Op(kind=kind, inputs=(size,), outputs=(out,), attributes=attributes, **fields)
-    return [Step(op=op)]
+    return [Step(op=pool_op(kind, size, out, kernel, stride))]
 
 
 def _each(value: Any, rank: int) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from costmodel.readers.keras_activations import (
     clip_op,
     function_name,
 )
-from costmodel.readers.keras_call import Call, window_fields
+from costmodel.readers.keras_call import Call, pool_op, window_fields
 from costmodel.readers.keras_functions import concat, function_steps, reshape, transpose
 from costmodel.readers.keras_norms import NORM_RULES
 from costmodel.readers.keras_own import keras_class, own_mathematics
@@ -205,18 +205,9 @@ def _relu(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
 
 
 def _pool(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:
-    kernel = tuple(layer.pool_size)
     kind = "max_pool" if "Max" in type(layer).__name__ else "average_pool"
-    ones = (1,) * len(kernel)
-    fields = window_fields(inputs[0], out, kernel, tuple(layer.strides), ones)
-    op = Op(
-        kind=kind,
-        inputs=inputs,
-        outputs=(out,),
-        attributes=(("kernel_shape", kernel),),
-        **fields,
-    )
-    return [Step(op=op)]
+    kernel, stride = tuple(layer.pool_size), tuple(layer.strides)
+    return [Step(op=pool_op(kind, inputs[0], out, kernel, stride))]
 
 
 def _adaptive(layer: Any, inputs: tuple[Shape, ...], out: Shape) -> list[Step]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import ADD, conv, row
+from rows import ADD, conv, law_table, row
 
 from costmodel.comparison import compare_files
 from costmodel.costs.lookup import Lookup
@@ -82,10 +82,8 @@ def test_an_error_is_told_from_a_device_that_changed(tmp_path: Path, ratio: floa
 
 
 def test_rows_of_another_device_say_nothing_of_this_one(tmp_path: Path) -> None:
-    from rows import law_table
-
     net = write_model(tmp_path / "net.json", [conv(), ADD])
-    other = LatencyTable.load(law_table(tmp_path / "t.jsonl", FakeRunner().lower(net, {}).ops,
-                                        name="board"))  # fmt: skip
+    path = law_table(tmp_path / "t.jsonl", FakeRunner().lower(net, {}).ops, name="board")
+    other = LatencyTable.load(path)
     (found,) = compare_files([net], runner="fake", cost=Lookup(other), table=other, plan=QUICK)
     assert (found.pace, found.error_at_pace) == (None, None)
