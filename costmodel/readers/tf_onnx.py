@@ -107,6 +107,9 @@ def _write_erfc(graph: Any) -> None:
 
 def _write_groups(graph: Any) -> None:
     """Say how many groups a convolution has, which tf2onnx forgets for those over volumes."""
+    convolutions = [node for node in graph.node if node.op_type == "Conv" and _sides(node) == 3]
+    if not convolutions:
+        return  # inference copies all weights
     opset = [onnx.helper.make_opsetid("", OPSET)]
     model = onnx.helper.make_model(graph, opset_imports=opset)
     known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -115,15 +118,18 @@ def _write_groups(graph: Any) -> None:
         dims = item.type.tensor_type.shape.dim
         if len(dims) > 1:
             second[item.name] = dims[1].dim_value
-    for node in graph.node:
-        if node.op_type != "Conv":
-            continue
+    for node in convolutions:
         read, filters = (second.get(name, 0) for name in node.input[:2])
         told = [item for item in node.attribute if item.name == "group"]
         if 0 < filters < read and all(item.i == 1 for item in told):
             for item in told:
                 node.attribute.remove(item)
             node.attribute.append(onnx.helper.make_attribute("group", read // filters))
+
+
+def _sides(node: Any) -> int:
+    """Over how many axes a window runs."""
+    return next((len(item.ints) for item in node.attribute if item.name == "kernel_shape"), 0)
 
 
 @contextlib.contextmanager
