@@ -12,8 +12,10 @@ from scipy.optimize import nnls
 
 from costmodel.measurement import Measurement
 from costmodel.op import Op, model_op_counts
-from costmodel.protocols import CostModel
+from costmodel.protocols import CostModel, HoldsOut
 from costmodel.table import LatencyTable
+
+Floats = NDArray[np.float64]
 
 #: Fewest timed networks that tell anything about the next one.
 MIN_NETWORKS = 3
@@ -30,27 +32,42 @@ _LEAST_SHARE = 0.5
 _MIB = float(1 << 20)
 #: Weights a little beyond the near cache still mostly stay in it.
 _NEAR_SLACK = 1.1
+#: MiB of weights from which on a network finds none of them in a cache, to choose from: what of
+#: the last cache a process gets is not what the system says, on shared machines least of all.
+_FAR_MIB = (8.0, 16.0, 32.0, 64.0, 128.0)
+#: Below this share of that amount all weights are still found there.
+_FAR_BEGINS = 0.25
+#: Coverage of intervals.
+_COVERAGE = 0.9
+#: The regression's bias is corrected where it is this many times its standard error, and within.
+_BIAS_ERRORS, _BIAS_RANGE = 2.0, (0.85, 1.18)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """From a sum of kernels to a network, learned from networks timed on the same device.
 
-    ``network = slope * sum + activation * MiB read and written + weight * MiB of weights - near *
-    MiB of near weights``, no coefficient negative. A kernel timed alone finds its input where it
-    left it; in a network its activations and weights come from wherever the other kernels have
-    pushed them, which costs time in proportion to their size (about 4 us per MiB where this was
-    found). Weights that all fit into the near cache together stay there, unlike those of a kernel
-    timed alone, which are kept cold.
+    ``network = slope * sum + activation * MiB read and written + weight * MiB of far weights - near
+    * MiB of near weights``, no coefficient negative. A kernel timed alone finds its data where it
+    left it: in the caches, which its weights and activations take turns in. In a network they come
+    from wherever the other kernels have pushed them. The weights of a network that are more than
+    the last cache holds come from memory every time (33 us per MiB where this was found, half of a
+    small image's ResNet50); those that all fit into the near cache stay there.
 
     Attributes:
         slope: factor on the sum.
         networks: measured over summed latency of each network behind the fit.
-        interval_share: relative half width that covers nine of ten networks, each left out in turn.
+        interval_share: relative half width that covers nine of ten networks whose kernels are all
+            rows, each left out in turn.
         activation_ms_per_mib: for activations that kernels read and write.
-        weight_ms_per_mib: for weights.
+        weight_ms_per_mib: for weights that come from memory.
         near_ms_per_mib: credit for the weights of networks no larger than ``near_mib``.
         near_mib: size of the near cache; 0 where it is not known.
+        far_mib: weights from which on none of them stays in a cache; 0 where that was not found.
+        unseen_factor: on the prices of kernels that are no rows: what the regression gets wrong in
+            the same direction, network after network.
+        unseen_share: like ``interval_share``, of networks none of whose kernels is a row; the same
+            where that is not known.
 
     >>> Calibration(slope=1.02, networks={"a": 1.02}, interval_share=0.03).apply(10.0)
     10.2
@@ -63,18 +80,50 @@ class Calibration:
     weight_ms_per_mib: float = 0.0
     near_ms_per_mib: float = 0.0
     near_mib: float = 0.0
+    far_mib: float = 0.0
+    unseen_factor: float = 1.0
+    unseen_share: float | None = None
 
-    def apply(self, total_ms: float, ops: Sequence[Op] = ()) -> float:
+    def apply(self, total_ms: float, ops: Sequence[Op] = (), *, unseen: float = 0.0) -> float:
         """Calibrated latency in ms of a network.
 
         Args:
             total_ms: sum of its kernels.
             ops: its kernels, for the data they move.
+            unseen: part of the sum that is of kernels that are no rows, 0 to 1.
         """
-        activations, weights, near = _traffic([(op, 1) for op in ops], self.near_mib)
+        total_ms *= 1.0 + unseen * (self.unseen_factor - 1.0)
+        activations, weights, near = _traffic([(op, 1) for op in ops], self.near_mib, self.far_mib)
         moved = self.activation_ms_per_mib * activations + self.weight_ms_per_mib * weights
         found = total_ms * self.slope + moved + self.near_ms_per_mib * near
         return max(found, _LEAST_SHARE * total_ms)
+
+    def away(self, ops: Sequence[Op]) -> float:
+        """Share of a network's weights that come from memory, 0 to 1."""
+        return _away(sum(4.0 * op.num_weights for op in ops) / _MIB, self.far_mib)
+
+    def of_kernel(self, op: Op, price_ms: float, away: float) -> float:
+        """What one kernel adds to a network, in ms, the credit for near weights left out.
+
+        Args:
+            op: the kernel.
+            price_ms: its own price.
+            away: of its network, as ``away`` tells.
+        """
+        moved = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
+        weights = away * _far_part(4.0 * op.num_weights / _MIB, self.far_mib)
+        charges = self.activation_ms_per_mib * moved + self.weight_ms_per_mib * weights
+        return self.slope * price_ms + charges
+
+    def half_width(self, unseen: float) -> float:
+        """Relative half width that covers nine of ten networks.
+
+        Args:
+            unseen: part of the sum that is of kernels that are no rows, 0 to 1.
+        """
+        if self.unseen_share is None:
+            return self.interval_share
+        return self.interval_share + unseen * (self.unseen_share - self.interval_share)
 
     def describe(self) -> str:
         """One line for reports."""
@@ -82,13 +131,41 @@ class Calibration:
         if self.activation_ms_per_mib > 0:
             parts.append(f"{self.activation_ms_per_mib * 1e3:.2f} us per MiB of activations")
         if self.weight_ms_per_mib > 0:
-            parts.append(f"{self.weight_ms_per_mib * 1e3:.2f} us per MiB of weights")
+            far = f" beyond {self.far_mib:.0f} MiB" if self.far_mib else ""
+            parts.append(f"{self.weight_ms_per_mib * 1e3:.2f} us per MiB of weights{far}")
         if self.near_ms_per_mib > 0:
             parts.append(f"-{self.near_ms_per_mib * 1e3:.0f} us per MiB of near weights")
+        doubt = f"nine of ten within {self.interval_share:.1%}"
+        if self.unseen_share is not None:
+            doubt += f", unseen ones within {self.unseen_share:.1%}"
         return (
             f"{' + '.join(parts)}, from {len(self.networks)} networks timed on this device "
-            f"(nine of ten within {self.interval_share:.1%})"
+            f"({doubt})"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """One timed network.
+
+    Attributes:
+        name: its name.
+        measured_ms: its own time.
+        counted: its kernels and how often each runs.
+        sum_ms: of its kernels as the table has them.
+        unseen_ms: the same as if they were not in it; None where nobody can say.
+    """
+
+    name: str
+    measured_ms: float
+    counted: tuple[tuple[Op, int], ...]
+    sum_ms: float
+    unseen_ms: float | None
+
+    def shares(self, sum_ms: float, near_mib: float, far_mib: float) -> tuple[float, ...]:
+        """What its time is made of, over its time: errors count relative to it."""
+        amounts = (sum_ms, *_traffic(self.counted, near_mib, far_mib))
+        return tuple(amount / self.measured_ms for amount in amounts)
 
 
 def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
@@ -99,39 +176,83 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
 
     Args:
         table: with ``model`` rows and the rows of their kernels.
-        cost: prices the kernels, in ms.
+        cost: prices the kernels, in ms; one that has ``held_out`` tells what they would be priced
+            at if they were not rows, which is what other networks' kernels are.
     """
-    ops = {op.digest: op for op in table.rows}
-    near_mib = table.device.caches[1] / _MIB if len(table.device.caches) > 1 else 0.0
-    found: dict[str, tuple[float, ...]] = {}
-    for row in table.models():
-        sizes = _sizes(row, ops, cost, near_mib)
-        if sizes is not None:
-            found[row.op.attribute("name", row.op.digest)] = sizes
-    if len(found) < MIN_NETWORKS:
+    timed = _timed(table, cost)
+    if len(timed) < MIN_NETWORKS:
         return None
-    amounts = np.array(list(found.values()))
-    # Errors count relative to the measured time, which is column 0.
-    shares = amounts[:, 1:] / amounts[:, :1]
-    law = _law(shares)
+    near_mib = table.device.caches[1] / _MIB if len(table.device.caches) > 1 else 0.0
+    far_mib, errors = _best_far(timed, near_mib)
+    law = _law(_shares(timed, near_mib, far_mib))
     if not _SLOPE_RANGE[0] <= law[0] <= _SLOPE_RANGE[1]:
         return None
-    count = len(shares)
-    errors = sorted(
-        abs(float(shares[i] @ _law(np.delete(shares, i, axis=0))) - 1.0) for i in range(count)
-    )
+    factor, unseen_share = _unseen(timed, near_mib, far_mib)
     return Calibration(
         slope=float(law[0]),
-        networks={name: row[0] / row[1] for name, row in found.items()},
-        interval_share=errors[min(count - 1, int(0.9 * count))],
+        networks={item.name: item.measured_ms / item.sum_ms for item in timed},
+        interval_share=_covering(errors),
         activation_ms_per_mib=float(law[1]),
         weight_ms_per_mib=float(law[2]),
         near_ms_per_mib=float(law[3]),
         near_mib=near_mib,
+        far_mib=far_mib,
+        unseen_factor=factor,
+        unseen_share=unseen_share,
     )
 
 
-def _law(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _best_far(timed: Sequence[_Timed], near_mib: float) -> tuple[float, Floats]:
+    """How many MiB of weights no cache holds, and the errors of networks left out with it."""
+    found = [(0.0, _left_out(_shares(timed, near_mib, 0.0)))]
+    if len(timed) >= TRAFFIC_NETWORKS:
+        found += [(mib, _left_out(_shares(timed, near_mib, mib))) for mib in _FAR_MIB]
+    return min(found, key=lambda item: float(np.mean(np.minimum(item[1], 0.5))))
+
+
+def _unseen(
+    timed: Sequence[_Timed], near_mib: float, far_mib: float
+) -> tuple[float, float | None]:
+    """Factor that takes the regression's bias out of unseen kernels' prices, and what is left."""
+    known = [item for item in timed if item.unseen_ms is not None and item.unseen_ms > 0]
+    if len(known) < TRAFFIC_NETWORKS:
+        return 1.0, None
+    ratios = np.array([item.sum_ms / (item.unseen_ms or 1.0) for item in known])
+    logs = np.log(ratios)
+    middle = float(np.median(logs))
+    # Standard error of a median, with the spread of the middle half for the deviation.
+    spread = float(np.subtract(*np.quantile(logs, [0.75, 0.25]))) / 1.349
+    error = 1.2533 * spread / np.sqrt(len(logs))
+    kept = middle * max(0.0, 1.0 - (error * _BIAS_ERRORS / 2 / max(abs(middle), 1e-9)) ** 2)
+    factor = float(np.clip(np.exp(kept), *_BIAS_RANGE))
+    shares = np.array(
+        [item.shares((item.unseen_ms or 0.0) * factor, near_mib, far_mib) for item in known]
+    )
+    exact = _shares(known, near_mib, far_mib)
+    errors = [
+        abs(float(shares[i] @ _law(np.delete(exact, i, axis=0))) - 1.0) for i in range(len(known))
+    ]
+    return factor, _covering(np.array(errors))
+
+
+def _covering(errors: Floats) -> float:
+    """The error that covers nine of ten further networks (split conformal, Lei et al. 2018)."""
+    place = int(np.ceil(_COVERAGE * (len(errors) + 1))) - 1
+    return float(np.sort(errors)[min(place, len(errors) - 1)])
+
+
+def _shares(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> Floats:
+    return np.array([item.shares(item.sum_ms, near_mib, far_mib) for item in timed])
+
+
+def _left_out(shares: Floats) -> Floats:
+    """Relative error of each network by the law of the others."""
+    return np.array(
+        [abs(float(row @ _law(np.delete(shares, i, axis=0))) - 1.0) for i, row in enumerate(shares)]
+    )
+
+
+def _law(shares: Floats) -> Floats:
     """Coefficients of the sum and the traffic that bring ``shares @ law`` near 1."""
     if len(shares) < TRAFFIC_NETWORKS - 1:
         return np.array([median(1.0 / shares[:, 0]), 0.0, 0.0, 0.0])
@@ -147,32 +268,59 @@ def _law(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(nnls(left, right)[0])
 
 
-def _traffic(counted: Sequence[tuple[Op, int]], near_mib: float) -> tuple[float, float, float]:
+def _traffic(
+    counted: Sequence[tuple[Op, int]], near_mib: float, far_mib: float
+) -> tuple[float, float, float]:
     """What kernels run so often move, in MiB of float32.
 
     Returns:
-        Activations read and written; weights; the weights again, negative, if they all fit into
-        ``near_mib`` together, else 0.
+        Activations read and written; weights that come from memory, all of them where ``far_mib``
+        is 0; the weights again, negative, if they all fit into ``near_mib`` together, else 0.
     """
     activations = sum(
         count * (op.num_input_elements + op.num_output_elements) for op, count in counted
     )
-    weights = sum(count * op.num_weights for op, count in counted)
-    weight_mib = 4.0 * weights / _MIB
+    weights = [(4.0 * op.num_weights / _MIB, count) for op, count in counted]
+    weight_mib = sum(mib * count for mib, count in weights)
     near = -weight_mib if weight_mib <= _NEAR_SLACK * near_mib else 0.0
-    return 4.0 * activations / _MIB, weight_mib, near
+    far = _away(weight_mib, far_mib) * sum(_far_part(mib, far_mib) * n for mib, n in weights)
+    return 4.0 * activations / _MIB, far, near
 
 
-def _sizes(
-    row: Measurement, ops: Mapping[str, Op], cost: CostModel, near_mib: float
-) -> tuple[float, ...] | None:
-    """Measured and summed latency and traffic of one network; None where they cannot be said."""
-    counts = model_op_counts(row.op)
-    known = [(ops[digest], count) for digest, count in counts.items() if digest in ops]
-    total = sum(counts.values())
-    found = sum(count for _, count in known)
-    if not row.has_number or not known or found < (1.0 - _MISSING) * total:
-        return None
-    values = cost.price([op for op, _ in known]).values
-    summed = sum(float(v) * count for v, (_, count) in zip(values, known, strict=True))
-    return (row.latency_ms, summed, *_traffic(known, near_mib)) if summed > 0 else None
+def _away(weight_mib: float, far_mib: float) -> float:
+    """Share of so many MiB of weights that come from memory; all where no limit is known."""
+    if far_mib <= 0:
+        return 1.0
+    begins = _FAR_BEGINS * far_mib
+    return min(max((weight_mib - begins) / (far_mib - begins), 0.0), 1.0)
+
+
+def _far_part(mib: float, far_mib: float) -> float:
+    """Of a kernel's weights, those that it alone would find in a cache, and here does not."""
+    return min(mib, far_mib) if far_mib > 0 else mib
+
+
+def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
+    """The networks of a table whose sums can be said; all their kernels are priced at once."""
+    ops = {op.digest: op for op in table.rows}
+    found: list[tuple[Measurement, tuple[tuple[Op, int], ...]]] = []
+    for row in table.models():
+        counts = model_op_counts(row.op)
+        known = tuple((ops[digest], count) for digest, count in counts.items() if digest in ops)
+        covered = sum(count for _, count in known)
+        if row.has_number and known and covered >= (1.0 - _MISSING) * sum(counts.values()):
+            found.append((row, known))
+    kernels = list({op: None for _, known in found for op, _ in known})
+    if not kernels:
+        return []
+    prices = dict(zip(kernels, map(float, cost.price(kernels).values), strict=True))
+    held_out = cost.held_out() if isinstance(cost, HoldsOut) else {}
+    timed = []
+    for row, known in found:
+        sum_ms = sum(prices[op] * count for op, count in known)
+        unseen = sum(held_out.get(op, prices[op]) * count for op, count in known)
+        if sum_ms > 0:
+            name = row.op.attribute("name", row.op.digest)
+            unseen_ms = unseen if held_out else None
+            timed.append(_Timed(name, row.latency_ms, known, sum_ms, unseen_ms))
+    return timed

@@ -230,14 +230,7 @@ def price_network(
     unpriced = _unpriced(network, values, prices)
     # A calibration is fitted on milliseconds; counts are exact and need none.
     used = calibration if cost.unit == "ms" and priced else None
-    below, above = _half_widths(layers)
-    total, low, high = uncalibrated, max(0.0, uncalibrated - below), uncalibrated + above
-    if used is not None:
-        total, low, high = (used.apply(value, network.ops) for value in (total, low, high))
-    if cost.unit == "ms":
-        extra = total * (SUMMATION_SHARE if used is None else used.interval_share)
-        low = max(0.0, total - sqrt((total - low) ** 2 + extra**2))
-        high = total + sqrt((high - total) ** 2 + extra**2)
+    total, low, high = _total(network, layers, uncalibrated, cost.unit, used)
     share = _priced_share(network, unpriced)
     if cost.unit == "ms" and share is not None and share < WHOLE_SHARE:
         total, low, high = _scaled(total, low, high, share)
@@ -258,6 +251,34 @@ def price_network(
         priced_share=share,
         priced_count_share=len(layers) / count if count else 1.0,
     )
+
+
+def _total(
+    network: Network,
+    layers: Sequence[PricedLayer],
+    uncalibrated: float,
+    unit: Unit,
+    calibration: Calibration | None,
+) -> tuple[float, float, float]:
+    """The priced layers' total and the ends of its interval.
+
+    Where networks were timed whole, how far they were from their prediction says how wide it is;
+    layers unlike anything measured widen it. Else the layers' own intervals must do.
+    """
+    if unit == "ms" and calibration is not None:
+        rows = sum(layer.price for layer in layers if layer.basis == "exact")
+        unseen = 1.0 - rows / uncalibrated if uncalibrated > 0 else 0.0
+        total = calibration.apply(uncalibrated, network.ops, unseen=unseen)
+        told = calibration.unseen_share is not None
+        odd = [layer for layer in layers if layer.basis == "extrapolated" or not told]
+        below, above = _half_widths(odd)
+        extra = total * calibration.half_width(unseen)
+        return total, max(0.0, total - hypot(below, extra)), total + hypot(above, extra)
+    below, above = _half_widths(layers)
+    if unit == "ms":
+        extra = uncalibrated * SUMMATION_SHARE
+        below, above = hypot(below, extra), hypot(above, extra)
+    return uncalibrated, max(0.0, uncalibrated - below), uncalibrated + above
 
 
 def _scaled(total: float, low: float, high: float, share: float) -> tuple[float, float, float]:

@@ -154,6 +154,15 @@ class CostModel(Protocol):
         ...
 
 
+@runtime_checkable
+class HoldsOut(Protocol):
+    """What a ``CostModel`` may be besides: one that learns, and tells how well it does unseen."""
+
+    def held_out(self) -> Mapping[Op, float]:
+        """What each of its rows would be priced at if it were not one."""
+        ...
+
+
 def require_cost_model(cost: object) -> CostModel:
     """The thing itself, if it is a cost model.
 

@@ -92,7 +92,13 @@ def _finish(report: ProfileReport) -> None:
         note("Interrupted. Nothing finished is lost: run the same command to resume.")
         raise typer.Exit(INTERRUPTED)
     if report.out_of_budget:
-        note("The budget ended first. Run the same command to go on.")
+        left = ""
+        if report.unmeasured:
+            left = (
+                f" It had no time to measure {report.unmeasured} rows well: they are left to the "
+                "regression."
+            )
+        note(f"The budget ended first.{left} Run the same command to go on.")
     if report.ok + report.noisy == 0:
         note("No row has a number: see the reasons with 'costmodel show'.")
         raise typer.Exit(FINDING)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.costs.counts import DTYPE_BYTES
+from costmodel.costs.pieces import form_of, pieces_of
 from costmodel.kinds import CONV_KINDS, POOL_KINDS
 from costmodel.op import Op
 from costmodel.products import PRODUCT_KINDS
@@ -25,6 +26,10 @@ _COLUMNS, _FILTERS = 6, 4
 _ROWS = 6
 #: Bytes of float32 beyond which activations spill out of the level-2 cache where it is not known.
 _NEAR_BYTES = 1 << 20
+#: Weights of one product, in elements, that no last cache holds: 32 MiB of float32.
+_FAR_WEIGHTS = 8 << 20
+#: Taps along one axis that are looked at one by one; wider windows count whole.
+_MOST_TAPS = 64
 #: Activations by what they cost per element: a comparison or two, or an exponential.
 _LIGHT = frozenset({"leakyrelu", "clip", "hardsigmoid"})
 _HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
@@ -36,14 +41,16 @@ _HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
 #: ``expanded`` elements of an im2col buffer, ``gathered`` where a stride forbids copying runs;
 #: ``rows`` output rows times channel blocks (loop starts), ``taps`` inner loop starts or rows
 #: copied into an im2col buffer, ``edges``
-#: multiply-adds of output columns that padding touches; ``spill`` bytes beyond the near cache;
+#: multiply-adds of output columns that padding touches; ``spill`` bytes beyond the near cache, or
+#: of a product's weights beyond the last one;
 #: ``light`` and ``heavy`` outputs with an activation of that class; ``calls`` matrix products per
-#: run, ``short`` the work that their incomplete sets of output channels waste.
+#: run, ``short`` the work that their incomplete sets of output channels waste; ``pieces`` runs of
+#: elements that a kernel without a window takes one by one.
 PLAIN_TERMS = ("constant", "work", "input", "output", "weight")
 TERMS = (
     *PLAIN_TERMS,
     "strided", "columns", "filters", "expanded", "gathered", "rows", "taps", "edges", "spill",
-    "light", "heavy", "calls", "short",
+    "light", "heavy", "calls", "short", "pieces",
 )  # fmt: skip
 #: What the residual regression sees of a shape beside the make-up of its base latency: logarithms,
 #: and how full the kernels' sets of columns, vectors and channels are. More of them made it worse.
@@ -82,7 +89,18 @@ def _path(op: Op) -> str:
     if kind in POOL_KINDS:
         return kind if layout == "nchw" else f"{kind}@{layout}"
     name = op.implementation.rpartition(":")[0].rpartition(".")[2]
-    return f"{kind}@{name}" if name else kind
+    name = f"{kind}@{name}" if name else kind
+    form = _product_form(op) if kind in PRODUCT_KINDS else form_of(op)
+    return f"{name}/{form}" if form else name
+
+
+def _product_form(op: Op) -> str:
+    """A row of features times weights, which reading weights bounds; many rows; or no weights."""
+    if not op.outputs or not op.outputs[0]:
+        return ""
+    if not op.weights:
+        return "both"
+    return "vector" if prod(op.outputs[0][:-1]) == 1 else "rows"
 
 
 def _conv_shape(op: Op) -> str:
@@ -144,14 +162,16 @@ class Table:
         self.terms = _terms(raw)
         self.features = _features(raw)
         self.hull = _hull(raw)
-        self.multiply_adds = np.where(raw["product"] > 0, raw["work"], 0.0)
+        # Of a window that mostly lies outside the image, only what is inside is computed.
+        work = np.minimum(raw["work"], 1e6 * self.terms[:, TERMS.index("work")])
+        self.multiply_adds = np.where(raw["product"] > 0, work, 0.0)
         self.bytes = (raw["inputs"] + raw["outputs"] + raw["weights"]) * raw["itemsize"]
 
 
 _RAW = (
     "batch", "cin", "cout", "hin", "win", "hout", "wout", "kh", "kw", "stride", "dilation",
     "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
-    "light", "heavy", "block", "window", "lanes", "product", "itemsize",
+    "light", "heavy", "block", "window", "lanes", "product", "itemsize", "pieces",
 )  # fmt: skip
 _SIZES = _RAW.index("stride")
 
@@ -186,6 +206,15 @@ def _numbers(op: Op) -> tuple[float, ...]:
     half = len(pads) // 2
     top, bottom = (pads[0], pads[half]) if half else (0, 0)
     left, right = (pads[half - 1], pads[-1]) if half else (0, 0)
+    pieces = 0
+    if is_product and not is_conv and work and num_out and out:
+        # As a product of (rows, shared) by (shared, columns), several of them where none is fixed.
+        cin, cout = max(1, work // num_out), out[-1]
+        win = prod(out[:-2]) if not num_weights else 1
+        hin = max(1, num_out // max(1, cout * win))
+        hout, wout = hin, win
+    elif not is_product and kind not in POOL_KINDS:
+        pieces = pieces_of(op)
     light = heavy = 0
     for item in op.epilogue:
         light |= item in _LIGHT
@@ -195,7 +224,7 @@ def _numbers(op: Op) -> tuple[float, ...]:
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
         num_in, num_out, num_weights, work, top, bottom, left, right, "sum" in op.epilogue,
         light, heavy, _block(op.layout), is_conv, _lanes(op.implementation), is_product,
-        DTYPE_BYTES.get(op.dtype, 4),
+        DTYPE_BYTES.get(op.dtype, 4), pieces,
     )  # fmt: skip
 
 
@@ -218,9 +247,19 @@ def _padded(values: NDArray[np.float64], step: int | NDArray[np.float64]) -> NDA
     return np.ceil(values / step) * step
 
 
-def _outside(pad: NDArray[np.float64], raw: Raw) -> NDArray[np.float64]:
-    """Window taps that fall into ``pad`` on one side, summed over the outputs along the axis."""
-    return pad * (pad + raw["dilation"]) / (2.0 * raw["dilation"] * raw["stride"])
+def _inside(raw: Raw, taps: str, source: str, result: str, before: str) -> NDArray[np.float64]:
+    """Share of the taps along one axis of all windows that lie in the image."""
+    count, size, steps = raw[taps], raw[source], raw[result]
+    stride = np.maximum(raw["stride"], 1.0)
+    total = np.zeros_like(count)
+    for tap in range(int(min(count.max(initial=0.0), _MOST_TAPS))):
+        shift = tap * raw["dilation"] - raw[before]
+        first = np.ceil(np.maximum(-shift, 0.0) / stride)
+        last = np.floor((size - 1.0 - shift) / stride)
+        within = np.clip(np.minimum(last, steps - 1.0) - first + 1.0, 0.0, None)
+        total += np.where(tap < count, within, 0.0)
+    share = np.clip(total / np.maximum(count * steps, 1.0), 0.0, 1.0)
+    return np.where(count > _MOST_TAPS, 1.0, share)
 
 
 def _terms(raw: Raw) -> NDArray[np.float64]:
@@ -228,15 +267,18 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     plain = raw["block"] == 1
     pixels = raw["hout"] * raw["wout"]
     taps = raw["kh"] * raw["kw"]
-    # A GEMM's columns are padded to the vector. Blocked kernels skip window rows outside the image.
-    inside = 1.0 - (_outside(raw["top"], raw) + _outside(raw["bottom"], raw)) / np.maximum(
-        raw["kh"] * raw["hout"], 1.0
+    # A GEMM's columns are padded to the vector. Blocked kernels skip what of a window lies outside
+    # the image: whole rows of it, and single columns where the window is spread.
+    rows_inside = _inside(raw, "kh", "hin", "hout", "top")
+    columns_inside = np.where(
+        raw["dilation"] > 1, _inside(raw, "kw", "win", "wout", "left"), 1.0
     )
+    inside = rows_inside * columns_inside
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
     # Of a matrix product the last axes are no pixels.
     factor = np.where((raw["product"] > 0) & (raw["window"] == 0), 1.0, factor)
     factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
-    work = raw["work"] * np.maximum(factor, 0.1)
+    work = raw["work"] * np.maximum(factor, 0.01)
     strided = raw["stride"] > 1
     # Columns that padding touches are computed one by one.
     touched = np.ceil(raw["left"] / raw["stride"]) + np.ceil(raw["right"] / raw["stride"])
@@ -275,10 +317,14 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
             work * (_padded(filters, _ROWS) / np.maximum(filters, 1.0) - 1.0),
             0.0,
         ),
+        raw["pieces"],
     )
     terms = np.stack(columns, axis=1) / 1e6
-    # Of kernels without a window only the plain amounts mean anything.
-    terms[raw["window"] == 0, len(PLAIN_TERMS) :] = 0.0
+    # Of kernels without a window only the plain amounts and pieces mean anything.
+    terms[raw["window"] == 0, len(PLAIN_TERMS) : -1] = 0.0
+    far = np.maximum(raw["weights"] - _FAR_WEIGHTS, 0.0) * (raw["product"] > 0) / 1e6
+    place = TERMS.index("spill")
+    terms[:, place] = np.where(raw["window"] == 0, far, terms[:, place])
     return np.asarray(terms)
 
 

@@ -27,9 +27,13 @@ _PRIOR_ROWS = 10.0
 #: few rows, or rows of one size, leave open what a family's time grows with, its like decide.
 _CLASS_ROWS = 1.0
 #: Paths unlike their family: matrix times vector, bound by reading weights, and depthwise.
-_STRANGERS = ("/vector", "/depthwise")
+_STRANGERS = ("/vector", "/depthwise", "/both", "/blocks", "/swap", "/elements", "/inner", "/outer")
+#: Most that one more piece may cost, in ms per million: about a call and a missed cache line. Few
+#: rows, all of long pieces, would else charge by the piece what their bytes take.
+_MOST_PER_PIECE = 20.0
 #: Least latency a law may answer, in ms: nothing runs in no time.
 FLOOR_MS = 1e-5
+_PIECES = TERMS.index("pieces")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,4 +179,10 @@ def _solve(shares: Floats, weights: Floats, prior: Floats | None, prior_rows: fl
     if prior is not None:
         size = np.sqrt(prior_rows) * shares.mean(axis=0)
         left, right = np.vstack([left, np.diag(size)]), np.concatenate([right, size * prior])
-    return np.asarray(nnls(left, right)[0])
+    law = np.asarray(nnls(left, right)[0])
+    if law[_PIECES] > _MOST_PER_PIECE:
+        kept = np.delete(np.arange(len(law)), _PIECES)
+        right = right - left[:, _PIECES] * _MOST_PER_PIECE
+        law[kept] = nnls(left[:, kept], np.maximum(right, 0.0))[0]
+        law[_PIECES] = _MOST_PER_PIECE
+    return law

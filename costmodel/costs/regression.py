@@ -26,7 +26,7 @@ from costmodel.table import LatencyTable
 Floats = NDArray[np.float64]
 
 #: Version of the cached hyper-parameters; raised when features or laws change.
-_CACHE_FORMAT = 5
+_CACHE_FORMAT = 6
 #: Coverage of every interval.
 COVERAGE = 0.9
 _FOLDS = 5
@@ -48,12 +48,15 @@ class Fitted:
         rows: digest of the rows it belongs to.
         hypers: per execution path.
         factor: half width of the interval in standard deviations, from held-out folds.
+        held_out_ms: what each learnable row would be priced at if it were not in the table, in the
+            order of the rows; empty where they are too few to hold any out.
         format: of this cache.
     """
 
     rows: str
     hypers: Mapping[str, Hyper] = field(default_factory=dict)
     factor: float = 2.0
+    held_out_ms: tuple[float, ...] = ()
     format: int = _CACHE_FORMAT
 
 
@@ -95,7 +98,7 @@ class Regression:
             )
             raise InvalidInputError(message)
         self._session_rows = [row for row in numbered if row.op.kind == "session"]
-        ops = [row.op for row in learn]
+        ops = self._ops = [row.op for row in learn]
         self._latency = np.array([row.latency_ms for row in learn])
         spread = np.array([row.spread for row in learn])
         spread = np.where(np.isfinite(spread), spread, _UNKNOWN_SPREAD)
@@ -146,12 +149,18 @@ class Regression:
         self.fitted = Fitted(rows=digest, hypers=hypers)
         if len(everything) < 2 * _FOLDS:
             return self.fitted
-        return Fitted(rows=digest, hypers=hypers, factor=self._factor())
+        factor, prices = self._hold_out()
+        return Fitted(rows=digest, hypers=hypers, factor=factor, held_out_ms=tuple(prices.tolist()))
 
-    def _factor(self) -> float:
-        """Deviations that cover ``COVERAGE`` of held-out rows (conformal, Lei et al. 2018)."""
+    def _hold_out(self) -> tuple[float, Floats]:
+        """What rows are priced at by the others, and the width that covers them.
+
+        Returns:
+            Deviations that cover ``COVERAGE`` of held-out rows (conformal, Lei et al. 2018), and
+            each row's price in ms.
+        """
         order = np.random.default_rng(0).permutation(len(self._latency))
-        scores = np.zeros(len(order))
+        scores, prices = np.zeros(len(order)), self._latency.copy()
         for fold in range(_FOLDS):
             test = order[fold::_FOLDS]
             train = np.setdiff1d(order, test)
@@ -161,7 +170,15 @@ class Regression:
             mean, deviation = residual.predict(features, paths)
             error = np.abs(np.log(self._latency[test] / base) - mean)
             scores[test] = np.where(np.isfinite(error), error, np.inf) / deviation
-        return float(np.clip(np.quantile(scores, COVERAGE, method="higher"), 0.5, 10.0))
+            held_out = base * np.exp(mean)
+            prices[test] = np.where(np.isfinite(held_out), held_out, prices[test])
+        factor = np.clip(np.quantile(scores, COVERAGE, method="higher"), 0.5, 10.0)
+        return float(factor), prices
+
+    def held_out(self) -> Mapping[Op, float]:
+        """What each learnable row would be priced at, in ms, if it were not in the table."""
+        prices = self.fitted.held_out_ms
+        return dict(zip(self._ops, prices, strict=True)) if len(prices) == len(self._ops) else {}
 
     def _find_hulls(self) -> dict[str, tuple[Floats, Floats]]:
         """Range of the main features per path."""

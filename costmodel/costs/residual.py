@@ -29,6 +29,10 @@ MIN_ROWS = 10
 #: Most rows of a path that hyper-parameters are searched on; the process itself uses all rows.
 _SEARCH_ROWS = 250
 _ROOT3 = 3.0**0.5
+#: Rows that a process is conditioned on exactly; of more, this many stand for all (inducing points).
+EXACT_ROWS = 800
+#: Added to the diagonal of the inducing points' matrix, as a share of the amplitude.
+_JITTER = 1e-6
 #: Rows predicted at once, so that their kernel matrix stays in the caches.
 _CHUNK = 1024
 
@@ -50,7 +54,12 @@ class Hyper:
 
 @dataclass(slots=True)
 class Process:
-    """A Gaussian process with fixed hyper-parameters: Matern 3/2 over standardised features."""
+    """A Gaussian process with fixed hyper-parameters: Matern 3/2 over standardised features.
+
+    Up to ``EXACT_ROWS`` rows it is exact. Beyond, that many of the rows stand for all of them, by
+    the fully independent training conditional (Snelson and Ghahramani 2006): cost grows with the
+    rows and no longer with their cube, and a price costs the same however many there are.
+    """
 
     hyper: Hyper
     mean: Floats
@@ -67,12 +76,37 @@ class Process:
             residual: ``(rows,)`` log residuals.
             noise: ``(rows,)`` extra variance of each row.
         """
-        self.inputs = self._scaled(features)
+        scaled = self._scaled(features)
+        if len(scaled) > EXACT_ROWS:
+            self._condense(scaled, residual, noise)
+            return
+        self.inputs = scaled
         gram = self._kernel(self.inputs, self.inputs)
         gram[np.diag_indices_from(gram)] += self.hyper.noise + noise
         factor = cho_factor(gram, lower=True)
         self.alpha = cho_solve(factor, residual)
         self.inverse = cho_solve(factor, np.eye(len(gram)))
+
+    def _condense(self, scaled: Floats, residual: Floats, noise: Floats) -> None:
+        """Condition inducing points on all rows, a chunk of rows at a time."""
+        self.inputs = scaled[_spread_out(scaled, EXACT_ROWS)]
+        gram = self._kernel(self.inputs, self.inputs)
+        gram[np.diag_indices_from(gram)] += _JITTER * self.hyper.amplitude
+        prior = cho_factor(gram, lower=True)
+        identity = np.eye(len(gram))
+        prior_inverse = cho_solve(prior, identity)
+        total, weighted = gram, np.zeros(len(gram))
+        for start in range(0, len(scaled), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            cross = self._kernel(scaled[rows], self.inputs)
+            explained = np.einsum("ij,ij->i", cross @ prior_inverse, cross)
+            left = np.maximum(self.hyper.amplitude - explained, 0.0)
+            precision = 1.0 / (left + self.hyper.noise + noise[rows])
+            total = total + (cross * precision[:, None]).T @ cross
+            weighted += cross.T @ (precision * residual[rows])
+        factor = cho_factor(total, lower=True)
+        self.alpha = cho_solve(factor, weighted)
+        self.inverse = prior_inverse - cho_solve(factor, identity)
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of the log residual, measuring error included."""
@@ -101,6 +135,20 @@ class Process:
         decay *= distance
         decay *= -self.hyper.amplitude
         return np.asarray(decay)
+
+
+def _spread_out(points: Floats, count: int) -> NDArray[np.int_]:
+    """Rows far from each other: each next one is farthest from those before (Gonzalez 1985)."""
+    chosen = np.empty(count, dtype=np.intp)
+    chosen[0] = 0
+    squares = (points**2).sum(axis=1)
+    nearest = np.full(len(points), np.inf)
+    for place in range(1, count):
+        last = chosen[place - 1]
+        away = squares + squares[last] - 2.0 * (points @ points[last])
+        np.minimum(nearest, away, out=nearest)
+        chosen[place] = int(nearest.argmax())
+    return np.sort(chosen)
 
 
 def standardisation(features: Floats) -> tuple[Floats, Floats]:

@@ -12,12 +12,20 @@ from costmodel.profiler.plan import Plan
 _FLOOR_BLOCKS = 5
 #: Steps by which a visit is shortened.
 _SHRINK = 0.85
+#: Longest visit as a multiple of the plan's where time is left over, and visits that there must be
+#: time for, as a multiple of those foreseen: noisy rows get more.
+_LONGER, _SPARE = 2.0, 1.25
 #: A visit timed for longer than this many times what was asked does not get shorter by asking.
 _STIFF = 1.5
 #: Recent visits that the estimate looks at.
 _MEMORY = 2_000
 #: What a visit costs beside its timed part before any was made, in ms.
 _OVERHEAD_MS = 8.0
+#: A visit of this share of the plan's is still worth having.
+_GOOD_SHARE = 0.5
+#: What such a visit costs before any was made, in ms: what a slow runtime takes, so that no job is
+#: let in that time then has to leave half measured.
+_FIRST_GUESS_MS = 80.0
 #: Share of the budget that is not promised to visits: starts of processes, the last visit.
 _RESERVE = 0.05
 
@@ -72,16 +80,29 @@ class Budget:
         timed = sum(max(visit_ms, floor) for floor in self._floors)
         return visits * (timed + sum(self._overheads)) / len(self._floors)
 
-    def visit_ms(self, visits: int) -> float:
-        """Longest visit, up to the plan's, with which ``visits`` visits fit into what is left.
+    @property
+    def good_visits(self) -> float:
+        """Visits of a length worth having that fit into what is left; infinite without a budget."""
+        if self._plan.budget_ms is None:
+            return float("inf")
+        left_ms = self.remaining_ms - _RESERVE * self._plan.budget_ms
+        known = self.cost_ms(1, _GOOD_SHARE * self._plan.visit_ms)
+        return left_ms / (known if self._floors else max(known, _FIRST_GUESS_MS))
 
-        Where not even the shortest visit fits, that is the answer: the rounds end when time does.
+    def visit_ms(self, visits: int) -> float:
+        """Longest visit, as a rule up to the plan's, with which so many fit into what is left.
+
+        Where there is time to spare it goes into longer visits, of which more is timing. Where not
+        even the shortest visit fits, that is the answer: the rounds end when time does.
         """
         left_ms = self.remaining_ms
+        planned_ms = visit_ms = self._plan.visit_ms
         if self._plan.budget_ms is not None:
             left_ms -= _RESERVE * self._plan.budget_ms
-        floor_ms = min(self._plan.visit_ms, _FLOOR_BLOCKS * self._plan.block_ms)
-        visit_ms = self._plan.visit_ms
+            visit_ms = _LONGER * planned_ms
+            while visit_ms > planned_ms and self.cost_ms(visits, visit_ms) > left_ms / _SPARE:
+                visit_ms = max(visit_ms * _SHRINK, planned_ms)
+        floor_ms = min(planned_ms, _FLOOR_BLOCKS * self._plan.block_ms)
         while visit_ms > floor_ms and self.cost_ms(visits, visit_ms) > left_ms:
             visit_ms *= _SHRINK
         return max(visit_ms, floor_ms)

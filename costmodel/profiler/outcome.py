@@ -136,5 +136,5 @@ def make_report(
         drift=Drift.of(account.anchor_ms),
         restarts=max(0, account.counts["starts"] - 1),
         interrupted=interrupted,
-        out_of_budget=bool(visits_left) and not interrupted,
+        out_of_budget=bool(visits_left or len(wanted) > len(rows)) and not interrupted,
     )

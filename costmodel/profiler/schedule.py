@@ -53,6 +53,7 @@ class Schedule:
             known: rows already in the table, by the Op's digest; rounds count, failures are final.
         """
         self._plan = plan
+        self._admitted = len(jobs)
         self.tallies = [Tally(job=job) for job in jobs]
         for tally in self.tallies:
             row = known.get(tally.job.op.digest)
@@ -76,9 +77,38 @@ class Schedule:
         visits -= tally.written_off
         return visits - tally.spoiled >= plan.rounds or visits >= _MOST_VISITS * plan.rounds
 
+    def admit(self, visits: float) -> None:
+        """Let in as many jobs, from the first on, as so many visits measure well.
+
+        The others wait: a row of few visits has not seen the machine quiet, and says more than it
+        should. A job that was visited stays in.
+
+        Args:
+            visits: that there is time for; infinite without a budget.
+        """
+        for number, tally in enumerate(self.tallies):
+            if visits <= 0:
+                self._admitted = number
+                return
+            if not self.is_finished(number):
+                visits -= max(self._plan.min_rounds - len(tally.rounds), 1)
+        self._admitted = len(self.tallies)
+
+    def is_waiting(self, number: int) -> bool:
+        """Whether there is no time for a job that was never visited."""
+        return number >= self._admitted and not self.tallies[number].rounds
+
+    @property
+    def _pending(self) -> list[int]:
+        return [
+            number
+            for number in range(len(self.tallies))
+            if not self.is_waiting(number) and not self.is_finished(number)
+        ]
+
     def order(self, round_number: int) -> list[int]:
         """Unfinished jobs in this round's own order."""
-        pending = [n for n in range(len(self.tallies)) if not self.is_finished(n)]
+        pending = self._pending
         # A hash of a tuple of ints would do, but a text seed is the same in every Python.
         random.Random(f"{self._plan.seed}/{round_number}").shuffle(pending)
         return pending
@@ -121,9 +151,8 @@ class Schedule:
     def visits_left(self) -> int:
         """Visits still wanted, as far as can be foreseen."""
         return sum(
-            max(self._plan.min_rounds - len(tally.rounds), 1)
-            for number, tally in enumerate(self.tallies)
-            if not self.is_finished(number)
+            max(self._plan.min_rounds - len(self.tallies[number].rounds), 1)
+            for number in self._pending
         )
 
     @property

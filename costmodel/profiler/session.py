@@ -184,6 +184,7 @@ class Session:
 
     def _rounds(self) -> None:
         number = 0
+        self._admit()
         while not self._stopping and (order := self._schedule.order(number)):
             if number and number % self._plan.restart_every == 0:
                 self.start()
@@ -195,6 +196,11 @@ class Session:
                 self._account.counts["revisits"] += len(again)
                 self._visit_all(again)
             number += 1
+            self._admit()
+
+    def _admit(self) -> None:
+        """Let in the jobs that can be measured well by now; a round goes on with newcomers."""
+        self._schedule.admit(self._budget.good_visits)
 
     def _may_revisit(self, visits: int) -> bool:
         """Whether the machine is well again and the other visits can spare the time."""

@@ -104,7 +104,13 @@ def _fields(built: Rebuilt) -> Json:
         for number, (name, value) in enumerate(built.feed.items(), 1)
     ]
     weights = [[name, list(v.shape), str(v.dtype)] for name, v in built.weights.items()]
-    return {"feed": feed, "weights": weights, "inline": built.inline, "readers": built.readers}
+    return {
+        "feed": feed,
+        "weights": weights,
+        "inline": built.inline,
+        "readers": built.readers,
+        "ordered": built.ordered,
+    }
 
 
 def runtime_setup(threads: int) -> Json:

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import zip_longest
 
+from costmodel.kinds import MATMUL_KINDS
 from costmodel.op import Op
 from costmodel.sampling.kernels import FAMILIES
 from costmodel.sampling.lowered import Found
 
 #: Share of rows that are convolutions, and that are layout conversions around them.
-CONV_ROWS = 0.725
-LAYOUT_ROWS = 0.05
+CONV_ROWS = 0.6
+LAYOUT_ROWS = 0.04
 #: Rows that every execution path and every kernel kind gets where there are so many.
 LEAST = 6
 #: Share of the other kernels' rows that is dealt out evenly; the rest goes by weight, since a kind
@@ -21,6 +22,8 @@ LEAST = 6
 _EVEN_SHARE = 2 / 3
 #: Turns of kinds that no family is named after, such as an activation a runtime has of its own.
 _OTHER_TURNS = 1.5
+#: Turns of kinds that take most of the time of transformers and mixers, or that come in many forms.
+_TURNS = {"matmul": 14.0, "layer_norm": 4.0, "gelu": 3.0, "softmax": 4.0, "transpose": 6.0}
 
 
 def execution_path(op: Op) -> Hashable:
@@ -61,7 +64,9 @@ def choose_kernels(ops: Sequence[Op], count: int) -> list[Op]:
         count: wished rows.
     """
     queues = _queues(ops)
-    weights = {kind: FAMILIES.get(kind, (_OTHER_TURNS, None))[0] for kind in queues}
+    weights = {
+        kind: _TURNS.get(kind, FAMILIES.get(kind, (_OTHER_TURNS, None))[0]) for kind in queues
+    }
     each = count / max(1, len(queues))
     least = min(LEAST, max(round(_EVEN_SHARE * each), min(1, int(each))))
     taken: dict[str, int] = {kind: min(least, len(queue)) for kind, queue in queues.items()}
@@ -72,18 +77,27 @@ def choose_kernels(ops: Sequence[Op], count: int) -> list[Op]:
             break
         turn = min(open_kinds, key=lambda kind: (taken[kind] + 1) / weights[kind])
         taken[turn] += 1
-    return [op for kind, queue in queues.items() for op in queue[: taken[kind]]]
+    # Kinds take turns, so that a part of the choice has most of them, too.
+    turns = zip_longest(*(queue[: taken[kind]] for kind, queue in queues.items()))
+    return [op for turn in turns for op in turn if op is not None]
 
 
 def _queues(ops: Iterable[Op]) -> dict[str, list[Op]]:
-    """Candidates by kind; implementations of a kind take turns, so that none is left out."""
-    kinds: dict[str, dict[str, list[Op]]] = defaultdict(lambda: defaultdict(list))
+    """Candidates by kind; forms of a kind take turns, so that none is left out."""
+    kinds: dict[str, dict[Hashable, list[Op]]] = defaultdict(lambda: defaultdict(list))
     for op in ops:
-        kinds[op.kind][op.implementation].append(op)
+        kinds[op.kind][_form(op)].append(op)
     return {
         kind: [op for turn in zip_longest(*by.values()) for op in turn if op is not None]
         for kind, by in kinds.items()
     }
+
+
+def _form(op: Op) -> Hashable:
+    """What decides how a kernel of a kind runs: its name; a product's rows, and where both lie."""
+    if op.kind not in MATMUL_KINDS or not op.outputs:
+        return op.implementation
+    return op.implementation, math.prod(op.outputs[0][:-1]) == 1, bool(op.weights)
 
 
 def split_roles(found: Iterable[Found]) -> tuple[list[Op], list[Op], list[Op]]:

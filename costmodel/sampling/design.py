@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from costmodel.errors import InvalidInputError
-from costmodel.sampling import convolutions, kernels
+from costmodel.sampling import convolutions, kernels, tokens
 from costmodel.sampling.draw import draws
 from costmodel.sampling.probe import Probe
 
 #: Share of probes that are convolutions; they bring further rows of their own (layout, activation).
-CONV_SHARE = 0.75
+CONV_SHARE = 0.65
+#: Share of the others that are tokens' kernels.
+_TOKEN_SHARE = 0.45
 #: Draws in a row without a new probe after which a family is used up, as the largest products are.
 _PATIENCE = 2_000
 
@@ -65,9 +67,11 @@ def design(samples: int, seed: int = 0) -> tuple[Probe, ...]:
 
 
 def _families(seed: int) -> list[_Family]:
+    others = 1 - CONV_SHARE
     groups = (
         (CONV_SHARE, convolutions.FAMILIES, convolutions.is_realistic),
-        (1 - CONV_SHARE, kernels.FAMILIES, kernels.is_realistic),
+        (others * (1 - _TOKEN_SHARE), kernels.FAMILIES, kernels.is_realistic),
+        (others * _TOKEN_SHARE, tokens.FAMILIES, tokens.is_realistic),
     )
     found: list[_Family] = []
     for share, members, accept in groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod, sqrt
 
 import numpy as np
@@ -20,35 +21,49 @@ IR_VERSION = 8
 _POOL = 1 << 18
 
 
+@cache
+def _pool() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(_POOL, dtype=np.float32)
+
+
 class GraphWriter:
     """Collects nodes; weights of one shape are one tensor, shared by all that ask for it.
 
     Lowering reads shapes and kernels, never results, so that weights need only look like real ones:
     normal, and scaled by He's rule so that no value grows or dies.
+
+    Args:
+        shared: False gives every layer weights of its own, for a network that is to be timed: where
+            its weights come from is part of its time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = True) -> None:
         """Start an empty graph."""
-        self._pool = np.random.default_rng(0).standard_normal(_POOL, dtype=np.float32)
+        self._shared = shared
+        self._pool = _pool()
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._tensors = 0
 
-    def feed(self, name: str, shape: Shape) -> str:
-        """A graph input of float32; returns its name."""
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    def feed(self, name: str, shape: Shape, *, dtype: int = TensorProto.FLOAT) -> str:
+        """A graph input; returns its name."""
+        self._inputs.append(helper.make_tensor_value_info(name, dtype, shape))
         return name
 
     def weight(self, shape: Shape) -> str:
         """A normal constant with He's variance for a fan-in of ``prod(shape[1:])``."""
-        name = "weight_" + "x".join(map(str, shape))
+        name = self._named("weight", shape)
         if name not in self._constants:
             scale = np.float32(sqrt(2.0 / max(1, prod(shape[1:]))))
             values = np.resize(self._pool * scale, shape)
             self._constants[name] = numpy_helper.from_array(values, name)
         return name
+
+    def _named(self, what: str, shape: Shape) -> str:
+        name = f"{what}_" + "x".join(map(str, shape))
+        return name if self._shared else f"{name}_{self._fresh()}"
 
     def overridable(self, shape: Shape) -> str:
         """A weight that is a graph input too, as old exporters write it: no runtime may fold it."""
@@ -62,7 +77,7 @@ class GraphWriter:
 
     def positive(self, shape: Shape) -> str:
         """A constant between 0.5 and about 5: variances, scales, slopes, divisors."""
-        name = "positive_" + "x".join(map(str, shape))
+        name = self._named("positive", shape)
         if name not in self._constants:
             values = np.resize(np.abs(self._pool) + np.float32(0.5), shape)
             self._constants[name] = numpy_helper.from_array(values, name)
@@ -79,6 +94,10 @@ class GraphWriter:
     def scalar(self, value: float) -> str:
         """A constant without axes: clip bounds."""
         return self._kept(f"scalar_{value}", np.array(value, np.float32))
+
+    def index(self, value: int) -> str:
+        """A constant of int64 without axes: the one place that is gathered."""
+        return self._kept(f"index_{value}", np.array(value, np.int64))
 
     def _kept(self, name: str, array: NDArray[np.generic]) -> str:
         self._constants.setdefault(name, numpy_helper.from_array(array, name))
@@ -98,9 +117,17 @@ class GraphWriter:
         self._nodes.append(node)
         return names
 
-    def result(self, name: str) -> None:
-        """Make a tensor a graph output; its shape is left to inference."""
-        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    def result(self, name: str, shape: Shape | None = None) -> None:
+        """Make a tensor a graph output.
+
+        Args:
+            name: the tensor.
+            shape: its sizes, if it is of float32; else both are left to inference.
+        """
+        output = onnx.ValueInfoProto(name=name)
+        if shape is not None:
+            output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        self._outputs.append(output)
 
     def model(self) -> onnx.ModelProto:
         """The finished model."""

@@ -8,6 +8,8 @@ from math import prod
 from costmodel.op import Shape
 from costmodel.sampling.graph import GraphWriter
 from costmodel.sampling.probe import Probe
+from costmodel.sampling.token_layers import BUILDERS as TOKEN_BUILDERS
+from costmodel.sampling.token_layers import gelu
 
 Outputs = tuple[str, ...]
 Builder = Callable[[GraphWriter, Probe], Outputs]
@@ -44,6 +46,8 @@ def activate(writer: GraphWriter, tensor: str, activation: str) -> str:
         return writer.node("Clip", tensor, writer.scalar(0.0), writer.scalar(6.0))
     if activation == "swish":
         return writer.node("Mul", tensor, writer.node("Sigmoid", tensor))
+    if activation == "gelu":
+        return gelu(writer, tensor)
     kernel, attributes = _UNARY[activation]
     return writer.node(kernel, tensor, **attributes)
 
@@ -322,4 +326,5 @@ BUILDERS: Mapping[str, Builder] = {
     "slice": _slice,
     "pad": _pad,
     "split": _split,
+    **TOKEN_BUILDERS,
 }

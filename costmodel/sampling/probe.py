@@ -14,6 +14,8 @@ from typing import Literal
 from costmodel.op import Shape
 
 Padding = Literal["symmetric", "same", "valid"]
+#: Kinds of probes that multiply features by a matrix of weights.
+_PRODUCTS = frozenset({"gemm", "matmul", "tokens_product"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class Probe:
         batch: images at once.
         in_channels: channels (or features) read.
         out_channels: channels (or features) written.
-        size: spatial input sizes.
+        size: spatial input sizes; of tokens, how many there are.
         kernel: window sizes.
         stride: step of the window on every axis.
         dilation: spacing of the window's taps.
@@ -90,7 +92,7 @@ class Probe:
     @property
     def macs(self) -> int:
         """Multiply-adds of a convolution or matrix product; 0 for the rest."""
-        if self.kind in {"gemm", "matmul"}:
+        if self.kind in _PRODUCTS:
             return self.batch * self.in_channels * self.out_channels * prod(self.size)
         taps = self.in_channels // self.groups * prod(self.kernel)
         if self.kind == "conv":
@@ -102,7 +104,7 @@ class Probe:
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights of a convolution or matrix product, bias aside."""
-        if self.kind in {"gemm", "matmul"}:
+        if self.kind in _PRODUCTS:
             return 4 * self.in_channels * self.out_channels
         if self.kind in {"conv", "conv_transpose"}:
             per_output = self.in_channels // self.groups * prod(self.kernel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,11 +57,13 @@ class Sample:
     Attributes:
         ops: distinct Ops.
         model_jobs: a ``model`` row's Op and the file of its network, for each given model.
+        own_jobs: the same for those of the profiler's own networks that the runtime takes.
         skipped: reasons by name, for each probe or thinned variant that the runtime did not take.
     """
 
     ops: tuple[Op, ...]
     model_jobs: tuple[tuple[Op, Path], ...] = ()
+    own_jobs: tuple[tuple[Op, Path], ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,12 +75,14 @@ def sample_ops(
     sizes: Sizes | None = None,
     *,
     thinned: int = 2,
+    own: Sequence[Path] = (),
 ) -> Sample:
     """Choose about ``samples`` Ops over what real networks use, and those of given models.
 
-    Three in four are convolutions, spread over every path on which the runtime computes them; the
-    rest are the other kernels, a few of each kind, and fixed costs of a run. What given models add
-    comes on top.
+    The kernels of the profiler's own networks come first. Of the others six in ten are
+    convolutions, spread over every path on which the runtime computes them; the rest are the other
+    kernels, a few of each kind, and fixed costs of a run. What given models add comes on top. Ops
+    stand in the order in which a short budget should take them.
 
     Args:
         runner: asked, by lowering, which Ops layers become.
@@ -89,6 +93,7 @@ def sample_ops(
             use for one of the models.
         thinned: variants of each ONNX model with fewer channels, whose Ops are measured too, so
             that predictions hold where pruning leads.
+        own: files of the profiler's own networks; their kernels count towards ``samples``.
 
     Raises:
         InvalidInputError: if a number is negative, there is nothing to measure, or the runtime took
@@ -102,20 +107,62 @@ def sample_ops(
         )
         raise InvalidInputError(message)
     skipped: dict[str, str] = {}
-    ops: dict[Op, None] = {}
+    shares: dict[Op, float] = {}
     jobs: list[tuple[Op, Path]] = []
     sized = list(zip(models, sizes_of_each(models, sizes or {}), strict=True))
     for path, bound in sized:  # first, since a bad file should be told at once
         network = runner.lower(path, bound)
-        ops.update(dict.fromkeys(network.ops))
+        for layer in network.layers:
+            share = 0.0 if math.isnan(layer.share) else layer.share
+            shares[layer.op] = shares.get(layer.op, 0.0) + share
         jobs.append((model_op(network.name, model_digest(path, bound), network.ops), path))
+    # Where time is short, what takes most of it should be known.
+    given = sorted(shares, key=lambda op: -shares[op])
+    near: dict[Op, None] = {}
     for path, bound in sized:
         for variant in range(0 if is_lite(path) else thinned):
-            ops.update(dict.fromkeys(_thinned_ops(runner, path, bound, seed, variant, skipped)))
+            near.update(dict.fromkeys(_thinned_ops(runner, path, bound, seed, variant, skipped)))
+    own_jobs = list(_own_jobs(runner, own, skipped))
+    own_ops = {op: None for _, ops, _ in own_jobs for op in ops}
+    designed: list[Op] = []
     if samples:
-        ops = {**dict.fromkeys(_designed(runner, samples, seed, skipped)), **ops}
-    kept = tuple(op for op in ops if op.kind != MODEL)
-    return Sample(ops=kept, model_jobs=tuple(jobs), skipped=skipped)
+        # However many kernels the networks have, half of the rows are drawn freely.
+        wished = max(samples - len(own_ops), math.ceil(samples / 2))
+        designed = _designed(runner, wished, seed, skipped)
+    ops = dict.fromkeys([*given, *own_ops, *_dealt(designed, list(near))])
+    return Sample(
+        ops=tuple(op for op in ops if op.kind != MODEL),
+        model_jobs=tuple(jobs),
+        own_jobs=tuple((op, path) for op, _, path in own_jobs),
+        skipped=skipped,
+    )
+
+
+def _own_jobs(
+    runner: Runner, own: Sequence[Path], skipped: dict[str, str]
+) -> Iterator[tuple[Op, tuple[Op, ...], Path]]:
+    """Row, Ops and file of each own network that the runtime takes as a whole."""
+    for path in own:
+        try:
+            network = runner.lower(path, {})
+        except CostModelError as error:
+            skipped[path.stem] = str(error)
+            continue
+        if network.unread:
+            skipped[path.stem] = next(iter(network.unread.values()))
+            continue
+        row = model_op(path.stem, model_digest(path, {}), network.ops)
+        yield row, network.ops, path
+
+
+def _dealt(*lists: Sequence[Op]) -> list[Op]:
+    """Lists merged evenly: any first part holds as large a share of each."""
+    places = [
+        ((index + 0.5) / len(items), number, op)
+        for number, items in enumerate(lists)
+        for index, op in enumerate(items)
+    ]
+    return [op for _, _, op in sorted(places, key=lambda item: item[:2])]
 
 
 def _designed(runner: Runner, samples: int, seed: int, skipped: dict[str, str]) -> list[Op]:
@@ -131,14 +178,15 @@ def _designed(runner: Runner, samples: int, seed: int, skipped: dict[str, str]) 
         done, probes = probes, math.ceil(1.5 * probes)
     if not found:
         reason = next(iter(skipped.values()), "no reason was given")
-        message = f"The runner could lower none of the {probes} probe layers. The first: {reason}"
+        message = f"The runtime could lower none of the {probes} probe layers. The first: {reason}"
         raise InvalidInputError(message)
     chosen = choose_convolutions(convs, wished)
     # Conversions of both directions take turns by being one queue per kind.
-    chosen += choose_kernels(layouts, round(LAYOUT_ROWS * samples))
+    moved = choose_kernels(layouts, round(LAYOUT_ROWS * samples))
     # Every prediction holds one such cost, so even the smallest table has some.
-    chosen += _session_ops(runner, skipped)[: max(2, samples // 20)]
-    return chosen + choose_kernels(others, max(0, samples - len(chosen)))
+    fixed = _session_ops(runner, skipped)[: max(2, samples // 20)]
+    rest = max(0, samples - len(chosen) - len(moved) - len(fixed))
+    return _dealt(fixed, chosen, moved, choose_kernels(others, rest))
 
 
 def _session_ops(runner: Runner, skipped: dict[str, str]) -> list[Op]:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from costmodel.errors import InvalidInputError
@@ -16,6 +17,7 @@ from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
 from costmodel.protocols import Estimator, Runner
 from costmodel.readers.written import require_runtime
 from costmodel.registry import Option, load_runner
+from costmodel.sampling.networks import OwnNetwork, own_networks
 from costmodel.sampling.select import sample_ops
 from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
@@ -25,6 +27,8 @@ from costmodel.uses.models import Model, as_list, model_files
 _LOG = logging.getLogger("costmodel")
 #: Ops chosen unless a number is given, and variants of each network with channels cut.
 SAMPLES, THINNED = 400, 2
+#: Most networks of the profiler's own, two of a family, and rows for which there is one of them.
+OWN_NETWORKS, OWN_PER_ROWS = 24, 60
 #: Fewest milliseconds left for timing when choosing Ops took most of the budget.
 _LEAST_BUDGET_MS = 1000.0
 #: Probes and variants left out that are told of; more would bury the rest.
@@ -103,10 +107,14 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     chosen = load_runner(*named)
     _ = chosen.device  # what cannot be reached is told before Ops are chosen
     given = model_files(as_list(models), sizes or {}, example=example, signature=signature)
-    with given as (files, bound):
+    with given as (files, bound), TemporaryDirectory(prefix="costmodel-") as folder:
+        held = Path(folder)
         for path in files:
             require_runtime(path, chosen.device.runtime)
-        jobs = _jobs(chosen, samples, seed, files, bound, thinned)
+        # What is computed anew is the same in a network, so there is nothing to learn from one.
+        count = 0 if isinstance(chosen, Estimator) else min(OWN_NETWORKS, samples // OWN_PER_ROWS)
+        own = [_write(network, held) for network in own_networks(count, seed)]
+        jobs = _jobs(chosen, samples, seed, files, bound, thinned, own)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
             allowed_ms = max(_LEAST_BUDGET_MS, allowed_ms - spent_ms)
@@ -153,17 +161,24 @@ def _jobs(
     files: Sequence[Path],
     sizes: Sizes,
     thinned: int,
+    own: Sequence[Path],
 ) -> list[Job]:
-    """What to time: chosen Ops, the networks' own, and the networks."""
-    sample = sample_ops(runner, samples, seed, files, sizes, thinned=thinned)
+    """What to time, first what a short budget should take: networks, then kernels."""
+    sample = sample_ops(runner, samples, seed, files, sizes, thinned=thinned, own=own)
     for name, reason in list(sample.skipped.items())[:_MOST_TOLD]:
         _LOG.info("Left out: %s: %s", name, reason)
-    jobs = [Job(op=op) for op in sample.ops]
-    jobs += [
+    jobs = [
         Job(op=op, model=path.resolve(), sizes=tuple(sorted(bound.items())))
         for (op, path), bound in zip(sample.model_jobs, sizes_of_each(files, sizes), strict=True)
     ]
-    return jobs
+    jobs += [Job(op=op, model=path.resolve()) for op, path in sample.own_jobs]
+    return jobs + [Job(op=op) for op in sample.ops]
+
+
+def _write(network: OwnNetwork, folder: Path) -> Path:
+    path = folder / f"{network.name}.onnx"
+    path.write_bytes(network.model.SerializeToString())
+    return path
 
 
 def _estimate(runner: Estimator, ops: Sequence[Op], progress: Progress | None) -> None:

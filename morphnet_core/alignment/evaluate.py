@@ -15,7 +15,6 @@ from costmodel.protocols import CostModel
 from morphnet_core.groups import Grouping, Units, resize
 from morphnet_core.pricing.executed import executed
 
-_MIB = float(1 << 20)
 #: Steps along the wiring, from the layers that a group touches, within which kernels may change.
 _REACH = 2
 
@@ -55,10 +54,13 @@ class Evaluator:
     _known: dict[Op, float] = field(default_factory=dict, init=False)
     _parts: dict[int, Grouping] = field(default_factory=dict, init=False)
     _around: _Wiring = field(init=False)
+    _away: float = field(init=False, default=1.0)
 
     def __post_init__(self) -> None:
-        """Look once at what lies around each group."""
+        """Look once at what lies around each group, and where weights come from."""
         self._around = _Wiring(self.grouping)
+        if self.calibration is not None:
+            self._away = self.calibration.away(self.grouping.network.ops)
 
     def totals(self, many: Sequence[Units]) -> list[Total]:
         """Cost of the whole network at each of several widths."""
@@ -96,15 +98,8 @@ class Evaluator:
         law = self.calibration
         if law is None:
             return values
-        return [
-            law.slope * value
-            + law.activation_ms_per_mib
-            * 4.0
-            * (op.num_input_elements + op.num_output_elements)
-            / _MIB
-            + law.weight_ms_per_mib * 4.0 * op.num_weights / _MIB
-            for op, value in zip(ops, values, strict=True)
-        ]
+        away = self._away
+        return [law.of_kernel(op, value, away) for op, value in zip(ops, values, strict=True)]
 
 
 class _Wiring:

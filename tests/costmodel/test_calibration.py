@@ -141,3 +141,78 @@ def test_weights_that_fit_the_near_cache_are_credited() -> None:
     assert found.apply(1.0, (CONVS[0],)) == pytest.approx(1.0 - 0.1 * weight_mib)
     many = (CONVS[-1],) * 40
     assert found.apply(1.0, many) == 1.0
+
+
+def wide(mib: float, side: int = 7) -> Op:
+    """A convolution with about so many MiB of weights."""
+    width = max(1, round((mib * 2**20 / 36) ** 0.5))
+    return conv_op(in_channels=width, out_channels=width, size=(side, side), kernel=(3, 3))
+
+
+def far_table(far_mib: float, per_mib: float) -> tuple[LatencyTable, dict[str, Sequence[Op]]]:
+    """Networks of 1 to 100 MiB of weights, which take longer where no cache holds them."""
+    networks: dict[str, Sequence[Op]] = {}
+    rows: dict[Op, Measurement] = {}
+    for index, total in enumerate(np.geomspace(1.0, 100.0, 14)):
+        ops = [wide(total * share, 7 + index % 3) for share in (0.1, 0.2, 0.3, 0.4)]
+        rows |= {op: row(op, law_ms(op)) for op in ops}
+        weights = sum(op.num_weights for op in ops) * 4 / 2**20
+        away = min(max((weights - far_mib / 4) / (0.75 * far_mib), 0.0), 1.0)
+        whole = sum(law_ms(op) for op in ops) + per_mib * away * weights
+        networks[f"net{index}"] = ops
+        key = model_op(f"net{index}", "0" * 16, tuple(ops))
+        rows[key] = row(key, whole)
+    return LatencyTable(Device(name="board", runtime="fake"), list(rows.values())), networks
+
+
+@pytest.mark.parametrize("far_mib", [16.0, 64.0])
+def test_weights_that_no_cache_holds_come_from_memory(far_mib: float) -> None:
+    per_mib = 0.6 * law_ms(wide(1.0))  # of a share of the time that matters
+    table, networks = far_table(far_mib, per_mib)
+    found = fit_calibration(table, LawCost())
+    assert found is not None
+    assert found.far_mib == far_mib
+    assert found.weight_ms_per_mib == pytest.approx(per_mib, rel=0.15)
+    assert found.interval_share < 0.2
+    for item in table.models():
+        ops = networks[item.op.attribute("name", "")]
+        summed = sum(law_ms(op) for op in ops)
+        assert found.apply(summed, ops) == pytest.approx(item.latency_ms, rel=0.05)
+
+
+class Biased(LawCost):
+    """A law that would be too quick by a share for kernels that are no rows."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def held_out(self) -> Mapping[Op, float]:
+        return {op: law_ms(op) * (1.0 - self.share) for op in CONVS}
+
+
+def test_what_unseen_kernels_are_priced_too_low_by_is_learned() -> None:
+    networks = {f"net{i}": (1.1, (CONVS[i], CONVS[-1 - i])) for i in range(9)}
+    found = fit_calibration(table_of(networks), Biased(0.05))
+    assert found is not None
+    assert found.unseen_factor == pytest.approx(1 / 0.95, rel=1e-3)
+    for _, ops in networks.values():
+        summed = sum(law_ms(op) for op in ops)
+        assert found.apply(summed, ops) == pytest.approx(1.1 * summed, rel=0.02)
+        assert found.apply(0.95 * summed, ops, unseen=1.0) == pytest.approx(1.1 * summed, rel=0.02)
+    assert found.unseen_share is not None
+    assert found.half_width(0.5) == pytest.approx(
+        (found.interval_share + found.unseen_share) / 2, abs=1e-9
+    )
+
+
+def test_a_bias_within_its_own_error_is_left_alone() -> None:
+    class Scattered(LawCost):
+        def held_out(self) -> Mapping[Op, float]:
+            return {op: law_ms(op) * (0.7, 1.4)[i % 2] for i, op in enumerate(CONVS)}
+
+    networks = {f"net{i}": (1.0, (CONVS[i],)) for i in range(10)}
+    found = fit_calibration(table_of(networks), Scattered())
+    assert found is not None
+    assert found.unseen_factor == pytest.approx(1.0, abs=0.02)
+    assert found.unseen_share is not None
+    assert found.unseen_share > 0.25 > found.interval_share

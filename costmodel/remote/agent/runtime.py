@@ -15,6 +15,7 @@ import onnxruntime
 
 from costmodel.runners.ort.bound import (
     BoundSession,
+    aligned,
     feed_of,
     input_values,
     session_options,
@@ -46,7 +47,7 @@ def _values() -> Array:
 def _normal(seed: int, size: int) -> Array:
     """Normal numbers that repeat: drawing 24 million would take a small board seconds."""
     drawn = np.random.default_rng(seed).standard_normal(_DRAWN, dtype=np.float32)
-    return np.resize(drawn, size)
+    return aligned(np.resize(drawn, size))
 
 
 @lru_cache(maxsize=None)
@@ -59,7 +60,7 @@ def _pool(size: int, scale: float) -> Array:
 
 @lru_cache(maxsize=None)
 def _positive_pool(size: int, scale: float) -> Array:
-    return np.abs(_pool(size, scale)[: 1 << 20]) + np.float32(0.5)
+    return aligned(np.abs(_pool(size, scale)[: 1 << 20]) + np.float32(0.5))
 
 
 @lru_cache(maxsize=None)
@@ -69,10 +70,10 @@ def _source(size: int, scale: float, dtype: str, rank: int) -> Array:
     if dtype == "float32":
         return values
     if dtype.startswith(_FLOATS):
-        return values[: size // 2].astype(dtype)
+        return aligned(values[: size // 2].astype(dtype))
     low = 0 if np.dtype(dtype).kind == "u" else -_MOST_INTEGER
     drawn = np.random.default_rng(7).integers(low, _MOST_INTEGER, _DRAWN, dtype=np.int8)
-    return np.resize(drawn, size // 4).astype(dtype)
+    return aligned(np.resize(drawn, size // 4).astype(dtype))
 
 
 def make_input(shape: tuple[int, ...], dtype: str) -> Array:
@@ -91,7 +92,7 @@ def make_feed(entries: list[list[Any]]) -> dict[str, Array]:
         key = (slot, tuple(shape), dtype)
         if key not in made:
             value = make_input(tuple(shape), dtype)
-            made[key] = value.copy() if slot else value
+            made[key] = aligned(value, copy=True) if slot else value
         feed[name] = made[key]
     return feed
 
@@ -183,7 +184,7 @@ class Loader:
             session = make_session(str(path), session_options(threads, optimise=True))
             whole = BoundSession(session, feed_of(session, make_input), threads)
             return Workload(whole, kernels=1, overhead_ms=0.0, keep=[])
-        options = session_options(threads, optimise=False)
+        options = session_options(threads, optimise=False, ordered=spec["ordered"])
         weights = make_weights(spec["weights"], self._setup["pool"])
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in weights.values()]
         if spec["inline"]:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from costmodel.errors import UnsupportedOpError
 from costmodel.onnx_model.nodes import OPSET
 from costmodel.op import CONV_KINDS, POOL_KINDS, SESSION, Constant, Op, Shape, Slot
-from costmodel.runners.ort.bound import MAX_BYTES
+from costmodel.runners.ort.bound import MAX_BYTES, aligned
 from costmodel.runners.ort.integer import has_parameters, parameters
 from costmodel.runners.ort.operands import PROVIDER
 from costmodel.runners.ort.session import random_input
@@ -39,7 +39,7 @@ TURN_BYTES = 4 << 20
 _MAX_TURNS = 32
 #: Kernels that only relabel memory: timed in a chain that goes there and back.
 RELABEL = frozenset({"reshape", "flatten", "squeeze", "unsqueeze"})
-#: Elementwise kernels work in place in a network, so their replicas form a chain.
+#: Elementwise kernels work in place in a network, so their replicas form chains, one for each turn.
 _NO_CHAIN = frozenset({"gather", "slice", "pad", "concat", "transpose", "resize"})
 
 
@@ -54,6 +54,8 @@ class Rebuilt:
         inline: whether the runtime lets the values replace placeholders of another shape; else
             the placeholders are external data.
         readers: ``Shape`` nodes in the graph, which cost a little time of their own.
+        ordered: whether the runtime must be told to run nodes as they are written, so that kernels
+            that work in place take turns.
     """
 
     model: bytes
@@ -61,6 +63,7 @@ class Rebuilt:
     weights: dict[str, NDArray[np.generic]]
     inline: bool
     readers: int = 0
+    ordered: bool = False
 
 
 def num_turns(op: Op, replicas: int) -> int:
@@ -77,7 +80,9 @@ def rebuild(op: Op, replicas: int) -> Rebuilt:
 
     Activations take turns in ``num_turns`` buffers. An output is read by a ``Shape`` node that many
     replicas later, so that its memory is handed on as in a real network; without a reader the
-    runtime keeps them all and the caches overflow.
+    runtime keeps them all and the caches overflow. A kernel that works in place, as sums and
+    activations do, works on its own result of a turn ago: what it reads was written as long ago as
+    what others read.
 
     Args:
         op: an Op that lowering returned.
@@ -248,23 +253,27 @@ class _Graph:
         """The graph with ``replicas`` copies of the kernel."""
         nodes: list[onnx.NodeProto] = []
         chain = self._chain_operand() if replicas > 1 else None
-        current = list(self.slots)
-        fixed = 0 if self.op.kind in RELABEL else chain
+        relabel = self.op.kind in RELABEL
         turns = num_turns(self.op, replicas)
-        self._take_turns(turns, fixed)
+        self._take_turns(turns, 0 if relabel else None)
+        # Each turn's operands: where a kernel works in place, its own result of a turn ago.
+        current = [self._in_turn(self.slots, turn) for turn in range(turns)]
         outs: list[str] = []
         unread: deque[list[str]] = deque()
         for index in range(replicas):
             outs = [f"y{index}_{k}" for k in range(len(self.op.outputs))]
-            slots = self._in_turn(current, index % turns)
+            slots = current[index % turns]
             nodes.append(self._node(self._weights_of(index, slots), outs, index))
             last = index == replicas - 1
-            if self.op.kind in RELABEL:
+            if relabel:
                 if not last:
                     nodes.append(self._back(outs[0], f"b{index}", index))
-                    current[0] = f"b{index}"
+                    for other in current:
+                        other[0] = f"b{index}"
             elif chain is not None:
-                current[chain] = outs[0]
+                slots[chain] = outs[0]
+                if not last and index + turns >= replicas:
+                    unread.append(outs)
             elif not last:
                 unread.append(outs)
                 if len(unread) == turns:
@@ -288,14 +297,15 @@ class _Graph:
             weights=self.weights,
             inline=self.inline,
             readers=self.readers,
+            ordered=chain is not None and turns > 1,
         )
 
     def _take_turns(self, turns: int, fixed: int | None) -> None:
-        """Feed every activation but the one at position ``fixed`` ``turns`` times over."""
+        """Feed every activation ``turns`` times over, but for one at position ``fixed``."""
         kept = self.slots[fixed] if fixed is not None else ""
         for name in [name for name in self.feed if name != kept]:
             for turn in range(1, turns):
-                self.feed[f"{name}_{turn}"] = self.feed[name].copy()
+                self.feed[f"{name}_{turn}"] = aligned(self.feed[name], copy=True)
 
     def _in_turn(self, slots: Sequence[str], turn: int) -> list[str]:
         """Operand names, each activation's replaced by that of its buffer for this turn."""

@@ -70,6 +70,9 @@ def num_replicas(op: Op, latency_ms: float, slowness: float = 1.0) -> int:
         latency_ms: its time alone with warm weights.
         slowness: fixed cost of a run, in those of the CPU: what must drown.
     """
+    if op.kind in RELABEL:
+        # The first and the last of them copy what they are fed and give: they must drown, too.
+        return _MAX_REPLICAS
     latency_ms = max(latency_ms, 1e-4)
     replicas = 1
     if latency_ms < REPLICATE_BELOW_MS * slowness:
@@ -279,7 +282,7 @@ class OrtRunner(KeepsOptions):
         alone: bool = False,
     ) -> SessionWorkload:
         setup = setup or self._setup
-        options = session_options(self._threads, optimise=False)
+        options = session_options(self._threads, optimise=False, ordered=rebuilt.ordered)
         if alone and not setup.is_cpu:
             # Never a number of the CPU's for a kernel that the provider does not have.
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

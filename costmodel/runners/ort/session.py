@@ -14,7 +14,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError, ModelFormatError
-from costmodel.runners.ort.bound import BoundSession, UnfitInputError, feed_of, input_values
+from costmodel.runners.ort.bound import (
+    BoundSession,
+    UnfitInputError,
+    aligned,
+    feed_of,
+    input_values,
+)
 from costmodel.runners.ort.providers import CPU, Setup
 from costmodel.runners.workload import RunsWorkload
 
@@ -65,7 +71,9 @@ def write_basic(source: Path, target: Path) -> set[str]:
 @cache
 def _values() -> NDArray[np.float32]:
     """Standard normal numbers that inputs are cut from."""
-    return np.random.default_rng(0).standard_normal(1 << 22, dtype=np.float32)
+    drawn = np.random.default_rng(0).standard_normal(1 << 22, dtype=np.float32)
+    values: NDArray[np.float32] = aligned(drawn)
+    return values
 
 
 def random_input(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:

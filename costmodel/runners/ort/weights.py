@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.op import Op, Shape
-from costmodel.runners.ort.bound import weight_cut
+from costmodel.runners.ort.bound import aligned, weight_cut
 
 #: Values in the pool that weights are cut from; larger than any last-level cache we know.
 POOL_SIZE = 24 << 20
@@ -26,13 +26,15 @@ def pool() -> NDArray[np.float32]:
     """Numbers that every weight is cut from: drawing or copying them would outlast the timing."""
     values = np.random.default_rng(7).standard_normal(POOL_SIZE, dtype=np.float32)
     values *= WEIGHT_SCALE
-    return values
+    pooled: NDArray[np.float32] = aligned(values)
+    return pooled
 
 
 @cache
 def positive_pool() -> NDArray[np.float32]:
     """Values for vectors: biases, scales and variances are positive, so that each is valid."""
-    return np.abs(pool()[: 1 << 20]) + np.float32(0.5)
+    values: NDArray[np.float32] = aligned(np.abs(pool()[: 1 << 20]) + np.float32(0.5))
+    return values
 
 
 @cache
@@ -40,10 +42,15 @@ def _other_pool(dtype: str, rank: int) -> NDArray[np.generic]:
     """Values of another element type than float32, for weights of ``rank`` axes, at most two."""
     kind = np.dtype(dtype)
     if kind.kind == "f":
-        return (pool()[: POOL_SIZE // 2] if rank > 1 else positive_pool()).astype(kind)
-    low = 0 if kind.kind == "u" else -_MOST
-    drawn = np.random.default_rng(7).integers(low, _MOST, POOL_SIZE, dtype=np.int8, endpoint=True)
-    return drawn.astype(kind) if kind.itemsize == 1 else drawn[: POOL_SIZE // 4].astype(kind)
+        source = pool()[: POOL_SIZE // 2] if rank > 1 else positive_pool()
+    else:
+        low = 0 if kind.kind == "u" else -_MOST
+        drawn = np.random.default_rng(7).integers(
+            low, _MOST, POOL_SIZE, dtype=np.int8, endpoint=True
+        )
+        source = drawn if kind.itemsize == 1 else drawn[: POOL_SIZE // 4]
+    values: NDArray[np.generic] = aligned(source.astype(kind))
+    return values
 
 
 def weight_view(shape: Shape, dtype: str, offset: int) -> tuple[NDArray[np.generic], int]:

@@ -41,6 +41,50 @@ def test_a_process_is_scikit_learns_with_the_same_hyper_parameters() -> None:
     np.testing.assert_allclose(variance, deviation**2 + hyper.noise, rtol=1e-6)
 
 
+def conditioned(rows: int, monkeypatch: pytest.MonkeyPatch, most: int) -> Process:
+    """A process that may hold ``most`` rows, of a residual with a little noise."""
+    monkeypatch.setattr("costmodel.costs.residual.EXACT_ROWS", most)
+    features, residual = sample(rows)
+    residual = residual + np.random.default_rng(3).normal(size=rows) * 0.02
+    hyper = Hyper(amplitude=0.1, noise=4e-4, relevances=(0.7, 0.4, 0.05, 0.05))
+    mean, scale = standardisation(features)
+    process = Process(hyper=hyper, mean=mean, scale=scale)
+    process.fit(features, residual, np.full(rows, 1e-5))
+    return process
+
+
+def test_points_that_are_nearly_all_rows_give_nearly_the_exact_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact = conditioned(120, monkeypatch, 120)
+    condensed = conditioned(121, monkeypatch, 120)  # one row more than may be held exactly
+    assert len(exact.inputs) == len(condensed.inputs) == 120
+    fresh, _ = sample(300, seed=5)
+    mean, variance = condensed.predict(fresh)
+    theirs, their_variance = exact.predict(fresh)
+    assert np.median(np.abs(mean - theirs)) < 1e-3
+    assert np.median(np.abs(variance / their_variance - 1.0)) < 0.01
+
+
+def test_many_rows_are_condensed_and_still_tell_more_than_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh, truth = sample(500, seed=5)
+
+    def error(process: Process) -> float:
+        return float(np.abs(process.predict(fresh)[0] - truth).mean())
+
+    few, many = (
+        conditioned(100, monkeypatch, 100),
+        conditioned(5000, monkeypatch, 100),
+    )
+    assert len(many.inputs) == 100
+    assert error(many) < 0.6 * error(few)
+    again = conditioned(5000, monkeypatch, 100).predict(fresh)
+    for one, other in zip(many.predict(fresh), again, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
 def test_a_process_returns_to_the_base_far_from_the_data() -> None:
     features, residual = sample(50)
     hyper = Hyper(amplitude=0.3, noise=1e-3, relevances=(1.0,) * 4)

@@ -43,8 +43,25 @@ def test_visits_fit_into_the_budget_or_are_the_shortest(
     for overhead_ms, timed_ms in seen:
         budget.note(60.0, overhead_ms + timed_ms, timed_ms)
     visit_ms = budget.visit_ms(visits)
-    assert 5.0 <= visit_ms <= 60.0
+    assert 5.0 <= visit_ms <= 120.0
+    assert visit_ms <= 60.0 or budget.cost_ms(visits, visit_ms) <= budget_ms / 1.25
     assert visit_ms == 5.0 or budget.cost_ms(visits, visit_ms) <= budget_ms
+
+
+def test_time_to_spare_makes_visits_longer() -> None:
+    budget = Budget(Plan(visit_ms=60.0, budget_ms=1e6), clock=Clock())
+    assert budget.visit_ms(1_000) == 120.0
+    assert 60.0 < budget.visit_ms(8_000) < 120.0
+    assert budget.visit_ms(12_000) == 60.0
+
+
+def test_good_visits_cost_what_visits_were_seen_to_cost() -> None:
+    budget = Budget(Plan(visit_ms=60.0, budget_ms=1e5), clock=Clock())
+    before = budget.good_visits
+    budget.note(60.0, wall_ms=66.0, timed_ms=60.0)
+    assert budget.good_visits == pytest.approx(0.95e5 / 36.0)
+    assert before < budget.good_visits
+    assert Budget(Plan(visit_ms=60.0), clock=Clock()).good_visits == float("inf")
 
 
 def test_long_workloads_are_known_not_to_shrink() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,28 @@ def test_each_round_visits_every_unfinished_job_once(count: int, round_: int, se
     order = schedule(count, plan).order(round_)
     assert sorted(order) == list(range(count))
     assert schedule(count, plan).order(round_) == order
+
+
+@given(st.integers(1, 30), st.floats(0.0, 400.0))
+def test_as_many_jobs_are_let_in_as_there_is_time_to_measure_well(
+    count: int, visits: float
+) -> None:
+    subject = schedule(count, Plan(min_rounds=8))
+    subject.admit(visits)
+    let_in = subject.order(0)
+    assert sorted(let_in) == list(range(min(count, math.ceil(visits / 8))))
+    assert subject.visits_left == 8 * len(let_in)
+
+
+def test_a_visited_job_stays_in_when_time_runs_short() -> None:
+    subject = schedule(6, Plan(min_rounds=4))
+    for number in range(3):
+        subject.record(number, visit(1.0 + number))
+    subject.admit(5.0)
+    assert sorted(subject.order(1)) == [0, 1, 2]
+    assert subject.is_waiting(3)
+    subject.admit(math.inf)
+    assert sorted(subject.order(1)) == list(range(6))
 
 
 def test_rounds_have_different_orders() -> None:

@@ -68,7 +68,7 @@ def test_most_rows_are_dealt_out_evenly_and_the_rest_by_weight() -> None:
     count = {kind: sum(op.kind == kind for op in chosen) for kind in kinds}
     assert sum(count.values()) == 24
     assert min(count.values()) >= 3
-    assert min(count["gemm"], count["matmul"]) >= 5
+    assert count["matmul"] > count["gemm"] >= count["elu"]
 
 
 def test_every_kind_gets_a_row_before_any_gets_two() -> None:

@@ -4,6 +4,7 @@ import pytest
 from onnx import numpy_helper
 
 from costmodel.errors import InvalidInputError
+from costmodel.sampling import tokens
 from costmodel.sampling.design import design
 from costmodel.sampling.kernels import FAMILIES
 from costmodel.sampling.layers import BUILDERS
@@ -19,7 +20,8 @@ def session(*probes: Probe) -> onnxruntime.InferenceSession:
 
 def run(*probes: Probe) -> list[np.ndarray]:
     made = session(*probes)
-    feed = {i.name: np.ones(i.shape, np.float32) for i in made.get_inputs()}
+    types = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+    feed = {i.name: np.ones(i.shape, types[i.type]) for i in made.get_inputs()}
     return list(made.run(None, feed))
 
 
@@ -34,13 +36,24 @@ def test_each_probe_has_inputs_and_outputs_of_its_own() -> None:
 
 
 def test_every_kind_of_the_design_is_built_and_runs() -> None:
-    probes = [p for p in design(500) if p.weight_bytes < 2e7 and p.activation_bytes < 2e6]
+    probes = [p for p in design(700) if p.weight_bytes < 2e7 and p.activation_bytes < 2e6]
     kinds = {probe.kind: probe for probe in reversed(probes)}
-    assert set(kinds) >= set(FAMILIES) - {"large_gemm"}
+    assert set(kinds) >= {*FAMILIES, *tokens.FAMILIES} - {"large_gemm"}
     assert set(kinds) <= set(BUILDERS)
     for value in run(*kinds.values()):
         assert np.isfinite(value).all()
         assert value.size > 0
+
+
+def test_every_form_of_tokens_runs() -> None:
+    forms = {
+        (probe.kind, probe.variant): probe
+        for probe in reversed(design(3000))
+        if probe.kind in tokens.FAMILIES
+    }
+    assert len(forms) > 40
+    values = run(*forms.values())
+    assert all(value.size > 0 for value in values)
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same", "valid"])
@@ -125,7 +138,7 @@ def test_overridable_weights_are_inputs_too() -> None:
     [
         ([], "at least one"),
         ([Probe(name="a", kind="relu"), Probe(name="a", kind="relu")], "unique names"),
-        ([Probe(name="a", kind="lstm")], "kind 'lstm'"),
+        ([Probe(name="a", kind="rnn")], "kind 'rnn'"),
     ],
 )
 def test_refuses_what_cannot_be_one_model(probes: list[Probe], text: str) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from costmodel.errors import UnsupportedOpError
 from costmodel.network import Network, session_op
 from costmodel.op import Op, conv_op
+from costmodel.runners.ort.bound import session_options
 from costmodel.runners.ort.rebuild import RELABEL, TURN_BYTES, num_turns, rebuild
 from costmodel.runners.ort.runner import OrtRunner
 
@@ -106,14 +110,40 @@ def test_a_lone_reorder_output_reads_whole_blocks(lower: Lower, runner: OrtRunne
 
 def test_elementwise_replicas_work_in_place_as_in_a_network(lower: Lower) -> None:
     (relu, *_) = (op for op in lower("bn_left_over").ops if op.kind == "relu")
-    first, second = nodes_of(relu, 2)
-    assert second.input == first.output
+    turns = num_turns(relu, 100)
+    assert turns > 1
+    nodes = nodes_of(relu, 2 * turns)
+    for first, second in zip(nodes[:turns], nodes[turns:], strict=True):
+        assert second.input == first.output
+    assert len({node.input[0] for node in nodes}) == 2 * turns
+    assert rebuild(relu, 2 * turns).ordered
+
+
+def test_turns_of_kernels_in_place_run_as_they_are_written(
+    lower: Lower, tmp_path: Path
+) -> None:
+    (relu, *_) = (op for op in lower("bn_left_over").ops if op.kind == "relu")
+    rebuilt = rebuild(relu, 12)
+    options = session_options(1, optimise=False, ordered=rebuilt.ordered)
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "p")
+    session = onnxruntime.InferenceSession(
+        rebuilt.model, options, providers=["CPUExecutionProvider"]
+    )
+    session.run(None, rebuilt.feed)
+    events = json.loads(Path(session.end_profiling()).read_text())
+    ran = [e["name"] for e in events if e["name"].endswith("_kernel_time")]
+    kernels = [name for name in ran if name.startswith("n")]
+    assert kernels == [f"n{i}_kernel_time" for i in range(12)]
 
 
 def test_a_fused_sum_is_added_to_the_result_before(lower: Lower) -> None:
     (conv,) = (op for op in lower("residual").ops if "sum" in op.epilogue)
-    first, second = nodes_of(conv, 2)
-    assert second.input[3] == first.output[0]
+    turns = num_turns(conv, 100)
+    nodes = nodes_of(conv, turns + 1)
+    first, second, last = nodes[0], nodes[1], nodes[-1]
+    assert last.input[3] == first.output[0]
+    assert last.input[0] == first.input[0]
     assert second.input[0] != first.input[0]
 
 

@@ -1,0 +1,119 @@
+"""Pieces: into how many runs of neighbouring elements a kernel without a window falls apart.
+
+A kernel that moves or joins tensors copies one run at a time, and one that broadcasts starts a new
+loop where the pattern of its operands changes: many short runs cost far more than one long run of
+as many bytes.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from costmodel.kinds import ELEMENTWISE
+from costmodel.op import Op, Shape
+
+
+def pieces_of(op: Op) -> int:
+    """Runs that a kernel reads or writes one by one; 0 for one that takes its tensors whole.
+
+    >>> gate = Op(kind="mul", inputs=((1, 8, 7, 7), (1, 8, 1, 1)), outputs=((1, 8, 7, 7),))
+    >>> pieces_of(gate)
+    8
+    """
+    if not op.inputs or not op.outputs:
+        return 0
+    kind = op.kind
+    if kind == "transpose":
+        return _transposed(op)
+    if kind in {"concat", "split"}:
+        parts = op.inputs + op.weights if kind == "concat" else op.outputs
+        whole = op.outputs[0] if kind == "concat" else op.inputs[0]
+        axis = op.attribute("axis")
+        outer = prod(whole[: axis % len(whole)]) if whole and isinstance(axis, int) else 1
+        return outer * len(parts) if outer > 1 else 0
+    if kind in {"slice", "pad", "expand", "tile"}:
+        return _copied(op.inputs[0], op.outputs[0])
+    if kind in ELEMENTWISE:
+        return _broadcast((*op.inputs, *op.weights), op.outputs[0])
+    return 0
+
+
+def form_of(op: Op) -> str:
+    """Which loop a kernel without a window runs, where its shapes decide: part of its path.
+
+    >>> rows = Op(kind="reduce_mean", inputs=((1, 49, 96),), outputs=((1, 49, 1),))
+    >>> form_of(rows)
+    'inner'
+    """
+    if not op.inputs or not op.outputs:
+        return ""
+    if op.kind == "transpose":
+        order = _order(op)
+        if order is None:
+            return ""
+        kept = [axis for axis in order if op.inputs[0][axis] > 1]
+        if kept and kept[-1] == max(kept) and kept != sorted(kept):
+            return "blocks"
+        return "swap" if _moves_one(kept) else "elements"
+    if op.kind.startswith("reduce_"):
+        source, result = op.inputs[0], op.outputs[0]
+        # The last axis is reduced where as many elements are left as the others hold.
+        return "inner" if not result or result[-1] != source[-1] else "outer"
+    return ""
+
+
+def _order(op: Op) -> tuple[int, ...] | None:
+    """The axes of a transposition's input in the order of its output."""
+    rank = len(op.inputs[0])
+    order = op.attribute("perm") or tuple(reversed(range(rank)))
+    is_order = isinstance(order, tuple) and sorted(order) == list(range(rank))
+    return tuple(order) if is_order else None
+
+
+def _transposed(op: Op) -> int:
+    order = _order(op)
+    if order is None:
+        return 0
+    shape, block = op.inputs[0], 1
+    for place in reversed(range(len(order))):
+        if order[place] != place:
+            break
+        block *= shape[place]
+    return prod(shape) // max(block, 1)
+
+
+def _moves_one(order: list[int]) -> bool:
+    """Whether one axis changes its place among the others."""
+    return any(
+        [axis for axis in order if axis != moved] == sorted(axis for axis in order if axis != moved)
+        for moved in order
+    )
+
+
+def _copied(source: Shape, result: Shape) -> int:
+    """Runs between two shapes of the same rank: the trailing axes that both have make up one."""
+    run = 1
+    for one, other in zip(reversed(source), reversed(result), strict=False):
+        run *= min(one, other)
+        if one != other:
+            break
+    size = max(prod(source), prod(result))
+    return size // max(run, 1) if run < size else 0
+
+
+def _broadcast(operands: tuple[Shape, ...], result: Shape) -> int:
+    """Runs over which every operand is either read along or held."""
+    if all(prod(shape) in {1, prod(result)} for shape in operands):
+        return 0
+    run = 1
+    pattern: tuple[bool, ...] | None = None
+    for place in range(1, len(result) + 1):
+        size = result[-place]
+        if size == 1:
+            continue
+        here = tuple(len(shape) >= place and shape[-place] == size for shape in operands)
+        if pattern is not None and here != pattern:
+            break
+        pattern = here
+        run *= size
+    return prod(result) // max(run, 1)

@@ -1,0 +1,76 @@
+"""The profiler's own networks: every family runs, keeps its seed, and lowers without a gap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from costmodel.errors import InvalidInputError
+from costmodel.registry import load_runner
+from costmodel.sampling.networks import FAMILIES, OwnNetwork, own_networks
+from costmodel.sampling.select import sample_ops
+
+
+def written(network: OwnNetwork, folder: Path) -> Path:
+    path = folder / f"{network.name}.onnx"
+    path.write_bytes(network.model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("number", range(len(FAMILIES)))
+def test_every_family_runs(number: int) -> None:
+    network = list(own_networks(number + 1, seed=2))[-1]
+    onnx.checker.check_model(network.model, full_check=True)
+    session = onnxruntime.InferenceSession(
+        network.model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (image,) = session.get_inputs()
+    (out,) = session.run(None, {image.name: np.ones(image.shape, np.float32)})
+    assert out.size >= 2
+    assert np.isfinite(out).all()
+
+
+def test_families_take_turns_and_a_smaller_choice_comes_first() -> None:
+    first, more = list(own_networks(3)), list(own_networks(len(FAMILIES) + 1))
+    assert [network.family for network in more] == [*FAMILIES, next(iter(FAMILIES))]
+    for one, other in zip(first, more, strict=False):
+        assert one.model.SerializeToString() == other.model.SerializeToString()
+    again, other = more[0], more[-1]
+    assert again.model.SerializeToString() != other.model.SerializeToString()
+
+
+def test_weights_reach_from_near_caches_to_memory() -> None:
+    sizes = [network.model.ByteSize() / 2**20 for network in own_networks(8)]
+    assert min(sizes) < 4.0
+    assert max(sizes) > 48.0
+    assert sum(8.0 < size < 48.0 for size in sizes) >= 2
+
+
+def test_every_layer_has_weights_of_its_own() -> None:
+    (network,) = own_networks(1)
+    convs = [node for node in network.model.graph.node if node.op_type == "Conv"]
+    assert len({node.input[1] for node in convs}) == len(convs)
+
+
+def test_their_kernels_count_towards_the_sample(tmp_path: Path) -> None:
+    runner = load_runner("ort")
+    (network,) = own_networks(1)
+    path = written(network, tmp_path)
+    sample = sample_ops(runner, 60, own=[path])
+    ((row, file),) = sample.own_jobs
+    assert file == path
+    assert row.attribute("name", "") == network.name
+    lowered = set(runner.lower(path, {}).ops)
+    assert lowered <= set(sample.ops)
+    assert len(sample.ops) <= 60 + len(lowered) // 2
+    assert sample.model_jobs == ()
+
+
+@pytest.mark.parametrize(("count", "seed"), [(-1, 0), (2, -1)])
+def test_refuses_what_is_no_count(count: int, seed: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"count={count}, seed={seed}"):
+        list(own_networks(count, seed))
