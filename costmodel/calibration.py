@@ -210,9 +210,7 @@ def _best_far(timed: Sequence[_Timed], near_mib: float) -> tuple[float, Floats]:
     return min(found, key=lambda item: float(np.mean(np.minimum(item[1], 0.5))))
 
 
-def _unseen(
-    timed: Sequence[_Timed], near_mib: float, far_mib: float
-) -> tuple[float, float | None]:
+def _unseen(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> tuple[float, float | None]:
     """Factor that takes the regression's bias out of unseen kernels' prices, and what is left."""
     known = [item for item in timed if item.unseen_ms is not None and item.unseen_ms > 0]
     if len(known) < TRAFFIC_NETWORKS:

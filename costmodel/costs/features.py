@@ -270,9 +270,7 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     # A GEMM's columns are padded to the vector. Blocked kernels skip what of a window lies outside
     # the image: whole rows of it, and single columns where the window is spread.
     rows_inside = _inside(raw, "kh", "hin", "hout", "top")
-    columns_inside = np.where(
-        raw["dilation"] > 1, _inside(raw, "kw", "win", "wout", "left"), 1.0
-    )
+    columns_inside = np.where(raw["dilation"] > 1, _inside(raw, "kw", "win", "wout", "left"), 1.0)
     inside = rows_inside * columns_inside
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
     # Of a matrix product the last axes are no pixels.

@@ -29,7 +29,7 @@ MIN_ROWS = 10
 #: Most rows of a path that hyper-parameters are searched on; the process itself uses all rows.
 _SEARCH_ROWS = 250
 _ROOT3 = 3.0**0.5
-#: Rows that a process is conditioned on exactly; of more, this many stand for all (inducing points).
+#: Rows that a process is conditioned on exactly; of more, as many stand for all of them.
 EXACT_ROWS = 800
 #: Added to the diagonal of the inducing points' matrix, as a share of the amplitude.
 _JITTER = 1e-6

@@ -84,7 +84,7 @@ class _Net:
         exact = low * (high / low) ** self.draw.random() * self.scale
         return max(self.round, round(exact / self.round) * self.round, 4)
 
-    def conv(  # noqa: PLR0913 - a convolution has this many sizes
+    def conv(
         self, x: _Map, out: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, act: str = ""
     ) -> _Map:
         weight = self.writer.weight((out, x.channels // groups, kernel, kernel))
@@ -216,9 +216,7 @@ def _plain(net: _Net) -> None:
             x = net.conv(x, width, act="relu")
         x = net.pool(x)
         width = min(2 * width, round(256 * max(1.0, net.scale)))
-    flat = _Map(
-        name=net.writer.node("Flatten", x.name, axis=1), shape=(1, prod(x.shape[1:]))
-    )
+    flat = _Map(name=net.writer.node("Flatten", x.name, axis=1), shape=(1, prod(x.shape[1:])))
     net.scores(net.dense(flat, net.width(256, 2048), "relu"))
 
 

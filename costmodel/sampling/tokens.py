@@ -1,4 +1,4 @@
-"""Families of kernels of transformers, token mixers, recurrent readers and detectors' last steps."""
+"""Families of kernels of transformers, token mixers, recurrent readers and last steps."""
 
 from __future__ import annotations
 
@@ -53,7 +53,11 @@ def _product(draw: Draw, name: str) -> Probe:
     out = draw.channels_out(max(8.0, ratio * probe.in_channels))
     most = _MACS / (probe.in_channels * out * probe.batch)
     return _tokens(
-        draw, name, "tokens_product", out_channels=out, size=(max(2, min(probe.size[0], int(most))),)
+        draw,
+        name,
+        "tokens_product",
+        out_channels=out,
+        size=(max(2, min(probe.size[0], int(most))),),
     )
 
 
@@ -69,9 +73,15 @@ def _attention(kind: str, *variants: str) -> Maker:
         while heads * windows * count * count > _ELEMENTS and heads * windows > 1:
             heads, windows = max(1, heads // 2), max(1, windows // 4)
         return Probe(
-            name=name, kind=kind, batch=windows, groups=heads, in_channels=pick(draw.aspect, _HEADS),
-            size=(count,), kernel=(1,), variant=pick(draw.window, variants or ("",)),
-        )  # fmt: skip
+            name=name,
+            kind=kind,
+            batch=windows,
+            groups=heads,
+            in_channels=pick(draw.aspect, _HEADS),
+            size=(count,),
+            kernel=(1,),
+            variant=pick(draw.window, variants or ("",)),
+        )
 
     return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
 from costmodel.protocols import Estimator, Runner
 from costmodel.readers.written import require_runtime
 from costmodel.registry import Option, load_runner
-from costmodel.sampling.networks import OwnNetwork, own_networks
+from costmodel.sampling.networks import own_networks
 from costmodel.sampling.select import sample_ops
 from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
@@ -29,6 +30,8 @@ _LOG = logging.getLogger("costmodel")
 SAMPLES, THINNED = 400, 2
 #: Most networks of the profiler's own, two of a family, and rows for which there is one of them.
 OWN_NETWORKS, OWN_PER_ROWS = 24, 60
+#: Largest of them that is sent to another machine; what boards can hold is small, too.
+_MOST_SENT_BYTES = 24 << 20
 #: Fewest milliseconds left for timing when choosing Ops took most of the budget.
 _LEAST_BUDGET_MS = 1000.0
 #: Probes and variants left out that are told of; more would bury the rest.
@@ -111,9 +114,7 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         held = Path(folder)
         for path in files:
             require_runtime(path, chosen.device.runtime)
-        # What is computed anew is the same in a network, so there is nothing to learn from one.
-        count = 0 if isinstance(chosen, Estimator) else min(OWN_NETWORKS, samples // OWN_PER_ROWS)
-        own = [_write(network, held) for network in own_networks(count, seed)]
+        own = _own(chosen, named[0], samples, seed, held)
         jobs = _jobs(chosen, samples, seed, files, bound, thinned, own)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
@@ -175,10 +176,18 @@ def _jobs(
     return jobs + [Job(op=op) for op in sample.ops]
 
 
-def _write(network: OwnNetwork, folder: Path) -> Path:
-    path = folder / f"{network.name}.onnx"
-    path.write_bytes(network.model.SerializeToString())
-    return path
+def _own(runner: Runner, name: str, samples: int, seed: int, folder: Path) -> list[Path]:
+    """Files of the profiler's own networks, for as many rows."""
+    if isinstance(runner, Estimator):
+        return []  # a computed time is the same in a network: there is nothing to learn from one
+    most_bytes = _MOST_SENT_BYTES if "://" in name else math.inf
+    written = []
+    for network in own_networks(min(OWN_NETWORKS, samples // OWN_PER_ROWS), seed):
+        if network.model.ByteSize() <= most_bytes:
+            path = folder / f"{network.name}.onnx"
+            path.write_bytes(network.model.SerializeToString())
+            written.append(path)
+    return written
 
 
 def _estimate(runner: Estimator, ops: Sequence[Op], progress: Progress | None) -> None:

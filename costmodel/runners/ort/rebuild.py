@@ -251,35 +251,12 @@ class _Graph:
 
     def build(self, replicas: int) -> Rebuilt:
         """The graph with ``replicas`` copies of the kernel."""
-        nodes: list[onnx.NodeProto] = []
-        chain = self._chain_operand() if replicas > 1 else None
-        relabel = self.op.kind in RELABEL
         turns = num_turns(self.op, replicas)
-        self._take_turns(turns, 0 if relabel else None)
-        # Each turn's operands: where a kernel works in place, its own result of a turn ago.
-        current = [self._in_turn(self.slots, turn) for turn in range(turns)]
-        outs: list[str] = []
-        unread: deque[list[str]] = deque()
-        for index in range(replicas):
-            outs = [f"y{index}_{k}" for k in range(len(self.op.outputs))]
-            slots = current[index % turns]
-            nodes.append(self._node(self._weights_of(index, slots), outs, index))
-            last = index == replicas - 1
-            if relabel:
-                if not last:
-                    nodes.append(self._back(outs[0], f"b{index}", index))
-                    for other in current:
-                        other[0] = f"b{index}"
-            elif chain is not None:
-                slots[chain] = outs[0]
-                if not last and index + turns >= replicas:
-                    unread.append(outs)
-            elif not last:
-                unread.append(outs)
-                if len(unread) == turns:
-                    nodes.extend(self._read(unread.popleft()))
-        for later in unread:
-            nodes.extend(self._read(later))
+        chain = self._chain_operand() if replicas > 1 else None
+        if self.op.kind in RELABEL:
+            nodes, outs = self._there_and_back(replicas)
+        else:
+            nodes, outs = self._in_turns(replicas, turns, chain)
         if self.op.kind in RELABEL and replicas > 1:
             shape = np.asarray(self.op.inputs[0], dtype=np.int64)
             self.inits.append(onnx.numpy_helper.from_array(shape, "back"))
@@ -300,10 +277,52 @@ class _Graph:
             ordered=chain is not None and turns > 1,
         )
 
-    def _take_turns(self, turns: int, fixed: int | None) -> None:
-        """Feed every activation ``turns`` times over, but for one at position ``fixed``."""
-        kept = self.slots[fixed] if fixed is not None else ""
-        for name in [name for name in self.feed if name != kept]:
+    def _there_and_back(self, replicas: int) -> tuple[list[onnx.NodeProto], list[str]]:
+        """Nodes of a chain that relabels and takes the label off again, and its results."""
+        nodes: list[onnx.NodeProto] = []
+        slots, outs = list(self.slots), [""]
+        for index in range(replicas):
+            outs = [f"y{index}_0"]
+            nodes.append(self._node(self._weights_of(index, slots), outs, index))
+            if index < replicas - 1:
+                nodes.append(self._back(outs[0], f"b{index}", index))
+                slots[0] = f"b{index}"
+        return nodes, outs
+
+    def _in_turns(
+        self, replicas: int, turns: int, chain: int | None
+    ) -> tuple[list[onnx.NodeProto], list[str]]:
+        """Nodes of copies that take turns in their buffers, and the results of the last one.
+
+        Args:
+            replicas: copies.
+            turns: buffers of each activation.
+            chain: position of the operand that a copy works on in place, its own result of a turn
+                ago; None where it writes elsewhere.
+        """
+        self._take_turns(turns)
+        nodes: list[onnx.NodeProto] = []
+        current = [self._in_turn(self.slots, turn) for turn in range(turns)]
+        outs: list[str] = []
+        unread: deque[list[str]] = deque()
+        for index in range(replicas):
+            outs = [f"y{index}_{k}" for k in range(len(self.op.outputs))]
+            slots = current[index % turns]
+            nodes.append(self._node(self._weights_of(index, slots), outs, index))
+            is_last = index == replicas - 1
+            if chain is not None:
+                slots[chain] = outs[0]
+            if not is_last and (chain is None or index + turns >= replicas):
+                unread.append(outs)
+            if chain is None and len(unread) == turns:
+                nodes.extend(self._read(unread.popleft()))
+        for later in unread:
+            nodes.extend(self._read(later))
+        return nodes, outs
+
+    def _take_turns(self, turns: int) -> None:
+        """Feed every activation ``turns`` times over."""
+        for name in list(self.feed):
             for turn in range(1, turns):
                 self.feed[f"{name}_{turn}"] = aligned(self.feed[name], copy=True)
 

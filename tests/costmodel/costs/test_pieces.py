@@ -7,7 +7,6 @@ from math import prod
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from costmodel.costs.features import TERMS, Table, path_of
 from costmodel.costs.pieces import form_of, pieces_of

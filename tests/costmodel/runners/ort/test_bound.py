@@ -66,4 +66,3 @@ def test_everything_that_a_rebuilt_kernel_reads_is_aligned(replicas: int) -> Non
     (lowered,) = (item for item in ops if item.kind == "conv")
     rebuilt = rebuild(lowered, replicas)
     assert {begins(value) for value in (*rebuilt.feed.values(), *rebuilt.weights.values())} == {0}
-

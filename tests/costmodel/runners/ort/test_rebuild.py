@@ -119,9 +119,7 @@ def test_elementwise_replicas_work_in_place_as_in_a_network(lower: Lower) -> Non
     assert rebuild(relu, 2 * turns).ordered
 
 
-def test_turns_of_kernels_in_place_run_as_they_are_written(
-    lower: Lower, tmp_path: Path
-) -> None:
+def test_turns_of_kernels_in_place_run_as_they_are_written(lower: Lower, tmp_path: Path) -> None:
     (relu, *_) = (op for op in lower("bn_left_over").ops if op.kind == "relu")
     rebuilt = rebuild(relu, 12)
     options = session_options(1, optimise=False, ordered=rebuilt.ordered)
