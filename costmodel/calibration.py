@@ -34,7 +34,7 @@ _MIB = float(1 << 20)
 _NEAR_SLACK = 1.1
 #: MiB of weights from which on a network finds none of them in a cache, to choose from: what of
 #: the last cache a process gets is not what the system says, on shared machines least of all.
-_FAR_MIB = (8.0, 16.0, 32.0, 64.0, 128.0)
+_FAR_MIB = (16.0, 32.0, 64.0, 96.0, 128.0, 192.0)
 #: Below this share of that amount all weights are still found there.
 _FAR_BEGINS = 0.25
 #: Coverage of intervals.
@@ -111,7 +111,7 @@ class Calibration:
             away: of its network, as ``away`` tells.
         """
         moved = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
-        weights = away * _far_part(4.0 * op.num_weights / _MIB, self.far_mib)
+        weights = _farther(4.0 * op.num_weights / _MIB, away, self.far_mib)
         charges = self.activation_ms_per_mib * moved + self.weight_ms_per_mib * weights
         return self.slope * price_ms + charges
 
@@ -281,7 +281,8 @@ def _traffic(
     weights = [(4.0 * op.num_weights / _MIB, count) for op, count in counted]
     weight_mib = sum(mib * count for mib, count in weights)
     near = -weight_mib if weight_mib <= _NEAR_SLACK * near_mib else 0.0
-    far = _away(weight_mib, far_mib) * sum(_far_part(mib, far_mib) * n for mib, n in weights)
+    away = _away(weight_mib, far_mib)
+    far = sum(_farther(mib, away, far_mib) * count for mib, count in weights)
     return 4.0 * activations / _MIB, far, near
 
 
@@ -293,9 +294,16 @@ def _away(weight_mib: float, far_mib: float) -> float:
     return min(max((weight_mib - begins) / (far_mib - begins), 0.0), 1.0)
 
 
-def _far_part(mib: float, far_mib: float) -> float:
-    """Of a kernel's weights, those that it alone would find in a cache, and here does not."""
-    return min(mib, far_mib) if far_mib > 0 else mib
+def _farther(mib: float, away: float, far_mib: float) -> float:
+    """Of a kernel's weights, those that come from memory here and did not when it ran alone.
+
+    Args:
+        mib: its weights, which are all that there is when it is timed alone.
+        away: share of its network's weights that come from memory.
+        far_mib: as ``Calibration.far_mib``.
+    """
+    alone = _away(mib, far_mib) if far_mib > 0 else 0.0
+    return max(away - alone, 0.0) * mib
 
 
 def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -16,11 +17,12 @@ from costmodel.measurement import Measurement
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op, model_op
-from costmodel.pace import Pace, witnesses
+from costmodel.pace import Pace, witness_networks, witnesses
 from costmodel.prediction import Prediction, finite, price_network
 from costmodel.profiler import Job, Plan, Progress, time_jobs
 from costmodel.protocols import CostModel
 from costmodel.registry import Option, load_runner
+from costmodel.sampling.networks import PREFIX, named_network
 from costmodel.sizes import Sizes
 
 if TYPE_CHECKING:
@@ -243,16 +245,38 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
         price_network(network, cost, calibration, device=cost.device) for network in networks
     ]
     same = table is not None and table.device.identity == chosen.device.identity
-    again = witnesses(table) if table is not None and same else ()
     jobs = _jobs(models, networks, bound)
-    timed = [*jobs, *(Job(op=op) for op in again)]
-    rows = time_rows(timed, runner, options or {}, _with_anchor(plan, networks), progress)
-    now = {op: row for op, row in rows.items() if op in again}
+    with witness_jobs(table if same else None) as again:
+        plan = _with_anchor(plan, networks)
+        rows = time_rows([*jobs, *again], runner, options or {}, plan, progress)
+    now = {job.op: rows[job.op] for job in again}
     pace = Pace.of(table, now) if table is not None else None
     return tuple(
         Comparison(prediction=prediction, measurement=rows[job.op], device=chosen.device, pace=pace)
         for prediction, job in zip(predictions, jobs, strict=True)
     )
+
+
+@contextmanager
+def witness_jobs(table: LatencyTable | None) -> Iterator[tuple[Job, ...]]:
+    """Rows of a table to time again: some of its kernels, and of the profiler's own networks.
+
+    Args:
+        table: whose; None for nothing to time.
+    """
+    if table is None:
+        yield ()
+        return
+    with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
+        jobs = [Job(op=op) for op in witnesses(table)]
+        for op in witness_networks(table, PREFIX):
+            network = named_network(op.attribute("name", ""))
+            if network is not None:
+                path = Path(folder) / f"{network.name}.onnx"
+                path.write_bytes(network.model.SerializeToString())
+                if model_digest(path, {}) == op.implementation:  # as this version writes it
+                    jobs.append(Job(op=op, model=path))
+        yield tuple(jobs)
 
 
 def measure(

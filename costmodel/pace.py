@@ -12,32 +12,37 @@ from itertools import zip_longest
 from statistics import median
 
 from costmodel.measurement import Measurement
-from costmodel.op import SESSION, Op
+from costmodel.op import MODEL, SESSION, Op
 from costmodel.table import LatencyTable
 
 #: Rows that are timed again: with eight, the median moves little when two were disturbed.
 WITNESSES = 8
 #: Rows between these times: shorter ones are mostly overhead, longer ones take the time of others.
 LEAST_MS, MOST_MS = 0.02, 20.0
+#: Networks timed again, the shortest of them, and how many it takes to tell the pace by them alone.
+NETWORKS, LEAST_NETWORK_MS, MIN_NETWORKS = 5, 0.3, 3
 #: Nearer to 1 than this, a pace is no news: rows repeat no better.
 STEADY = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How long kernels of a table take now, as a multiple of what they took.
+    """How long rows of a table take now, as a multiple of what they took.
 
     Attributes:
         ratio: median over the rows; 1.1 is a device that has become 10 % slower.
         low: ratio of the row that gained most.
         high: ratio of the row that lost most.
         rows: how many were timed again.
+        networks: whether these were whole networks, which a busy neighbour slows down even where
+            short kernels still find a quiet moment.
     """
 
     ratio: float
     low: float
     high: float
     rows: int
+    networks: bool = False
 
     @classmethod
     def of(cls, table: LatencyTable, now: Mapping[Op, Measurement]) -> Pace | None:
@@ -47,14 +52,19 @@ class Pace:
             table: what was measured then.
             now: the same kernels, measured again.
         """
-        ratios = [
-            now[op].latency_ms / table[op].latency_ms
-            for op in now
-            if op in table and now[op].has_number and table[op].has_number
-        ]
+        known = [op for op in now if op in table and now[op].has_number and table[op].has_number]
+        networks = [op for op in known if op.kind == MODEL]
+        told = networks if len(networks) >= MIN_NETWORKS else known
+        ratios = [now[op].latency_ms / table[op].latency_ms for op in told]
         if not ratios:
             return None
-        return cls(ratio=median(ratios), low=min(ratios), high=max(ratios), rows=len(ratios))
+        return cls(
+            ratio=median(ratios),
+            low=min(ratios),
+            high=max(ratios),
+            rows=len(ratios),
+            networks=told is networks,
+        )
 
     @property
     def steady(self) -> bool:
@@ -70,12 +80,36 @@ class Pace:
         middle, low, high = (
             f"{100 * (item - 1):+.1f}" for item in (self.ratio, self.low, self.high)
         )
-        rows = f"{self.rows} rows" if self.rows > 1 else "1 row"
+        what = "network" if self.networks else "row"
+        rows = f"{self.rows} {what}s" if self.rows > 1 else f"1 {what}"
         return f"{rows} of the table timed again took {middle} % of their time ({low} to {high} %)."
 
     def to_json(self) -> dict[str, object]:
         """The pace as plain values."""
-        return {"ratio": self.ratio, "low": self.low, "high": self.high, "rows": self.rows}
+        return {
+            "ratio": self.ratio,
+            "low": self.low,
+            "high": self.high,
+            "rows": self.rows,
+            "networks": self.networks,
+        }
+
+
+def witness_networks(table: LatencyTable, names: str) -> tuple[Op, ...]:
+    """Networks of a table that tell its pace best: neither short nor long.
+
+    Args:
+        table: whose rows.
+        names: what the names of those begin with that can be timed again.
+    """
+    rows = [
+        row
+        for row in table.models()
+        if row.has_number
+        and LEAST_NETWORK_MS <= row.latency_ms <= MOST_MS
+        and row.op.attribute("name", "").startswith(names)
+    ]
+    return tuple(row.op for row in _from_the_middle(rows)[:NETWORKS])
 
 
 def witnesses(table: LatencyTable, count: int = WITNESSES) -> tuple[Op, ...]:

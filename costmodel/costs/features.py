@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.costs.counts import DTYPE_BYTES
-from costmodel.costs.pieces import form_of, pieces_of
 from costmodel.kinds import CONV_KINDS, POOL_KINDS
 from costmodel.op import Op
+from costmodel.pieces import form_of, pieces_of
 from costmodel.products import PRODUCT_KINDS
 
 #: Elements of float32 in the widest vector register that matters; padding below it is wasted work.

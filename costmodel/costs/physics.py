@@ -27,7 +27,18 @@ _PRIOR_ROWS = 10.0
 #: few rows, or rows of one size, leave open what a family's time grows with, its like decide.
 _CLASS_ROWS = 1.0
 #: Paths unlike their family: matrix times vector, bound by reading weights, and depthwise.
-_STRANGERS = ("/vector", "/depthwise", "/both", "/blocks", "/swap", "/elements", "/inner", "/outer")
+_STRANGERS = (
+    "/vector",
+    "/depthwise",
+    "/both",
+    "/blocks",
+    "/swap",
+    "/elements",
+    "/inner",
+    "/outer",
+    "/linear",
+    "/nearest",
+)
 #: Most that one more piece may cost, in ms per million: about a call and a missed cache line. Few
 #: rows, all of long pieces, would else charge by the piece what their bytes take.
 _MOST_PER_PIECE = 20.0

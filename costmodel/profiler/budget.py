@@ -89,12 +89,19 @@ class Budget:
         known = self.cost_ms(1, _GOOD_SHARE * self._plan.visit_ms)
         return left_ms / (known if self._floors else max(known, _FIRST_GUESS_MS))
 
-    def visit_ms(self, visits: int) -> float:
+    def visit_ms(self, visits: int, waiting: int = 0) -> float:
         """Longest visit, as a rule up to the plan's, with which so many fit into what is left.
 
         Where there is time to spare it goes into longer visits, of which more is timing. Where not
         even the shortest visit fits, that is the answer: the rounds end when time does.
+
+        Args:
+            visits: to the jobs that were let in.
+            waiting: to those that wait for time: they get what can be spared without making the
+                others' visits worthless.
         """
+        if waiting:
+            return max(self.visit_ms(visits + waiting), _GOOD_SHARE * self._plan.visit_ms)
         left_ms = self.remaining_ms
         planned_ms = visit_ms = self._plan.visit_ms
         if self._plan.budget_ms is not None:

@@ -156,6 +156,12 @@ class Schedule:
         )
 
     @property
+    def visits_waiting(self) -> int:
+        """Visits that the jobs would take for which there is no time yet."""
+        waiting = sum(map(self.is_waiting, range(len(self.tallies))))
+        return waiting * self._plan.min_rounds
+
+    @property
     def visits_done(self) -> int:
         """Visits made, those of earlier sessions included."""
         return sum(len(tally.rounds) for tally in self.tallies)

@@ -221,7 +221,8 @@ class Session:
         if self._worker is None:
             self.start()
         assert self._worker is not None
-        visit_ms = self._budget.visit_ms(self._schedule.visits_left)
+        schedule = self._schedule
+        visit_ms = self._budget.visit_ms(schedule.visits_left, schedule.visits_waiting)
         self._worker.send(self._segment(chunk, visit_ms))
         waiting = deque(chunk)
         current: int | None = None

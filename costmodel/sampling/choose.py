@@ -9,12 +9,13 @@ from itertools import zip_longest
 
 from costmodel.kinds import MATMUL_KINDS
 from costmodel.op import Op
+from costmodel.pieces import form_of
 from costmodel.sampling.kernels import FAMILIES
 from costmodel.sampling.lowered import Found
 
 #: Share of rows that are convolutions, and that are layout conversions around them.
-CONV_ROWS = 0.6
-LAYOUT_ROWS = 0.04
+CONV_ROWS = 0.57
+LAYOUT_ROWS = 0.03
 #: Rows that every execution path and every kernel kind gets where there are so many.
 LEAST = 6
 #: Share of the other kernels' rows that is dealt out evenly; the rest goes by weight, since a kind
@@ -23,7 +24,19 @@ _EVEN_SHARE = 2 / 3
 #: Turns of kinds that no family is named after, such as an activation a runtime has of its own.
 _OTHER_TURNS = 1.5
 #: Turns of kinds that take most of the time of transformers and mixers, or that come in many forms.
-_TURNS = {"matmul": 14.0, "layer_norm": 4.0, "gelu": 3.0, "softmax": 4.0, "transpose": 6.0}
+_TURNS = {
+    "matmul": 16.0,
+    "transpose": 9.0,
+    "softmax": 6.0,
+    "resize": 6.0,
+    "layer_norm": 4.0,
+    "gelu": 4.0,
+    "add": 6.0,
+    "mul": 6.0,
+    "erf": 4.0,
+    "einsum": 4.0,
+    "reduce_mean": 5.0,
+}
 
 
 def execution_path(op: Op) -> Hashable:
@@ -94,9 +107,9 @@ def _queues(ops: Iterable[Op]) -> dict[str, list[Op]]:
 
 
 def _form(op: Op) -> Hashable:
-    """What decides how a kernel of a kind runs: its name; a product's rows, and where both lie."""
+    """What decides how a kernel runs: its name, its loop; of a product its rows, and weights."""
     if op.kind not in MATMUL_KINDS or not op.outputs:
-        return op.implementation
+        return op.implementation, form_of(op)
     return op.implementation, math.prod(op.outputs[0][:-1]) == 1, bool(op.weights)
 
 

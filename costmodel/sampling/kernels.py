@@ -182,11 +182,12 @@ def _lrn(draw: Draw, name: str) -> Probe:
 
 
 def _resize(draw: Draw, name: str) -> Probe:
-    variant = pick(draw.window, ("nearest", "blocked nearest", "blocked nearest", "linear"))
-    exact = log_uniform(draw.amount, 1e3, 3e5)
-    size = draw.size(4, 80)
+    variant = pick(draw.window, ("nearest", "blocked nearest", "blocked linear", "linear"))
+    scale = pick(draw.stride, (2, 2, 4, 8))
+    exact = log_uniform(draw.amount, 1e3, 1.2e6 / scale**2)
+    size = draw.size(4, 160 // scale)
     count = draw.channels(min(512.0, max(3.0, exact / prod(size))))
-    return _probe(draw, name, "resize", variant=variant, size=size, in_channels=count, stride=2)
+    return _probe(draw, name, "resize", variant=variant, size=size, in_channels=count, stride=scale)
 
 
 def _transpose(draw: Draw, name: str) -> Probe:

@@ -31,6 +31,8 @@ _MANY_MIB = 24.0
 _SCALES = (0.4, 8.0)
 #: Attempts to come to them.
 _ATTEMPTS = 5
+#: What the names of own networks begin with, and more characters than any has.
+PREFIX, _LONGEST_NAME = "own-", 40
 #: Classes of the last dense layer.
 _CLASSES = (10, 100, 1000)
 
@@ -40,7 +42,7 @@ class OwnNetwork:
     """One network of the profiler's own.
 
     Attributes:
-        name: ``own-FAMILY-NUMBER``.
+        name: ``own-FAMILY-NUMBER``, and ``-SEED`` for another seed than 0.
         family: key of ``FAMILIES``.
         model: its ONNX model.
     """
@@ -81,7 +83,7 @@ class _Net:
 
     def width(self, low: float, high: float) -> int:
         """Channels between two counts, log-uniform, in this network's own rounding."""
-        exact = low * (high / low) ** self.draw.random() * self.scale
+        exact = log_uniform(self.draw.random(), low, high) * self.scale
         return max(self.round, round(exact / self.round) * self.round, 4)
 
     def conv(
@@ -425,21 +427,39 @@ def own_networks(count: int, seed: int = 0) -> Iterator[OwnNetwork]:
     if count < 0 or seed < 0:
         message = f"Networks are counted from 0. Received: count={count}, seed={seed}."
         raise InvalidInputError(message)
-    names = list(FAMILIES)
-    for number in range(count):
-        family = names[number % len(names)]
-        mib = log_uniform(_spread(number + 1), *_WEIGHT_MIB)
-        draws = f"{seed}/{number}"
-        scale = 1.0
-        for _ in range(_ATTEMPTS):  # weights grow about with the square of widths
-            counter = _Counter()
-            _write(family, draws, counter, scale, mib)
-            scale *= sqrt(mib * 2**20 / (4 * max(counter.elements, 1)))
-            scale = min(max(scale, _SCALES[0]), _SCALES[1])
-        writer = GraphWriter(shared=False)
-        _write(family, draws, writer, scale, mib)
-        model = writer.model()
-        yield OwnNetwork(name=f"own-{family}-{number}", family=family, model=model)
+    return (own_network(number, seed) for number in range(count))
+
+
+def own_network(number: int, seed: int = 0) -> OwnNetwork:
+    """The network of a number, counted from 0, and a seed."""
+    family = list(FAMILIES)[number % len(FAMILIES)]
+    mib = log_uniform(_spread(number + 1), *_WEIGHT_MIB)
+    draws = f"{seed}/{number}"
+    scale = 1.0
+    for _ in range(_ATTEMPTS):  # weights grow about with the square of widths
+        counter = _Counter()
+        _write(family, draws, counter, scale, mib)
+        scale *= sqrt(mib * 2**20 / (4 * max(counter.elements, 1)))
+        scale = min(max(scale, _SCALES[0]), _SCALES[1])
+    writer = GraphWriter(shared=False)
+    _write(family, draws, writer, scale, mib)
+    name = f"{PREFIX}{family}-{number}" + (f"-{seed}" if seed else "")
+    return OwnNetwork(name=name, family=family, model=writer.model())
+
+
+def named_network(name: str) -> OwnNetwork | None:
+    """The own network of this name, made again; None for any other name.
+
+    >>> named_network("own-residual-1").family, named_network("resnet50")
+    ('residual', None)
+    """
+    family, _, rest = name.removeprefix(PREFIX).partition("-")
+    number, _, seed = rest.partition("-")
+    known = name.startswith(PREFIX) and family in FAMILIES and len(name) < _LONGEST_NAME
+    if not known or not number.isdecimal() or not (seed or "0").isdecimal():
+        return None
+    found = own_network(int(number), int(seed or 0))
+    return found if found.name == name else None
 
 
 def _write(family: str, draws: str, writer: GraphWriter, scale: float, mib: float) -> None:

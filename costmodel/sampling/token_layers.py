@@ -46,6 +46,17 @@ def _attention_product(writer: GraphWriter, probe: Probe) -> Outputs:
     return (writer.node("MatMul", left, right),)
 
 
+def _einsum(writer: GraphWriter, probe: Probe) -> Outputs:
+    """The same products as some exporters write them: keys are not transposed before."""
+    (count,) = probe.size
+    lead = (probe.batch, probe.groups, count)
+    scores = probe.variant == "scores"
+    left = _feed(writer, probe, (*lead, probe.in_channels if scores else count))
+    right = _feed(writer, probe, (*lead, probe.in_channels), "y")
+    equation = "bhid,bhjd->bhij" if scores else "bhij,bhjd->bhid"
+    return (writer.node("Einsum", left, right, equation=equation),)
+
+
 def _attention_softmax(writer: GraphWriter, probe: Probe) -> Outputs:
     (count,) = probe.size
     source = _feed(writer, probe, (probe.batch, probe.groups, count, count))
@@ -228,6 +239,7 @@ def _recurrent(kernel: str, gates: int) -> Builder:
 BUILDERS: Mapping[str, Builder] = {
     "tokens_product": _product,
     "attention_product": _attention_product,
+    "einsum": _einsum,
     "attention_softmax": _attention_softmax,
     "tokens_norm": _norm,
     "tokens_activation": _activation,

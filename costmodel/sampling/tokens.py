@@ -112,6 +112,7 @@ def _recurrent(kind: str) -> Maker:
 FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "tokens_product": (9, _product),
     "attention_product": (4, _attention("attention_product", "scores", "mixed")),
+    "einsum": (2, _attention("einsum", "scores", "mixed")),
     "attention_softmax": (2.5, _attention("attention_softmax")),
     "tokens_norm": (4, _alike("tokens_norm", "", "", "skip", "root")),
     "tokens_activation": (5, _alike("tokens_activation", "gelu", "gelu", "swish", "quick")),

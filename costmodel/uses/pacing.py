@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from costmodel.comparison import DEFAULT_PLAN, time_rows
+from collections.abc import Mapping, Sequence
+
+from costmodel.comparison import DEFAULT_PLAN, time_rows, witness_jobs
 from costmodel.errors import InvalidInputError
-from costmodel.pace import LEAST_MS, MOST_MS, Pace, witnesses
+from costmodel.pace import LEAST_MS, MOST_MS, Pace
 from costmodel.profiler import Job, Progress
+from costmodel.registry import Option
+from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice, timing_runner
 from costmodel.uses.tables import Table, open_table
 
@@ -26,7 +30,18 @@ def pace_now(table: Table, *, rounds: int | None = None, progress: Progress | No
     """
     rows = open_table(table)
     name, settings = timing_runner(Choice.of(None, None, None), rows.device, other_device=False)
-    jobs = [Job(op=op) for op in witnesses(rows)]
+    with witness_jobs(rows) as jobs:
+        return _pace_of(rows, jobs, name, settings, rounds, progress)
+
+
+def _pace_of(
+    rows: LatencyTable,
+    jobs: Sequence[Job],
+    name: str,
+    settings: Mapping[str, Option],
+    rounds: int | None,
+    progress: Progress | None,
+) -> Pace:
     if not jobs:
         message = (
             f"The table has no quiet row between {LEAST_MS:g} and {MOST_MS:g} ms to time again. "

@@ -24,11 +24,12 @@ import place
 
 import costmodel as cm
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison
+from costmodel.comparison import Comparison, witness_jobs
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import CostModelError
 from costmodel.network import Network, model_digest
 from costmodel.op import model_op
+from costmodel.pace import Pace
 from costmodel.prediction import price_network
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.protocols import Runner
@@ -40,8 +41,8 @@ PLAN = Plan(visit_ms=60.0, restart_every=1, budget_ms=300e3)
 #: Visits to every network, half of them before its table is made and half afterwards.
 ROUNDS = 12
 COLUMNS = (
-    "network | family | chosen on | predicted ms | measured ms | error | interval | priced | "
-    "repeats within"
+    "network | family | chosen on | predicted ms | measured ms | error | at pace | interval | "
+    "priced | repeats within"
 )
 
 
@@ -71,21 +72,23 @@ def main() -> None:
         for each, (file, _) in networks.items()
     ]
 
-    def time_networks(rounds: int) -> None:
+    def time_networks(rounds: int, more: Sequence[Job] = ()) -> None:
         if not options.again:
             plan = replace(PLAN, rounds=rounds, min_rounds=rounds)
-            time_jobs(jobs, runner=options.runner, options=settings, out=path, plan=plan)
+            time_jobs([*jobs, *more], runner=options.runner, options=settings, out=path, plan=plan)
 
     # A shared machine has good and bad minutes: the networks are timed on both sides of the table.
     name += f"-given{options.given}" if given else ""
     time_networks(ROUNDS // 2)
     table, told = profiled(name, [networks[each][0] for each in given], options, settings)
-    time_networks(ROUNDS)
+    with witness_jobs(table) as witnesses:
+        time_networks(ROUNDS, witnesses)
     measured = LatencyTable.load(path)
+    pace = Pace.of(table, {op: row for op, row in measured.rows.items() if op in table})
     cost = fit_regression(table)
     calibration = fit_calibration(table, cost)
     found = {
-        each: held_against(lowered[each], row, cost, calibration, measured)
+        each: held_against(lowered[each], row, cost, calibration, measured, pace)
         for each in networks
         if (row := measured_row(measured, each)) is not None
     }
@@ -113,6 +116,7 @@ def main() -> None:
         notes=[
             f"Profile: `--samples {options.samples} --budget {options.budget}`, {told}.",
             f"Given: {', '.join(given) or 'none'}.",
+            f"Pace: {pace or 'not known.'}",
             f"Calibration: {calibration.describe() if calibration else 'none'}.",
             ledger.table(COLUMNS, rows),
         ],
@@ -163,12 +167,14 @@ def held_against(
     cost: cm.CostModel,
     calibration: cm.Calibration | None,
     measured: LatencyTable,
+    pace: Pace | None,
 ) -> Comparison:
     """One network, predicted and measured."""
     return Comparison(
         prediction=price_network(network, cost, calibration, device=measured.device),
         measurement=row,
         device=measured.device,
+        pace=pace,
     )
 
 
@@ -188,10 +194,13 @@ def figures_of(
         found: the networks.
         given: how many networks of the user's were in the table; -1 for those themselves.
     """
+    if not found:
+        return []
     within_5, within_10 = (0.9, 1.0) if given < 0 else (0.9, 0.97) if given else (0.8, 0.97)
     if name != "any-network-t1" and not given:
         within_10 = 0.9
     errors = [item.error for item in found.values() if item.error is not None]
+    paced = [item.error_at_pace for item in found.values() if item.error_at_pace is not None]
     priced = [item.prediction.priced_share or 0.0 for item in found.values()]
     repeat = {"median_half_spread": median(item.repeatability or 0.0 for item in found.values())}
     inside = [bool(item.in_interval) for item in found.values()]
@@ -202,11 +211,11 @@ def figures_of(
         for low, high in [ends]
     ]
 
-    def share(limit: float) -> float:
-        return sum(abs(error) <= limit for error in errors) / len(errors)
+    def share(limit: float, of: Sequence[float] = errors) -> float:
+        return sum(abs(error) <= limit for error in of) / len(of)
 
     what = f"{half} families, {len(errors)} networks"
-    lines: Sequence[tuple[str, str, float, Mapping[str, float]]] = (
+    lines: tuple[tuple[str, str, float, Mapping[str, float]], ...] = (
         ("median", "median |error|", median(map(abs, errors)), {"at_most": 0.025}),
         ("within-5", "within 5 %", share(0.05), {"at_least": within_5}),
         ("within-10", "within 10 %", share(0.1), {"at_least": within_10}),
@@ -215,6 +224,12 @@ def figures_of(
         ("covered", "in their 90 % interval", sum(inside) / len(inside), {"at_least": 0.86}),
         ("width", "median half width of the interval", median(widths), {}),
     )
+    if paced:
+        lines += (
+            ("paced-median", "median |error| at this pace", median(map(abs, paced)), {}),
+            ("paced-5", "within 5 % at this pace", share(0.05, paced), {}),
+            ("paced-10", "within 10 % at this pace", share(0.1, paced), {}),
+        )
     return [
         ledger.figure(
             f"{name}-{half}-{key}",
@@ -236,7 +251,8 @@ def row_of(networks: Mapping[str, tuple[Path, str]], name: str, item: Comparison
     return (
         f"{name} | {networks[name][1]} | {'yes' if chosen(networks, name) else ''} | "
         f"{item.predicted_ms or 0.0:.3f} | {item.measured_ms:.3f} | {item.error or 0.0:+.1%} | "
-        f"{between} | {item.prediction.priced_share or 0.0:.1%} | {item.repeatability:.1%}"
+        f"{item.error_at_pace or 0.0:+.1%} | {between} | "
+        f"{item.prediction.priced_share or 0.0:.1%} | {item.repeatability:.1%}"
     )
 
 

@@ -149,6 +149,11 @@ def wide(mib: float, side: int = 7) -> Op:
     return conv_op(in_channels=width, out_channels=width, size=(side, side), kernel=(3, 3))
 
 
+def away(mib: float, far_mib: float) -> float:
+    """Share of so many MiB that no cache holds."""
+    return min(max((mib - far_mib / 4) / (0.75 * far_mib), 0.0), 1.0)
+
+
 def far_table(far_mib: float, per_mib: float) -> tuple[LatencyTable, dict[str, Sequence[Op]]]:
     """Networks of 1 to 100 MiB of weights, which take longer where no cache holds them."""
     networks: dict[str, Sequence[Op]] = {}
@@ -156,9 +161,10 @@ def far_table(far_mib: float, per_mib: float) -> tuple[LatencyTable, dict[str, S
     for index, total in enumerate(np.geomspace(1.0, 100.0, 14)):
         ops = [wide(total * share, 7 + index % 3) for share in (0.1, 0.2, 0.3, 0.4)]
         rows |= {op: row(op, law_ms(op)) for op in ops}
-        weights = sum(op.num_weights for op in ops) * 4 / 2**20
-        away = min(max((weights - far_mib / 4) / (0.75 * far_mib), 0.0), 1.0)
-        whole = sum(law_ms(op) for op in ops) + per_mib * away * weights
+        weights = [op.num_weights * 4 / 2**20 for op in ops]
+        here = away(sum(weights), far_mib)
+        more = sum(max(here - away(mib, far_mib), 0.0) * mib for mib in weights)
+        whole = sum(law_ms(op) for op in ops) + per_mib * more
         networks[f"net{index}"] = ops
         key = model_op(f"net{index}", "0" * 16, tuple(ops))
         rows[key] = row(key, whole)

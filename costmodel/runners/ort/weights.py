@@ -41,6 +41,7 @@ def positive_pool() -> NDArray[np.float32]:
 def _other_pool(dtype: str, rank: int) -> NDArray[np.generic]:
     """Values of another element type than float32, for weights of ``rank`` axes, at most two."""
     kind = np.dtype(dtype)
+    source: NDArray[np.generic]
     if kind.kind == "f":
         source = pool()[: POOL_SIZE // 2] if rank > 1 else positive_pool()
     else:

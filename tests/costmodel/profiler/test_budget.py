@@ -55,6 +55,13 @@ def test_time_to_spare_makes_visits_longer() -> None:
     assert budget.visit_ms(12_000) == 60.0
 
 
+def test_jobs_that_wait_get_what_can_be_spared() -> None:
+    budget = Budget(Plan(visit_ms=60.0, budget_ms=1e5), clock=Clock())
+    assert budget.visit_ms(500) == 120.0
+    assert budget.visit_ms(500, 1_000) == budget.visit_ms(1_500)
+    assert budget.visit_ms(500, 100_000) == 30.0 > budget.visit_ms(100_500)
+
+
 def test_good_visits_cost_what_visits_were_seen_to_cost() -> None:
     budget = Budget(Plan(visit_ms=60.0, budget_ms=1e5), clock=Clock())
     before = budget.good_visits

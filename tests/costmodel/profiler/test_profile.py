@@ -188,14 +188,14 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("simulated")
 def test_a_budget_shortens_visits_and_keeps_the_rounds(tmp_path: Path) -> None:
-    plan = Plan(budget_ms=3_000.0, visit_ms=60.0)
+    plan = Plan(budget_ms=6_000.0, visit_ms=60.0)
     report = run(jobs(20), tmp_path / "t.jsonl", plan)
     rounds = [entry for row in report.table.rows.values() for entry in row.rounds]
     assert report.unmeasured == 0
     assert {len(row.rounds) for row in report.table.rows.values()} == {8}
-    # 160 visits of 60 ms would take more than three times the budget.
-    assert max(entry.blocks for entry in rounds) * plan.block_ms < plan.visit_ms / 2
-    assert report.seconds <= 3.0
+    # 160 visits of 60 ms would take nearly twice the budget.
+    assert max(entry.blocks for entry in rounds) * plan.block_ms < 0.75 * plan.visit_ms
+    assert report.seconds <= 6.0
     assert max(row.num_runs for row in report.table.rows.values()) > 0
 
 
@@ -205,9 +205,10 @@ def test_a_budget_too_small_for_all_ends_in_time_and_says_so(tmp_path: Path) -> 
     report = run(jobs(300), tmp_path / "t.jsonl", plan)
     assert report.out_of_budget
     assert report.unmeasured == 300 - len(report.table) > 0
-    # The shortest visits, of 5 blocks; a worker is told to stop within what it was sent at once.
-    within = int(plan.budget_ms or 0.0) // 6
-    assert within <= report.visits < within + 50
+    # It measures the first rows well, and none of them badly.
+    assert min(len(row.rounds) for row in report.table.rows.values()) >= 5
+    assert set(report.table.rows) == {job.op for job in jobs(300)[: len(report.table)]}
+    assert report.seconds <= 1.0
     resumed = run(jobs(300), tmp_path / "t.jsonl")
     assert (resumed.ok, resumed.unmeasured) == (300, 0)
 

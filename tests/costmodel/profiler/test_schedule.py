@@ -42,6 +42,7 @@ def test_as_many_jobs_are_let_in_as_there_is_time_to_measure_well(
     let_in = subject.order(0)
     assert sorted(let_in) == list(range(min(count, math.ceil(visits / 8))))
     assert subject.visits_left == 8 * len(let_in)
+    assert subject.visits_waiting == 8 * (count - len(let_in))
 
 
 def test_a_visited_job_stays_in_when_time_runs_short() -> None:

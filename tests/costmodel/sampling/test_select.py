@@ -75,7 +75,7 @@ def test_rows_are_distinct_and_as_many_as_asked_for(sample: Sample) -> None:
 
 def test_six_in_ten_are_convolutions_and_few_are_layout_conversions(sample: Sample) -> None:
     kinds = Counter(op.kind for op in sample.ops)
-    assert 0.58 <= kinds["conv"] / 150 <= 0.64
+    assert 0.54 <= kinds["conv"] / 150 <= 0.62
     assert sum(n for kind, n in kinds.items() if kind.startswith("reorder")) <= 0.08 * 150
     assert {"gemm", "max_pool", "add", "concat", "softmax", "session"} <= set(kinds)
 

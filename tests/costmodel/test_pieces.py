@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from costmodel.costs.features import TERMS, Table, path_of
-from costmodel.costs.pieces import form_of, pieces_of
 from costmodel.op import Op, Shape, conv_op
+from costmodel.pieces import form_of, pieces_of
 from costmodel.testing import ops
 
 

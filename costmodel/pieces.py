@@ -55,6 +55,8 @@ def form_of(op: Op) -> str:
         if kept and kept[-1] == max(kept) and kept != sorted(kept):
             return "blocks"
         return "swap" if _moves_one(kept) else "elements"
+    if op.kind == "resize":
+        return str(op.attribute("mode") or "")
     if op.kind.startswith("reduce_"):
         source, result = op.inputs[0], op.outputs[0]
         # The last axis is reduced where as many elements are left as the others hold.
@@ -66,8 +68,9 @@ def _order(op: Op) -> tuple[int, ...] | None:
     """The axes of a transposition's input in the order of its output."""
     rank = len(op.inputs[0])
     order = op.attribute("perm") or tuple(reversed(range(rank)))
-    is_order = isinstance(order, tuple) and sorted(order) == list(range(rank))
-    return tuple(order) if is_order else None
+    if not isinstance(order, tuple) or sorted(order) != list(range(rank)):
+        return None
+    return tuple(int(axis) for axis in order)
 
 
 def _transposed(op: Op) -> int:
