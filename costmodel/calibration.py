@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -37,25 +38,31 @@ _NEAR_SLACK = 1.1
 _FAR_MIB = (16.0, 32.0, 64.0, 96.0, 128.0, 192.0)
 #: Below this share of that amount all weights are still found there.
 _FAR_BEGINS = 0.25
+#: What is timed at once: a block of ``Plan.block_ms``.
+_AT_ONCE_MS = 1.0
 #: Coverage of intervals.
 _COVERAGE = 0.9
-#: The regression's bias is corrected where it is this many times its standard error, and within.
-_BIAS_ERRORS, _BIAS_RANGE = 2.0, (0.85, 1.18)
+#: Least and largest factor on the regression's prices.
+_BIAS_RANGE = (0.85, 1.18)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """From a sum of kernels to a network, learned from networks timed on the same device.
 
-    ``network = slope * sum + activation * MiB read and written + weight * MiB of far weights - near
-    * MiB of near weights``, no coefficient negative. A kernel timed alone finds its data where it
+    ``network = (slope + longer * ln(sum / 1 ms)) * sum + activation * MiB read and written + weight
+    * MiB of far weights - near * MiB of near weights``, no coefficient negative, and the logarithm
+    0 below 1 ms. A kernel timed alone finds its data where it
     left it: in the caches, which its weights and activations take turns in. In a network they come
     from wherever the other kernels have pushed them. The weights of a network that are more than
     the last cache holds come from memory every time (33 us per MiB where this was found, half of a
-    small image's ResNet50); those that all fit into the near cache stay there.
+    small image's ResNet50); those that all fit into the near cache stay there. And what is timed
+    for a millisecond at once finds a moment that neighbours leave alone, which a longer run cannot:
+    the quiet time of a network grows faster than its sum.
 
     Attributes:
         slope: factor on the sum.
+        longer: added to the slope each time the sum is longer by a factor of e, from 1 ms on.
         networks: measured over summed latency of each network behind the fit.
         interval_share: relative half width that covers nine of ten networks whose kernels are all
             rows, each left out in turn.
@@ -81,6 +88,7 @@ class Calibration:
     near_ms_per_mib: float = 0.0
     near_mib: float = 0.0
     far_mib: float = 0.0
+    longer: float = 0.0
     unseen_factor: float = 1.0
     unseen_share: float | None = None
 
@@ -95,25 +103,30 @@ class Calibration:
         total_ms *= 1.0 + unseen * (self.unseen_factor - 1.0)
         activations, weights, near = _traffic([(op, 1) for op in ops], self.near_mib, self.far_mib)
         moved = self.activation_ms_per_mib * activations + self.weight_ms_per_mib * weights
-        found = total_ms * self.slope + moved + self.near_ms_per_mib * near
+        found = total_ms * self.factor(total_ms) + moved + self.near_ms_per_mib * near
         return max(found, _LEAST_SHARE * total_ms)
+
+    def factor(self, total_ms: float) -> float:
+        """Factor on a sum of so many ms."""
+        return self.slope + self.longer * _log_length(total_ms)
 
     def away(self, ops: Sequence[Op]) -> float:
         """Share of a network's weights that come from memory, 0 to 1."""
         return _away(sum(4.0 * op.num_weights for op in ops) / _MIB, self.far_mib)
 
-    def of_kernel(self, op: Op, price_ms: float, away: float) -> float:
+    def of_kernel(self, op: Op, price_ms: float, factor: float, away: float) -> float:
         """What one kernel adds to a network, in ms, the credit for near weights left out.
 
         Args:
             op: the kernel.
             price_ms: its own price.
+            factor: on the sum of its network, as ``factor`` tells.
             away: of its network, as ``away`` tells.
         """
         moved = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
         weights = _farther(4.0 * op.num_weights / _MIB, away, self.far_mib)
         charges = self.activation_ms_per_mib * moved + self.weight_ms_per_mib * weights
-        return self.slope * price_ms + charges
+        return factor * price_ms + charges
 
     def half_width(self, unseen: float) -> float:
         """Relative half width that covers nine of ten networks.
@@ -128,6 +141,8 @@ class Calibration:
     def describe(self) -> str:
         """One line for reports."""
         parts = [f"sum of kernels x {self.slope:.3f}"]
+        if self.longer > 0:
+            parts = [f"sum of kernels x ({self.slope:.3f} + {self.longer:.3f} ln ms)"]
         if self.activation_ms_per_mib > 0:
             parts.append(f"{self.activation_ms_per_mib * 1e3:.2f} us per MiB of activations")
         if self.weight_ms_per_mib > 0:
@@ -164,7 +179,8 @@ class _Timed:
 
     def shares(self, sum_ms: float, near_mib: float, far_mib: float) -> tuple[float, ...]:
         """What its time is made of, over its time: errors count relative to it."""
-        amounts = (sum_ms, *_traffic(self.counted, near_mib, far_mib))
+        longer = sum_ms * _log_length(sum_ms)
+        amounts = (sum_ms, longer, *_traffic(self.counted, near_mib, far_mib))
         return tuple(amount / self.measured_ms for amount in amounts)
 
 
@@ -192,9 +208,10 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
         slope=float(law[0]),
         networks={item.name: item.measured_ms / item.sum_ms for item in timed},
         interval_share=_covering(errors),
-        activation_ms_per_mib=float(law[1]),
-        weight_ms_per_mib=float(law[2]),
-        near_ms_per_mib=float(law[3]),
+        longer=float(law[1]),
+        activation_ms_per_mib=float(law[2]),
+        weight_ms_per_mib=float(law[3]),
+        near_ms_per_mib=float(law[4]),
         near_mib=near_mib,
         far_mib=far_mib,
         unseen_factor=factor,
@@ -218,10 +235,11 @@ def _unseen(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> tuple[f
     ratios = np.array([item.sum_ms / (item.unseen_ms or 1.0) for item in known])
     logs = np.log(ratios)
     middle = float(np.median(logs))
-    # Standard error of a median, with the spread of the middle half for the deviation.
+    # Standard error of a median, with the spread of the middle half for the deviation. The nearer
+    # the bias is to it, the less of it is believed (James and Stein 1961).
     spread = float(np.subtract(*np.quantile(logs, [0.75, 0.25]))) / 1.349
     error = 1.2533 * spread / np.sqrt(len(logs))
-    kept = middle * max(0.0, 1.0 - (error * _BIAS_ERRORS / 2 / max(abs(middle), 1e-9)) ** 2)
+    kept = middle * max(0.0, 1.0 - (error / max(abs(middle), 1e-9)) ** 2)
     factor = float(np.clip(np.exp(kept), *_BIAS_RANGE))
     shares = np.array(
         [item.shares((item.unseen_ms or 0.0) * factor, near_mib, far_mib) for item in known]
@@ -253,10 +271,10 @@ def _left_out(shares: Floats) -> Floats:
 def _law(shares: Floats) -> Floats:
     """Coefficients of the sum and the traffic that bring ``shares @ law`` near 1."""
     if len(shares) < TRAFFIC_NETWORKS - 1:
-        return np.array([median(1.0 / shares[:, 0]), 0.0, 0.0, 0.0])
+        return np.array([median(1.0 / shares[:, 0]), 0.0, 0.0, 0.0, 0.0])
     size = np.sqrt(_PRIOR_NETWORKS) * np.abs(shares.mean(axis=0))
     left = np.vstack([shares, np.diag(size)])
-    right = np.concatenate([np.ones(len(shares)), size * np.array([1.0, 0.0, 0.0, 0.0])])
+    right = np.concatenate([np.ones(len(shares)), size * np.eye(shares.shape[1])[0]])
     law = np.asarray(nnls(left, right)[0])
     error = np.abs(shares @ law - 1.0)
     limit = max(2.0 * float(np.median(error)), 0.02)
@@ -264,6 +282,11 @@ def _law(shares: Floats) -> Floats:
     left[: len(shares)] *= root[:, None]
     right[: len(shares)] *= root
     return np.asarray(nnls(left, right)[0])
+
+
+def _log_length(total_ms: float) -> float:
+    """By how many factors of e a sum is longer than what is timed at once; 0 if it is not."""
+    return max(math.log(max(total_ms, _AT_ONCE_MS) / _AT_ONCE_MS), 0.0)
 
 
 def _traffic(

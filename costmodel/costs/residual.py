@@ -29,8 +29,8 @@ MIN_ROWS = 10
 #: Most rows of a path that hyper-parameters are searched on; the process itself uses all rows.
 _SEARCH_ROWS = 250
 _ROOT3 = 3.0**0.5
-#: Rows that a process is conditioned on exactly; of more, as many stand for all of them.
-EXACT_ROWS = 800
+#: Rows that a process is conditioned on exactly; of more, so many stand for all of them.
+EXACT_ROWS, POINTS = 800, 384
 #: Added to the diagonal of the inducing points' matrix, as a share of the amplitude.
 _JITTER = 1e-6
 #: Rows predicted at once, so that their kernel matrix stays in the caches.
@@ -56,7 +56,7 @@ class Hyper:
 class Process:
     """A Gaussian process with fixed hyper-parameters: Matern 3/2 over standardised features.
 
-    Up to ``EXACT_ROWS`` rows it is exact. Beyond, that many of the rows stand for all of them, by
+    Up to ``EXACT_ROWS`` rows it is exact. Beyond, ``POINTS`` of the rows stand for all of them, by
     the fully independent training conditional (Snelson and Ghahramani 2006): cost grows with the
     rows and no longer with their cube, and a price costs the same however many there are.
     """
@@ -89,7 +89,7 @@ class Process:
 
     def _condense(self, scaled: Floats, residual: Floats, noise: Floats) -> None:
         """Condition inducing points on all rows, a chunk of rows at a time."""
-        self.inputs = scaled[_spread_out(scaled, EXACT_ROWS)]
+        self.inputs = scaled[_spread_out(scaled, min(POINTS, len(scaled)))]
         gram = self._kernel(self.inputs, self.inputs)
         gram[np.diag_indices_from(gram)] += _JITTER * self.hyper.amplitude
         prior = cho_factor(gram, lower=True)

@@ -21,6 +21,8 @@ LEAST = 6
 #: Share of the other kernels' rows that is dealt out evenly; the rest goes by weight, since a kind
 #: whose time follows from one size needs fewer rows than a product of two.
 _EVEN_SHARE = 2 / 3
+#: Elements of weights that no last cache holds: products of more are a form of their own.
+_FAR_WEIGHTS = 8 << 20
 #: Turns of kinds that no family is named after, such as an activation a runtime has of its own.
 _OTHER_TURNS = 1.5
 #: Turns of kinds that take most of the time of transformers and mixers, or that come in many forms.
@@ -110,7 +112,8 @@ def _form(op: Op) -> Hashable:
     """What decides how a kernel runs: its name, its loop; of a product its rows, and weights."""
     if op.kind not in MATMUL_KINDS or not op.outputs:
         return op.implementation, form_of(op)
-    return op.implementation, math.prod(op.outputs[0][:-1]) == 1, bool(op.weights)
+    rows = math.prod(op.outputs[0][:-1])
+    return op.implementation, rows == 1, bool(op.weights), op.num_weights > _FAR_WEIGHTS
 
 
 def split_roles(found: Iterable[Found]) -> tuple[list[Op], list[Op], list[Op]]:

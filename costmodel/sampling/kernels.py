@@ -319,7 +319,7 @@ FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "layer_norm": (2.5, _layer_norm),
     "elu": (2.5, _elementwise("elu")),
     "depth_to_space": (2.5, _depth_to_space),
-    "large_gemm": (0.8, _large_gemm),
+    "large_gemm": (3, _large_gemm),
 }
 
 

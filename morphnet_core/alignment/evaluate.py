@@ -54,13 +54,17 @@ class Evaluator:
     _known: dict[Op, float] = field(default_factory=dict, init=False)
     _parts: dict[int, Grouping] = field(default_factory=dict, init=False)
     _around: _Wiring = field(init=False)
+    _factor: float = field(init=False, default=1.0)
     _away: float = field(init=False, default=1.0)
 
     def __post_init__(self) -> None:
-        """Look once at what lies around each group, and where weights come from."""
+        """Look once at what lies around each group, and at how long the seed is."""
         self._around = _Wiring(self.grouping)
         if self.calibration is not None:
-            self._away = self.calibration.away(self.grouping.network.ops)
+            ops = self.network(self.grouping.full_counts).ops
+            prices = (float(value) for value in self.cost.price(ops).values)
+            self._factor = self.calibration.factor(sum(filter(isfinite, prices)))
+            self._away = self.calibration.away(ops)
 
     def totals(self, many: Sequence[Units]) -> list[Total]:
         """Cost of the whole network at each of several widths."""
@@ -98,8 +102,10 @@ class Evaluator:
         law = self.calibration
         if law is None:
             return values
-        away = self._away
-        return [law.of_kernel(op, value, away) for op, value in zip(ops, values, strict=True)]
+        factor, away = self._factor, self._away
+        return [
+            law.of_kernel(op, value, factor, away) for op, value in zip(ops, values, strict=True)
+        ]
 
 
 class _Wiring:

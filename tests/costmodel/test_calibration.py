@@ -222,3 +222,24 @@ def test_a_bias_within_its_own_error_is_left_alone() -> None:
     assert found.unseen_factor == pytest.approx(1.0, abs=0.02)
     assert found.unseen_share is not None
     assert found.unseen_share > 0.25 > found.interval_share
+
+
+def test_longer_networks_find_no_quiet_moment() -> None:
+    networks = {}
+    for index, repeats in enumerate((1, 2, 3, 5, 8, 20, 50, 120, 300, 800)):
+        ops = CONVS[index % 3 :: 3] * repeats
+        summed = sum(law_ms(op) for op in ops)
+        networks[f"net{index}"] = (0.95 + 0.04 * max(math.log(summed), 0.0), ops)
+    assert sum(law_ms(op) for op in networks["net9"][1]) > 10.0
+    found = fit_calibration(table_of(networks), LawCost())
+    assert found is not None
+    for factor, ops in networks.values():
+        summed = sum(law_ms(op) for op in ops)
+        assert found.apply(summed, ops) == pytest.approx(factor * summed, rel=0.04)
+    assert "ln ms" in found.describe()
+    # Each kernel adds its part of the whole.
+    factor, ops = networks["net7"]
+    summed = sum(law_ms(op) for op in ops)
+    whole, away = found.factor(summed), found.away(ops)
+    parts = sum(found.of_kernel(op, law_ms(op), whole, away) for op in ops)
+    assert parts == pytest.approx(found.apply(summed, ops), rel=1e-6)

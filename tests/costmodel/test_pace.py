@@ -9,12 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import ADD, conv, law_table, row
 
-from costmodel.comparison import compare_files
+from costmodel.comparison import compare_files, witness_jobs
 from costmodel.costs.lookup import Lookup
-from costmodel.op import Op
-from costmodel.pace import LEAST_MS, MOST_MS, WITNESSES, Pace, witnesses
+from costmodel.measurement import Measurement
+from costmodel.network import model_digest
+from costmodel.op import Op, model_op
+from costmodel.pace import (
+    LEAST_MS,
+    LEAST_NETWORK_MS,
+    MOST_MS,
+    NETWORKS,
+    WITNESSES,
+    Pace,
+    witness_networks,
+    witnesses,
+)
 from costmodel.profiler import Plan
+from costmodel.registry import load_runner
 from costmodel.runners.fake import FakeRunner, law_ms, write_model
+from costmodel.sampling.networks import own_network
 from costmodel.table import LatencyTable
 
 QUICK = Plan(rounds=2, min_rounds=2, visit_ms=1.0, block_ms=0.1)
@@ -58,6 +71,54 @@ def test_witnesses_are_of_every_kind_and_of_small_and_large() -> None:
     places = sorted(CONVS.index(op) for op in found if op.kind == "conv")
     assert places[0] < len(CONVS) // 3
     assert places[-1] >= len(CONVS) // 2
+
+
+def timed_network(name: str, latency_ms: float) -> Measurement:
+    return row(model_op(name, "0" * 16, CONVS[:2]), latency_ms, latency_ms)
+
+
+def test_networks_are_believed_before_kernels() -> None:
+    networks = [timed_network(f"own-mobile-{n}", 1.0 + n) for n in range(4)]
+    then = table(row(CONVS[0], 1.0, 1.0), *networks)
+    now = {item.op: timed_network("", 1.1 * item.latency_ms) for item in networks}
+    now[CONVS[0]] = row(CONVS[0], 1.0, 1.0)
+    pace = Pace.of(then, now)
+    assert pace is not None
+    assert pace.ratio == pytest.approx(1.1)
+    assert (pace.networks, pace.rows) == (True, 4)
+    assert str(pace).startswith("4 networks of the table timed again took +10.0 %")
+    few = {op: item for op, item in now.items() if op in {networks[0].op, CONVS[0]}}
+    alone = Pace.of(then, few)
+    assert alone is not None
+    assert (alone.networks, alone.rows) == (False, 2)
+
+
+def test_witnesses_among_networks_are_own_ones_of_a_middle_time() -> None:
+    own = [timed_network(f"own-mobile-{n}", 0.1 * 2**n) for n in range(9)]
+    then = table(timed_network("resnet", 2.0), *own)
+    found = witness_networks(then, "own-")
+    assert len(found) == NETWORKS
+    times = sorted(then[op].latency_ms for op in found)
+    assert times[0] >= LEAST_NETWORK_MS
+    assert times[-1] <= MOST_MS
+    assert witness_networks(table(timed_network("resnet", 2.0)), "own-") == ()
+
+
+def test_own_networks_of_a_table_are_timed_again(tmp_path: Path) -> None:
+    runner = load_runner("ort")
+    network = own_network(3)
+    path = tmp_path / f"{network.name}.onnx"
+    path.write_bytes(network.model.SerializeToString())
+    lowered = runner.lower(path, {})
+    mine = model_op(network.name, model_digest(path, {}), lowered.ops)
+    other = model_op("own-residual-1", "0" * 16, lowered.ops)  # of another version
+    rows = [row(mine, 1.0, 1.0), row(other, 1.0, 1.0), row(CONVS[0], 1.0, 1.0)]
+    with witness_jobs(LatencyTable(runner.device, rows)) as jobs:
+        assert [job.op for job in jobs] == [CONVS[0], mine]
+        assert jobs[1].model is not None
+        assert jobs[1].model.read_bytes() == path.read_bytes()
+    with witness_jobs(None) as jobs:
+        assert jobs == ()
 
 
 def test_nothing_timed_again_is_no_pace() -> None:

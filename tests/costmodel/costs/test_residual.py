@@ -44,6 +44,7 @@ def test_a_process_is_scikit_learns_with_the_same_hyper_parameters() -> None:
 def conditioned(rows: int, monkeypatch: pytest.MonkeyPatch, most: int) -> Process:
     """A process that may hold ``most`` rows, of a residual with a little noise."""
     monkeypatch.setattr("costmodel.costs.residual.EXACT_ROWS", most)
+    monkeypatch.setattr("costmodel.costs.residual.POINTS", most)
     features, residual = sample(rows)
     residual = residual + np.random.default_rng(3).normal(size=rows) * 0.02
     hyper = Hyper(amplitude=0.1, noise=4e-4, relevances=(0.7, 0.4, 0.05, 0.05))

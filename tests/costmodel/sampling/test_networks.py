@@ -11,7 +11,7 @@ import pytest
 
 from costmodel.errors import InvalidInputError
 from costmodel.registry import load_runner
-from costmodel.sampling.networks import FAMILIES, OwnNetwork, own_networks
+from costmodel.sampling.networks import FAMILIES, OwnNetwork, named_network, own_networks
 from costmodel.sampling.select import sample_ops
 
 
@@ -54,6 +54,25 @@ def test_weights_reach_from_near_caches_to_memory(networks: list[OwnNetwork]) ->
     assert min(sizes) < 4.0
     assert max(sizes) > 48.0
     assert sum(8.0 < size < 48.0 for size in sizes) >= 2
+
+
+def test_a_network_is_made_again_from_its_name(networks: list[OwnNetwork]) -> None:
+    again = named_network(networks[3].name)
+    assert again is not None
+    assert again.model.SerializeToString() == networks[3].model.SerializeToString()
+    (seeded,) = own_networks(1, seed=7)
+    other = named_network(seeded.name)
+    assert other is not None
+    assert other.model.SerializeToString() == seeded.model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet50", "own-", "own-mobile", "own-mobile-", "own-mobile-1", "own-mobile-0-0",
+     "own-mobile-x", "own-mobile-0-y", "own-mobile-²", "own-mobile-" + "9" * 60],
+)  # fmt: skip
+def test_other_names_mean_no_own_network(name: str) -> None:
+    assert named_network(name) is None
 
 
 def test_every_layer_has_weights_of_its_own() -> None:
