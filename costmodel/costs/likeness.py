@@ -85,8 +85,11 @@ class Likeness:
         of the own element type where there are any; 0 for a family that no row is of, and for kinds
         that may touch no memory.
         """
-        best = np.array([self._rates(*item) for item in zip(kinds, dtypes, strict=True)])
-        return np.asarray(_ratios(_counts(table), best).max(axis=1))
+        pairs = list(zip(kinds, dtypes, strict=True))
+        number = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+        best = np.array([self._rates(*pair) for pair in number]).reshape(len(number), 2)
+        each = best[np.fromiter((number[pair] for pair in pairs), dtype=np.intp, count=len(pairs))]
+        return np.asarray(_ratios(_counts(table), each).max(axis=1))
 
     def _rates(self, kind: str, dtype: str) -> Floats:
         name = _family(kind)

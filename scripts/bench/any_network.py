@@ -54,11 +54,13 @@ def main() -> None:
     parser.add_argument("--budget", default=BUDGET)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--given", type=int, default=0, help="networks whose kernels are measured")
+    parser.add_argument("--hour", default="", help="names a run of its own, such as: busy")
     parser.add_argument("--again", action="store_true", help="predict anew, time nothing")
     options = parser.parse_args()
     chosen_options = dict(item.split("=", 1) for item in options.option)
     kind = [options.runner] if options.runner != "ort" else []
-    name = "-".join(["any-network", *kind, *chosen_options.values(), f"t{options.threads}"])
+    parts = ["any-network", *kind, *chosen_options.values(), f"t{options.threads}", options.hour]
+    name = "-".join(filter(None, parts))
     settings = {**chosen_options, "threads": options.threads}
     networks = development.networks()
     runner = load_runner(options.runner, settings)

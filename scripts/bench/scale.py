@@ -1,4 +1,4 @@
-"""What a fit and a price cost, from hundreds of rows to a hundred thousand.
+"""What choosing rows, a fit and a price cost, from hundreds of rows to a hundred thousand.
 
 Rows are of the fake device, whose law is known: random convolutions and products of two paths, as
 the largest public tables hold them. Beside time and memory, how well fresh kernels are priced.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import resource
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import ledger
 import numpy as np
@@ -16,7 +18,10 @@ import numpy as np
 from costmodel.costs.regression import Regression
 from costmodel.measurement import Measurement
 from costmodel.op import Op, conv_op
+from costmodel.registry import load_runner
 from costmodel.runners.fake import law_ms
+from costmodel.sampling.select import sample_ops
+from costmodel.uses.profiling import _own
 
 SIZES = (300, 1_000, 3_000, 10_000, 100_000)
 PRICED = 100_000
@@ -40,10 +45,23 @@ def kernels(count: int, seed: int) -> list[Op]:
     return list(found)
 
 
+def chosen_s(samples: int) -> float:
+    """Seconds that choosing the rows of a profile takes, own networks included."""
+    runner = load_runner("ort", {"threads": 1})
+    with TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        own = _own(runner, "ort", samples, SEED, Path(folder))
+        sample_ops(runner, samples, SEED, own=own)
+        return time.perf_counter() - started
+
+
 def main() -> None:
+    choosing = chosen_s(1_000)
     fresh = kernels(PRICED, SEED + 1)
     truth = np.array([law_ms(op) for op in fresh])
-    figures: list[ledger.Figure] = []
+    figures = [
+        ledger.figure("g-choose", "choosing 1000 rows", choosing, "s", at_most=15.0, seed=SEED)
+    ]
     rows_of_page: list[str] = []
     everything = kernels(max(SIZES), SEED)
     for count in SIZES:
