@@ -70,7 +70,10 @@ def main() -> None:
     given = given[: options.given]
     path = place.folder("any-network") / f"{name}-networks.jsonl"
     jobs = [
-        Job(op=model_op(each, model_digest(file, {}), lowered[each].ops), model=file.resolve())
+        Job(
+            op=model_op(each, model_digest(file, {}), lowered[each].ops),
+            model=file.resolve(),
+        )
         for each, (file, _) in networks.items()
     ]
 
@@ -217,20 +220,20 @@ def figures_of(
         return sum(abs(error) <= limit for error in of) / len(of)
 
     what = f"{half} families, {len(errors)} networks"
-    lines: tuple[tuple[str, str, float, Mapping[str, float]], ...] = (
-        ("median", "median |error|", median(map(abs, errors)), {"at_most": 0.025}),
-        ("within-5", "within 5 %", share(0.05), {"at_least": within_5}),
-        ("within-10", "within 10 %", share(0.1), {"at_least": within_10}),
-        ("signed", "|signed median error|", abs(median(errors)), {"at_most": 0.01}),
-        ("priced", "least priced share of the time", min(priced), {"at_least": 0.99}),
-        ("covered", "in their 90 % interval", sum(inside) / len(inside), {"at_least": 0.86}),
-        ("width", "median half width of the interval", median(widths), {}),
+    lines: tuple[tuple[str, str, float, float | None, float | None], ...] = (
+        ("median", "median |error|", median(map(abs, errors)), 0.025, None),
+        ("within-5", "within 5 %", share(0.05), None, within_5),
+        ("within-10", "within 10 %", share(0.1), None, within_10),
+        ("signed", "|signed median error|", abs(median(errors)), 0.01, None),
+        ("priced", "least priced share of the time", min(priced), None, 0.99),
+        ("covered", "in their 90 % interval", sum(inside) / len(inside), None, 0.86),
+        ("width", "median half width of the interval", median(widths), None, None),
     )
     if paced:
         lines += (
-            ("paced-median", "median |error| at this pace", median(map(abs, paced)), {}),
-            ("paced-5", "within 5 % at this pace", share(0.05, paced), {}),
-            ("paced-10", "within 10 % at this pace", share(0.1, paced), {}),
+            ("paced-median", "median |error| at this pace", median(map(abs, paced)), None, None),
+            ("paced-5", "within 5 % at this pace", share(0.05, paced), None, None),
+            ("paced-10", "within 10 % at this pace", share(0.1, paced), None, None),
         )
     return [
         ledger.figure(
@@ -240,9 +243,10 @@ def figures_of(
             "share",
             seed=SEED,
             repeatability=repeat,
-            **limits,
+            at_most=most,
+            at_least=least,
         )
-        for key, text, value, limits in lines
+        for key, text, value, most, least in lines
     ]
 
 
