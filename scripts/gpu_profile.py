@@ -166,7 +166,7 @@ def _whole(runner: Runner, files: Sequence[Path]) -> list[Job]:
         return []
     sample = sample_ops(runner, 0, models=files, thinned=0)
     whole = [Job(op=op, model=path.resolve()) for op, path in sample.model_jobs]
-    return [Job(op=op) for op in sample.ops] + whole
+    return whole + [Job(op=op) for op in sample.ops]  # where time is short, the networks first
 
 
 def _score(table: LatencyTable) -> dict[str, Any] | str:

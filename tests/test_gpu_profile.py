@@ -26,7 +26,7 @@ def test_probes_cover_batches_and_sweeps() -> None:
 
 def test_a_run_leaves_tables_and_a_page(tmp_path: Path) -> None:
     gpu_profile.main(
-        ["--platform", "cpu", "--convs", "4", "--minutes", "0.05", "--out", str(tmp_path),
+        ["--platform", "cpu", "--convs", "4", "--minutes", "0.1", "--out", str(tmp_path),
          "--models", str(tmp_path), "--only", "ort-cpu"]
     )  # fmt: skip
     records: dict[str, Any] = json.loads((tmp_path / "gpu.json").read_text())
