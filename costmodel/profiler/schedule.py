@@ -15,6 +15,8 @@ _WORTH_ANOTHER_TRY = frozenset({"crashed", "timeout"})
 _MOST_FAILURES = 2
 #: Visits that a job may get, spoiled ones included, as a multiple of the plan's rounds.
 _MOST_VISITS = 1.5
+#: Share of the fewest rounds that a job must be sure of before it is let in.
+_GOOD_SHARE = 0.5
 
 
 @dataclass(slots=True)
@@ -86,12 +88,13 @@ class Schedule:
         Args:
             visits: that there is time for; infinite without a budget.
         """
+        wanted = max(1, round(_GOOD_SHARE * self._plan.min_rounds))
         for number, tally in enumerate(self.tallies):
             if visits <= 0:
                 self._admitted = number
                 return
             if not self.is_finished(number):
-                visits -= max(self._plan.min_rounds - len(tally.rounds), 1)
+                visits -= max(wanted - len(tally.rounds), 1)
         self._admitted = len(self.tallies)
 
     def is_waiting(self, number: int) -> bool:

@@ -116,8 +116,7 @@ def sample_ops(
             share = 0.0 if math.isnan(layer.share) else layer.share
             shares[layer.op] = shares.get(layer.op, 0.0) + share
         jobs.append((model_op(network.name, model_digest(path, bound), network.ops), path))
-    # Where time is short, what takes most of it should be known.
-    given = sorted(shares, key=lambda op: -shares[op])
+    given = _dearest(shares)
     near: dict[Op, None] = {}
     for path, bound in sized:
         for variant in range(0 if is_lite(path) else thinned):
@@ -136,6 +135,17 @@ def sample_ops(
         own_jobs=tuple((op, path) for op, _, path in own_jobs),
         skipped=skipped,
     )
+
+
+def _dearest(shares: Mapping[Op, float]) -> list[Op]:
+    """Kernels in the order in which they should be known where time is short.
+
+    Fixed costs and the dearest kernel of every kind come first, so that nothing is without a price;
+    then what takes most of the time.
+    """
+    ordered = sorted(shares, key=lambda op: (op.kind != SESSION, -shares[op]))
+    firsts = {op.kind: op for op in reversed(ordered)}
+    return list(dict.fromkeys([*(op for op in ordered if firsts[op.kind] is op), *ordered]))
 
 
 def _own_jobs(

@@ -109,6 +109,15 @@ def test_models_bring_their_ops_their_thinned_ops_and_a_row_of_their_own(
     assert sum(model_op_counts(op).values()) == len(network.ops)
 
 
+def test_where_time_is_short_every_kind_is_known_first(runner: Runner) -> None:
+    path = network_file("resnet20")
+    sample = sample_ops(runner, 0, models=[path], thinned=0)
+    kinds = [op.kind for op in sample.ops]
+    assert kinds[0] == "session"
+    distinct = len(set(kinds))
+    assert len(set(kinds[:distinct])) == distinct
+
+
 def test_thinned_variants_add_other_sizes(runner: Runner, tmp_path: Path) -> None:
     # The last convolution's channels are the model's output, so only a chain can be thinned.
     path = network_file("resnet20")
