@@ -52,13 +52,13 @@ class Calibration:
 
     ``network = (slope + longer * ln(sum / 1 ms)) * sum + activation * MiB read and written + weight
     * MiB of far weights - near * MiB of near weights``, no coefficient negative, and the logarithm
-    0 below 1 ms. A kernel timed alone finds its data where it
-    left it: in the caches, which its weights and activations take turns in. In a network they come
-    from wherever the other kernels have pushed them. The weights of a network that are more than
-    the last cache holds come from memory every time (33 us per MiB where this was found, half of a
-    small image's ResNet50); those that all fit into the near cache stay there. And what is timed
-    for a millisecond at once finds a moment that neighbours leave alone, which a longer run cannot:
-    the quiet time of a network grows faster than its sum.
+    0 below 1 ms. A kernel timed alone finds its data where it left it: in the caches, which its
+    weights and activations take turns in. In a network they come from wherever the other kernels
+    have pushed them. The weights of a network that are more than the last cache holds come from
+    memory every time (33 us per MiB where this was found, a quarter of a small image's ResNet50);
+    those that all fit into the near cache stay there. And what is timed for a millisecond at once
+    finds a moment that neighbours leave alone, which a longer run cannot: the quiet time of a
+    network grows faster than its sum.
 
     Attributes:
         slope: factor on the sum.
@@ -244,11 +244,7 @@ def _unseen(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> tuple[f
     shares = np.array(
         [item.shares((item.unseen_ms or 0.0) * factor, near_mib, far_mib) for item in known]
     )
-    exact = _shares(known, near_mib, far_mib)
-    errors = [
-        abs(float(shares[i] @ _law(np.delete(exact, i, axis=0))) - 1.0) for i in range(len(known))
-    ]
-    return factor, _covering(np.array(errors))
+    return factor, _covering(_left_out(_shares(known, near_mib, far_mib), shares))
 
 
 def _covering(errors: Floats) -> float:
@@ -261,11 +257,16 @@ def _shares(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> Floats:
     return np.array([item.shares(item.sum_ms, near_mib, far_mib) for item in timed])
 
 
-def _left_out(shares: Floats) -> Floats:
-    """Relative error of each network by the law of the others."""
-    return np.array(
-        [abs(float(row @ _law(np.delete(shares, i, axis=0))) - 1.0) for i, row in enumerate(shares)]
-    )
+def _left_out(shares: Floats, asked: Floats | None = None) -> Floats:
+    """Relative error of each network by the law of the others.
+
+    Args:
+        shares: what each is made of, which the laws are learned from.
+        asked: the same as the laws are asked with, where that is another.
+    """
+    laws = (_law(np.delete(shares, i, axis=0)) for i in range(len(shares)))
+    rows = shares if asked is None else asked
+    return np.array([abs(float(row @ law) - 1.0) for row, law in zip(rows, laws, strict=True)])
 
 
 def _law(shares: Floats) -> Floats:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 
 from costmodel.op import Shape
 from costmodel.sampling.graph import GraphWriter
-from costmodel.sampling.probe import Probe
+from costmodel.sampling.probe import SEPARATOR, Probe
 from costmodel.sampling.token_layers import BUILDERS as TOKEN_BUILDERS
-from costmodel.sampling.token_layers import gelu
+from costmodel.sampling.token_layers import Builder, Outputs, gelu
 
-Outputs = tuple[str, ...]
-Builder = Callable[[GraphWriter, Probe], Outputs]
-
-#: Between a probe's name and the name of its input.
-SEPARATOR = "/"
 #: Name of the inputs of parts that only bring a probe into the layout it would have in a network.
 SCAFFOLD = "scaffold"
 #: Channels that a scaffold convolution reads: cheap, yet enough to be blocked.

@@ -12,8 +12,8 @@ from costmodel.errors import CostModelError
 from costmodel.network import Layer, Network
 from costmodel.op import CONV_KINDS, MODEL, SESSION, Op
 from costmodel.protocols import Runner
-from costmodel.sampling.layers import SCAFFOLD, SEPARATOR
-from costmodel.sampling.probe import Probe
+from costmodel.sampling.layers import SCAFFOLD
+from costmodel.sampling.probe import SEPARATOR, Probe
 from costmodel.sampling.probes import probe_model
 
 #: Probes lowered at once.

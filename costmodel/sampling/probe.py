@@ -14,6 +14,8 @@ from typing import Literal
 from costmodel.op import Shape
 
 Padding = Literal["symmetric", "same", "valid"]
+#: Between a probe's name and the name of its input.
+SEPARATOR = "/"
 #: Kinds of probes that multiply features by a matrix of weights.
 _PRODUCTS = frozenset({"gemm", "matmul", "tokens_product"})
 

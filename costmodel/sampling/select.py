@@ -188,7 +188,7 @@ def _designed(runner: Runner, samples: int, seed: int, skipped: dict[str, str]) 
         done, probes = probes, math.ceil(1.5 * probes)
     if not found:
         reason = next(iter(skipped.values()), "no reason was given")
-        message = f"The runtime could lower none of the {probes} probe layers. The first: {reason}"
+        message = f"The runner could lower none of the {probes} probe layers. The first: {reason}"
         raise InvalidInputError(message)
     chosen = choose_convolutions(convs, wished)
     # Conversions of both directions take turns by being one queue per kind.

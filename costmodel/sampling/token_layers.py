@@ -8,17 +8,15 @@ from onnx import TensorProto
 
 from costmodel.op import Shape
 from costmodel.sampling.graph import GraphWriter
-from costmodel.sampling.probe import Probe
+from costmodel.sampling.probe import SEPARATOR, Probe
 
 Outputs = tuple[str, ...]
 Builder = Callable[[GraphWriter, Probe], Outputs]
 
-_SEPARATOR = "/"
-
 
 def _feed(writer: GraphWriter, probe: Probe, shape: Shape | None = None, role: str = "x") -> str:
     plain = (probe.batch, *probe.size, probe.in_channels)
-    return writer.feed(f"{probe.name}{_SEPARATOR}{role}", shape or plain)
+    return writer.feed(f"{probe.name}{SEPARATOR}{role}", shape or plain)
 
 
 def gelu(writer: GraphWriter, tensor: str) -> str:
@@ -91,11 +89,9 @@ def _activation(writer: GraphWriter, probe: Probe) -> Outputs:
 def _transpose(writer: GraphWriter, probe: Probe) -> Outputs:
     (count,), width = probe.size, probe.in_channels
     heads = next(n for n in (8, 6, 4, 3, 2, 1) if width % n == 0)
-    if probe.variant == "heads":
-        source = _feed(writer, probe, (probe.batch, count, heads, width // heads))
-        return (writer.node("Transpose", source, perm=(0, 2, 1, 3)),)
-    if probe.variant == "back":
-        source = _feed(writer, probe, (probe.batch, heads, count, width // heads))
+    if probe.variant in {"heads", "back"}:
+        outer = (count, heads) if probe.variant == "heads" else (heads, count)
+        source = _feed(writer, probe, (probe.batch, *outer, width // heads))
         return (writer.node("Transpose", source, perm=(0, 2, 1, 3)),)
     if probe.variant == "windows":  # a map cut into windows, as Liu et al. 2021 (Swin)
         side = max(1, round((count / 49) ** 0.5))
@@ -186,12 +182,9 @@ def _logic(writer: GraphWriter, probe: Probe) -> Outputs:
 def _copy(writer: GraphWriter, probe: Probe) -> Outputs:
     (count,), width = probe.size, probe.in_channels
     match probe.variant:
-        case "expand":
-            source = _feed(writer, probe, (probe.batch, 1, width))
-            shape = writer.integers((probe.batch, count, width))
-            return (writer.node("Expand", source, shape),)
-        case "expand_inner":
-            source = _feed(writer, probe, (probe.batch, count, 1))
+        case "expand" | "expand_inner" as which:
+            small = (1, width) if which == "expand" else (count, 1)
+            source = _feed(writer, probe, (probe.batch, *small))
             shape = writer.integers((probe.batch, count, width))
             return (writer.node("Expand", source, shape),)
         case "tile":
@@ -209,7 +202,7 @@ def _gather(writer: GraphWriter, probe: Probe) -> Outputs:
         return (writer.node("Gather", _feed(writer, probe), zero, axis=1),)
     table = writer.weight((probe.out_channels, probe.in_channels))
     ids = writer.feed(
-        f"{probe.name}{_SEPARATOR}x", (probe.batch, *probe.size), dtype=TensorProto.INT64
+        f"{probe.name}{SEPARATOR}x", (probe.batch, *probe.size), dtype=TensorProto.INT64
     )
     return (writer.node("Gather", table, ids, axis=0),)
 

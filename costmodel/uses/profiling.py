@@ -114,7 +114,7 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         held = Path(folder)
         for path in files:
             require_runtime(path, chosen.device.runtime)
-        own = _own(chosen, named[0], samples, seed, held)
+        own = own_files(chosen, named[0], samples, seed, held)
         jobs = _jobs(chosen, samples, seed, files, bound, thinned, own)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
@@ -176,8 +176,16 @@ def _jobs(
     return jobs + [Job(op=op) for op in sample.ops]
 
 
-def _own(runner: Runner, name: str, samples: int, seed: int, folder: Path) -> list[Path]:
-    """Files of the profiler's own networks, for as many rows."""
+def own_files(runner: Runner, name: str, samples: int, seed: int, folder: Path) -> list[Path]:
+    """Files of the profiler's own networks, for as many rows.
+
+    Args:
+        runner: what measures.
+        name: of it, or its address.
+        samples: rows wished for.
+        seed: of the networks.
+        folder: where they are written.
+    """
     if isinstance(runner, Estimator):
         return []  # a computed time is the same in a network: there is nothing to learn from one
     most_bytes = _MOST_SENT_BYTES if "://" in name else math.inf

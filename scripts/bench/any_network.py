@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import comparisons
 import development
 import ledger
 import place
@@ -151,11 +152,7 @@ def profiled(
             samples=options.samples, budget=options.budget, seed=SEED,
         )  # fmt: skip
         shares = ", ".join(f"{key} {value:.0%}" for key, value in report.shares.items())
-        told.write_text(
-            f"{report.rows} rows, {report.ok} ok, {report.noisy} noisy, {report.failed} failed, "
-            f"{report.unmeasured} unmeasured in {report.seconds:.0f} s ({shares}); repeats within "
-            f"10 %: {report.repeatability.within_10:.1%}\n"
-        )
+        told.write_text(f"{comparisons.told(report)}; {shares}\n")
     return LatencyTable.load(path), told.read_text().strip()
 
 

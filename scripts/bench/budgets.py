@@ -53,9 +53,10 @@ def main() -> None:
     figures: list[ledger.Figure] = []
     lines: list[str] = []
     for minutes, table in tables.items():
+        cost = cm.fit(table)
         found = [
             Comparison(
-                prediction=cm.predict(path, table),
+                prediction=cm.predict(path, table, cost=cost),
                 measurement=measured[path.stem],
                 device=runner.device,
             )

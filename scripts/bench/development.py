@@ -130,11 +130,11 @@ def _made(group: str, name: str) -> Any:
 
 def _torchvision() -> Any:
     """The package; its own kernels, which no network here runs, may lack their library."""
-    import torch
+    from torch import library
 
     for kernel in ("nms", "qnms"):
         with contextlib.suppress(RuntimeError):
-            _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
+            _LIBRARIES.append(library.Library("torchvision", "FRAGMENT"))
             _LIBRARIES[-1].define(
                 f"{kernel}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             )

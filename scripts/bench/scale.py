@@ -21,7 +21,7 @@ from costmodel.op import Op, conv_op
 from costmodel.registry import load_runner
 from costmodel.runners.fake import law_ms
 from costmodel.sampling.select import sample_ops
-from costmodel.uses.profiling import _own
+from costmodel.uses.profiling import own_files
 
 SIZES = (300, 1_000, 3_000, 10_000, 100_000)
 PRICED = 100_000
@@ -50,7 +50,7 @@ def chosen_s(samples: int) -> float:
     runner = load_runner("ort", {"threads": 1})
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
-        own = _own(runner, "ort", samples, SEED, Path(folder))
+        own = own_files(runner, "ort", samples, SEED, Path(folder))
         sample_ops(runner, samples, SEED, own=own)
         return time.perf_counter() - started
 
