@@ -167,7 +167,7 @@ class _Timed:
         name: its name.
         measured_ms: its own time.
         counted: its kernels and how often each runs.
-        sum_ms: of its kernels as the table has them.
+        sum_ms: of its kernels as the table has them, or the regression where it has not.
         unseen_ms: the same as if they were not in it; None where nobody can say.
     """
 
@@ -336,10 +336,9 @@ def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
     found: list[tuple[Measurement, tuple[tuple[Op, int], ...]]] = []
     for row in table.models():
         counts = model_op_counts(row.op)
-        known = tuple((ops[digest], count) for digest, count in counts.items() if digest in ops)
-        covered = sum(count for _, count in known)
-        if row.has_number and known and covered >= (1.0 - _MISSING) * sum(counts.values()):
-            found.append((row, known))
+        found.append(
+            (row, tuple((ops[digest], n) for digest, n in counts.items() if digest in ops))
+        )
     kernels = list({op: None for _, known in found for op, _ in known})
     if not kernels:
         return []
@@ -347,10 +346,14 @@ def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
     held_out = cost.held_out() if isinstance(cost, HoldsOut) else {}
     timed = []
     for row, known in found:
-        sum_ms = sum(prices[op] * count for op, count in known)
-        unseen = sum(held_out.get(op, prices[op]) * count for op, count in known)
+        priced = tuple((op, count) for op, count in known if math.isfinite(prices[op]))
+        covered = sum(count for _, count in priced)
+        if not covered or covered < (1.0 - _MISSING) * sum(model_op_counts(row.op).values()):
+            continue
+        sum_ms = sum(prices[op] * count for op, count in priced)
+        unseen = sum(held_out.get(op, prices[op]) * count for op, count in priced)
         if sum_ms > 0:
             name = row.op.attribute("name", row.op.digest)
             unseen_ms = unseen if held_out else None
-            timed.append(_Timed(name, row.latency_ms, known, sum_ms, unseen_ms))
+            timed.append(_Timed(name, row.latency_ms, priced, sum_ms, unseen_ms))
     return timed

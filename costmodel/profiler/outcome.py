@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from costmodel.measurement import Repeatability
+from costmodel.measurement import UNMEASURED, Repeatability
 from costmodel.op import Op
 from costmodel.profiler.account import Account
 from costmodel.table import LatencyTable
@@ -116,7 +116,8 @@ def make_report(
         visits_left: visits that were still wanted at the end.
     """
     wanted = list(ops)
-    rows = [table.rows[op] for op in wanted if op in table.rows]
+    known = (table.rows[op] for op in wanted if op in table.rows)
+    rows = [row for row in known if row.status != UNMEASURED]
     ok = sum(row.status == "ok" for row in rows)
     noisy = sum(row.status == "noisy" for row in rows)
     return ProfileReport(

@@ -93,6 +93,17 @@ def test_networks_with_kernels_that_the_table_lacks_do_not_count() -> None:
     assert set(found.networks) == {"net0", "net1", "long"}
 
 
+def test_kernels_that_there_was_no_time_for_count_as_the_cost_model_prices_them() -> None:
+    other = conv_op(in_channels=48, out_channels=48, size=(28, 28), kernel=(3, 3))
+    table = table_of({f"net{i}": (1.1, [CONVS[i], other]) for i in range(3)})
+    assert fit_calibration(table, LawCost()) is None
+    nan = math.nan
+    table.append(Measurement(op=other, latency_ms=nan, median_ms=nan, status="unmeasured"))
+    found = fit_calibration(table, LawCost())
+    assert found is not None
+    assert found.slope == pytest.approx(1.1)
+
+
 def test_networks_that_failed_do_not_count() -> None:
     table = table_of({f"net{i}": (1.1, CONVS[i : i + 2]) for i in range(2)})
     failed = model_op("failed", "0" * 16, tuple(CONVS[:2]))
