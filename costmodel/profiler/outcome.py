@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from costmodel.measurement import UNMEASURED, Repeatability
@@ -94,6 +94,24 @@ class ProfileReport:
     restarts: int
     interrupted: bool
     out_of_budget: bool
+
+
+def joined(earlier: ProfileReport, later: ProfileReport) -> ProfileReport:
+    """One report of two sessions over the same rows, in this order."""
+    seconds = earlier.seconds + later.seconds
+    return replace(
+        later,
+        visits=earlier.visits + later.visits,
+        revisits=earlier.revisits + later.revisits,
+        blocks=earlier.blocks + later.blocks,
+        discarded=earlier.discarded + later.discarded,
+        seconds=seconds,
+        shares={
+            name: (earlier.shares[name] * earlier.seconds + share * later.seconds) / seconds
+            for name, share in later.shares.items()
+        },
+        restarts=earlier.restarts + 1 + later.restarts,
+    )
 
 
 def make_report(
