@@ -61,7 +61,7 @@ def profile_device(
     markdown: options.Markdown = False,
 ) -> None:
     """Measure kernels into a latency table. Run the same command again to resume."""
-    from costmodel.uses.importing import import_first
+    from costmodel.uses.user_code import import_first
     from costmodel.uses.profiling import profile
 
     import_first(imports)
