@@ -17,7 +17,9 @@ _COMMA = re.compile(r"^\s*[+-]?\d+,\d+\s*$")
 _THOUSANDS = re.compile(r"^\s*[+-]?\d{1,3}(,\d{3})+(\.\d+)?\s*$")
 _POINTED = re.compile(r"^\s*[+-]?\d{1,3}(\.\d{3})+,\d+\s*$")
 #: What a cell says where there is no number.
-_NOTHING = frozenset({"", "-", "--", "n/a", "na", "nan", "none", "null", "?", "inf", "failed", "error"})
+_NOTHING = frozenset(
+    {"", "-", "--", "n/a", "na", "nan", "none", "null", "?", "inf", "failed", "error"}
+)
 
 
 class Commas:
@@ -43,9 +45,11 @@ class Commas:
             InvalidInputError: where nothing tells a decimal comma from one of thousands.
         """
         if name not in self._known:
-            if self._decimal or any(_POINTED.match(cell) for cell in cells):
-                self._known[name] = True
-            elif any(_COMMA.match(cell) and not _THOUSANDS.match(cell) for cell in cells):
+            if (
+                self._decimal
+                or any(_POINTED.match(cell) for cell in cells)
+                or any(_COMMA.match(cell) and not _THOUSANDS.match(cell) for cell in cells)
+            ):
                 self._known[name] = True
             elif any("." in cell or cell.count(",") > 1 for cell in cells):
                 self._known[name] = False

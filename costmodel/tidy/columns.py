@@ -19,8 +19,8 @@ _NAMES: Mapping[str, str] = {
     "height": "height h hw in_height input_height in_h input_h hin h_in ih inputh input_size "
     "in_size image_height image_size size resolution matsize feature_size",
     "width": "width w in_width input_width in_w input_w win w_in iw inputw image_width",
-    "in_channels": "in_channels cin c_in ic ci in_ch in_c inc input_channels input_channel channels "
-    "channels_in in_channel inchannels in_features input_features c ch channel num_channels",
+    "in_channels": "in_channels cin c_in ic ci in_ch in_c inc input_channels channels "
+    "input_channel channels_in in_channel inchannels in_features input_features c ch channel num_channels",
     "out_channels": "out_channels cout c_out oc co out_ch out_c outc output_channels filters "
     "output_channel channels_out out_channel outchannels num_filters out_features units "
     "output_features",
@@ -82,7 +82,9 @@ class Asked:
         for name in (*self.columns, *self.constants):
             if name not in FIELDS:
                 near = difflib.get_close_matches(name, FIELDS, 3)
-                hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(FIELDS)}."
+                hint = (
+                    f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(FIELDS)}."
+                )
                 message = f"There is no field {name!r} to map or set. {hint}"
                 raise InvalidInputError(message)
         twice = sorted(set(self.columns) & set(self.constants))

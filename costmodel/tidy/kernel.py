@@ -15,7 +15,24 @@ from costmodel.tidy.words import DEPTHWISE
 #: each channel (a gate, a scale), or none.
 Second = Literal["", "same", "per_channel", "none"]
 _BINARY = frozenset(
-    "add sub mul div max min pow sum equal greater less mod and or xor squared_difference".split()
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "max",
+        "min",
+        "pow",
+        "sum",
+        "equal",
+        "greater",
+        "less",
+        "mod",
+        "and",
+        "or",
+        "xor",
+        "squared_difference",
+    ]
 )
 #: Kinds whose work is not told by the size of what they read.
 _UNTOLD = frozenset(UNCOUNTED) | {SESSION, "gather", "split", "slice", "pad", "tile", "constant"}
@@ -106,7 +123,9 @@ def kernel_op(kernel: Kernel) -> Op:
     Raises:
         InvalidInputError: if a size is missing, impossible, or contradicts another; names it.
 
-    >>> row = Kernel(kind="conv", height=8, in_channels=16, out_channels=32, kernel=3, padding="same")
+    >>> row = Kernel(
+    ...     kind="conv", height=8, in_channels=16, out_channels=32, kernel=3, padding="same"
+    ... )
     >>> kernel_op(row).label, kernel_op(row).pads
     ('conv 3x3 16->32 @8x8', (1, 1, 1, 1))
     """
@@ -235,7 +254,9 @@ def _concat(row: Kernel) -> Op:
     parts, total = row.parts or 2, _need(row, "out_channels")
     rest = total - first
     if parts < 2 or rest < parts - 1:
-        _refuse("out_channels", "is not what the parts make", f"{parts}, the first {first}, of {total}")
+        _refuse(
+            "out_channels", "is not what the parts make", f"{parts}, the first {first}, of {total}"
+        )
     # Only the first part is said; the others are taken as equal, which moves as many elements.
     share, more = divmod(rest, parts - 1)
     channels = (first, *(share + (at < more) for at in range(parts - 1)))
@@ -267,7 +288,9 @@ def _pointwise(row: Kernel) -> Op:
     tensor = _shape(row, channels, sizes)
     out = tensor
     if row.kind not in ELEMENTWISE and row.out_height is not None:
-        out = _shape(row, row.out_channels or channels, (row.out_height, row.out_width or row.out_height))
+        out = _shape(
+            row, row.out_channels or channels, (row.out_height, row.out_width or row.out_height)
+        )
     second = row.second or ("same" if row.kind in _BINARY else "none")
     others = {"same": (tensor,), "per_channel": (_shape(row, channels, (1,) * len(sizes)),)}
     per_channel = ((channels,),) * 4 if row.kind == "batch_norm" else ()
@@ -310,7 +333,7 @@ def _extent(
     return tuple(a[0] for a in axes), (*(a[1] for a in axes), *(a[2] for a in axes))
 
 
-def _along(  # noqa: PLR0913 - one axis has this many sizes
+def _along(
     padding: str, size: int, reach: int, stride: int, out: int | None, pad: int | None, axis: str
 ) -> tuple[int, int, int]:
     """Size written along one axis, zeros before, zeros after."""

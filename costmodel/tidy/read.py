@@ -52,7 +52,19 @@ _SHAPES = {
 }
 _TRUE = frozenset({"true", "yes", "1", "1.0", "y", "t"})
 #: A cell that holds several numbers: ``3x3``, ``(3, 3)``, ``[1, 3, 224, 224]``.
-_SEVERAL = re.compile(r"^\s*[(\[{]?\s*\d+\s*([,x*;X ]+\s*\d+\s*)+[)\]}]?\s*$|^\s*[(\[{]\s*\d+\s*,?\s*[)\]}]\s*$")
+_SEVERAL = re.compile(
+    r"^\s*[(\[{]?\s*\d+\s*([,x*;X ]+\s*\d+\s*)+[)\]}]?\s*$|^\s*[(\[{]\s*\d+\s*,?\s*[)\]}]\s*$"
+)
+
+
+def tidy_name(field: str) -> str:
+    """What the tidy column of a user's field is called.
+
+    >>> tidy_name("model"), tidy_name("out_size"), tidy_name("device")
+    ('name', 'out_height', 'device')
+    """
+    return _SIZES.get(field) or _TEXTS.get(field) or field
+
 
 #: What is wrong with which rows.
 Problems = list[tuple[UnusableRow, list[int]]]
@@ -90,7 +102,13 @@ def tidy_rows(
         _put(tidy, name, frame[column], take, matched)
     for name, value in matched.constants.items():
         if name not in matched.columns:
-            _put(tidy, name, pd.Series([value] * len(frame), index=frame.index, name=name), take, matched)
+            _put(
+                tidy,
+                name,
+                pd.Series([value] * len(frame), index=frame.index, name=name),
+                take,
+                matched,
+            )
     latency, unit = matched.latency
     tidy["latency_ms"] = take(frame[latency]) * unit
     if matched.deviation is not None:
@@ -133,7 +151,12 @@ def _put_shape(tidy: pd.DataFrame, name: str, column: pd.Series, matched: Matche
     lengths = found.str.len()
     last = str(matched.constants.get("layout", "nchw")).lower() in {"nhwc", "channels_last"}
     batch, height, width, channels = _SHAPES[name]
-    places = {batch: 0, height: 1 if last else 2, width: 2 if last else 3, channels: 3 if last else 1}
+    places = {
+        batch: 0,
+        height: 1 if last else 2,
+        width: 2 if last else 3,
+        channels: 3 if last else 1,
+    }
     for field, place in places.items():
         if field and field not in tidy:
             at = found.where(lengths == 4).str[place]
@@ -154,7 +177,9 @@ def _has_pairs(column: pd.Series) -> bool:
 
     if pd.api.types.is_numeric_dtype(column):
         return False
-    return bool(column.dropna().map(lambda c: not isinstance(c, str) or bool(_SEVERAL.match(c))).any())
+    return bool(
+        column.dropna().map(lambda c: not isinstance(c, str) or bool(_SEVERAL.match(c))).any()
+    )
 
 
 def _several(column: pd.Series) -> pd.Series:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
-from costmodel.op import Op
+from costmodel.op import Op, decode_op
 from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op
 from costmodel.tidy.repeats import REPEATS_AGREE, disagreement, merged
 from costmodel.tidy.words import activation_word, dtype_word, kind_word, layout_word
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_T = TypeVar("_T")
 
 #: Columns of a row that say which device it is of.
 DEVICE_FIELDS = ("device", "runtime", "runtime_version", "provider", "threads", "cores", "dtype")
@@ -25,7 +27,7 @@ _SIZES = frozenset(
 )  # annotations are text
 _TEXTS = {"kind", "padding", "dtype", "layout", "implementation", "second", "name"}
 #: Columns that make a kernel, in the words of ``Kernel``.
-KERNEL_FIELDS = (*sorted(_SIZES), *sorted(_TEXTS), "bias", "epilogue")
+KERNEL_FIELDS = (*sorted(_SIZES), *sorted(_TEXTS), "bias", "epilogue", "op_json")
 #: Columns of a row that are not its kernel's or device's.
 OTHER_FIELDS = ("latency_ms", "deviation_ms", "reason")
 
@@ -93,7 +95,7 @@ class Rows:
         Args:
             frame: columns are those of ``KERNEL_FIELDS``, ``DEVICE_FIELDS`` and ``OTHER_FIELDS``
                 that there are; ``latency_ms`` must be, NaN where a row has none. ``reason`` is why
-                a row is left out, else empty.
+                a row is left out (an error, or its column and problem as text), else empty.
         """
         names = [name for name in (*KERNEL_FIELDS, *DEVICE_FIELDS) if name in frame]
         keys = zip(*(_plain(frame[name]) for name in names), strict=True)
@@ -118,16 +120,24 @@ class Rows:
         found.rows.extend(rows[: max(0, _NAMED - len(found.rows))])
 
     def _take(
-        self, names: Sequence[str], key: tuple[object, ...], time: tuple[float, float], reason: object
+        self,
+        names: Sequence[str],
+        key: tuple[object, ...],
+        time: tuple[float, float],
+        reason: object,
     ) -> None:
+        if isinstance(reason, UnusableRow):
+            raise reason
         if reason:
             column, _, problem = str(reason).partition(" ")
             raise UnusableRow(column, problem)
         latency, deviation = time
-        if not latency == latency:
-            raise UnusableRow("latency", "is missing")
+        if latency != latency:
+            msg = "latency"
+            raise UnusableRow(msg, "is missing")
         if not 0 < latency < math.inf:
-            raise UnusableRow("latency", "is no time", f"{latency:g} ms")
+            msg = "latency"
+            raise UnusableRow(msg, "is no time", f"{latency:g} ms")
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = _read(dict(zip(names, key, strict=True)))
@@ -149,7 +159,9 @@ class Rows:
                 )
                 self.leave_out(error, [times.first_row] * len(times.values))
                 continue
-            own = times.deviations[0] if len(times.values) == len(times.deviations) == 1 else math.nan
+            own = (
+                times.deviations[0] if len(times.values) == len(times.deviations) == 1 else math.nan
+            )
             yield times.first_row, merged(op, times.values, own)
 
     def repeats(self, device: Device) -> int:
@@ -166,6 +178,10 @@ def _plain(column: pd.Series) -> Iterable[object]:
 def _read(row: Mapping[str, object]) -> tuple[Device, Op] | UnusableRow:
     """Device and Op of a row's values, or why it has none."""
     try:
+        if row.get("op_json") is not None:
+            op = _word("op_json", decode_op, row["op_json"], None)
+            assert op is not None
+            return _device(row, _word("dtype", dtype_word, row.get("dtype"), op.dtype)), op
         dtype = _word("dtype", dtype_word, row.get("dtype"), "float32")
         layout = _word("layout", layout_word, row.get("layout"), "nchw")
         kind = _word("op", kind_word, row.get("kind"), "")
@@ -191,13 +207,13 @@ def _read(row: Mapping[str, object]) -> tuple[Device, Op] | UnusableRow:
         return error
 
 
-def _word(column: str, read: object, value: object, default: str) -> str:
+def _word(column: str, read: Callable[[str], _T], value: object, default: _T) -> _T:
     if value is None:
-        if not default:
+        if default in {"", None}:
             raise UnusableRow(column, "is missing")
         return default
     try:
-        return read(str(value))  # type: ignore[operator, no-any-return]
+        return read(str(value))
     except InvalidInputError as error:
         raise UnusableRow(column, "cannot be used", str(error)) from None
 
@@ -212,9 +228,11 @@ def _whole(name: str, value: object) -> int:
 def _device(row: Mapping[str, object], dtype: str) -> Device:
     name, runtime = row.get("device"), row.get("runtime")
     if name is None:
-        raise UnusableRow("device", "is missing")
+        msg = "device"
+        raise UnusableRow(msg, "is missing")
     if runtime is None:
-        raise UnusableRow("runtime", "is missing")
+        msg = "runtime"
+        raise UnusableRow(msg, "is missing")
     cores = row.get("cores")
     return Device(
         name=str(name),

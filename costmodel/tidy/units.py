@@ -9,20 +9,65 @@ from typing import Literal
 #: Milliseconds in one of a unit, by the words for it.
 UNITS_MS = {
     **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds", "nanos"), 1e-6),
-    **dict.fromkeys(("us", "usec", "microsecond", "microseconds", "micros", "\N{MICRO SIGN}s"), 1e-3),
+    **dict.fromkeys(
+        ("us", "usec", "microsecond", "microseconds", "micros", "\N{MICRO SIGN}s"), 1e-3
+    ),
     **dict.fromkeys(("\N{GREEK SMALL LETTER MU}s",), 1e-3),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds", "millis"), 1.0),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1e3),
 }
 _TIMES = frozenset(
-    "latency latencies time times timing timeused duration elapsed dur cost runtime inference exec "
-    "execution kernel wall gpu cpu measured benchmark op forward result results".split()
+    [
+        "latency",
+        "latencies",
+        "time",
+        "times",
+        "timing",
+        "timeused",
+        "used",
+        "duration",
+        "elapsed",
+        "dur",
+        "cost",
+        "runtime",
+        "inference",
+        "exec",
+        "execution",
+        "kernel",
+        "wall",
+        "gpu",
+        "cpu",
+        "measured",
+        "benchmark",
+        "op",
+        "forward",
+        "result",
+        "results",
+    ]
 )
 _MIDDLES = {"": 2, "median": 3, "p50": 3, "mean": 1, "avg": 1, "average": 1}
-_DEVIATIONS = frozenset("std stdev stddev sd sigma deviation".split())
-_EXTREMES = frozenset("min max p90 p95 p99 best worst minimum maximum first total sum var".split())
+_DEVIATIONS = frozenset(["std", "stdev", "stddev", "sd", "sigma", "deviation"])
+_EXTREMES = frozenset(
+    [
+        "min",
+        "max",
+        "p90",
+        "p95",
+        "p99",
+        "best",
+        "worst",
+        "minimum",
+        "maximum",
+        "first",
+        "total",
+        "sum",
+        "var",
+    ]
+)
 #: Words that make a name one of a time; ``cost``, ``cpu`` or ``op`` alone do not.
-_SURE = frozenset("latency latencies time times timing timeused duration elapsed dur".split())
+_SURE = frozenset(
+    ["latency", "latencies", "time", "times", "timing", "timeused", "duration", "elapsed", "dur"]
+)
 
 Statistic = Literal["middle", "deviation", "extreme"]
 

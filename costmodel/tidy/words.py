@@ -1,4 +1,4 @@
-"""Other people's words for kinds, layouts, element types and activations, and what they are here."""
+"""Other people's words for kinds, layouts, element types and activations."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ _KINDS: Mapping[str, str] = {
     "conv_2d": "conv",
     "convolution": "conv",
     "convolution2d": "conv",
+    "clamp": "clip",
     "concatenation": "concat",
     "conv_bn_relu": "conv",
     "conv_relu": "conv",

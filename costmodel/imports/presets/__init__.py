@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from costmodel.errors import InvalidInputError
 from costmodel.imports.presets import convolutions, fbnet, mobile_ops, networks
 from costmodel.imports.presets.preset import Preset
 
@@ -21,21 +20,6 @@ PRESETS: Mapping[str, Preset] = {
         fbnet.PRESET,
     )
 }
-
-
-def preset_of(name: str) -> Preset:
-    """A preset by its name.
-
-    Raises:
-        InvalidInputError: if there is none; lists those that there are.
-
-    >>> preset_of("mobile_gpu_ops").licence
-    'MIT'
-    """
-    if name not in PRESETS:
-        message = f"There is no preset {name!r}. Known: {', '.join(PRESETS)}."
-        raise InvalidInputError(message)
-    return PRESETS[name]
 
 
 def recognise(columns: Iterable[str]) -> Preset | None:

@@ -1,8 +1,8 @@
 """Kernels of 102 CNNs timed one by one on phones' GPUs (qed-usc/mobile-ml-benchmark).
 
 TensorFlow Lite's GPU delegate names its kernels ``<family>_<number>`` and joins what it links to
-them by ``_linked_:_``; PyTorch's Vulkan kernels are ``vulkan.<name>``. Families are decided by shape,
-so they become the implementation; numbers are places in a graph and go.
+them by ``_linked_:_``; PyTorch's Vulkan kernels are ``vulkan.<name>``. Families are decided by
+shape, so they become the implementation; numbers are places in a graph and go.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RUNTIMES = {"TFLite GPU delegate": "tflite-gpu", "PyTorch Mobile Vulkan": "pytorch-vulkan"}
-_NUMBER = re.compile(r"_\d+$")
+_NUMBER = re.compile(r"(_\d+)+$")
 #: A depthwise and a pointwise convolution as one kernel, whose time stands in two rows.
 _PAIR = "depthwise_conv_plus_1x1_conv"
 #: The one network that averages windows over maps of this side; others average the whole map.
@@ -38,8 +38,9 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     concat = frame["op"] == "concat"
     # Here the window of a concatenation is how many tensors it joins.
     tidy["parts"] = frame["kernel"].where(concat)
-    tidy["kernel"] = frame["kernel"].mask(concat)
-    tidy["kernel_w"] = frame["kernel_w"].mask(concat)
+    none = concat | (tidy["kind"] == "global_average_pool")
+    tidy["kernel"] = frame["kernel"].mask(none)
+    tidy["kernel_w"] = frame["kernel_w"].mask(none)
     dense = frame["op"] == "dense"
     tidy["height"], tidy["width"] = frame["height"].mask(dense), frame["width"].mask(dense)
     tidy["bias"] = tidy["kind"].isin(["conv2d", "depthwise_conv2d", "group_conv2d", "dense"])
@@ -48,7 +49,10 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     tidy["second"] = gate.map({True: "per_channel", False: ""})
     pair = tidy["implementation"] == _PAIR
     tidy["reason"] = pair.map(
-        {True: "algo names one kernel for two convolutions, whose times cannot be told apart", False: ""}
+        {
+            True: "algo names one kernel for two convolutions, whose times cannot be told apart",
+            False: "",
+        }
     )
     return tidy
 

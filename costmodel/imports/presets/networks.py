@@ -19,6 +19,8 @@ _PHONE_GPUS = {
 }
 _ON_CPU = {"TFLite": "tflite", "PyTorch Mobile": "pytorch-mobile"}
 _ON_GPU = {"TFLite": "tflite-gpu", "PyTorch Mobile": "pytorch-vulkan"}
+#: Of boards with several GPUs.
+_VULKAN = {0: "vulkan", 1: "vulkan-1", 2: "vulkan-2"}
 
 
 def _mobile(frame: pd.DataFrame) -> pd.DataFrame:
@@ -48,8 +50,7 @@ def _threads(cores: str) -> int:
 def _ncnn(frame: pd.DataFrame) -> pd.DataFrame:
     tidy = frame[["device", "runtime"]].copy()
     integer = frame["dtype"] == "int8"
-    gpu = frame["gpu_device"] >= 0
-    tidy["provider"] = gpu.map({True: "vulkan", False: ""})
+    tidy["provider"] = frame["gpu_device"].map(_VULKAN).fillna("")
     tidy["threads"] = frame["num_threads"]
     tidy["cores"] = frame["powersave"].map({0: "", 1: "little", 2: "big"})
     # ncnn computes in float16 where the board can and in float32 elsewhere; its list does not say.
@@ -69,7 +70,9 @@ MOBILE = Preset(
 )
 NCNN = Preset(
     name="ncnn_networks",
-    signature=frozenset({"device", "model", "num_threads", "gpu_device", "powersave", "latency_ms"}),
+    signature=frozenset(
+        {"device", "model", "num_threads", "gpu_device", "powersave", "latency_ms"}
+    ),
     tidy=_ncnn,
     source="Tencent/ncnn, its benchmark's list",
     licence="BSD-3-Clause",
