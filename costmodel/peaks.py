@@ -13,8 +13,8 @@ from costmodel.op import Op
 _BOOST = 1.2
 #: Multiplications that Winograd's F(4x4, 3x3) saves (Lavin and Gray, Fast Algorithms for
 #: Convolutional Neural Networks, 2016); Fourier transforms save as the window's area.
-_WINOGRAD = 4.0
-_TAPS_PER_PRODUCT = 9 / _WINOGRAD
+WINOGRAD = 4.0
+_TAPS_PER_PRODUCT = 9 / WINOGRAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

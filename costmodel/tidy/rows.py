@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.op import Op, decode_op
 from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op
-from costmodel.tidy.repeats import REPEATS_AGREE, disagreement, merged
+from costmodel.tidy.repeats import DEVIATION_AGREES, REPEATS_AGREE, disagreement, merged
 from costmodel.tidy.words import activation_word, dtype_word, kind_word, layout_word
 
 if TYPE_CHECKING:
@@ -159,9 +159,14 @@ class Rows:
                 )
                 self.leave_out(error, [times.first_row] * len(times.values))
                 continue
-            own = (
-                times.deviations[0] if len(times.values) == len(times.deviations) == 1 else math.nan
-            )
+            alone = len(times.values) == len(times.deviations) == 1
+            own = times.deviations[0] if alone else math.nan
+            if own > DEVIATION_AGREES:
+                error = UnusableRow(
+                    "deviation", "is more than half of the time", f"{op.label}: {own:.0%}"
+                )
+                self.leave_out(error, [times.first_row])
+                continue
             yield times.first_row, merged(op, times.values, own)
 
     def repeats(self, device: Device) -> int:
@@ -187,8 +192,10 @@ def _read(row: Mapping[str, object]) -> tuple[Device, Op] | UnusableRow:
         kind = _word("op", kind_word, row.get("kind"), "")
         device = _device(row, dtype)
         epilogue = row.get("epilogue")
-        sizes = {name: _whole(name, row.get(name)) for name in _SIZES if row.get(name) is not None}
-        texts = {
+        sizes: dict[str, Any] = {
+            name: _whole(name, row.get(name)) for name in _SIZES if row.get(name) is not None
+        }
+        texts: dict[str, Any] = {
             name: str(row[name])
             for name in _TEXTS - {"kind", "dtype", "layout"}
             if row.get(name) is not None
@@ -200,7 +207,7 @@ def _read(row: Mapping[str, object]) -> tuple[Device, Op] | UnusableRow:
             bias=bool(row.get("bias")),
             epilogue=activation_word(str(epilogue)) if epilogue is not None else (),
             **sizes,
-            **texts,  # type: ignore[arg-type]
+            **texts,
         )
         return device, kernel_op(kernel)
     except UnusableRow as error:
