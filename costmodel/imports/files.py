@@ -228,8 +228,9 @@ def _parquet(path: Path, told: Progress | None) -> Opened:
         import pyarrow
         import pyarrow.parquet as pq
     except ImportError as error:
-        msg = "pyarrow"
-        raise MissingDependencyError(msg, "frames", f"Reading {path}") from error
+        raise MissingDependencyError(
+            package="pyarrow", extra="frames", what=f"Reading {path}"
+        ) from error
 
     def failing(error: Exception) -> InvalidInputError:
         message = (
@@ -266,7 +267,14 @@ def _json(path: Path, text: str, encoding: str, told: Progress | None) -> Opened
     if start is None or start.empty:
         message = f"{path}: it holds no rows. Expected a list of objects, one for each row."
         raise InvalidInputError(message)
-    return Opened(header=tuple(map(str, start.columns)), pieces=pieces)
+    header = tuple(map(str, start.columns))
+
+    def alike() -> Iterator[pd.DataFrame]:
+        # Objects of one list need not have the same names; those of the first piece are looked at.
+        for piece in pieces():
+            yield piece.rename(columns=str).reindex(columns=list(header))
+
+    return Opened(header=header, pieces=alike)
 
 
 def _is_object(line: str) -> bool:

@@ -139,8 +139,9 @@ def _read(
                 f"({len(missing)} missing in all)."
             )
             raise InvalidInputError(message)
+        commas = Commas(decimal=opened.decimal_commas)
         for piece in opened.pieces():
-            rows.add(known.tidy(piece))
+            rows.add(known.rows(piece, commas, rows.count + 1))
     return known.name, "latency", known.notes, known
 
 
