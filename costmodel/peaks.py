@@ -73,9 +73,10 @@ _PEAKS: tuple[tuple[re.Pattern[str], Peak], ...] = tuple(
             r"\b(gpu|gtx|rtx|geforce|quadro|tesla|nvidia|radeon|instinct)\b",
             _peak("a GPU", 20, float32=120, float64=120, other=3000),
         ),
+        (r"raspberry", _peak("a Raspberry Pi", 0.02, float32=0.3, other=1.2)),
         (
-            r"cortex|snapdragon|helio|kirin|exynos|dimensity|raspberry|pixel|galaxy|iphone",
-            _peak("a phone's or board's processor", 0.05, float32=2, other=16),
+            r"cortex|snapdragon|helio|kirin|exynos|dimensity|pixel|galaxy|iphone",
+            _peak("a phone's or board's processor", 0.05, float32=1, other=8),
         ),
         (r"xeon phi", _card("Xeon Phi 7250", 6.1)),
         (

@@ -107,11 +107,12 @@ def devices_by_unit(name: str) -> Iterator[tuple[str, dict[str, bool]]]:
     for key, group in rows.groupby(["device", "runtime", "dtype"]):
         if len(group) < 15:
             continue
+        times = [column for column in group if column.startswith("latency_us")]
         some = group.sample(min(400, len(group)), random_state=0)
         yield (
             " ".join(map(str, key)),
             {
-                what: _noticed(name, some.assign(latency_us=some["latency_us"] * factor))
+                what: _noticed(name, some.assign(**{time: some[time] * factor for time in times}))
                 for what, factor in (("right", 1.0), ("ms as us", 1e-3), ("us as ms", 1e3))
             },
         )

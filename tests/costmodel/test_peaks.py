@@ -18,7 +18,7 @@ from costmodel.peaks import most_macs_per_ms, peak_of, savings
         ("Pixel 4 (Snapdragon 855)", "a phone's or board's processor"),
         ("nVIDIA RTX2080 of Desktop", "a GPU"),
         ("AMD EPYC family 25 model 17", "a processor"),
-        ("Raspberry Pi 5", "a phone's or board's processor"),
+        ("Raspberry Pi 5", "a Raspberry Pi"),
         ("device 7", "any one device"),
     ],
 )
