@@ -85,9 +85,13 @@ class Finding:
 def repeatability(table: LatencyTable) -> Repeatability:
     """How well the halves of the rounds of a table's kernels agree.
 
+    Imported rows have none; there it is what is known of their repeats.
+
     >>> repeatability(LatencyTable(Device(name="board", runtime="fake"))).rows
     0
     """
+    if table.device.provenance == "imported":
+        return Repeatability.of_spreads(row.spread for row in table.kernels())
     return Repeatability.of(row.rounds for row in table.kernels())
 
 
