@@ -20,13 +20,14 @@ from costmodel._moved import moved_modules
 
 if TYPE_CHECKING:
     from costmodel.table import LatencyTable
+    from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
     from costmodel.uses.profiling import profile
     from costmodel.uses.tables import fit, score
 
-__all__ = ["LatencyTable", "compare", "devices", "fit", "predict", "profile", "score"]
+__all__ = ["LatencyTable", "compare", "devices", "doctor", "fit", "predict", "profile", "score"]
 
 __version__ = "0.2.0"
 
@@ -36,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
         "LatencyTable": "table",
         "compare": "uses.comparing",
         "devices": "uses.listing",
+        "doctor": "uses.checking_up",
         "fit": "uses.tables",
         "predict": "uses.predicting",
         "profile": "uses.profiling",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from costmodel.measurement import Measurement
-from costmodel.op import Op, model_op_counts
+from costmodel.op import SESSION, Op, model_op_counts
 from costmodel.protocols import CostModel, HoldsOut
 from costmodel.table import LatencyTable
 
@@ -58,7 +58,8 @@ class Calibration:
     memory every time (33 us per MiB where this was found, a quarter of a small image's ResNet50);
     those that all fit into the near cache stay there. And what is timed for a millisecond at once
     finds a moment that neighbours leave alone, which a longer run cannot: the quiet time of a
-    network grows faster than its sum.
+    network grows faster than its sum. Other people's tables hold kernels alone, and no row for what
+    a run costs beside them: ``fixed`` ms a run and ``kernel`` ms a kernel are then learned, too.
 
     Attributes:
         slope: factor on the sum.
@@ -75,6 +76,8 @@ class Calibration:
             the same direction, network after network.
         unseen_share: like ``interval_share``, of networks none of whose kernels is a row; the same
             where that is not known.
+        fixed_ms: of every run; 0 where the table has a row for it.
+        kernel_ms: of starting a kernel; 0 where the table has a row for what a run costs.
 
     >>> Calibration(slope=1.02, networks={"a": 1.02}, interval_share=0.03).apply(10.0)
     10.2
@@ -91,6 +94,8 @@ class Calibration:
     longer: float = 0.0
     unseen_factor: float = 1.0
     unseen_share: float | None = None
+    fixed_ms: float = 0.0
+    kernel_ms: float = 0.0
 
     def apply(self, total_ms: float, ops: Sequence[Op] = (), *, unseen: float = 0.0) -> float:
         """Calibrated latency in ms of a network.
@@ -104,6 +109,7 @@ class Calibration:
         activations, weights, near = _traffic([(op, 1) for op in ops], self.near_mib, self.far_mib)
         moved = self.activation_ms_per_mib * activations + self.weight_ms_per_mib * weights
         found = total_ms * self.factor(total_ms) + moved + self.near_ms_per_mib * near
+        found += self.fixed_ms + self.kernel_ms * len(ops)
         return max(found, _LEAST_SHARE * total_ms)
 
     def factor(self, total_ms: float) -> float:
@@ -117,6 +123,8 @@ class Calibration:
     def of_kernel(self, op: Op, price_ms: float, factor: float, away: float) -> float:
         """What one kernel adds to a network, in ms, the credit for near weights left out.
 
+        What every run costs is no kernel's.
+
         Args:
             op: the kernel.
             price_ms: its own price.
@@ -126,7 +134,7 @@ class Calibration:
         moved = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
         weights = _farther(4.0 * op.num_weights / _MIB, away, self.far_mib)
         charges = self.activation_ms_per_mib * moved + self.weight_ms_per_mib * weights
-        return factor * price_ms + charges
+        return factor * price_ms + charges + self.kernel_ms
 
     def half_width(self, unseen: float) -> float:
         """Relative half width that covers nine of ten networks.
@@ -150,6 +158,10 @@ class Calibration:
             parts.append(f"{self.weight_ms_per_mib * 1e3:.2f} us per MiB of weights{far}")
         if self.near_ms_per_mib > 0:
             parts.append(f"-{self.near_ms_per_mib * 1e3:.0f} us per MiB of near weights")
+        if self.kernel_ms > 0:
+            parts.append(f"{self.kernel_ms * 1e3:.3g} us per kernel")
+        if self.fixed_ms > 0:
+            parts.append(f"{self.fixed_ms * 1e3:.3g} us per run")
         doubt = f"nine of ten within {self.interval_share:.1%}"
         if self.unseen_share is not None:
             doubt += f", unseen ones within {self.unseen_share:.1%}"
@@ -169,6 +181,7 @@ class _Timed:
         counted: its kernels and how often each runs.
         sum_ms: of its kernels as the table has them.
         unseen_ms: the same as if they were not in it; None where nobody can say.
+        started: whether what a run and its kernels cost beside their work is to be learned.
     """
 
     name: str
@@ -176,11 +189,14 @@ class _Timed:
     counted: tuple[tuple[Op, int], ...]
     sum_ms: float
     unseen_ms: float | None
+    started: bool
 
     def shares(self, sum_ms: float, near_mib: float, far_mib: float) -> tuple[float, ...]:
         """What its time is made of, over its time: errors count relative to it."""
         longer = sum_ms * _log_length(sum_ms)
         amounts = (sum_ms, longer, *_traffic(self.counted, near_mib, far_mib))
+        if self.started:
+            amounts += (1.0, float(sum(count for _, count in self.counted)))
         return tuple(amount / self.measured_ms for amount in amounts)
 
 
@@ -201,6 +217,7 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
     near_mib = table.device.caches[1] / _MIB if len(table.device.caches) > 1 else 0.0
     far_mib, errors = _best_far(timed, near_mib)
     law = _law(_shares(timed, near_mib, far_mib))
+    fixed_ms, kernel_ms = law[5:] if len(law) > 5 else (0.0, 0.0)
     if not _SLOPE_RANGE[0] <= law[0] <= _SLOPE_RANGE[1]:
         return None
     factor, unseen_share = _unseen(timed, near_mib, far_mib)
@@ -216,6 +233,8 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
         far_mib=far_mib,
         unseen_factor=factor,
         unseen_share=unseen_share,
+        fixed_ms=float(fixed_ms),
+        kernel_ms=float(kernel_ms),
     )
 
 
@@ -272,7 +291,7 @@ def _left_out(shares: Floats, asked: Floats | None = None) -> Floats:
 def _law(shares: Floats) -> Floats:
     """Coefficients of the sum and the traffic that bring ``shares @ law`` near 1."""
     if len(shares) < TRAFFIC_NETWORKS - 1:
-        return np.array([median(1.0 / shares[:, 0]), 0.0, 0.0, 0.0, 0.0])
+        return np.array([median(1.0 / shares[:, 0]), *[0.0] * (shares.shape[1] - 1)])
     size = np.sqrt(_PRIOR_NETWORKS) * np.abs(shares.mean(axis=0))
     left = np.vstack([shares, np.diag(size)])
     right = np.concatenate([np.ones(len(shares)), size * np.eye(shares.shape[1])[0]])
@@ -345,6 +364,8 @@ def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
         return []
     prices = dict(zip(kernels, map(float, cost.price(kernels).values), strict=True))
     held_out = cost.held_out() if isinstance(cost, HoldsOut) else {}
+    sessions = any(op.kind == SESSION and row.has_number for op, row in table.rows.items())
+    started = table.device.provenance == "imported" and not sessions
     timed = []
     for row, known in found:
         sum_ms = sum(prices[op] * count for op, count in known)
@@ -352,5 +373,5 @@ def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
         if sum_ms > 0:
             name = row.op.attribute("name", row.op.digest)
             unseen_ms = unseen if held_out else None
-            timed.append(_Timed(name, row.latency_ms, known, sum_ms, unseen_ms))
+            timed.append(_Timed(name, row.latency_ms, known, sum_ms, unseen_ms, started))
     return timed
