@@ -42,7 +42,7 @@ def _cut(make: Any, seed: int, costs: dict[str, Any]) -> dict[str, Any]:
     from costmodel.readers.keras import read_keras
     from morphnet_core.data import Data
     from morphnet_core.groups import find_groups
-    from morphnet_core.morphing import Recipe
+    from morphnet_core.morphing.recipe import Recipe, standard
     from morphnet_core.pricing import Pricer
     from morphnet_core.uses.resizing import shrink_to_budget
 
@@ -51,7 +51,7 @@ def _cut(make: Any, seed: int, costs: dict[str, Any]) -> dict[str, Any]:
     draw = np.random.default_rng(seed)
     images = draw.normal(size=(64, SIDE, SIDE, 3)).astype("float32")
     data = Data(x=images, y=draw.integers(0, 10, 64), batch_size=32)
-    recipe = Recipe(data=data)
+    recipe = Recipe(data=data, compiled=standard)
     grouping = find_groups(read_keras(model))
     pricers = {name: Pricer(grouping, cost) for name, cost in costs.items()}
     found: dict[str, Any] = {"seed_ms": {name: p.seed for name, p in pricers.items()}}
