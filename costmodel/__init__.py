@@ -22,12 +22,23 @@ if TYPE_CHECKING:
     from costmodel.table import LatencyTable
     from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
+    from costmodel.uses.importing import import_file
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
     from costmodel.uses.profiling import profile
     from costmodel.uses.tables import fit, score
 
-__all__ = ["LatencyTable", "compare", "devices", "doctor", "fit", "predict", "profile", "score"]
+__all__ = [
+    "LatencyTable",
+    "compare",
+    "devices",
+    "doctor",
+    "fit",
+    "import_file",
+    "predict",
+    "profile",
+    "score",
+]
 
 __version__ = "0.2.0"
 
@@ -39,6 +50,7 @@ __getattr__, __dir__ = lazy_names(
         "devices": "uses.listing",
         "doctor": "uses.checking_up",
         "fit": "uses.tables",
+        "import_file": "uses.importing",
         "predict": "uses.predicting",
         "profile": "uses.profiling",
         "score": "uses.tables",

@@ -12,6 +12,7 @@ from typing import Literal
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Repeatability, quiet_estimate
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
+from costmodel.peaks import most_macs_per_ms
 from costmodel.table import LatencyTable
 
 #: Fewer visits cannot be split into halves, so nobody knows whether the number repeats.
@@ -147,7 +148,7 @@ def _impossible(row: Measurement, device: Device, fastest: float) -> Iterator[Fi
     peak = _peak_macs_per_ms(row.op, device)
     details = {
         f"{row.latency_ms:.3g} ms is less than a few clock ticks": row.latency_ms < LEAST_MS,
-        f"{rate / 1e6:.4g} GMAC/s, the processor's bound is {peak / 1e6:.4g}": rate > peak,
+        f"{rate / 1e6:.4g} GMAC/s, the device's bound is {peak / 1e6:.4g}": rate > peak,
         f"{rate / 1e6:.4g} GMAC/s, {rate / fastest:.1f} times the fastest other rows": (
             peak >= rate > SPEED_FACTOR * fastest
         ),
@@ -174,9 +175,9 @@ def _inconsistent(row: Measurement) -> Iterator[Finding]:
 
 
 def _peak_macs_per_ms(op: Op, device: Device) -> float:
-    """Most multiply-adds a millisecond that the processor can do; infinity where unknown."""
+    """Most multiply-adds a millisecond that the device can do."""
     if op.dtype != "float32" or device.isa not in PEAK_MACS_PER_CYCLE:
-        return math.inf
+        return most_macs_per_ms(op, device)
     return PEAK_MACS_PER_CYCLE[device.isa] * PEAK_HZ / 1e3 * device.threads
 
 

@@ -61,8 +61,8 @@ def profile_device(
     markdown: options.Markdown = False,
 ) -> None:
     """Measure kernels into a latency table. Run the same command again to resume."""
-    from costmodel.uses.importing import import_first
     from costmodel.uses.profiling import profile
+    from costmodel.uses.user_code import import_first
 
     import_first(imports)
     if more and not models:

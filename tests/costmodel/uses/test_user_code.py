@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InvalidInputError
-from costmodel.uses.importing import import_first, run_file
+from costmodel.uses.user_code import import_first, run_file
 
 
 def test_a_file_is_run_once_and_can_be_imported_by_its_name(tmp_path: Path) -> None:
