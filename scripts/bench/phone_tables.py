@@ -17,21 +17,20 @@ from typing import Any
 import pandas as pd
 from ledger import ROOT
 
-from costmodel.anticipation.tflite_gpu_kernels import WINOGRAD
 from costmodel.device import Device
-from costmodel.lite_model.kernels import same_pads
+from costmodel.imports.presets import PRESETS
 from costmodel.measurement import Measurement
-from costmodel.op import Op, Shape, model_op
+from costmodel.op import Op, model_op
 from costmodel.table import LatencyTable
+from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op
+from costmodel.tidy.rows import KERNEL_FIELDS
+from costmodel.tidy.words import activation_word, dtype_word, kind_word, layout_word
 
 #: A network's kernels in order, each with its time in ms.
 Timed = list[tuple[Op, float]]
-RUNTIMES = {"TFLite GPU delegate": "tflite-gpu", "PyTorch Mobile Vulkan": "pytorch-vulkan"}
 #: What the file of whole networks calls them.
 _WHOLE = {"tflite-gpu": "TFLite", "pytorch-vulkan": "PyTorch Mobile"}
 _STATE = {"source": "qed-usc/mobile-ml-benchmark", "licence": "MIT"}
-#: A kernel that the trace lists under two layers, so that nobody knows the time of either.
-_OF_TWO = "depthwise_conv_plus_1x1_conv"
 #: Families by stems of networks' names, the first that a name begins with; a family that holds
 #: another's blocks is left out together with it.
 FAMILIES = {
@@ -45,19 +44,6 @@ FAMILIES = {
     **dict.fromkeys(("resnet", "seresnet"), "resnet"),
     **dict.fromkeys(("bninception", "squeeze"), ""),
 }
-#: Kinds of PyTorch's layers in the project's words.
-_TORCH = {
-    "add": "add",
-    "adaptive_avg_pool2d": "global_average_pool",
-    "avg_pool2d": "average_pool",
-    "batchnorm": "batch_norm",
-    "clamp": "clip",
-    "hardswish": "hard_swish",
-    "max_pool2d": "max_pool",
-    "mul": "mul",
-    "relu": "relu",
-    "sigmoid": "sigmoid",
-}
 
 
 def folder() -> Path:
@@ -70,7 +56,8 @@ def folder() -> Path:
 def kernels() -> pd.DataFrame:
     """Every timed kernel, in order of execution per network."""
     frame = pd.read_parquet(folder() / "mobile_gpu_ops.parquet")
-    return frame.assign(runtime=frame.runtime.map(RUNTIMES))
+    tidy = PRESETS["mobile_gpu_ops"].tidy(frame)
+    return tidy.assign(model=frame.model, row=frame.row, algo=frame.algo, layer=frame.op)
 
 
 @cache
@@ -113,10 +100,9 @@ def sequences(name: str, runtime: str) -> dict[str, Timed]:
     own = frame[(frame.device == name) & (frame.runtime == runtime)].sort_values("row")
     found: dict[str, Timed] = {}
     for row in own.to_dict("records"):
-        if own_family(row["algo"]).startswith(_OF_TWO):
-            continue
-        op = op_of(row)
-        found.setdefault(row["model"], []).append((op, row["latency_us"] / 1000.0))
+        op = None if row["reason"] else op_of(row)
+        if op is not None:
+            found.setdefault(row["model"], []).append((op, row["latency_ms"]))
     return found
 
 
@@ -153,100 +139,19 @@ def _row(op: Op, times: Iterable[float]) -> Measurement:
     return Measurement(op=op, latency_ms=middle, median_ms=middle, spread=spread)
 
 
-def op_of(row: Mapping[Any, Any]) -> Op:
-    """The Op of one line of the file."""
-    return _torch_op(row) if row["runtime"] == "pytorch-vulkan" else _lite_op(row)
-
-
-def _int(row: Mapping[Any, Any], name: str, default: int = 1) -> int:
-    value = row[name]
-    return default if pd.isna(value) else int(value)
-
-
-def _lite_op(row: Mapping[Any, Any]) -> Op:
-    family = own_family(row["algo"])
-    tail = tuple(re.findall(r"_linked_:_([a-z_]+?)(?=_\d+|$|_linked)", row["algo"]))
-    kind, height, width = row["op"], _int(row, "height"), _int(row, "width")
-    read, written = _int(row, "in_channels"), _int(row, "out_channels", 0)
-    common: dict[str, Any] = {
-        "implementation": family,
-        "dtype": "float16",
-        "layout": "nhwc",
-        "epilogue": () if family == WINOGRAD else tail,
+def op_of(row: Mapping[Any, Any]) -> Op | None:
+    """The Op of a line of the file as ``kernels`` gives it; None where it does not say enough."""
+    said = {name: row[name] for name in KERNEL_FIELDS if name in row and not pd.isna(row[name])}
+    words = {name: value for name, value in said.items() if isinstance(value, str)}
+    kernel = {name: int(value) for name, value in said.items() if name not in words}
+    kernel |= words | {
+        "kind": kind_word(words["kind"]),
+        "layout": layout_word(words["layout"]),
+        "dtype": dtype_word(words["dtype"]),
+        "bias": bool(said.get("bias", False)),
+        "epilogue": activation_word(words.get("epilogue", "")),
     }
-    size = (1, height, width, read)
-    if family == "fully_connected":
-        return Op(
-            kind="gemm",
-            inputs=((1, read),),
-            outputs=((1, written),),
-            weights=((written, read), (written,)),
-            **{**common, "layout": "nchw"},
-        )
-    if family == "mean":
-        pooled = (1, 1, 1, read)
-        return Op(kind="global_average_pool", inputs=(size,), outputs=(pooled,), **common)
-    out = _int(row, "out_size")
-    if kind == "concat":
-        count = _int(row, "kernel")
-        rest, left = divmod(written - read, max(1, count - 1))
-        parts = [read, *(rest + (place < left) for place in range(count - 1))]
-        return Op(
-            kind="concat",
-            inputs=tuple((1, height, width, part) for part in parts),
-            outputs=((1, height, width, written),),
-            attributes=(("axis", 3),),
-            **common,
-        )
-    return _window(row, (1, height, width, read), (1, out, out, written or read), common)
-
-
-def _torch_op(row: Mapping[Any, Any]) -> Op:
-    kind, height, width = row["op"], _int(row, "height"), _int(row, "width")
-    read, written = _int(row, "in_channels"), _int(row, "out_channels", 0)
-    common: dict[str, Any] = {"implementation": own_family(row["algo"]), "dtype": "float16"}
-    size = (1, read, height, width)
-    if kind == "dense":
-        return Op(
-            kind="gemm",
-            inputs=((1, read),),
-            outputs=((1, written),),
-            weights=((written, read), (written,)),
-            **common,
-        )
-    if kind == "adaptive_avg_pool2d":
-        kind, shape = "global_average_pool", (1, read, 1, 1)
-        return Op(kind=kind, inputs=(size,), outputs=(shape,), **common)
-    if kind in {"add", "mul"}:
-        second = size if kind == "add" else (1, read, 1, 1)  # a gate's product
-        return Op(kind=kind, inputs=(size, second), outputs=(size,), **common)
-    if kind in {"batchnorm", "clamp", "hardswish", "relu", "sigmoid"}:
-        weights = ((read,),) * 4 if kind == "batchnorm" else ()
-        return Op(kind=_TORCH[kind], inputs=(size,), outputs=(size,), weights=weights, **common)
-    kernel, stride, pad = _int(row, "kernel"), _int(row, "stride"), _int(row, "pad", 0)
-    out = (height + 2 * pad - kernel) // stride + 1
-    return _window(row, size, (1, written or read, out, out), common)
-
-
-def _window(row: Mapping[Any, Any], size: Shape, result: Shape, common: Mapping[str, Any]) -> Op:
-    last = common.get("layout") == "nhwc"
-    kernel = (_int(row, "kernel"), _int(row, "kernel_w", _int(row, "kernel")))
-    stride = (_int(row, "stride"),) * 2
-    dilation = (_int(row, "dilation"),) * 2
-    inner, outer = (s[1:3] if last else s[2:] for s in (size, result))
-    pad = row["pad"]
-    pads = same_pads(inner, outer, kernel, stride, dilation) if pd.isna(pad) else (int(pad),) * 4
-    read, written = ((s[3] if last else s[1]) for s in (size, result))
-    given: dict[str, Any] = {"stride": stride, "pads": pads, **common}
-    inputs: tuple[Shape, ...] = (size,)
-    if "pool" in row["op"]:
-        kind = "max_pool" if row["op"].startswith("max") else "average_pool"
-        given["attributes"] = (("kernel_shape", kernel),)
-    else:
-        kind, groups = "conv", _int(row, "groups")
-        given |= {"groups": groups, "weights": ((written, read // groups, *kernel), (written,))}
-        tail = common.get("epilogue", ())
-        sums = sum(a == "add" and b != "mul" for a, b in zip(tail, ("", *tail), strict=False))
-        inputs += (result,) * sums
-        given |= {"dilation": dilation, "operands": "dww" + "d" * sums if sums else ""}
-    return Op(kind=kind, inputs=inputs, outputs=(result,), **given)
+    try:
+        return kernel_op(Kernel(**kernel))
+    except UnusableRow:
+        return None
