@@ -6,10 +6,14 @@ the real thing takes its line out here, and adds what was seen to ``docs/devices
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: What is said of them.
 EXPERIMENTAL = "experimental: not yet run on such a device"
-#: Runners, and execution providers of ONNX Runtime, that were never run on what they are for.
+#: Runners, options of runners, and execution providers of ONNX Runtime, that were never run on
+#: what they are for.
 RUNNERS = frozenset({"adb"})
+OPTIONS = frozenset({"bundle"})
 PROVIDERS = frozenset(
     {
         "CUDAExecutionProvider",
@@ -21,15 +25,20 @@ PROVIDERS = frozenset(
 )
 
 
-def label_of(runner: str = "", provider: str = "") -> str:
+def label_of(runner: str = "", provider: str = "", options: Iterable[str] = ()) -> str:
     """What must be said beside a runner or a provider; empty where it was tried.
 
     Args:
         runner: its name, or an address such as ``adb://0123``.
         provider: ONNX Runtime's own name of one.
+        options: names of those that a runner is given.
 
     >>> label_of("adb://0123"), label_of("ort"), label_of(provider="CUDAExecutionProvider")[:12]
     ('experimental: not yet run on such a device', '', 'experimental')
     """
-    tried = runner.partition("://")[0] not in RUNNERS and provider not in PROVIDERS
-    return "" if tried else EXPERIMENTAL
+    untried = (
+        runner.partition("://")[0] in RUNNERS
+        or provider in PROVIDERS
+        or not OPTIONS.isdisjoint(options)
+    )
+    return EXPERIMENTAL if untried else ""

@@ -19,6 +19,7 @@ from costmodel.anticipation.openvino import execute_openvino
 from costmodel.anticipation.ort import execute_ort
 from costmodel.anticipation.pytorch_vulkan import execute_pytorch_vulkan
 from costmodel.anticipation.tflite_gpu import execute_tflite_gpu
+from costmodel.anticipation.tflite_gpu_kernels import SLICE
 from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -39,6 +40,8 @@ RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
     "tflite-gpu": execute_tflite_gpu,
     "xla": execute_xla,
 }
+#: Channels that lie together in a texture, so that one more costs as much as the next multiple.
+CHANNEL_SLICES: Mapping[str, int] = {"pytorch-vulkan": SLICE, "tflite-gpu": SLICE}
 #: Runtimes of which other people's tables hold kernels alone. What a run costs beside them is
 #: learned from whole networks there (``costmodel.calibration``), so nothing stands for it here.
 KERNELS_ALONE = frozenset({"cudnn", "miopen", "pytorch-vulkan", "tflite-gpu"})

@@ -75,6 +75,7 @@ class _Kernel:
     """One kernel while it is being decided.
 
     Attributes:
+        place: in running order.
         operator: as the file has it.
         reads: tensors read that are no constants; the first is what it may be linked to.
         writes: tensors written.
@@ -84,6 +85,7 @@ class _Kernel:
         summed: tensors that sums of the tail read.
     """
 
+    place: int
     operator: LiteOperator
     reads: list[int]
     writes: list[int]
@@ -99,20 +101,28 @@ class _Delegate:
     def __init__(self, model: LiteModel) -> None:
         self._model = model
         self._returned = set(model.outputs)
-        self._kernels = [
-            kernel for item in model.operators if (kernel := self._kernel(item)) is not None
-        ]
+        made = (self._kernel(place, item) for place, item in enumerate(model.operators))
+        self._kernels = [kernel for kernel in made if kernel is not None]
+        self._gone: set[int] = set()
+        self._writer = {tensor: k for k in self._kernels for tensor in k.writes}
+        self._readers: dict[int, list[_Kernel]] = {}
+        for kernel in self._kernels:
+            for tensor in kernel.reads:
+                self._readers.setdefault(tensor, []).append(kernel)
 
     def run(self) -> list[_Kernel]:
         """Kernels that are left, in order."""
         for step in (self._drop_rename, self._merge_pad, self._merge_constant):
-            for kernel in list(self._kernels):
+            for kernel in self._left():
                 if step(kernel):
-                    self._kernels.remove(kernel)
+                    self._gone.add(kernel.place)
         self._link()
-        return self._kernels
+        return self._left()
 
-    def _kernel(self, operator: LiteOperator) -> _Kernel | None:
+    def _left(self) -> list[_Kernel]:
+        return [kernel for kernel in self._kernels if kernel.place not in self._gone]
+
+    def _kernel(self, place: int, operator: LiteOperator) -> _Kernel | None:
         """An operator as a kernel, its activation as the tail; None if it is done once for all."""
         tensors = self._model.tensors
         reads = [index for index in operator.inputs if index >= 0 and not tensors[index].constant]
@@ -120,6 +130,7 @@ class _Delegate:
             return None
         tail = [_LINKED.get(operator.activation.upper(), "relu")] if operator.activation else []
         return _Kernel(
+            place=place,
             operator=operator,
             reads=reads,
             writes=list(operator.outputs),
@@ -127,16 +138,9 @@ class _Delegate:
             tail=tail,
         )
 
-    def _readers(self, tensor: int) -> list[_Kernel]:
-        """What reads a tensor, as often as it does."""
-        return [k for k in self._kernels for index in k.reads if index == tensor]
-
     def _sole_reader(self, tensor: int) -> _Kernel | None:
-        readers = self._readers(tensor)
+        readers = self._readers.get(tensor, ())
         return readers[0] if len(readers) == 1 and tensor not in self._returned else None
-
-    def _writer(self, tensor: int) -> _Kernel | None:
-        return next((k for k in self._kernels if tensor in k.writes), None)
 
     def _drop_rename(self, kernel: _Kernel) -> bool:
         """Another name for the same batch, height, width and channels is no kernel."""
@@ -146,9 +150,11 @@ class _Delegate:
         before, after = (_as_image(self._model.tensors[i].shape) for i in (source, target))
         if before != after or target in self._returned:
             return False
-        for later in self._readers(target):
+        self._readers[source].remove(kernel)
+        for later in self._readers.pop(target, ()):
             later.reads = [source if index == target else index for index in later.reads]
             later.covers = kernel.covers + later.covers
+            self._readers[source].append(later)
         return True
 
     def _merge_pad(self, kernel: _Kernel) -> bool:
@@ -165,13 +171,14 @@ class _Delegate:
         later.pads = (*map(int, pads[1:3, 0]), *map(int, pads[1:3, 1]))
         later.reads[0] = kernel.reads[0]
         later.covers = kernel.covers + later.covers
+        self._read_instead(kernel.reads[0], kernel, later)
         return True
 
     def _merge_constant(self, kernel: _Kernel) -> bool:
         """A factor or an offset, one or one per channel, goes into the weights before it."""
         if kernel.operator.code not in _EITHER_WAY or len(kernel.reads) != 1:
             return False
-        before = self._writer(kernel.reads[0])
+        before = self._writer.get(kernel.reads[0])
         if before is None or before.operator.code not in _WEIGHTED or before.tail:
             return False
         tensors = self._model.tensors
@@ -186,24 +193,24 @@ class _Delegate:
 
     def _link(self) -> None:
         """Element-wise kernels become tails, kernel by kernel in running order."""
-        written = set(self._model.inputs)
-        place = 0
-        for kernel in self._kernels:  # an operand written later comes first
+        kernels = self._left()
+        for kernel in kernels:  # an operand written later comes first
             if kernel.operator.code in _EITHER_WAY and self._same_sizes(kernel.reads):
                 kernel.reads.sort(key=self._written_at, reverse=True)
-        while place < len(self._kernels):
-            kernel = self._kernels[place]
-            written.update(kernel.writes)
-            later = self._sole_reader(kernel.writes[0]) if len(kernel.writes) == 1 else None
-            if later is None or not self._is_linked(kernel, later, written):
-                place += 1
-                continue
-            kernel.tail.append(_LINKED[later.operator.code])
-            kernel.summed += later.operator.code == "ADD" and len(later.reads) > 1
-            self._follow(kernel, later)
-            self._kernels.remove(later)
+        written = set(self._model.inputs)
+        for kernel in kernels:
+            while kernel.place not in self._gone:
+                written.update(kernel.writes)
+                later = self._sole_reader(kernel.writes[0]) if len(kernel.writes) == 1 else None
+                if later is None or not self._is_linked(kernel, later, written):
+                    break
+                kernel.tail.append(_LINKED[later.operator.code])
+                kernel.summed += later.operator.code == "ADD" and len(later.reads) > 1
+                self._follow(kernel, later)
+                self._gone.add(later.place)
 
-    def _is_linked(self, kernel: _Kernel, later: _Kernel, written: set[int]) -> bool:
+    @staticmethod
+    def _is_linked(kernel: _Kernel, later: _Kernel, written: set[int]) -> bool:
         return (
             later.operator.code in _LINKED
             and later.reads[0] == kernel.writes[0]
@@ -215,16 +222,23 @@ class _Delegate:
 
     def _written_at(self, tensor: int) -> int:
         """Place of the kernel that writes a tensor; before all of them for an input."""
-        writer = self._writer(tensor)
-        return -1 if writer is None else self._kernels.index(writer)
+        writer = self._writer.get(tensor)
+        return -1 if writer is None else writer.place
 
-    @staticmethod
-    def _follow(kernel: _Kernel, later: _Kernel) -> None:
+    def _follow(self, kernel: _Kernel, later: _Kernel) -> None:
         """``kernel`` does the work of ``later``, too."""
+        for tensor in later.reads[1:]:
+            self._read_instead(tensor, later, kernel)
         kernel.reads += later.reads[1:]
         kernel.writes = later.writes
         kernel.covers += later.covers
         kernel.tail += later.tail
+        self._writer.update(dict.fromkeys(later.writes, kernel))
+
+    def _read_instead(self, tensor: int, before: _Kernel, now: _Kernel) -> None:
+        """``now`` reads a tensor in the place of ``before``."""
+        readers = self._readers[tensor]
+        readers[readers.index(before)] = now
 
 
 def _as_image(shape: Shape) -> Shape:

@@ -109,8 +109,9 @@ def list_runner(name: str, options: Mapping[str, Option] | None = None) -> Liste
         device = load_runner(name, options).device
     except Exception as error:  # somebody else's plug-in may fail in any way
         reason = str(error) or type(error).__name__
-        return Listed(name=name, reason=reason, experimental=label_of(name))
-    return Listed(name=name, device=device, experimental=label_of(name, device.provider))
+        return Listed(name=name, reason=reason, experimental=label_of(name, "", options or ()))
+    label = label_of(name, device.provider, options or ())
+    return Listed(name=name, device=device, experimental=label)
 
 
 def list_providers() -> tuple[Listed, ...]:

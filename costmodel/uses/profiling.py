@@ -110,7 +110,7 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     assert named is not None
     chosen = load_runner(*named)
     device = chosen.device  # what cannot be reached is told before Ops are chosen
-    if label := label_of(named[0], device.provider):
+    if label := label_of(named[0], device.provider, named[1]):
         _LOG.warning("%s: %s.", device.label, label)
     given = model_files(as_list(models), sizes or {}, example=example, signature=signature)
     with given as (files, bound), TemporaryDirectory(prefix="costmodel-") as folder:

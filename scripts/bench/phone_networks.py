@@ -30,6 +30,7 @@ from costmodel.calibration import fit_calibration
 from costmodel.costs.regression import fit_regression
 from costmodel.device import Device
 from costmodel.network import Layer, Network
+from costmodel.op import Op
 from costmodel.prediction import price_network
 
 PARTS = ("rules", "whole", "morph")
@@ -55,11 +56,9 @@ def rules() -> dict[str, Any]:
 
 def _said(row: dict[Any, Any], device: Device) -> str:
     """The family of the layer that a line is of, whatever its kernel is called."""
-    layer = {**row, "implementation": "", "epilogue": ""}
-    if row["layer"] == "avg_pool2d":  # its window, which is the whole map where none is said
-        windows = {name: row["height"] for name in ("kernel", "kernel_w")}
-        layer |= {"kind": "average_pool", **windows}
-    op = phone_tables.op_of(layer)
+    if row["layer"] == "avg_pool2d":  # told from a mean over the map by what is written alone
+        return pytorch_vulkan.family_of(Op(kind="average_pool"))
+    op = phone_tables.op_of({**row, "implementation": "", "epilogue": ""})
     if op is None:
         return ""
     if device.runtime == "pytorch-vulkan":
@@ -153,6 +152,8 @@ def main() -> None:
     options = parser.parse_args()
     kept = place.folder("phone-networks") / "parts.json"
     parts: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    commits = parts.setdefault("commits", {})  # parts may be of several
+    commits |= dict.fromkeys(options.part, ledger.commit())
     if "rules" in options.part:
         parts["rules"] = rules()
     if "whole" in options.part:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from costmodel import __version__
-from costmodel.experimental import EXPERIMENTAL
+from costmodel.experimental import EXPERIMENTAL, label_of
 from costmodel.profiler.lock import device_lock, hold
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.ort.providers import PROVIDERS
@@ -88,6 +88,19 @@ def test_a_place_that_cannot_be_written_is_told(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr("costmodel.uses.checking_up.tempfile.TemporaryFile", refuse)
     places = run("doctor", "--json").json["places"]
     assert set(places.values()) == {"not writable (Read-only file system)"}
+
+
+def test_a_bundle_is_untried_whatever_it_is_sent_to() -> None:
+    assert label_of("ssh://pi", options=("bundle", "cores")) == EXPERIMENTAL
+    assert label_of("ssh://pi", options=("cores",)) == ""
+
+
+def test_a_profile_by_an_untried_way_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costmodel.experimental.RUNNERS", frozenset({"fake"}))
+    arguments = ("--runner", "fake", "--samples", "1", "--rounds", "1", "-o", tmp_path / "t.jsonl")
+    assert EXPERIMENTAL in run("profile", *arguments).err
 
 
 def test_what_nobody_has_tried_says_so(run: Run) -> None:
