@@ -13,8 +13,8 @@ from costmodel.op import Op
 _BOOST = 1.2
 #: Multiplications that Winograd's F(4x4, 3x3) saves (Lavin and Gray, Fast Algorithms for
 #: Convolutional Neural Networks, 2016); Fourier transforms save as the window's area.
-_WINOGRAD = 4.0
-_TAPS_PER_PRODUCT = 9 / _WINOGRAD
+WINOGRAD = 4.0
+_TAPS_PER_PRODUCT = 9 / WINOGRAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +73,10 @@ _PEAKS: tuple[tuple[re.Pattern[str], Peak], ...] = tuple(
             r"\b(gpu|gtx|rtx|geforce|quadro|tesla|nvidia|radeon|instinct)\b",
             _peak("a GPU", 20, float32=120, float64=120, other=3000),
         ),
+        (r"raspberry", _peak("a Raspberry Pi", 0.02, float32=0.3, other=1.2)),
         (
-            r"cortex|snapdragon|helio|kirin|exynos|dimensity|raspberry|pixel|galaxy|iphone",
-            _peak("a phone's or board's processor", 0.05, float32=2, other=16),
+            r"cortex|snapdragon|helio|kirin|exynos|dimensity|pixel|galaxy|iphone",
+            _peak("a phone's or board's processor", 0.05, float32=1, other=8),
         ),
         (r"xeon phi", _card("Xeon Phi 7250", 6.1)),
         (

@@ -151,7 +151,7 @@ def _sheets(report: ProfileReport, out: Path) -> tuple[Sheet, ...]:
             f"mean {percent(repeats.mape)}, within 5 %: {percent(repeats.within_5, 0)}, "
             f"within 10 %: {percent(repeats.within_10, 0)} of {repeats.rows} rows"
             if repeats.rows
-            else "unknown: no row has two rounds"
+            else "unknown: no row was timed twice"
         ),
         "time": f"{report.seconds:.0f} s: {shares}",
         "disturbed": f"{report.discarded} of {report.blocks + report.discarded} blocks discarded",

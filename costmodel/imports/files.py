@@ -6,9 +6,10 @@ import csv
 import gzip
 import io
 import json
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +106,8 @@ def text_lines(path: Path) -> Iterator[str]:
     Raises:
         InvalidInputError: if it cannot be read to its end.
     """
-    stream, _ = _text(path, _encoding(read_head(path)))
     try:
-        with stream:
+        with _text(path, _encoding(read_head(path))) as (stream, _):
             yield from stream
     except (OSError, EOFError) as error:
         message = f"{path} cannot be read: {first_line(error)}."
@@ -149,13 +149,16 @@ def _encoding(head: bytes) -> str:
     return "utf-8"
 
 
-def _text(path: Path, encoding: str) -> tuple[io.TextIOWrapper, Any]:
+@contextmanager
+def _text(path: Path, encoding: str) -> Iterator[tuple[io.TextIOWrapper, Any]]:
     """The file as text, and the raw stream whose position says how far it is read."""
-    raw: Any = path.open("rb")
-    packed = raw.read(2) == _GZIP
-    raw.seek(0)
-    stream = gzip.GzipFile(fileobj=raw) if packed else raw
-    return io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline=""), raw
+    raw: Any
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        stream = gzip.GzipFile(fileobj=raw) if packed else raw
+        with io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="") as text:
+            yield text, raw
 
 
 def _csv(path: Path, text: str, encoding: str, told: Progress | None) -> Opened:
@@ -168,52 +171,43 @@ def _csv(path: Path, text: str, encoding: str, told: Progress | None) -> Opened:
             f"Received: {lines[0][:60]!r}."
         )
         raise InvalidInputError(message)
-    if all(_is_number(name) for name in header if name):
+    if any(_is_number(name) for name in header):
         message = f"{path}, line 1: numbers where the names of columns belong. Add a header."
         raise InvalidInputError(message)
 
     def pieces() -> Iterator[pd.DataFrame]:
         import pandas as pd
 
-        stream, raw = _text(path, encoding)
         size = max(1, path.stat().st_size)
-        with stream:
-            try:
-                reader = pd.read_csv(
-                    stream,
-                    sep=separator,
-                    chunksize=PIECE,
-                    dtype=str,
-                    keep_default_na=False,
-                    header=0,
-                    names=[f"{at}" for at in range(len(header))],
-                    index_col=False,
-                    skipinitialspace=True,
-                )
-                with warnings.catch_warnings():
-                    # A line with more cells than the header: told below with its number.
-                    warnings.simplefilter("error", pd.errors.ParserWarning)
-                    for piece in reader:
-                        piece.columns = pd.Index(header)
-                        yield piece.reset_index(drop=True)
-                        if told is not None:
-                            told(raw.tell() / size)
-            except (ValueError, OSError, EOFError) as error:
-                message = f"{path}: {_csv_problem(error, len(header))}"
-                raise InvalidInputError(message) from error
+        with _text(path, encoding) as (stream, raw):
+            rows = _csv_rows(path, stream, separator, len(header))
+            next(rows)  # the header
+            while piece := list(islice(rows, PIECE)):
+                yield pd.DataFrame(piece, columns=pd.Index(header), dtype=object)
+                if told is not None:
+                    told(raw.tell() / size)
 
     return Opened(header=header, pieces=pieces, decimal_commas=separator == ";")
 
 
-def _csv_problem(error: Exception, width: int) -> str:
-    text = first_line(error)
-    if "EOF inside string" in text:
-        return "it ends inside a quoted cell: the file was cut short, or a quote is not closed."
-    if "Expected" in text and "saw" in text:
-        return f"{text.removeprefix('Error tokenizing data. C error: ').strip()}: cells too many."
-    if isinstance(error, ValueError) and "Length of header" in text:
-        return f"a line has more than the {width} cells of the header."
-    return f"{text}."
+def _csv_rows(path: Path, stream: Iterable[str], separator: str, width: int) -> Iterator[list[str]]:
+    """Rows with as many cells as the header has; blank lines are none."""
+    reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        for cells in reader:
+            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+                message = (
+                    f"{path}, line {reader.line_num}: {len(cells)} cells, the header has {width}. "
+                    f"A cell with {separator!r} in it must be quoted."
+                )
+                raise InvalidInputError(message)
+            if any(cell.strip() for cell in cells):
+                yield cells[:width] + [""] * (width - len(cells))
+    except (csv.Error, OSError, EOFError) as error:
+        cut = "unexpected end" in str(error)
+        why = "it ends inside a quoted cell, so it was cut short" if cut else first_line(error)
+        message = f"{path}, line {reader.line_num}: {why}."
+        raise InvalidInputError(message) from error
 
 
 def _separator(line: str) -> str:
@@ -234,8 +228,9 @@ def _parquet(path: Path, told: Progress | None) -> Opened:
         import pyarrow
         import pyarrow.parquet as pq
     except ImportError as error:
-        msg = "pyarrow"
-        raise MissingDependencyError(msg, "frames", f"Reading {path}") from error
+        raise MissingDependencyError(
+            package="pyarrow", extra="frames", what=f"Reading {path}"
+        ) from error
 
     def failing(error: Exception) -> InvalidInputError:
         message = (
@@ -272,7 +267,14 @@ def _json(path: Path, text: str, encoding: str, told: Progress | None) -> Opened
     if start is None or start.empty:
         message = f"{path}: it holds no rows. Expected a list of objects, one for each row."
         raise InvalidInputError(message)
-    return Opened(header=tuple(map(str, start.columns)), pieces=pieces)
+    header = tuple(map(str, start.columns))
+
+    def alike() -> Iterator[pd.DataFrame]:
+        # Objects of one list need not have the same names; those of the first piece are looked at.
+        for piece in pieces():
+            yield piece.rename(columns=str).reindex(columns=list(header))
+
+    return Opened(header=header, pieces=alike)
 
 
 def _is_object(line: str) -> bool:
@@ -286,9 +288,8 @@ def _json_lines(
     path: Path, encoding: str, told: Progress | None
 ) -> Callable[[], Iterator[pd.DataFrame]]:
     def pieces() -> Iterator[pd.DataFrame]:
-        stream, raw = _text(path, encoding)
         size = max(1, path.stat().st_size)
-        with stream:
+        with _text(path, encoding) as (stream, raw):
             rows: list[object] = []
             for number, line in enumerate(stream, 1):
                 if line.strip():
@@ -312,8 +313,7 @@ def _json_whole(path: Path, encoding: str) -> Callable[[], Iterator[pd.DataFrame
                 "Write one object a line, or Parquet."
             )
             raise InvalidInputError(message)
-        stream, _ = _text(path, encoding)
-        with stream:
+        with _text(path, encoding) as (stream, _):
             yield _frame(path, _loaded(path, stream.read().lstrip("\ufeff"), ""))
 
     return pieces

@@ -20,7 +20,8 @@ _NAMES: Mapping[str, str] = {
     "in_size image_height image_size size resolution matsize feature_size",
     "width": "width w in_width input_width in_w input_w win w_in iw inputw image_width",
     "in_channels": "in_channels cin c_in ic ci in_ch in_c inc input_channels channels "
-    "input_channel channels_in in_channel inchannels in_features input_features c ch channel num_channels",
+    "input_channel channels_in in_channel inchannels in_features input_features c ch channel "
+    "num_channels",
     "out_channels": "out_channels cout c_out oc co out_ch out_c outc output_channels filters "
     "output_channel channels_out out_channel outchannels num_filters out_features units "
     "output_features",
@@ -149,7 +150,7 @@ def match_columns(header: Sequence[str], asked: Asked) -> Matched:
     }
     claims: dict[str, list[str]] = {}
     for column in free:
-        name = _FIELD_OF.get(_plain(column))
+        name = _FIELD_OF.get(_plain(column), "")
         if name and column not in times and name not in columns and name not in asked.constants:
             claims.setdefault(name, []).append(column)
     for name, claiming in claims.items():

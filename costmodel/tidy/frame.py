@@ -79,8 +79,9 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         frame.to_parquet(temporary, index=False)
         temporary.replace(path)
     except ImportError as error:
-        msg = "pyarrow"
-        raise MissingDependencyError(msg, "frames", f"Writing {path}") from error
+        raise MissingDependencyError(
+            package="pyarrow", extra="frames", what=f"Writing {path}"
+        ) from error
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror or error}."
         raise InvalidInputError(message) from error

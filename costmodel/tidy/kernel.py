@@ -140,9 +140,9 @@ def _conv(row: Kernel) -> Op:
     written = row.out_channels or (read if depthwise else _need(row, "out_channels"))
     groups = row.groups or (read if depthwise else 1)
     if depthwise and groups != read:
-        _refuse("groups", "does not fit a depthwise convolution", f"{groups} of {read} channels")
+        refuse("groups", "does not fit a depthwise convolution", f"{groups} of {read} channels")
     if read % groups or written % groups:
-        _refuse("groups", "does not divide the channels", f"{groups}, {read} -> {written}")
+        refuse("groups", "does not divide the channels", f"{groups}, {read} -> {written}")
     sizes, stride, dilation = _sizes(row), _stride(row), _dilation(row)
     out, pads = _extent(row, sizes, window, stride, dilation)
     weights: tuple[Shape, ...] = ((written, read // groups, *window),)
@@ -185,7 +185,7 @@ def _transposed(row: Kernel) -> Op:
         out = tuple(f - 2 * (p or 0) for f, p in zip(full, pad, strict=True))
     total = tuple(f - o for f, o in zip(full, out, strict=True))
     if min(out) < 1 or read % groups or written % groups:
-        _refuse("out_size", "does not fit the other sizes", f"{out}, groups {groups}")
+        refuse("out_size", "does not fit the other sizes", f"{out}, groups {groups}")
     weights: tuple[Shape, ...] = ((read, written // groups, *window),)
     return Op(
         kind="conv_transpose",
@@ -254,7 +254,7 @@ def _concat(row: Kernel) -> Op:
     parts, total = row.parts or 2, _need(row, "out_channels")
     rest = total - first
     if parts < 2 or rest < parts - 1:
-        _refuse(
+        refuse(
             "out_channels", "is not what the parts make", f"{parts}, the first {first}, of {total}"
         )
     # Only the first part is said; the others are taken as equal, which moves as many elements.
@@ -275,14 +275,14 @@ def _concat(row: Kernel) -> Op:
 
 def _network(row: Kernel) -> Op:
     if not row.name:
-        _refuse("model", "is missing, the name of the network")
+        refuse("model", "is missing, the name of the network")
     return model_op(row.name, "", ())
 
 
 def _pointwise(row: Kernel) -> Op:
     """Kernels that go over their elements once, the same sizes out as in unless others are said."""
     if row.kind in _UNTOLD:
-        _refuse("op", "is a kind whose work these columns do not tell", row.kind)
+        refuse("op", "is a kind whose work these columns do not tell", row.kind)
     channels = _need(row, "in_channels")
     sizes = _sizes(row) if row.height is not None else ()
     tensor = _shape(row, channels, sizes)
@@ -339,21 +339,21 @@ def _along(
     """Size written along one axis, zeros before, zeros after."""
     if out is None and pad is None:
         if padding not in {"same", "valid"}:
-            _refuse("pad", "is missing, and so are padding (same, valid) and out_size")
+            refuse("pad", "is missing, and so are padding (same, valid) and out_size")
         out = -(-size // stride) if padding == "same" else (size - reach) // stride + 1
     before = after = pad or 0
     short = 0 if out is None else (out - 1) * stride + reach - size - before - after
     if pad is None:
         before, after = max(0, short) // 2, (max(0, short) + 1) // 2
         if before >= reach:
-            _refuse("out_size", "is more than the input can give", f"{out} from {axis} {size}")
+            refuse("out_size", "is more than the input can give", f"{out} from {axis} {size}")
     elif 0 < short < stride:  # the size written was rounded up
         after += short
     fitting = (size + before + after - reach) // stride + 1
     if fitting < 1:
-        _refuse("kernel", "is larger than the padded input", f"{reach} over {axis} {size}")
+        refuse("kernel", "is larger than the padded input", f"{reach} over {axis} {size}")
     if out is not None and out != fitting:
-        _refuse("out_size", "is not what the other sizes give", f"{out}, not {fitting}")
+        refuse("out_size", "is not what the other sizes give", f"{out}, not {fitting}")
     return fitting, before, after
 
 
@@ -396,20 +396,25 @@ def _require_positive(row: Kernel) -> None:
     for name in _POSITIVE:
         value = getattr(row, name)
         if value is not None and not 1 <= value < 2**31:
-            _refuse(name, "must be at least 1", str(value))
+            refuse(name, "must be at least 1", str(value))
     for name in ("pad", "pad_w"):
         value = getattr(row, name)
         if value is not None and not 0 <= value < 2**20:
-            _refuse(name, "must not be negative", str(value))
+            refuse(name, "must not be negative", str(value))
 
 
 def _need(row: Kernel, name: str) -> int:
     value = getattr(row, name)
     if value is None:
-        _refuse(name, f"is missing, which a {row.kind} needs")
+        refuse(name, f"is missing, which a {row.kind} needs")
     assert isinstance(value, int)
     return value
 
 
-def _refuse(column: str, problem: str, values: str = "") -> NoReturn:
+def refuse(column: str, problem: str, values: str = "") -> NoReturn:
+    """Say that a row cannot be used.
+
+    Raises:
+        UnusableRow: always.
+    """
     raise UnusableRow(column, problem, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from costmodel.errors import InvalidInputError
@@ -115,11 +115,11 @@ def tidy_rows(
         column, unit = matched.deviation
         tidy["deviation_ms"] = take(frame[column]) * unit
     if problems:
-        reasons = pd.Series([""] * len(frame), index=frame.index, dtype=object)
+        reasons: list[object] = [""] * len(frame)
         for error, rows in problems:
             for row in rows:
-                reasons.iloc[row - first_row] = error
-        tidy["reason"] = reasons
+                reasons[row - first_row] = error
+        tidy["reason"] = pd.Series(reasons, index=frame.index, dtype=object)
     return tidy, problems
 
 
@@ -190,8 +190,8 @@ def _several(column: pd.Series) -> pd.Series:
 def _integers(cell: object) -> list[int]:
     if isinstance(cell, str):
         return [int(text[:12]) for text in re.findall(r"\d+", cell)]
-    if isinstance(cell, Sequence) or hasattr(cell, "tolist"):
-        return [int(item) for item in cell]  # type: ignore[union-attr]
+    if isinstance(cell, Iterable):
+        return [int(item) for item in cell]
     return [] if cell is None or cell != cell else [int(cell)]  # type: ignore[call-overload]
 
 

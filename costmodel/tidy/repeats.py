@@ -11,6 +11,8 @@ from costmodel.op import Op
 
 #: Repeats whose halves differ by more than this share are two things under one name.
 REPEATS_AGREE = 0.25
+#: The same of a source's own standard deviation over its runs, which are single ones.
+DEVIATION_AGREES = 0.5
 
 
 def merged(op: Op, times_ms: Sequence[float], deviation: float = math.nan) -> Measurement:

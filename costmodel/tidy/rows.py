@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.op import Op, decode_op
-from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op
-from costmodel.tidy.repeats import REPEATS_AGREE, disagreement, merged
+from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op, refuse
+from costmodel.tidy.repeats import DEVIATION_AGREES, REPEATS_AGREE, disagreement, merged
 from costmodel.tidy.words import activation_word, dtype_word, kind_word, layout_word
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class LeftOut:
 
 
 #: Rows that are named of each problem.
-_NAMED = 5
+NAMED = 5
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class Rows:
     def __init__(self) -> None:
         self.count = 0
         self.left_out: dict[tuple[str, str], LeftOut] = {}
-        self._known: dict[Hashable, tuple[Device, Op] | UnusableRow] = {}
+        self._known: dict[tuple[str, ...], dict[Hashable, tuple[Device, Op] | UnusableRow]] = {}
         self._times: dict[Device, dict[Op, _Times]] = {}
 
     @property
@@ -95,20 +95,30 @@ class Rows:
         Args:
             frame: columns are those of ``KERNEL_FIELDS``, ``DEVICE_FIELDS`` and ``OTHER_FIELDS``
                 that there are; ``latency_ms`` must be, NaN where a row has none. ``reason`` is why
-                a row is left out (an error, or its column and problem as text), else empty.
+                a row is left out (an error, or its column and problem as text), else empty. The
+                index counts the file's rows from 0.
         """
-        names = [name for name in (*KERNEL_FIELDS, *DEVICE_FIELDS) if name in frame]
+        names = tuple(name for name in (*KERNEL_FIELDS, *DEVICE_FIELDS) if name in frame)
+        known = self._known.setdefault(names, {})
         keys = zip(*(_plain(frame[name]) for name in names), strict=True)
         times = frame["latency_ms"].tolist()
         nothing = [math.nan] * len(frame)
         deviations = frame["deviation_ms"].tolist() if "deviation_ms" in frame else nothing
-        reasons = frame["reason"].tolist() if "reason" in frame else [""] * len(frame)
-        for key, time, deviation, reason in zip(keys, times, deviations, reasons, strict=True):
-            self.count += 1
+        reasons = _plain(frame["reason"]) if "reason" in frame else [""] * len(frame)
+        labels = frame.index.tolist()
+        for label, key, time, deviation, reason in zip(  # noqa: B905 - all as long as the frame
+            labels, keys, times, deviations, reasons
+        ):
+            number = self.count + label + 1
             try:
-                self._take(names, key, (time, deviation), reason)
+                _require_time(time, reason)
+                found = known.get(key)
+                if found is None:
+                    found = known[key] = _read(dict(zip(names, key, strict=True)))
+                self._take(number, found, time, deviation)
             except UnusableRow as error:
-                self.leave_out(error, [self.count])
+                self.leave_out(error, [number])
+        self.count += max(labels, default=-1) + 1
 
     def leave_out(self, error: UnusableRow, rows: Sequence[int]) -> None:
         """Count rows that cannot be used."""
@@ -117,37 +127,18 @@ class Rows:
             key, LeftOut(column=error.column, problem=error.problem, values=error.values)
         )
         found.count += len(rows)
-        found.rows.extend(rows[: max(0, _NAMED - len(found.rows))])
+        found.rows.extend(rows[: max(0, NAMED - len(found.rows))])
 
     def _take(
-        self,
-        names: Sequence[str],
-        key: tuple[object, ...],
-        time: tuple[float, float],
-        reason: object,
+        self, number: int, found: tuple[Device, Op] | UnusableRow, time: float, deviation: float
     ) -> None:
-        if isinstance(reason, UnusableRow):
-            raise reason
-        if reason:
-            column, _, problem = str(reason).partition(" ")
-            raise UnusableRow(column, problem)
-        latency, deviation = time
-        if latency != latency:
-            msg = "latency"
-            raise UnusableRow(msg, "is missing")
-        if not 0 < latency < math.inf:
-            msg = "latency"
-            raise UnusableRow(msg, "is no time", f"{latency:g} ms")
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = _read(dict(zip(names, key, strict=True)))
-        if isinstance(known, UnusableRow):
-            raise known
-        device, op = known
-        times = self._times.setdefault(device, {}).setdefault(op, _Times(first_row=self.count))
-        times.values.append(latency)
-        if deviation == deviation:
-            times.deviations.append(deviation / latency)
+        if isinstance(found, UnusableRow):
+            raise found
+        device, op = found
+        times = self._times.setdefault(device, {}).setdefault(op, _Times(first_row=number))
+        times.values.append(time)
+        if not math.isnan(deviation):
+            times.deviations.append(deviation / time)
 
     def measurements(self, device: Device) -> Iterator[tuple[int, Measurement]]:
         """First row and Measurement of each Op of a device; repeats that disagree are left out."""
@@ -159,14 +150,31 @@ class Rows:
                 )
                 self.leave_out(error, [times.first_row] * len(times.values))
                 continue
-            own = (
-                times.deviations[0] if len(times.values) == len(times.deviations) == 1 else math.nan
-            )
+            alone = len(times.values) == len(times.deviations) == 1
+            own = times.deviations[0] if alone else math.nan
+            if own > DEVIATION_AGREES:
+                error = UnusableRow(
+                    "deviation", "is more than half of the time", f"{op.label}: {own:.0%}"
+                )
+                self.leave_out(error, [times.first_row])
+                continue
             yield times.first_row, merged(op, times.values, own)
 
     def repeats(self, device: Device) -> int:
         """Rows of a device beyond the first of each Op."""
         return sum(len(times.values) - 1 for times in self._times[device].values())
+
+
+def _require_time(time: float, reason: object) -> None:
+    if isinstance(reason, UnusableRow):
+        raise reason
+    if reason:
+        column, _, problem = str(reason).partition(" ")
+        refuse(column, problem)
+    if math.isnan(time):
+        refuse("latency", "is missing")
+    if not 0 < time < math.inf:
+        refuse("latency", "is no time", f"{time:g} ms")
 
 
 def _plain(column: pd.Series) -> Iterable[object]:
@@ -187,8 +195,10 @@ def _read(row: Mapping[str, object]) -> tuple[Device, Op] | UnusableRow:
         kind = _word("op", kind_word, row.get("kind"), "")
         device = _device(row, dtype)
         epilogue = row.get("epilogue")
-        sizes = {name: _whole(name, row.get(name)) for name in _SIZES if row.get(name) is not None}
-        texts = {
+        sizes: dict[str, Any] = {
+            name: _whole(name, row.get(name)) for name in _SIZES if row.get(name) is not None
+        }
+        texts: dict[str, Any] = {
             name: str(row[name])
             for name in _TEXTS - {"kind", "dtype", "layout"}
             if row.get(name) is not None
@@ -200,7 +210,7 @@ def _read(row: Mapping[str, object]) -> tuple[Device, Op] | UnusableRow:
             bias=bool(row.get("bias")),
             epilogue=activation_word(str(epilogue)) if epilogue is not None else (),
             **sizes,
-            **texts,  # type: ignore[arg-type]
+            **texts,
         )
         return device, kernel_op(kernel)
     except UnusableRow as error:
@@ -210,7 +220,7 @@ def _read(row: Mapping[str, object]) -> tuple[Device, Op] | UnusableRow:
 def _word(column: str, read: Callable[[str], _T], value: object, default: _T) -> _T:
     if value is None:
         if default in {"", None}:
-            raise UnusableRow(column, "is missing")
+            refuse(column, "is missing")
         return default
     try:
         return read(str(value))
@@ -221,18 +231,16 @@ def _word(column: str, read: Callable[[str], _T], value: object, default: _T) ->
 def _whole(name: str, value: object) -> int:
     number = float(value)  # type: ignore[arg-type]
     if not number.is_integer():
-        raise UnusableRow(name, "is no whole number", str(value))
+        refuse(name, "is no whole number", str(value))
     return int(number)
 
 
 def _device(row: Mapping[str, object], dtype: str) -> Device:
     name, runtime = row.get("device"), row.get("runtime")
     if name is None:
-        msg = "device"
-        raise UnusableRow(msg, "is missing")
+        refuse("device", "is missing")
     if runtime is None:
-        msg = "runtime"
-        raise UnusableRow(msg, "is missing")
+        refuse("runtime", "is missing")
     cores = row.get("cores")
     return Device(
         name=str(name),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, islice
 from pathlib import Path
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, TableFormatError
 from costmodel.imports import formats
-from costmodel.imports.files import PIECE, Opened, Progress, open_rows, text_head, text_lines
-from costmodel.imports.formats.form import Form, Row
+from costmodel.imports.files import Opened, Progress, open_rows, text_head, text_lines
+from costmodel.imports.formats.form import Form, frames
 from costmodel.imports.imported import Imported
 from costmodel.imports.mapping import read_mapping
 from costmodel.imports.plausible import doubts
@@ -20,7 +19,7 @@ from costmodel.imports.presets import PRESETS, recognise
 from costmodel.imports.presets.preset import Preset
 from costmodel.table import LatencyTable
 from costmodel.tidy.cells import Commas
-from costmodel.tidy.columns import Asked, match_columns
+from costmodel.tidy.columns import TIMES_MS, Asked, match_columns
 from costmodel.tidy.kernel import UnusableRow
 from costmodel.tidy.read import require_device, tidy_name, tidy_rows
 from costmodel.tidy.rows import Rows
@@ -105,9 +104,10 @@ def _asked(
 ) -> Asked:
     said = read_mapping(Path(mapping)) if mapping is not None else Asked()
     columns, constants = columns or {}, constants or {}
+    here = {*columns, *constants, *(TIMES_MS if set(TIMES_MS) & {*columns, *constants} else ())}
     return Asked(
-        columns={k: v for k, v in {**said.columns, **columns}.items() if k not in constants},
-        constants={k: v for k, v in {**said.constants, **constants}.items() if k not in columns},
+        columns={k: v for k, v in said.columns.items() if k not in here} | dict(columns),
+        constants={k: v for k, v in said.constants.items() if k not in here} | dict(constants),
         source=source or said.source,
         licence=licence or said.licence,
     )
@@ -139,8 +139,9 @@ def _read(
                 f"({len(missing)} missing in all)."
             )
             raise InvalidInputError(message)
+        commas = Commas(decimal=opened.decimal_commas)
         for piece in opened.pieces():
-            rows.add(known.tidy(piece))
+            rows.add(known.rows(piece, commas, rows.count + 1))
     return known.name, "latency", known.notes, known
 
 
@@ -157,30 +158,15 @@ def _about(path: Path) -> Iterator[None]:
 
 
 def _by_form(path: Path, form: Form, asked: Asked, rows: Rows) -> None:
-    import pandas as pd
-
     said = {tidy_name(name): value for name, value in asked.constants.items()}
-    found = form.rows(text_lines(path))
-    first = next(found, None)
-    if first is None:
-        message = f"it holds no times that a {form.name} report would have."
+    for piece in frames(form, text_lines(path), said):
+        if "device" not in piece:
+            message = "it does not say which device was timed. Say it: --set device='Pixel 4'."
+            raise InvalidInputError(message)
+        rows.add(piece)
+    if not rows.count:
+        message = f"it holds no times, which a report of {form.name} has."
         raise InvalidInputError(message)
-    if "device" not in {**first, **said}:
-        message = "it does not say which device was timed. Say it: --set device='Pixel 4'."
-        raise InvalidInputError(message)
-    for piece in _pieces(chain([first], found)):
-        # What the report says itself goes before what is said about all of it.
-        rows.add(
-            pd.DataFrame(
-                [{**said, **{k: v for k, v in row.items() if v is not None}} for row in piece]
-            )
-        )
-
-
-def _pieces(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    rows = iter(rows)
-    while piece := list(islice(rows, PIECE)):
-        yield piece
 
 
 def _by_columns(opened: Opened, asked: Asked, rows: Rows) -> str:

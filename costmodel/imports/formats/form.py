@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from costmodel.errors import InvalidInputError, first_line
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Rows in memory at a time.
+PIECE = 50_000
 #: A row by its tidy columns (``costmodel.tidy.rows``).
 Row = dict[str, object]
 
@@ -29,6 +35,25 @@ class Form:
     fits: Callable[[str], bool]
     rows: Callable[[Iterable[str]], Iterator[Row]]
     notes: tuple[str, ...] = ()
+
+
+def frames(
+    form: Form, lines: Iterable[str], constants: Mapping[str, object]
+) -> Iterator[pd.DataFrame]:
+    """Tidy rows of a report, piece by piece.
+
+    Args:
+        form: of the report.
+        lines: its text.
+        constants: tidy values that all rows have, unless the report itself says others.
+    """
+    import pandas as pd
+
+    rows = form.rows(lines)
+    while piece := list(islice(rows, PIECE)):
+        yield pd.DataFrame(
+            [{**constants, **{k: v for k, v in row.items() if v is not None}} for row in piece]
+        )
 
 
 def whole_json(lines: Iterable[str]) -> Any:

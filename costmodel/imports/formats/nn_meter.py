@@ -1,4 +1,7 @@
-"""What nn-Meter's builder saves of profiled kernels: sizes by its names, ``latency`` in ms."""
+"""What nn-Meter's builder saves of profiled kernels: sizes by its names, ``latency`` in ms.
+
+The runtime behind it is not in the file.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ def _row(kind: str, record: object) -> Row:
     config: Mapping[str, object] = record["config"]
     row: Row = {_SIZES[name]: value for name, value in config.items() if name in _SIZES}
     row |= {
+        "runtime": "nn-meter",
         "kind": kind,
         "epilogue": "relu" if kind.endswith("relu") and kind != "relu" else "",
         "bias": "conv" in kind or kind == "fc",

@@ -31,6 +31,26 @@ _COLUMNS = {
 }
 #: Columns that all files of this form have.
 SHARED = frozenset({*_COLUMNS, "latency_us", "algo", "device_class", "source"})
+#: Those that are not numbers, and those that are not read.
+TEXTS = frozenset(
+    [
+        "device",
+        "device_class",
+        "runtime",
+        "op",
+        "dtype",
+        "layout",
+        "algo",
+        "source",
+        "model",
+        "padding",
+        "activation",
+        "optimizer",
+        "use_bias",
+        "has_tuned_solver",
+        "suspect",
+    ]
+)
 #: Libraries by the names of runtimes.
 _RUNTIMES = {"cuDNN": "cudnn", "MIOpen": "miopen", "MKL-DNN/LIBXSMM": "mkl-dnn"}
 
@@ -48,7 +68,7 @@ def _nvidia(frame: pd.DataFrame) -> pd.DataFrame:
     tidy["runtime_version"] = "tensorflow 1"
     tidy["padding"] = frame["padding"]
     tidy["out_height"] = frame["out_size"]
-    tidy["bias"] = frame["use_bias"]
+    tidy["bias"] = frame["use_bias"].map(lambda said: str(said) == "True")
     tidy["epilogue"] = frame["activation"]
     tidy["deviation_ms"] = frame["latency_us_std"] / 1e3
     return tidy
@@ -74,6 +94,7 @@ def _deepbench(frame: pd.DataFrame) -> pd.DataFrame:
 NVIDIA = Preset(
     name="nvidia_gpu_conv",
     signature=SHARED | {"padding", "activation", "use_bias"},
+    texts=TEXTS,
     tidy=_nvidia,
     source="CDECatapult/ml-performance-prediction",
     licence="Apache-2.0",
@@ -81,6 +102,7 @@ NVIDIA = Preset(
 AMD = Preset(
     name="amd_gpu_conv",
     signature=SHARED | {"n_solvers", "has_tuned_solver"},
+    texts=TEXTS,
     tidy=_amd,
     source="ROCm/MIOpen, its find-db: the time of the fastest solver of each convolution",
     licence="MIT",
@@ -88,6 +110,7 @@ AMD = Preset(
 DEEPBENCH = Preset(
     name="deepbench_conv",
     signature=SHARED,
+    texts=TEXTS,
     tidy=_deepbench,
     source="baidu-research/DeepBench",
     licence="Apache-2.0",

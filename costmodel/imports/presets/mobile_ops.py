@@ -11,7 +11,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from costmodel.imports.presets.convolutions import SHARED, shared_columns
+from costmodel.imports.presets.convolutions import SHARED, TEXTS, shared_columns
 from costmodel.imports.presets.preset import Preset, mapped
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def _names(algorithm: str) -> tuple[str, str]:
 PRESET = Preset(
     name="mobile_gpu_ops",
     signature=SHARED | {"model", "row", "out_size"},
+    texts=TEXTS,
     tidy=_tidy,
     source="qed-usc/mobile-ml-benchmark",
     licence="MIT",

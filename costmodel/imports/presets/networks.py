@@ -17,6 +17,9 @@ _PHONE_GPUS = {
     "Pixel 4": "Adreno 640",
     "iPhone 7": "Apple A10 GPU",
 }
+_TEXTS = frozenset(
+    ["device", "soc", "unit", "cores", "runtime", "dtype", "space", "model", "source"]
+)
 _ON_CPU = {"TFLite": "tflite", "PyTorch Mobile": "pytorch-mobile"}
 _ON_GPU = {"TFLite": "tflite-gpu", "PyTorch Mobile": "pytorch-vulkan"}
 #: Of boards with several GPUs.
@@ -64,6 +67,7 @@ def _ncnn(frame: pd.DataFrame) -> pd.DataFrame:
 MOBILE = Preset(
     name="mobile_networks",
     signature=frozenset({"device", "soc", "unit", "cores", "space", "model", "latency_us"}),
+    texts=_TEXTS,
     tidy=_mobile,
     source="qed-usc/mobile-ml-benchmark",
     licence="MIT",
@@ -73,6 +77,7 @@ NCNN = Preset(
     signature=frozenset(
         {"device", "model", "num_threads", "gpu_device", "powersave", "latency_ms"}
     ),
+    texts=_TEXTS,
     tidy=_ncnn,
     source="Tencent/ncnn, its benchmark's list",
     licence="BSD-3-Clause",

@@ -47,6 +47,12 @@ def test_the_deviation_of_a_single_row_is_its_spread() -> None:
     assert row.spread == pytest.approx(0.05)
 
 
+def test_a_single_row_whose_runs_disagree_is_left_out() -> None:
+    rows = gathered({"latency_ms": 2.0, "deviation_ms": 1.2})
+    assert list(rows.measurements(rows.devices[0])) == []
+    assert [item.problem for item in rows.left_out.values()] == ["is more than half of the time"]
+
+
 def test_repeats_that_disagree_are_left_out_with_their_rows() -> None:
     rows = gathered({"latency_ms": 1.0}, {"latency_ms": 1.5})
     assert list(rows.measurements(rows.devices[0])) == []
