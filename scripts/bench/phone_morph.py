@@ -11,9 +11,8 @@ from typing import Any
 
 import ledger
 import numpy as np
-import phone_tables
 
-PHONE = ("Pixel 4 GPU (Adreno 640)", "tflite-gpu")
+PHONE = "pixel-4-gpu-adreno-640/tflite-gpu-float16"
 CPU = "amd-epyc-family-25-model-17/onnxruntime-float32"
 TARGET = "50%"
 SEEDS = (0, 1, 2)
@@ -22,13 +21,9 @@ SIDE = 96
 
 def run() -> dict[str, Any]:
     """Structures for both devices and their prices, per network and seed."""
-    from costmodel.uses.tables import fit, open_table
+    import costmodel as cm
 
-    known = phone_tables.sequences(*PHONE)
-    table = phone_tables.table_of(
-        phone_tables.device_of(*PHONE), known, phone_tables.whole_ms(*PHONE)
-    )
-    costs = {"phone": fit(table), "cpu": fit(open_table(CPU))}
+    costs = {"phone": cm.fit(PHONE), "cpu": cm.fit(CPU)}
     return {
         f"{name}-{seed}": _cut(make, seed, costs)
         for name, make in NETWORKS.items()
@@ -148,5 +143,5 @@ def figures_of(found: dict[str, Any]) -> tuple[list[ledger.Figure], str]:
                     for on in ("phone", "cpu")
                 ]
                 lines.append(f"{name} {seed} | for the {made} | {cells[0]} | {cells[1]}")
-    columns = f"network, seed | structure | ms on {PHONE[0]} | ms on {CPU}"
+    columns = f"network, seed | structure | ms on {PHONE} | ms on {CPU}"
     return figures, ledger.table(columns, lines)
