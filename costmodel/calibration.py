@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from costmodel.measurement import Measurement
-from costmodel.op import Op, model_op_counts
+from costmodel.op import SESSION, Op, model_op_counts
 from costmodel.protocols import CostModel, HoldsOut
 from costmodel.table import LatencyTable
 
@@ -63,7 +63,8 @@ class Calibration:
     cache holds, and from a cache if not. Reading overlaps with computing, so that it costs a
     convolution of a large map nothing and doubles the time of a dense layer. And what is timed for
     a millisecond at once finds a moment that neighbours leave alone, which a longer run cannot: the
-    quiet time of a network grows faster than its sum.
+    quiet time of a network grows faster than its sum. Other people's tables hold kernels alone, and
+    no row for what a run costs beside them: so many ms a run and a kernel are then learned, too.
 
     Attributes:
         slope: factor on the sum.
@@ -79,6 +80,8 @@ class Calibration:
             the same direction, network after network.
         unseen_share: like ``interval_share``, of networks none of whose kernels is a row; the same
             where that is not known.
+        fixed_ms: of every run; 0 where the table has a row for it.
+        kernel_ms: of starting a kernel; 0 where the table has a row for what a run costs.
 
     >>> Calibration(slope=1.02, networks={"a": 1.02}, interval_share=0.03).apply([10.0])
     10.2
@@ -94,6 +97,8 @@ class Calibration:
     rows_near: bool = False
     unseen_factor: float = 1.0
     unseen_share: float | None = None
+    fixed_ms: float = 0.0
+    kernel_ms: float = 0.0
 
     def apply(
         self, prices_ms: Sequence[float], ops: Sequence[Op] = (), *, unseen: float = 0.0
@@ -110,14 +115,14 @@ class Calibration:
         weights = np.array([_mib_of(op) for op in ops]) if ops else np.zeros(len(prices))
         total_ms = float(self._place.moved(prices, weights, float(weights.sum())).sum())
         total_ms *= 1.0 + unseen * (self.unseen_factor - 1.0)
-        return total_ms * self.factor(total_ms)
+        return total_ms * self.factor(total_ms) + self.fixed_ms + self.kernel_ms * len(prices)
 
     def factor(self, total_ms: float) -> float:
         """Factor on a sum of so many ms."""
         return self.slope + self.longer * _log_length(min(total_ms, self.longest_ms))
 
     def of_kernel(self, op: Op, price_ms: float, factor: float, weight_mib: float) -> float:
-        """What one kernel adds to a network, in ms.
+        """What one kernel adds to a network, in ms; what every run costs is no kernel's.
 
         Args:
             op: the kernel.
@@ -126,7 +131,7 @@ class Calibration:
             weight_mib: of all kernels of its network, float32.
         """
         moved = self._place.moved(np.array([price_ms]), np.array([_mib_of(op)]), weight_mib)
-        return factor * float(moved[0])
+        return factor * float(moved[0]) + self.kernel_ms
 
     @property
     def _place(self) -> _Place:
@@ -151,6 +156,9 @@ class Calibration:
             where = "from memory beyond" if self.rows_near else "from a cache below"
             cost = f"{self.read_ms_per_mib * 1e3:.0f} us per MiB"
             parts.append(f"weights {where} {self.far_mib:.0f} MiB ({cost})")
+        for amount_ms, each in ((self.kernel_ms, "kernel"), (self.fixed_ms, "run")):
+            if amount_ms > 0:
+                parts.append(f"{amount_ms * 1e3:.3g} us per {each}")
         doubt = f"nine of ten within {self.interval_share:.1%}"
         if self.unseen_share is not None:
             doubt += f", unseen ones within {self.unseen_share:.1%}"
@@ -226,6 +234,7 @@ class _Timed:
         weights: MiB of each.
         prices: of each in ms, as the table has it, or the regression where it has not.
         held_out: the same as if none were in the table; None where nobody can say.
+        started: whether what a run and its kernels cost beside their work is to be learned.
     """
 
     name: str
@@ -234,6 +243,7 @@ class _Timed:
     weights: Floats
     prices: Floats
     held_out: Floats | None
+    started: bool
 
     @property
     def sum_ms(self) -> float:
@@ -245,10 +255,11 @@ class _Timed:
         whole = float(np.dot(self.counts, self.weights))
         return float(np.dot(self.counts, place.moved(prices, self.weights, whole)))
 
-    def shares(self, total_ms: float, longest_ms: float) -> tuple[float, float]:
+    def shares(self, total_ms: float, longest_ms: float) -> tuple[float, ...]:
         """What its time is made of, over its time: errors count relative to it."""
         longer = total_ms * _log_length(min(total_ms, longest_ms))
-        return total_ms / self.measured_ms, longer / self.measured_ms
+        starts = (1.0, float(self.counts.sum())) if self.started else ()
+        return tuple(amount / self.measured_ms for amount in (total_ms, longer, *starts))
 
 
 def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
@@ -271,6 +282,7 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
     if not _SLOPE_RANGE[0] <= law[0] <= _SLOPE_RANGE[1]:
         return None
     factor, unseen_share = _unseen(timed, place, longest_ms)
+    fixed_ms, kernel_ms = law[2:] if len(law) > 2 else (0.0, 0.0)
     return Calibration(
         slope=float(law[0]),
         networks={item.name: item.measured_ms / item.sum_ms for item in timed},
@@ -282,6 +294,8 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
         rows_near=place.near,
         unseen_factor=factor,
         unseen_share=unseen_share,
+        fixed_ms=float(fixed_ms),
+        kernel_ms=float(kernel_ms),
     )
 
 
@@ -359,9 +373,9 @@ def _left_out(shares: Floats, asked: Floats | None = None) -> Floats:
 
 
 def _law(shares: Floats) -> Floats:
-    """Coefficients of the sum and of its length that bring ``shares @ law`` near 1."""
+    """Coefficients of what networks are made of that bring ``shares @ law`` near 1."""
     if len(shares) < TRAFFIC_NETWORKS - 1:
-        return np.array([median(1.0 / shares[:, 0]), 0.0])
+        return np.array([median(1.0 / shares[:, 0]), *[0.0] * (shares.shape[1] - 1)])
     size = np.sqrt(_PRIOR_NETWORKS) * np.abs(shares.mean(axis=0))
     left = np.vstack([shares, np.diag(size)])
     right = np.concatenate([np.ones(len(shares)), size * np.eye(shares.shape[1])[0]])
@@ -391,6 +405,8 @@ def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
         return []
     prices = dict(zip(kernels, map(float, cost.price(kernels).values), strict=True))
     held_out = cost.held_out() if isinstance(cost, HoldsOut) else {}
+    sessions = any(op.kind == SESSION and row.has_number for op, row in table.rows.items())
+    started = table.device.provenance == "imported" and not sessions
     timed = []
     for row, known in found:
         priced = tuple((op, count) for op, count in known if math.isfinite(prices[op]))
@@ -406,6 +422,7 @@ def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
             weights=np.array([_mib_of(op) for op in ops]),
             prices=found_ms,
             held_out=np.array([held_out.get(op, prices[op]) for op in ops]) if held_out else None,
+            started=started,
         )
         if item.sum_ms > 0:
             timed.append(item)

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from costmodel.errors import InvalidInputError
+from costmodel.experimental import label_of
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op
 from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
@@ -113,19 +114,21 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     named = Choice.of(runner, options, threads).named(None)
     assert named is not None
     chosen = load_runner(*named)
-    _ = chosen.device  # what cannot be reached is told before Ops are chosen
+    device = chosen.device  # what cannot be reached is told before Ops are chosen
+    if label := label_of(named[0], device.provider, named[1]):
+        _LOG.warning("%s: %s.", device.label, label)
     given = model_files(as_list(models), sizes or {}, example=example, signature=signature)
     with given as (files, bound), TemporaryDirectory(prefix="costmodel-") as folder:
         held = Path(folder)
         for path in files:
-            require_runtime(path, chosen.device.runtime)
+            require_runtime(path, device.runtime)
         own = own_files(chosen, named[0], samples, seed, held)
         jobs = _jobs(chosen, samples, seed, files, bound, thinned, own)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
             allowed_ms = max(_LEAST_BUDGET_MS, allowed_ms - spent_ms)
         plan = Plan(budget_ms=allowed_ms, seed=seed).with_rounds(rounds)
-        _tell_start(out, len(jobs), chosen.device.label)
+        _tell_start(out, len(jobs), device.label)
         if isinstance(chosen, Estimator):
             _estimate(chosen, [job.op for job in jobs if job.model is None], progress)
 

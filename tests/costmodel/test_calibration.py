@@ -11,6 +11,7 @@ import pytest
 from costmodel.calibration import MIN_NETWORKS, Calibration, fit_calibration, weight_mib
 from costmodel.device import Device
 from costmodel.measurement import Measurement
+from costmodel.network import session_op
 from costmodel.op import Op, conv_op, model_op
 from costmodel.protocols import Prices, Unit
 from costmodel.runners.fake import law_ms
@@ -271,3 +272,28 @@ def test_longer_networks_find_no_quiet_moment() -> None:
     assert parts == pytest.approx(found.apply(prices, ops), rel=1e-6)
     # What is longer than anything behind the law counts as long as that.
     assert found.factor(10 * found.longest_ms) == found.factor(found.longest_ms)
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_what_a_run_and_its_kernels_cost_is_learned_where_no_row_says_it(*, session: bool) -> None:
+    """Other people's tables hold kernels alone, and their networks take longer by much more."""
+    fixed_ms, kernel_ms = 0.8, 0.02
+    rows = [row(op, law_ms(op)) for op in CONVS]
+    for index in range(12):
+        ops = tuple(CONVS[i % len(CONVS)] for i in range(index, index + 3 + 5 * (index % 4)))
+        whole = 1.05 * sum(map(law_ms, ops)) + fixed_ms + kernel_ms * len(ops)
+        rows.append(row(model_op(f"net{index}", "0" * 16, ops), whole))
+    if session:
+        rows.append(row(session_op(1, 1), 0.1))
+    device = Device(name="phone", runtime="tflite-gpu", provenance="imported")
+    found = fit_calibration(LatencyTable(device, rows), LawCost())
+    if session:
+        assert found is None or (found.fixed_ms, found.kernel_ms) == (0.0, 0.0)
+        return
+    assert found is not None
+    assert found.fixed_ms == pytest.approx(fixed_ms, rel=0.2)
+    ops = tuple(CONVS[:7])
+    whole = 1.05 * sum(map(law_ms, ops)) + fixed_ms + kernel_ms * len(ops)
+    assert found.apply([law_ms(op) for op in ops], ops) == pytest.approx(whole, rel=0.03)
+    assert "us per run" in found.describe()
+    assert found.of_kernel(ops[0], 1.0, 1.0, weight_mib(ops)) >= 1.0 + found.kernel_ms
