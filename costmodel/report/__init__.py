@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from costmodel.report.comparison import comparison_sheets
-from costmodel.report.learning import learning_json, learning_sheet
-from costmodel.report.importing import import_sheets
 from costmodel.report.importing import import_sheets
 from costmodel.report.learning import learning_json, learning_sheet
 from costmodel.report.prediction import prediction_sheets
@@ -16,9 +14,6 @@ __all__ = [
     "Sheet",
     "audit_sheets",
     "comparison_sheets",
-    "learning_json",
-    "learning_sheet",
-    "import_sheets",
     "import_sheets",
     "learning_json",
     "learning_sheet",

@@ -218,7 +218,9 @@ def ship(name: str) -> None:
     """Copy the rows of a table, or of a profile's file, that pass ``check`` into profiles/."""
     is_file = name.endswith(".jsonl")
     measured = LatencyTable.load(Path(name) if is_file else table_path(name))
-    made = "costmodel profile --samples 1000 --budget 10m" if is_file else "scripts/bench/runtimes.py"
+    made = (
+        "costmodel profile --samples 1000 --budget 10m" if is_file else "scripts/bench/runtimes.py"
+    )
     faults = {
         item.op for item in audit(measured) if item.op is not None and not item.is_information
     }
