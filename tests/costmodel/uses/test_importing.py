@@ -288,6 +288,18 @@ def test_a_file_of_several_devices(file: Callable[[str], Path], tmp_path: Path) 
         import_file(file(_mixed()), constants=said, device="nexus")
 
 
+def test_devices_that_differ_beyond_their_slug_have_files_of_their_own(
+    file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rows = [f"{line},{time},{name}" for line, time in LINES for name in ("HIP", "OpenCL")]
+    text = "\n".join([HEAD + ",provider", *rows]) + "\n"
+    found = import_file(file(text), tmp_path / "tables", constants=SAID)
+    names = [Path(name).name for name in found.written]
+    assert names == ["tflite-gpu-float32-hip.jsonl", "tflite-gpu-float32-opencl.jsonl"]
+    one = import_file(file(text), constants=SAID, device="opencl")
+    assert [table.device.provider for table in one.tables] == ["OpenCL"]
+
+
 def test_what_was_measured_is_never_replaced(file: Callable[[str], Path], tmp_path: Path) -> None:
     out = tmp_path / "mine.jsonl"
     op = conv_op(in_channels=8, out_channels=8, size=(8, 8), kernel=(3, 3))
