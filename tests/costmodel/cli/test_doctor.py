@@ -99,7 +99,7 @@ def test_a_profile_by_an_untried_way_says_so(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("costmodel.experimental.RUNNERS", frozenset({"fake"}))
-    arguments = ("--runner", "fake", "--samples", "1", "--rounds", "1", "-o", tmp_path / "t.jsonl")
+    arguments = ("--runner", "fake", "--samples", "1", "--rounds", "2", "-o", tmp_path / "t.jsonl")
     assert EXPERIMENTAL in run("profile", *arguments).err
 
 
