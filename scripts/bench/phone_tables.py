@@ -142,7 +142,7 @@ def op_of(row: Mapping[Any, Any]) -> Op | None:
     """The Op of a line of the file as ``kernels`` gives it; None where it does not say enough."""
     said = {name: row[name] for name in KERNEL_FIELDS if name in row and not pd.isna(row[name])}
     words = {name: value for name, value in said.items() if isinstance(value, str)}
-    kernel = {name: int(value) for name, value in said.items() if name not in words}
+    kernel: dict[str, Any] = {n: int(value) for n, value in said.items() if n not in words}
     kernel |= words | {
         "kind": kind_word(words["kind"]),
         "layout": layout_word(words["layout"]),

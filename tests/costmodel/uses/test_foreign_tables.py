@@ -84,9 +84,10 @@ def test_any_network_is_priced_by_rule(runtime: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["pytorch-vulkan", "tflite-gpu"])
-def test_a_pruned_network_is_aligned_to_slices(runtime: str, tmp_path: Path) -> None:
+def test_a_pruned_network_is_widened_to_slices_or_left(runtime: str, tmp_path: Path) -> None:
     found = mc.align(net(33), table_of(runtime, tmp_path))
-    assert "no runner for" in found.note
+    assert found.measured_after_ms is None
+    assert found.before.source == "anticipated"
     assert found.after.total <= found.before.total
     for group in found.groups:
         assert group.after == group.before or group.after % 4 == 0
