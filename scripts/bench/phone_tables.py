@@ -37,15 +37,15 @@ _STATE = {"source": "qed-usc/mobile-ml-benchmark", "licence": "MIT"}
 #: Families by stems of networks' names, the first that a name begins with; a family that holds
 #: another's blocks is left out together with it.
 FAMILIES = {
-    **dict.fromkeys(("bagnet", "diracnet", "dla"), "other plain"),
-    **dict.fromkeys(("densenet", "peleenet"), "densenet"),
+    **dict.fromkeys(("bagnet", "diracnet", "dla", "hrnet"), "plain"),
+    **dict.fromkeys(("densenet", "peleenet", "hardnet", "vovnet", "bninception"), "densenet"),
     **dict.fromkeys(("fbnet", "mnasnet", "proxylessnas", "spnasnet"), "searched"),
-    **dict.fromkeys(("fdmobilenet", "mobilenetv2", "mobilenetv3"), ""),
-    **dict.fromkeys(("hardnet", "vovnet"), "hardnet"),
+    **dict.fromkeys(("mobilenetv2", "mobilenetv3", "efficientnet", "ghostnet"), ""),
+    **dict.fromkeys(("fdmobilenet", "mobilenet"), "mobilenet"),
     **dict.fromkeys(("preresnet", "sepreresnet"), "preresnet"),
-    **dict.fromkeys(("resnext", "regnet", "hrnet", "mobilenet", "efficientnet", "ghostnet"), ""),
+    **dict.fromkeys(("resnext", "regnet"), "grouped"),
     **dict.fromkeys(("resnet", "seresnet"), "resnet"),
-    **dict.fromkeys(("bninception", "squeeze"), ""),
+    "squeeze": "",
 }
 
 
