@@ -134,7 +134,7 @@ def figures_of(found: dict[str, Any]) -> tuple[list[ledger.Figure], str]:
                 kept, "share", at_least=1.0, seed=len(SEEDS),
             ),
             ledger.figure(
-                f"f-beyond-{name}", "what the CPU's structure takes on the phone beyond the phone's",
+                f"f-beyond-{name}", "what the CPU's structure takes on the phone beyond its own",
                 beyond, "share", seed=len(SEEDS),
             ),
         ]  # fmt: skip
