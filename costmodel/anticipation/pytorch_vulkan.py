@@ -10,6 +10,7 @@ scripts/bench/phone_networks.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from costmodel.anticipation.deployed import as_product, drop_idle, fold_norms, fold_tail, plain
@@ -18,12 +19,12 @@ from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.kinds import op_type_of
 from costmodel.network import Layer, Network
-from costmodel.op import Op
+from costmodel.op import Op, Shape
 
 DTYPES = ("float16", "float32")
 _CLAMPS = frozenset({"clip", "relu", "relu6"})
 #: Windows with a depthwise kernel of their own.
-_DEPTHWISE = {(3, 3): "_3x3", (5, 5): "_5x5"}
+_DEPTHWISE: Mapping[Shape, str] = {(3, 3): "_3x3", (5, 5): "_5x5"}
 #: Vulkan's names of kinds that it calls otherwise.
 _NAMES = {
     **dict.fromkeys(_CLAMPS, "clamp"),

@@ -1,7 +1,9 @@
 """Tables of phones' GPUs from other people's measurements, for the scripts of this folder.
 
 Kernels of 102 real networks with their times, and the networks' own (``mobile_gpu_ops`` and
-``mobile_networks`` of the shared data, MIT licence): read-only, never part of the project.
+``mobile_networks`` of the shared data, MIT licence): read-only, never part of the project. Run as a
+program, it adds the networks to the shipped profiles of these GPUs, after
+scripts/import_profiles.py, so that sums of kernels are calibrated there, too.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from ledger import ROOT
 from costmodel.device import Device
 from costmodel.imports.presets import PRESETS
 from costmodel.measurement import Measurement
-from costmodel.op import Op, model_op
+from costmodel.op import MODEL, Op, model_op
+from costmodel.shipped import find_profile
 from costmodel.table import LatencyTable
 from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op
 from costmodel.tidy.rows import KERNEL_FIELDS
@@ -34,15 +37,15 @@ _STATE = {"source": "qed-usc/mobile-ml-benchmark", "licence": "MIT"}
 #: Families by stems of networks' names, the first that a name begins with; a family that holds
 #: another's blocks is left out together with it.
 FAMILIES = {
-    **dict.fromkeys(("bagnet", "diracnet", "dla"), "other plain"),
-    **dict.fromkeys(("densenet", "peleenet"), "densenet"),
+    **dict.fromkeys(("bagnet", "diracnet", "dla", "hrnet"), "plain"),
+    **dict.fromkeys(("densenet", "peleenet", "hardnet", "vovnet", "bninception"), "densenet"),
     **dict.fromkeys(("fbnet", "mnasnet", "proxylessnas", "spnasnet"), "searched"),
-    **dict.fromkeys(("fdmobilenet", "mobilenetv2", "mobilenetv3"), ""),
-    **dict.fromkeys(("hardnet", "vovnet"), "hardnet"),
+    **dict.fromkeys(("mobilenetv2", "mobilenetv3", "efficientnet", "ghostnet"), ""),
+    **dict.fromkeys(("fdmobilenet", "mobilenet"), "mobilenet"),
     **dict.fromkeys(("preresnet", "sepreresnet"), "preresnet"),
-    **dict.fromkeys(("resnext", "regnet", "hrnet", "mobilenet", "efficientnet", "ghostnet"), ""),
+    **dict.fromkeys(("resnext", "regnet"), "grouped"),
     **dict.fromkeys(("resnet", "seresnet"), "resnet"),
-    **dict.fromkeys(("bninception", "squeeze"), ""),
+    "squeeze": "",
 }
 
 
@@ -125,11 +128,7 @@ def table_of(
         for op, latency_ms in timed:
             times.setdefault(op, []).append(latency_ms)
     rows = [_row(op, found) for op, found in times.items()]
-    for model, timed in known.items():
-        if model in whole:
-            ops = tuple(op for op, _ in timed)
-            rows.append(_row(model_op(model, "0" * 16, ops), [whole[model]]))
-    return LatencyTable(device, rows)
+    return LatencyTable(device, [*rows, *model_rows(known, whole)])
 
 
 def _row(op: Op, times: Iterable[float]) -> Measurement:
@@ -143,7 +142,7 @@ def op_of(row: Mapping[Any, Any]) -> Op | None:
     """The Op of a line of the file as ``kernels`` gives it; None where it does not say enough."""
     said = {name: row[name] for name in KERNEL_FIELDS if name in row and not pd.isna(row[name])}
     words = {name: value for name, value in said.items() if isinstance(value, str)}
-    kernel = {name: int(value) for name, value in said.items() if name not in words}
+    kernel: dict[str, Any] = {n: int(value) for n, value in said.items() if n not in words}
     kernel |= words | {
         "kind": kind_word(words["kind"]),
         "layout": layout_word(words["layout"]),
@@ -155,3 +154,35 @@ def op_of(row: Mapping[Any, Any]) -> Op | None:
         return kernel_op(Kernel(**kernel))
     except UnusableRow:
         return None
+
+
+def model_rows(known: Mapping[str, Timed], whole: Mapping[str, float]) -> list[Measurement]:
+    """Rows of the networks themselves, with the kernels that each of them runs."""
+    return [
+        _row(model_op(model, "0" * 16, tuple(op for op, _ in timed)), [whole[model]])
+        for model, timed in known.items()
+        if model in whole
+    ]
+
+
+def ship() -> None:
+    """Add the networks to the shipped profiles."""
+    for name, runtime in pairs():
+        path = find_profile(device_of(name, runtime).slug)
+        table = LatencyTable.load(path)
+        kernels_alone = [row for op, row in table.rows.items() if op.kind != MODEL]
+        added = model_rows(sequences(name, runtime), whole_ms(name, runtime))
+        LatencyTable(table.device, [*kernels_alone, *added]).save(path)
+        card = path.with_suffix(".md")
+        lines = card.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = [line for line in lines if not line.startswith("| networks |")]
+        said = (
+            f"| networks | {len(added)} of them timed whole, by `scripts/bench/phone_tables.py` |\n"
+        )
+        at = next(i for i, line in enumerate(lines) if line.startswith("| left out"))
+        card.write_text("".join([*lines[:at], said, *lines[at:]]), encoding="utf-8")
+        print(f"{path.name}: {len(kernels_alone)} kernels, {len(added)} networks")
+
+
+if __name__ == "__main__":
+    ship()

@@ -84,9 +84,10 @@ def test_any_network_is_priced_by_rule(runtime: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["pytorch-vulkan", "tflite-gpu"])
-def test_a_pruned_network_is_aligned_to_slices(runtime: str, tmp_path: Path) -> None:
+def test_a_pruned_network_is_widened_to_slices_or_left(runtime: str, tmp_path: Path) -> None:
     found = mc.align(net(33), table_of(runtime, tmp_path))
-    assert "no runner for" in found.note
+    assert found.measured_after_ms is None
+    assert found.before.source == "anticipated"
     assert found.after.total <= found.before.total
     for group in found.groups:
         assert group.after == group.before or group.after % 4 == 0
@@ -116,8 +117,10 @@ def test_a_keras_network_is_trained_against_it(runtime: str, tmp_path: Path, ker
     table = table_of(runtime, tmp_path)
     regularizer = mc.CostRegularizer(model, table)
     seed_ms = regularizer.pricer.seed
+    regularizer.detach()
     budget = mc.LatencyBudget(model, table, steps=4, target="50%")
     assert 0.0 < seed_ms < 10.0
     assert budget.pricer.unit == "ms"
-    half = budget.pricer.at_counts(budget.grouping.full_counts // 2)
-    assert half < budget.pricer.seed
+    groups = budget.grouping.groups
+    half = [group.size if group.frozen else group.size // 2 for group in groups]
+    assert budget.pricer.at_counts(half) < budget.pricer.seed
