@@ -33,7 +33,7 @@ _FOLDS = 5
 #: Relative error of a row that nobody can avoid, added to its own spread.
 _BASE_NOISE = 0.01
 #: Spread assumed for rows that carry none.
-_UNKNOWN_SPREAD = 0.05
+UNKNOWN_SPREAD = 0.05
 #: Outside the table's range by this many octaves an Op is called extrapolated.
 _MARGIN = 0.5
 #: Interval half width, as a share, of Ops that only a law of their kind can price.
@@ -101,7 +101,7 @@ class Regression:
         ops = self._ops = [row.op for row in learn]
         self._latency = np.array([row.latency_ms for row in learn])
         spread = np.array([row.spread for row in learn])
-        spread = np.where(np.isfinite(spread), spread, _UNKNOWN_SPREAD)
+        spread = np.where(np.isfinite(spread), spread, UNKNOWN_SPREAD)
         self._noise = (np.minimum(spread, 1.0) / 2) ** 2
         self._paths = [path_of(op) for op in ops]
         self._kinds = [op.kind for op in ops]
@@ -175,6 +175,19 @@ class Regression:
         factor = np.clip(np.quantile(scores, COVERAGE, method="higher"), 0.5, 10.0)
         return float(factor), prices
 
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """Ops of the rows it learned from."""
+        return tuple(self._ops)
+
+    def view(self, ops: Sequence[Op]) -> tuple[Floats, Floats]:
+        """Base latency in ms of Ops, rows or not, and what the residual sees of them.
+
+        The last ``len(TERMS) + 1`` columns are the make-up of the base latency.
+        """
+        paths = [path_of(op) for op in ops]
+        return self._view(self.physics, Table(ops), np.arange(len(ops)), paths)
+
     def held_out(self) -> Mapping[Op, float]:
         """What each learnable row would be priced at, in ms, if it were not in the table."""
         prices = self.fitted.held_out_ms
@@ -204,7 +217,7 @@ class Regression:
                 unknown.append(index)
                 continue
             exact[index] = True
-            spread = row.spread if np.isfinite(row.spread) else _UNKNOWN_SPREAD
+            spread = row.spread if np.isfinite(row.spread) else UNKNOWN_SPREAD
             values[index] = row.latency_ms
             low[index] = row.latency_ms * (1.0 - min(spread, 0.9))
             high[index] = row.latency_ms * (1.0 + spread)
