@@ -129,6 +129,9 @@ class Correction:
 
     def _condition(self, noise: Floats) -> tuple[Floats, Floats]:
         """Condition on the rows; error and variance of each without itself."""
+        if not len(noise):
+            self._inverse, self._alpha = np.empty((0, 0)), np.empty(0)
+            return np.empty(0), np.empty(0)
         hyper = np.exp(self._hyper)
         gram = covariance(self._seen, self._seen, self._hyper)
         own = hyper[_NOISE] + noise + hyper[_DOUBT] * self._seen.doubt + _JITTER
