@@ -21,12 +21,22 @@ from costmodel._moved import moved_modules
 if TYPE_CHECKING:
     from costmodel.table import LatencyTable
     from costmodel.uses.comparing import compare
+    from costmodel.uses.importing import import_file
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
     from costmodel.uses.profiling import profile
     from costmodel.uses.tables import fit, score
 
-__all__ = ["LatencyTable", "compare", "devices", "fit", "predict", "profile", "score"]
+__all__ = [
+    "LatencyTable",
+    "compare",
+    "devices",
+    "fit",
+    "import_file",
+    "predict",
+    "profile",
+    "score",
+]
 
 __version__ = "0.2.0"
 
@@ -37,6 +47,7 @@ __getattr__, __dir__ = lazy_names(
         "compare": "uses.comparing",
         "devices": "uses.listing",
         "fit": "uses.tables",
+        "import_file": "uses.importing",
         "predict": "uses.predicting",
         "profile": "uses.profiling",
         "score": "uses.tables",

@@ -54,7 +54,8 @@ class Measurement:
             a number (see ``status``).
         median_ms: what a user of the busy machine saw.
         spread: relative disagreement of the two halves of the rounds (even against odd); NaN
-            with fewer than two rounds.
+            with fewer than two rounds. Of an imported row: of the halves of its repeats, or the
+            relative standard deviation that its source gives.
         rounds: the visits behind the numbers; empty for imported or estimated rows.
         status: ``ok``; ``noisy`` when the halves never agreed; else why there is no number.
         reason: one sentence for any status but ``ok``.
@@ -180,7 +181,19 @@ class Repeatability:
             for times_ms in ([item.quiet_ms for item in rounds] for rounds in rows)
             if len(times_ms) > 1
         )
-        errors = [abs(even - odd) / odd for even, odd in halves]
+        return cls._of_errors([abs(even - odd) / odd for even, odd in halves])
+
+    @classmethod
+    def of_spreads(cls, spreads: Iterable[float]) -> Repeatability:
+        """From how far repeats disagree, where nothing else is known of them.
+
+        >>> Repeatability.of_spreads([0.01, 0.09, math.nan]).within_5
+        0.5
+        """
+        return cls._of_errors([spread for spread in spreads if not math.isnan(spread)])
+
+    @classmethod
+    def _of_errors(cls, errors: Sequence[float]) -> Repeatability:
         if not errors:
             return cls(mape=math.nan, within_5=math.nan, within_10=math.nan, rows=0)
         return cls(

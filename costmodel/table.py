@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -38,30 +38,6 @@ __getattr__ = moved_names(
 
 #: Longest time without telling the disk: a power cut loses at most this much, ``kill -9`` nothing.
 SYNC_EVERY_S = 5.0
-
-#: Columns of a data frame.
-_COLUMNS: Mapping[str, Callable[[Measurement], object]] = {
-    "kind": lambda row: row.op.kind,
-    "implementation": lambda row: row.op.implementation,
-    "layout": lambda row: row.op.layout,
-    "batch": lambda row: row.op.batch,
-    "in_channels": lambda row: row.op.in_channels,
-    "out_channels": lambda row: row.op.out_channels,
-    "height": lambda row: (None, None, *row.op.spatial_in)[-2],
-    "width": lambda row: (None, *row.op.spatial_in)[-1],
-    "kernel": lambda row: "x".join(map(str, row.op.kernel)),
-    "stride": lambda row: "x".join(map(str, row.op.stride)),
-    "groups": lambda row: row.op.groups,
-    "epilogue": lambda row: "+".join(row.op.epilogue),
-    "macs": lambda row: row.op.macs,
-    "label": lambda row: row.op.label,
-    "latency_ms": lambda row: row.latency_ms,
-    "median_ms": lambda row: row.median_ms,
-    "spread": lambda row: row.spread,
-    "num_runs": lambda row: row.num_runs,
-    "status": lambda row: row.status,
-    "digest": lambda row: row.op.digest,
-}
 
 
 class LatencyTable(Mapping[Op, Measurement]):
@@ -193,14 +169,63 @@ class LatencyTable(Mapping[Op, Measurement]):
             spatial sizes of the first input, ``<NA>`` where it has none; ``kernel`` and ``stride``
             are texts such as ``3x3``, empty where they do not apply; ``epilogue`` is joined by
             ``+``; ``latency_ms`` and ``median_ms`` are NaN without a number, ``spread`` also with
-            fewer than two rounds.
+            fewer than two rounds. ``op_json`` is the whole Op, from which ``from_frame`` makes the
+            row again; the device is in the frame's ``attrs``.
         """
-        import pandas as pd
+        from costmodel.tidy.frame import frame_of
 
-        rows = self._rows.values()
-        frame = pd.DataFrame({name: [of(row) for row in rows] for name, of in _COLUMNS.items()})
-        # Nullable, so that one row without a picture does not make every size a float.
-        return frame.astype({"height": "Int64", "width": "Int64"})
+        return frame_of(self.device, self._rows.values())
+
+    def to_parquet(self, path: Path | str) -> None:
+        """Write ``to_frame`` as a Parquet file, its device with it, replacing what is there.
+
+        Raises:
+            InvalidInputError: if it cannot be written; an old file is then as before.
+            MissingDependencyError: without pyarrow.
+        """
+        from costmodel.tidy.frame import write_parquet
+
+        write_parquet(self.to_frame(), Path(path))
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        device: Device | None = None,
+        columns: Mapping[str, str] | None = None,
+        constants: Mapping[str, str] | None = None,
+    ) -> LatencyTable:
+        """A table in memory from rows of somebody's frame, or of ``to_frame``.
+
+        Args:
+            frame: one row a measurement. Columns are known by their names, times by their unit
+                (``latency_us``); ``docs/formats.md`` has the list.
+            device: whose numbers they are; by default what the frame's columns or ``attrs`` say.
+            columns: by field, the column that holds it: ``{"latency_us": "time"}``.
+            constants: by field, the value that all rows have: ``{"layout": "nhwc"}``.
+
+        Returns:
+            The table, its provenance ``imported`` (``estimated`` numbers stay that); rows that
+            cannot be used are among its ``warnings``.
+
+        Raises:
+            InvalidInputError: if a column is missing or doubled, times have no unit, no row can be
+                used, or the rows are of several devices. ``import_file`` reads those.
+
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"op": ["conv2d"], "height": [8], "in_channels": [16],
+        ...     "out_channels": [32], "kernel": [3], "padding": ["same"], "time_us": [250.0]})
+        >>> table = LatencyTable.from_frame(frame, device=Device(name="board", runtime="lib"))
+        >>> [(op.label, row.latency_ms) for op, row in table.items()]
+        [('conv 3x3 16->32 @8x8', 0.25)]
+        """
+        from costmodel.tidy.frame import rows_of
+
+        found, rows, warnings = rows_of(frame, device, columns or {}, constants or {})
+        table = cls(found, rows)
+        table._warnings.extend(warnings)
+        return table
 
     def append_round(self, op: Op, item: Round) -> None:
         """Add one visit; once this returns, ``kill -9`` does not lose it.

@@ -91,6 +91,41 @@ def make_onnx(folder: Path, open_sizes: frozenset[str] = frozenset()) -> None:
     onnx_network(folder / "pruned.onnx", (17, 33, 45), frozenset())
 
 
+#: A colleague's spreadsheet of one phone, and a list of two devices with columns of its own.
+PHONE = """\
+op,size,cin,cout,kernel,stride,padding,time_us
+conv2d,56,16,32,3,1,same,310
+conv2d,28,32,64,3,2,same,190
+depthwise_conv2d,28,64,64,3,1,same,60
+"""
+LIST = """\
+gadget,lib,what,side,depth,made,window,pad,t
+Pixel 4 GPU,tflite-gpu,conv2d,56,16,32,3,1,310
+Pixel 4 GPU,tflite-gpu,conv2d,28,32,64,3,1,190
+Galaxy GPU,tflite-gpu,conv2d,56,16,32,3,1,920
+"""
+MAPPING = """\
+source = "a colleague"
+
+[columns]
+device = "gadget"
+runtime = "lib"
+op = "what"
+height = "side"
+in_channels = "depth"
+out_channels = "made"
+kernel = "window"
+latency_us = "t"
+"""
+
+
+def make_lists(folder: Path) -> None:
+    """Measurements of others, for the verb that imports them."""
+    (folder / "phone.csv").write_text(PHONE, encoding="utf-8")
+    (folder / "list.csv").write_text(LIST, encoding="utf-8")
+    (folder / "list.toml").write_text(MAPPING, encoding="utf-8")
+
+
 def make_keras(folder: Path) -> None:
     """Networks, data and a structure for the verbs that train."""
     import morphnet_core as mc
@@ -126,6 +161,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     told = " ".join(arguments)
     whole = ("batch", "height", "width") if "--shape " in told else ()
+    make_lists(folder)
     make_onnx(folder, frozenset({*re.findall(r"--size (\w+)=", told), *whole}))
     if "keras" in arguments:
         make_keras(folder)

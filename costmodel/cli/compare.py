@@ -56,7 +56,7 @@ def compare_models(
     """
     from costmodel.report import comparison_sheets
     from costmodel.uses.comparing import compare
-    from costmodel.uses.importing import import_first
+    from costmodel.uses.user_code import import_first
 
     import_first(imports)
     if plot is not None:

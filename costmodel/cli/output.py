@@ -79,6 +79,24 @@ def progress(what: str) -> Progress:
     return _Bar(what) if sys.stderr.isatty() else _Lines(what)
 
 
+def reading(what: str) -> Callable[[float], None]:
+    """Tells the share of a file that is read, now and then, once it takes long.
+
+    Args:
+        what: is read.
+    """
+    told = time.perf_counter()
+
+    def tell(share: float) -> None:
+        nonlocal told
+        now = time.perf_counter()
+        if now - told >= _LINE_EVERY_S:
+            told = now
+            note(f"{what}: {share:.0%}")
+
+    return tell
+
+
 class _Lines:
     """Progress as lines of a log."""
 

@@ -49,8 +49,8 @@ def predict_model(
 ) -> None:
     """Predict a network's latency: total, interval, every layer, and what has no price."""
     from costmodel.report import prediction_sheets
-    from costmodel.uses.importing import import_first
     from costmodel.uses.predicting import predict
+    from costmodel.uses.user_code import import_first
 
     import_first(imports)
     found = predict(

@@ -63,8 +63,8 @@ def profile_device(
     markdown: options.Markdown = False,
 ) -> None:
     """Measure kernels into a latency table. Run the same command again to resume."""
-    from costmodel.uses.importing import import_first
     from costmodel.uses.profiling import profile
+    from costmodel.uses.user_code import import_first
 
     import_first(imports)
     if more and not models:
@@ -148,7 +148,7 @@ def _sheets(report: ProfileReport, out: Path) -> tuple[Sheet, ...]:
             f"mean {percent(repeats.mape)}, within 5 %: {percent(repeats.within_5, 0)}, "
             f"within 10 %: {percent(repeats.within_10, 0)} of {repeats.rows} rows"
             if repeats.rows
-            else "unknown: no row has two rounds"
+            else "unknown: no row was timed twice"
         ),
         "time": f"{report.seconds:.0f} s: {shares}",
         "disturbed": f"{report.discarded} of {report.blocks + report.discarded} blocks discarded",

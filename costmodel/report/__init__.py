@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from costmodel.report.comparison import comparison_sheets
+from costmodel.report.importing import import_sheets
 from costmodel.report.prediction import prediction_sheets
 from costmodel.report.quality import audit_sheets, score_sheets
 from costmodel.report.sheet import Sheet, to_markdown, to_text
@@ -12,6 +13,7 @@ __all__ = [
     "Sheet",
     "audit_sheets",
     "comparison_sheets",
+    "import_sheets",
     "prediction_sheets",
     "score_sheets",
     "table_sheets",

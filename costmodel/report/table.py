@@ -123,7 +123,7 @@ def repeatability_json(found: Repeatability) -> dict[str, float | int | None]:
 def repeatability_text(found: Repeatability) -> str:
     """How well the halves of the rows' rounds agree, for people."""
     if not found.rows:
-        return "unknown: no row has two rounds"
+        return "unknown: no row was timed twice"
     return (
         f"mean {percent(found.mape)}, within 5 %: {percent(found.within_5, 0)}, "
         f"within 10 %: {percent(found.within_10, 0)} of {found.rows} kernels"

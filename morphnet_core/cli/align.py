@@ -64,7 +64,7 @@ def align_model(
     Both networks are run and compared before anything is written, and timed where the table's
     device is at hand. Exit code 1 where nothing is gained; then nothing is written.
     """
-    from costmodel.uses.importing import import_first
+    from costmodel.uses.user_code import import_first
     from morphnet_core.uses.aligning import align
 
     import_first(imports)

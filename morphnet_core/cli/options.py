@@ -66,7 +66,7 @@ def open_model(path: Path, imports: Sequence[str | Path] | None = None) -> Any:
             "'morphnet align' works on ONNX files, which have no layers to train."
         )
         raise InvalidInputError(message)
-    from costmodel.uses.importing import import_first
+    from costmodel.uses.user_code import import_first
 
     import_first(imports)
     return load_keras(path)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from costmodel.errors import InvalidInputError
-from costmodel.uses.importing import beside, run_file
+from costmodel.uses.user_code import beside, run_file
 from morphnet_core.data import Data
 from morphnet_core.data.streams import is_stream
 

@@ -93,7 +93,7 @@ def test_no_row_beats_the_processor() -> None:
     op = conv()
     assert problems(row(op, *[op.macs / 190e6] * 2), device=device) == []
     ((problem, _, detail),) = findings([row(op, *[op.macs / 200e6] * 2)], device)
-    assert (problem, detail) == ("impossible", "200 GMAC/s, the processor's bound is 192")
+    assert (problem, detail) == ("impossible", "200 GMAC/s, the device's bound is 192")
 
 
 def test_times_below_a_clock_tick_are_impossible() -> None:

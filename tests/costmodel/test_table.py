@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from table_text import ADD, CONV, DEVICE, NAN, folder, row_text, visit, write
 
 from costmodel.errors import (
     DeviceMismatchError,
+    InvalidInputError,
 )
 from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, model_op
+from costmodel.op import Op, encode_op, model_op
 from costmodel.table import LatencyTable
 from costmodel.testing import ops
 
@@ -97,6 +99,7 @@ def test_a_frame_has_one_row_a_measurement_and_plain_columns() -> None:
     assert first == {
         "kind": "conv",
         "implementation": "",
+        "dtype": "float32",
         "layout": "nchw",
         "batch": 1,
         "in_channels": 16,
@@ -114,7 +117,9 @@ def test_a_frame_has_one_row_a_measurement_and_plain_columns() -> None:
         "spread": 1.0,
         "num_runs": 2,
         "status": "noisy",
+        "reason": "halves of the rounds differ by 100.0%",
         "digest": CONV.digest,
+        "op_json": encode_op(CONV).decode(),
     }
     assert frame[["height", "width"]].isna().to_numpy().tolist() == [
         [False, False],
@@ -138,6 +143,50 @@ def test_a_frame_can_be_made_of_every_table(table: LatencyTable) -> None:
     frame = table.to_frame()
     assert list(frame["digest"]) == [op.digest for op in table]
     assert list(frame["macs"]) == [op.macs for op in table]
+
+
+@settings(deadline=None)
+@given(tables())
+def test_a_table_made_of_its_own_frame_has_the_same_ops_and_numbers(table: LatencyTable) -> None:
+    back = LatencyTable.from_frame(table.to_frame())
+    assert list(back) == list(table)
+    assert [asdict(replace(row, rounds=())) for row in table.values()] == [
+        asdict(row) for row in back.values()
+    ]
+    assert replace(back.device, provenance="measured") == table.device
+    assert back.device.provenance == "imported"
+
+
+def test_a_frame_as_parquet_keeps_its_device(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs the frames extra")
+    import pandas as pd
+
+    table = LatencyTable(DEVICE, [Measurement.from_rounds(CONV, [visit(0)])])
+    table.to_parquet(tmp_path / "new" / "t.parquet")
+    back = LatencyTable.from_frame(pd.read_parquet(tmp_path / "new" / "t.parquet"))
+    assert (list(back), back.device.name) == ([CONV], DEVICE.name)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["t.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"op_json": "{"}, "row 1, column 'op_json'"),
+        ({"latency_ms": -1.0}, "row 1, column 'latency_ms': -1.0 is no time"),
+    ],
+)
+def test_a_frame_that_was_edited_names_row_and_column(change: dict[str, object], told: str) -> None:
+    frame = LatencyTable(DEVICE, [Measurement.from_rounds(CONV, [visit(0)])]).to_frame()
+    with pytest.raises(InvalidInputError, match=re.escape(told)):
+        LatencyTable.from_frame(frame.assign(**change))
+
+
+def test_a_frame_says_whose_numbers_it_holds() -> None:
+    frame = LatencyTable(DEVICE, [Measurement.from_rounds(CONV, [visit(0)])]).to_frame()
+    frame.attrs.clear()
+    with pytest.raises(InvalidInputError, match="device=Device"):
+        LatencyTable.from_frame(frame)
+    assert LatencyTable.from_frame(frame, device=DEVICE).device.provenance == "imported"
 
 
 # --- round trips ----------------------------------------------------------------------------------

@@ -1,0 +1,348 @@
+"""CSV, Parquet and JSON files as data frames, piece by piece: a large file needs little memory."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from costmodel.errors import InvalidInputError, MissingDependencyError, first_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Rows in memory at a time.
+PIECE = 50_000
+#: A JSON file is read at once unless it has a value a line.
+MOST_JSON_BYTES = 500_000_000
+_HEAD, _TAIL = 1 << 16, 1 << 16
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+#: First bytes of files that people take for one of these.
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive, such as an Excel workbook. Save the sheet as CSV, or unpack it",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook. Save the sheet as CSV",
+    b"\x89HDF": "an HDF5 file. Write its frame with to_csv or to_parquet",
+    b"SQLite": "an SQLite database. Write the query's result as CSV",
+    b"%PDF": "a PDF document",
+    b"BZh": "compressed with bzip2. Unpack it first",
+    b"\xfd7zXZ": "compressed with xz. Unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd. Unpack it first",
+    b"\x80\x04": "a pickle, which is never loaded: it could run anything. Write it with to_parquet",
+    b"\x80\x05": "a pickle, which is never loaded: it could run anything. Write it with to_parquet",
+    b"\x80\x03": "a pickle, which is never loaded: it could run anything. Write it with to_parquet",
+    b"\x80\x02": "a pickle, which is never loaded: it could run anything. Write it with to_parquet",
+}
+_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
+
+#: Told the share of the file that has been read.
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A file of rows, not read yet.
+
+    Attributes:
+        header: names of its columns in order, doubled ones included.
+        pieces: gives its rows; each piece has a plain index from 0.
+        decimal_commas: whether its form says that commas are decimal.
+    """
+
+    header: tuple[str, ...]
+    pieces: Callable[[], Iterator[pd.DataFrame]]
+    decimal_commas: bool = False
+
+
+def read_head(path: Path) -> bytes:
+    """The start of a file, unpacked where it is gzipped.
+
+    Raises:
+        InvalidInputError: if it cannot be read, is empty, or is of another sort.
+    """
+    try:
+        if not path.is_file():
+            message = f"{path}: there is no such file."
+            raise InvalidInputError(message)
+        with path.open("rb") as handle:
+            head = handle.read(_HEAD)
+        if head.startswith(_GZIP):
+            with gzip.open(path) as handle:
+                head = handle.read(_HEAD)
+    except (OSError, EOFError) as error:
+        message = f"{path} cannot be read: {first_line(error)}."
+        raise InvalidInputError(message) from error
+    if not head.strip():
+        message = f"{path}: the file is empty."
+        raise InvalidInputError(message)
+    for mark, what in _OTHERS.items():
+        if head.startswith(mark):
+            message = f"{path} is {what}."
+            raise InvalidInputError(message)
+    return head
+
+
+def text_head(path: Path) -> str:
+    """The start of a file as text; empty where it is no text.
+
+    Raises:
+        InvalidInputError: as ``read_head``.
+    """
+    head = read_head(path)
+    if head.startswith(_PARQUET):
+        return ""
+    return head.decode(_encoding(head), errors="ignore").lstrip("\ufeff")
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a text file, unpacked where it is gzipped.
+
+    Raises:
+        InvalidInputError: if it cannot be read to its end.
+    """
+    try:
+        with _text(path, _encoding(read_head(path))) as (stream, _):
+            yield from stream
+    except (OSError, EOFError) as error:
+        message = f"{path} cannot be read: {first_line(error)}."
+        raise InvalidInputError(message) from error
+
+
+def open_rows(path: Path, told: Progress | None = None) -> Opened:
+    """Open a CSV, Parquet or JSON file by what it holds, whatever its name.
+
+    Args:
+        path: the file; CSV and JSON may be gzipped.
+        told: is told the share that has been read, now and then.
+
+    Raises:
+        InvalidInputError: if it is none of them, or broken; names the file and the place.
+        MissingDependencyError: for Parquet without pyarrow.
+    """
+    head = read_head(path)
+    if head.startswith(_PARQUET):
+        return _parquet(path, told)
+    encoding = _encoding(head)
+    text = head.decode(encoding, errors="ignore").lstrip("\ufeff")
+    if text.lstrip()[:1] in {"{", "["}:
+        return _json(path, text.lstrip(), encoding, told)
+    if "\0" in text:
+        message = f"{path} is binary, and no Parquet file. Expected CSV, Parquet or JSON."
+        raise InvalidInputError(message)
+    return _csv(path, text, encoding, told)
+
+
+def _encoding(head: bytes) -> str:
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    try:
+        head[: len(head) - 4].decode("utf-8")  # the last character may be cut
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+@contextmanager
+def _text(path: Path, encoding: str) -> Iterator[tuple[io.TextIOWrapper, Any]]:
+    """The file as text, and the raw stream whose position says how far it is read."""
+    raw: Any
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        stream = gzip.GzipFile(fileobj=raw) if packed else raw
+        with io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="") as text:
+            yield text, raw
+
+
+def _csv(path: Path, text: str, encoding: str, told: Progress | None) -> Opened:
+    lines = [line for line in text.splitlines() if line.strip()]
+    separator = _separator(lines[0])
+    header = tuple(name.strip() for name in next(csv.reader([lines[0]], delimiter=separator)))
+    if len(header) < 2:
+        message = (
+            f"{path}, line 1: expected the names of columns with ',', ';', tabs or '|' between. "
+            f"Received: {lines[0][:60]!r}."
+        )
+        raise InvalidInputError(message)
+    if any(_is_number(name) for name in header):
+        message = f"{path}, line 1: numbers where the names of columns belong. Add a header."
+        raise InvalidInputError(message)
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        size = max(1, path.stat().st_size)
+        with _text(path, encoding) as (stream, raw):
+            rows = _csv_rows(path, stream, separator, len(header))
+            next(rows)  # the header
+            while piece := list(islice(rows, PIECE)):
+                yield pd.DataFrame(piece, columns=pd.Index(header), dtype=object)
+                if told is not None:
+                    told(raw.tell() / size)
+
+    return Opened(header=header, pieces=pieces, decimal_commas=separator == ";")
+
+
+def _csv_rows(path: Path, stream: Iterable[str], separator: str, width: int) -> Iterator[list[str]]:
+    """Rows with as many cells as the header has; blank lines are none."""
+    reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        for cells in reader:
+            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+                message = (
+                    f"{path}, line {reader.line_num}: {len(cells)} cells, the header has {width}. "
+                    f"A cell with {separator!r} in it must be quoted."
+                )
+                raise InvalidInputError(message)
+            if any(cell.strip() for cell in cells):
+                yield cells[:width] + [""] * (width - len(cells))
+    except (csv.Error, OSError, EOFError) as error:
+        cut = "unexpected end" in str(error)
+        why = "it ends inside a quoted cell, so it was cut short" if cut else first_line(error)
+        message = f"{path}, line {reader.line_num}: {why}."
+        raise InvalidInputError(message) from error
+
+
+def _separator(line: str) -> str:
+    """What stands between cells: the one that makes most columns of the header."""
+    return max(",;\t|", key=lambda mark: len(next(csv.reader([line], delimiter=mark))))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _parquet(path: Path, told: Progress | None) -> Opened:
+    try:
+        import pyarrow
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingDependencyError(
+            package="pyarrow", extra="frames", what=f"Reading {path}"
+        ) from error
+
+    def failing(error: Exception) -> InvalidInputError:
+        message = (
+            f"{path} is no whole Parquet file ({first_line(error)}). It was cut short or damaged; "
+            "copy it again."
+        )
+        return InvalidInputError(message)
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise failing(error) from error
+    names = tuple(file.schema_arrow.names)
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        rows, done = max(1, file.metadata.num_rows), 0
+        try:
+            for batch in file.iter_batches(batch_size=PIECE):
+                done += batch.num_rows
+                yield batch.to_pandas()
+                if told is not None:
+                    told(done / rows)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise failing(error) from error
+
+    return Opened(header=names, pieces=pieces)
+
+
+def _json(path: Path, text: str, encoding: str, told: Progress | None) -> Opened:
+    first, _, rest = text.partition("\n")
+    lines = first.startswith("{") and bool(rest.strip()) and _is_object(first)
+    pieces = _json_lines(path, encoding, told) if lines else _json_whole(path, encoding)
+    start = next(pieces(), None)
+    if start is None or start.empty:
+        message = f"{path}: it holds no rows. Expected a list of objects, one for each row."
+        raise InvalidInputError(message)
+    header = tuple(map(str, start.columns))
+
+    def alike() -> Iterator[pd.DataFrame]:
+        # Objects of one list need not have the same names; those of the first piece are looked at.
+        for piece in pieces():
+            yield piece.rename(columns=str).reindex(columns=list(header))
+
+    return Opened(header=header, pieces=alike)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _json_lines(
+    path: Path, encoding: str, told: Progress | None
+) -> Callable[[], Iterator[pd.DataFrame]]:
+    def pieces() -> Iterator[pd.DataFrame]:
+        size = max(1, path.stat().st_size)
+        with _text(path, encoding) as (stream, raw):
+            rows: list[object] = []
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    rows.append(_loaded(path, line, f", line {number}"))
+                if len(rows) >= PIECE:
+                    yield _frame(path, rows)
+                    rows = []
+                    if told is not None:
+                        told(raw.tell() / size)
+            if rows:
+                yield _frame(path, rows)
+
+    return pieces
+
+
+def _json_whole(path: Path, encoding: str) -> Callable[[], Iterator[pd.DataFrame]]:
+    def pieces() -> Iterator[pd.DataFrame]:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            message = (
+                f"{path}: JSON of more than {MOST_JSON_BYTES // 10**6} MB is not read at once. "
+                "Write one object a line, or Parquet."
+            )
+            raise InvalidInputError(message)
+        with _text(path, encoding) as (stream, _):
+            yield _frame(path, _loaded(path, stream.read().lstrip("\ufeff"), ""))
+
+    return pieces
+
+
+def _loaded(path: Path, text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = first_line(error)
+        message = f"{path}{where} is no whole JSON ({problem}). It was cut short or is damaged."
+        raise InvalidInputError(message) from error
+
+
+def _frame(path: Path, rows: object) -> pd.DataFrame:
+    """Rows of any of the usual forms: a list of objects, or columns by name."""
+    import pandas as pd
+
+    if isinstance(rows, dict):
+        lists = [name for name, value in rows.items() if isinstance(value, list)]
+        if len(lists) == 1 and all(isinstance(item, dict) for item in rows[lists[0]]):
+            rows = rows[lists[0]]  # such as {"results": [...]}
+    try:
+        if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+            return pd.DataFrame(rows)
+        if isinstance(rows, dict) and all(isinstance(c, list | dict) for c in rows.values()):
+            return pd.DataFrame(rows).reset_index(drop=True)
+    except (ValueError, TypeError) as error:
+        message = f"{path}: its columns do not fit each other ({first_line(error)})."
+        raise InvalidInputError(message) from error
+    message = f"{path}: expected a list of objects, one for each row, or an object of columns."
+    raise InvalidInputError(message)

@@ -1,0 +1,214 @@
+"""Rows of somebody's columns as tidy rows: numbers read, pairs split, words left as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from costmodel.errors import InvalidInputError
+from costmodel.tidy.cells import Commas, numbers
+from costmodel.tidy.columns import Matched
+from costmodel.tidy.kernel import UnusableRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Fields of one whole number, by their tidy names.
+_SIZES = {
+    **{name: name for name in (
+        "batch", "height", "width", "in_channels", "out_channels", "kernel", "kernel_w", "stride",
+        "stride_w", "pad", "pad_w", "dilation", "dilation_w", "groups", "parts", "out_width",
+        "threads",
+    )},
+    "out_size": "out_height",
+}  # fmt: skip
+#: Those that may be a pair in one cell, and where its second number goes.
+_PAIRS = {
+    "height": "width",
+    "kernel": "kernel_w",
+    "stride": "stride_w",
+    "pad": "pad_w",
+    "dilation": "dilation_w",
+    "out_size": "out_width",
+}
+_TEXTS = {
+    "op": "kind",
+    "padding": "padding",
+    "activation": "epilogue",
+    "implementation": "implementation",
+    "dtype": "dtype",
+    "layout": "layout",
+    "model": "name",
+    "device": "device",
+    "runtime": "runtime",
+    "runtime_version": "runtime_version",
+    "provider": "provider",
+    "op_json": "op_json",
+}
+_SHAPES = {
+    "input_shape": ("batch", "height", "width", "in_channels"),
+    "output_shape": ("", "out_height", "out_width", "out_channels"),
+}
+_TRUE = frozenset({"true", "yes", "1", "1.0", "y", "t"})
+#: A cell that holds several numbers: ``3x3``, ``(3, 3)``, ``[1, 3, 224, 224]``.
+_SEVERAL = re.compile(
+    r"^\s*[(\[{]?\s*\d+\s*([,x*;X ]+\s*\d+\s*)+[)\]}]?\s*$|^\s*[(\[{]\s*\d+\s*,?\s*[)\]}]\s*$"
+)
+
+
+def tidy_name(field: str) -> str:
+    """What the tidy column of a user's field is called.
+
+    >>> tidy_name("model"), tidy_name("out_size"), tidy_name("device")
+    ('name', 'out_height', 'device')
+    """
+    return _SIZES.get(field) or _TEXTS.get(field) or field
+
+
+#: What is wrong with which rows.
+Problems = list[tuple[UnusableRow, list[int]]]
+
+
+def tidy_rows(
+    frame: pd.DataFrame, matched: Matched, commas: Commas, first_row: int
+) -> tuple[pd.DataFrame, Problems]:
+    """Tidy rows of the next rows of a file.
+
+    Args:
+        frame: rows, under the file's own column names.
+        matched: which column is which.
+        commas: what they mean in this file.
+        first_row: number of the first row.
+
+    Returns:
+        As many rows in tidy columns, and what is wrong with cells that hold no number although
+        they should; those rows have a ``reason``.
+
+    Raises:
+        InvalidInputError: where a column cannot be read at all.
+    """
+    import pandas as pd
+
+    tidy = pd.DataFrame(index=frame.index)
+    problems: Problems = []
+
+    def take(column: pd.Series) -> pd.Series:
+        values, wrong = numbers(column, commas, first_row)
+        problems.extend(wrong)
+        return values
+
+    for name, column in matched.columns.items():
+        _put(tidy, name, frame[column], take, matched)
+    for name, value in matched.constants.items():
+        if name not in matched.columns:
+            _put(
+                tidy,
+                name,
+                pd.Series([value] * len(frame), index=frame.index, name=name),
+                take,
+                matched,
+            )
+    latency, unit = matched.latency
+    tidy["latency_ms"] = take(frame[latency]) * unit
+    if matched.deviation is not None:
+        column, unit = matched.deviation
+        tidy["deviation_ms"] = take(frame[column]) * unit
+    if problems:
+        reasons: list[object] = [""] * len(frame)
+        for error, rows in problems:
+            for row in rows:
+                reasons[row - first_row] = error
+        tidy["reason"] = pd.Series(reasons, index=frame.index, dtype=object)
+    return tidy, problems
+
+
+def _put(tidy: pd.DataFrame, name: str, column: pd.Series, take: object, matched: Matched) -> None:
+    """Add the tidy columns of one field."""
+    if name == "padding" and _is_numeric(column):
+        name = "pad"
+    if name in _SHAPES:
+        _put_shape(tidy, name, column, matched)
+    elif name in _PAIRS and _has_pairs(column):
+        found = _several(column)
+        tidy[_SIZES[name]] = found.str[0].astype(float)
+        if _PAIRS[name] not in matched.columns:
+            tidy[_PAIRS[name]] = found.map(_second).astype(float)
+    elif name in _SIZES:
+        tidy[_SIZES[name]] = take(column)  # type: ignore[operator]
+    elif name == "bias":
+        tidy[name] = column.map(lambda cell: str(cell).strip().lower() in _TRUE)
+    else:
+        texts = column.astype(object).where(column.notna(), None)
+        tidy[_TEXTS[name]] = texts.map(lambda cell: str(cell).strip() or None, na_action="ignore")
+        if name == "padding":
+            tidy["padding"] = tidy["padding"].str.lower()
+
+
+def _put_shape(tidy: pd.DataFrame, name: str, column: pd.Series, matched: Matched) -> None:
+    """Sizes of a shape in one cell, channels second unless a layout says that they are last."""
+    found = _several(column)
+    lengths = found.str.len()
+    last = str(matched.constants.get("layout", "nchw")).lower() in {"nhwc", "channels_last"}
+    batch, height, width, channels = _SHAPES[name]
+    places = {
+        batch: 0,
+        height: 1 if last else 2,
+        width: 2 if last else 3,
+        channels: 3 if last else 1,
+    }
+    for field, place in places.items():
+        if field and field not in tidy:
+            at = found.where(lengths == 4).str[place]
+            if place in {0, 1} and not last:
+                at = at.where(lengths != 2, found.str[place])
+            tidy[field] = at.astype(float)
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    import pandas as pd
+
+    present = column[column.notna()]
+    return bool(len(present)) and bool(pd.to_numeric(present, errors="coerce").notna().any())
+
+
+def _has_pairs(column: pd.Series) -> bool:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return False
+    return bool(
+        column.dropna().map(lambda c: not isinstance(c, str) or bool(_SEVERAL.match(c))).any()
+    )
+
+
+def _several(column: pd.Series) -> pd.Series:
+    """All whole numbers of each cell, as lists."""
+    return column.map(_integers)
+
+
+def _integers(cell: object) -> list[int]:
+    if isinstance(cell, str):
+        return [int(text[:12]) for text in re.findall(r"\d+", cell)]
+    if isinstance(cell, Iterable):
+        return [int(item) for item in cell]
+    return [] if cell is None or cell != cell else [int(cell)]  # type: ignore[call-overload]
+
+
+def _second(found: list[int]) -> float:
+    if not found:
+        return float("nan")
+    return found[1] if len(found) > 1 else found[0]
+
+
+def require_device(matched: Matched) -> None:
+    """Refuse a file that does not say what was timed and on what.
+
+    Raises:
+        InvalidInputError: naming the field and the option that gives it.
+    """
+    known = {*matched.columns, *matched.constants}
+    for name, example in (("device", "'Pixel 4 GPU'"), ("runtime", "tflite-gpu")):
+        if name not in known and "op_json" not in known:
+            message = f"no column says the {name} of a row. Say it: --set {name}={example}."
+            raise InvalidInputError(message)
