@@ -37,6 +37,8 @@ _SMALL_ERROR = 0.03
 #: Weights lean on equal ones as if by this many rows of small errors.
 _PRIOR_ROWS = 3.0
 _REWEIGHTINGS = 20
+#: A smaller weight cannot be told from none, and of a donor of noise it would still do harm.
+_LEAST_WEIGHT = 0.1
 #: Deviations that cover ``COVERAGE`` of a normal error; bounds of what rows say about it.
 _NORMAL, _LEAST, _MOST = 1.645, 0.5, 10.0
 #: A median absolute error in standard deviations of a normal one.
@@ -267,6 +269,7 @@ def _stacked(left_out: Floats, log_ms: Floats) -> Floats:
         left = np.vstack([errors * root[:, None], sums_to_1, pull])
         right = np.concatenate([np.zeros(len(errors)), [_STRICT], pull @ equal])
         weights = nnls(left, right)[0]
+    weights[weights < min(_LEAST_WEIGHT, weights.max())] = 0.0
     found = np.zeros(len(present))
     found[present] = weights / weights.sum()
     return found
