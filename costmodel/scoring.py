@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from costmodel._moved import moved_names
 from costmodel.costs.baselines import FlopsLine, NnMeterForest
 from costmodel.costs.regression import Regression
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement, half_spread
 from costmodel.op import CONV_KINDS
@@ -118,21 +119,25 @@ def score_table(table: LatencyTable, *, held_out: int | None = None, seed: int =
     order = np.random.default_rng(seed).permutation(len(convs))
     test = [convs[i] for i in order[:count]]
     held = {row.op for row in test}
-    return score_rows([row for row in rows if row.op not in held], test)
+    learn = [row for row in rows if row.op not in held]
+    return score_rows(learn, test, device=table.device)
 
 
-def score_rows(train: Sequence[Measurement], test: Sequence[Measurement]) -> Score:
+def score_rows(
+    train: Sequence[Measurement], test: Sequence[Measurement], *, device: Device | None = None
+) -> Score:
     """Learn from some rows and predict others.
 
     Args:
         train: rows to learn from; Ops that are also in ``test`` are left out.
         test: rows to predict, convolutions with a latency.
+        device: whose rows.
     """
     held = {row.op for row in test}
     learn = [row for row in train if row.op not in held]
     ops = [row.op for row in test]
     measured = np.array([row.latency_ms for row in test])
-    regression = Regression(learn)
+    regression = Regression(learn, device=device)
     prices = regression.price(ops)
     inside = (measured >= prices.low) & (measured <= prices.high)
     convs = [row for row in learn if _is_test_row(row)]

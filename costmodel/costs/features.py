@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.costs.counts import DTYPE_BYTES
+from costmodel.costs.gpu.runtimes import Rules, rules_of
+from costmodel.costs.gpu.sizes import Sizes
+from costmodel.device import Device
 from costmodel.kinds import CONV_KINDS, POOL_KINDS
 from costmodel.op import Op
 from costmodel.pieces import form_of, pieces_of
@@ -66,23 +69,28 @@ HULL = ("work", "input", "output", "weight", "kernel", "groups")
 _NAMED = ("Convolution:", "GroupConvolution:")
 
 
-def path_of(op: Op) -> str:
+def path_of(op: Op, *, by_name: bool = False) -> str:
     """The execution path: kernels of one path share one law of time.
+
+    Args:
+        op: what is executed.
+        by_name: whether the runtime's kernels of one layout differ by their names.
 
     >>> from costmodel.op import conv_op
     >>> path_of(conv_op(in_channels=8, out_channels=8, size=(4, 4), kernel=(1, 1)))
     'conv/pointwise'
     """
-    path = _path(op)
+    path = _path(op, by_name=by_name)
     types = op.attribute("weight_types", "")
     return f"{path} of {types} weights" if types else path
 
 
-def _path(op: Op) -> str:
+def _path(op: Op, *, by_name: bool) -> str:
     kind, layout = op.kind, op.layout
     if kind in CONV_KINDS:
-        prefix = kind if layout == "nchw" else f"{kind}@{layout}"
-        if layout == "nhwc" or op.implementation.startswith(_NAMED):
+        named = by_name and op.implementation
+        prefix = kind if layout == "nchw" and not named else f"{kind}@{layout}"
+        if layout == "nhwc" or named or op.implementation.startswith(_NAMED):
             # Here one layout has kernels of several libraries, each with a law of its own.
             prefix = f"{prefix}:{op.implementation}"
         return f"{prefix}/{_conv_shape(op)}"
@@ -145,16 +153,25 @@ class Table:
 
     Args:
         ops: Ops of any path.
+        device: that runs them. A GPU's have terms and features of their own after those of every
+            table; of a processor's terms they have those that hold anywhere.
 
     Attributes:
-        terms: ``(len(ops), len(TERMS))`` amounts: multiply-adds or elements in millions.
-        features: ``(len(ops), len(FEATURES))`` logarithms and ratios.
+        term_names: of the columns of ``terms``; ``TERMS`` first.
+        terms: ``(len(ops), len(term_names))`` amounts: multiply-adds or elements in millions.
+        features: ``(len(ops), features)`` logarithms and ratios, ``FEATURES`` first.
+        paths: the execution path of each Op.
+        has_steps: whether time is a staircase in many sizes at once, as on a GPU.
         hull: ``(len(ops), len(HULL))`` logarithms.
         multiply_adds: ``(len(ops),)``, unlike ``terms`` as they are defined; 0 of kinds without.
         bytes: ``(len(ops),)`` read and written, each element once.
     """
 
-    def __init__(self, ops: Sequence[Op]) -> None:
+    def __init__(self, ops: Sequence[Op], device: Device | None = None) -> None:
+        rules = rules_of(device)
+        self.has_steps = rules is not None
+        self.paths = [path_of(op, by_name=self.has_steps) for op in ops]
+        self.term_names: tuple[str, ...] = TERMS
         rows = np.array([_numbers(op) for op in ops], dtype=np.float64).reshape(len(ops), len(_RAW))
         # An axis may be empty; its logarithm has to exist all the same.
         np.maximum(rows[:, :_SIZES], 1.0, out=rows[:, :_SIZES])
@@ -166,6 +183,21 @@ class Table:
         work = np.minimum(raw["work"], 1e6 * self.terms[:, TERMS.index("work")])
         self.multiply_adds = np.where(raw["product"] > 0, work, 0.0)
         self.bytes = (raw["inputs"] + raw["outputs"] + raw["weights"]) * raw["itemsize"]
+        if rules is not None:
+            self._see_launches(rules, Sizes.of(ops, raw))
+
+    def _see_launches(self, rules: Rules, sizes: Sizes) -> None:
+        """Add what a GPU launches, and forget what only a processor's kernels do."""
+        terms, features, forms = rules(sizes)
+        self.term_names = (*TERMS, *terms)
+        self.terms[:, len(PLAIN_TERMS) : TERMS.index("pieces")] = 0.0
+        self.terms[:, TERMS.index("work")] = sizes.work / 1e6
+        self.terms = np.column_stack([self.terms, *(amount / 1e6 for amount in terms.values())])
+        self.features = np.column_stack([self.features, *features.values()])
+        self.paths = [
+            f"{path.partition('/')[0]}/{form}" if form else path
+            for path, form in zip(self.paths, forms, strict=True)
+        ]
 
 
 _RAW = (

@@ -52,15 +52,17 @@ class Physics:
     """Coefficients per path, per kind and per class of kinds.
 
     Attributes:
-        by_path: path to ``(len(TERMS),)`` coefficients in ms per amount.
+        by_path: path to one coefficient per term, in ms per amount.
         by_kind: kind to coefficients, for paths that no row took.
         by_class: class to coefficients, for kinds that no row is of; of classes all of whose kinds
             run the same loops.
+        terms: names of the terms.
     """
 
     by_path: Mapping[str, Floats]
     by_kind: Mapping[str, Floats]
     by_class: Mapping[str, Floats] = field(default_factory=dict)
+    terms: tuple[str, ...] = TERMS
 
     def law_of(self, path: str, kind: str) -> Floats | None:
         """Coefficients for an Op; None where nothing of its kind or its like was measured."""
@@ -87,7 +89,7 @@ class Physics:
     def describe(self) -> dict[str, dict[str, float]]:
         """The laws for people: ms per million multiply-adds or elements, zeros left out."""
         return {
-            path: {name: float(c) for name, c in zip(TERMS, law, strict=True) if c > 0}
+            path: {name: float(c) for name, c in zip(self.terms, law, strict=True) if c > 0}
             for path, law in self.by_path.items()
         }
 
@@ -117,15 +119,17 @@ def fit_physics(
     weights: Floats,
     paths: Sequence[str],
     kinds: Sequence[str],
+    names: tuple[str, ...] = TERMS,
 ) -> Physics:
     """Fit the laws.
 
     Args:
-        terms: ``(rows, len(TERMS))`` amounts.
+        terms: ``(rows, len(names))`` amounts.
         latency_ms: ``(rows,)`` measured times.
         weights: ``(rows,)`` trust in each row, larger is better.
         paths: execution path of each row.
         kinds: kind of each row.
+        names: of the terms, ``TERMS`` first.
     """
     path_of, kind_of = np.asarray(paths), np.asarray(kinds)
     class_names = np.asarray([class_of(kind) for kind in kinds])
@@ -158,6 +162,7 @@ def fit_physics(
         by_path=by_path,
         by_kind={kind: like_others(kind_of == kind) for kind in sorted(set(kinds))},
         by_class={name: law for name, law in classes.items() if name in SHARED},
+        terms=names,
     )
 
 

@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
+from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable
+from costmodel.costs.forest import Forest
 from costmodel.costs.likeness import Likeness
 from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, make_up
 from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
@@ -26,7 +27,7 @@ from costmodel.table import LatencyTable
 Floats = NDArray[np.float64]
 
 #: Version of the cached hyper-parameters; raised when features or laws change.
-_CACHE_FORMAT = 6
+_CACHE_FORMAT = 7
 #: Coverage of every interval.
 COVERAGE = 0.9
 _FOLDS = 5
@@ -103,28 +104,30 @@ class Regression:
         spread = np.array([row.spread for row in learn])
         spread = np.where(np.isfinite(spread), spread, UNKNOWN_SPREAD)
         self._noise = (np.minimum(spread, 1.0) / 2) ** 2
-        self._paths = [path_of(op) for op in ops]
         self._kinds = [op.kind for op in ops]
-        self._table = Table(ops)
+        self._table = Table(ops, device)
+        self._paths = self._table.paths
         self._hulls = self._find_hulls()
         dtypes = [op.dtype for op in ops]
         self._likeness = Likeness(self._table, self._latency, self._paths, self._kinds, dtypes)
         self.fitted = fitted or self._search(rows_digest(rows))
         self.physics, self._residual = self._fit(np.arange(len(ops)))
 
-    def _fit(self, rows: NDArray[np.int_]) -> tuple[Physics, Residual]:
+    def _fit(self, rows: NDArray[np.int_]) -> tuple[Physics, Residual | Forest]:
         """Laws and residual from some of the rows."""
         paths = [self._paths[i] for i in rows]
         physics = self._fit_physics(rows)
         base, features = self._view(physics, self._table, rows, paths)
         residual = np.log(self._latency[rows] / base)
-        found = Residual(self.fitted.hypers).fit(features, residual, self._noise[rows], paths)
-        return physics, found
+        learner = Forest() if self._table.has_steps else Residual(self.fitted.hypers)
+        return physics, learner.fit(features, residual, self._noise[rows], paths)
 
     def _fit_physics(self, rows: NDArray[np.int_]) -> Physics:
         weights = 1.0 / (self._noise[rows] + _BASE_NOISE**2)
         paths, kinds = [self._paths[i] for i in rows], [self._kinds[i] for i in rows]
-        return fit_physics(self._table.terms[rows], self._latency[rows], weights, paths, kinds)
+        terms = self._table.terms[rows]
+        names = self._table.term_names
+        return fit_physics(terms, self._latency[rows], weights, paths, kinds, names)
 
     @staticmethod
     def _view(
@@ -144,7 +147,7 @@ class Regression:
         hypers = {
             name: search_hyper(features[rows], residual[rows], self._noise[rows])
             for name, rows in groups_of(self._paths).items()
-            if len(rows) >= MIN_ROWS
+            if len(rows) >= MIN_ROWS and not self._table.has_steps
         }
         self.fitted = Fitted(rows=digest, hypers=hypers)
         if len(everything) < 2 * _FOLDS:
@@ -242,8 +245,8 @@ class Regression:
 
     def _predict(self, ops: Sequence[Op]) -> tuple[Floats, Floats, Floats, dict[int, str]]:
         """Values, ends and reasons of doubt for Ops that are not rows."""
-        table = Table(ops)
-        paths = [path_of(op) for op in ops]
+        table = Table(ops, self.device)
+        paths = table.paths
         base, features = self._view(self.physics, table, np.arange(len(ops)), paths)
         mean, deviation = self._residual.predict(features, paths)
         kinds, dtypes = [op.kind for op in ops], [op.dtype for op in ops]
