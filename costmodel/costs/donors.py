@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from costmodel.costs.correction import Correction, Donation, clipped, most_telling
-from costmodel.costs.features import TERMS, is_learnable, path_of
+from costmodel.costs.features import Table, is_learnable
 from costmodel.costs.likeness import class_of
 from costmodel.costs.regression import COVERAGE, UNKNOWN_SPREAD, Regression, fit_regression
 from costmodel.costs.residual import standardisation
@@ -56,12 +56,14 @@ class Donor:
 
     Args:
         regression: fitted to the donor's table.
+        device: the one that is helped.
     """
 
-    def __init__(self, regression: Regression) -> None:
+    def __init__(self, regression: Regression, device: Device | None) -> None:
         self.regression = regression
+        self._device = device
         self._translation = Translation(regression.ops)
-        _, features = regression.view(regression.ops)
+        features = regression.view(regression.ops)[-1]
         self._mean, self._scale = standardisation(np.nan_to_num(features))
 
     def donation(self, ops: Sequence[Op]) -> tuple[NDArray[np.int_], Donation]:
@@ -70,7 +72,7 @@ class Donor:
         prices = self.regression.price(theirs)
         known = np.flatnonzero(np.isfinite(prices.values))
         asked = [theirs[place] for place in known]
-        base, features = self.regression.view(asked)
+        base, shares, features = self.regression.view(asked)
         features = np.nan_to_num(features)
         values, high = prices.values[known], prices.high[known]
         mine = [ops[places[place]] for place in known]
@@ -79,9 +81,9 @@ class Donor:
             log_ms=np.log(values),
             quirk=np.clip(np.nan_to_num(np.log(values / base)), -1.0, 1.0),
             doubt=(np.log(np.maximum(high / values, 1.0)) / _NORMAL) ** 2,
-            shares=features[:, -len(TERMS) - 1 : -1],
+            shares=shares,
             features=clipped(features, self._mean, self._scale),
-            paths=np.array([path_of(op) for op in mine], dtype=np.str_),
+            paths=np.array(Table(mine, self._device).paths, dtype=np.str_),
             classes=np.array([class_of(op.kind) for op in mine], dtype=np.str_),
         )
 
@@ -120,7 +122,7 @@ class DonatedRegression:
         learn = [row for row in rows if row.has_number and is_learnable(row.op)]
         self._own = own or (Regression(rows, device=device) if learn else None)
         self._kinds = {row.op.kind for row in learn}
-        self._donors = [Donor(regression) for regression in donors]
+        self._donors = [Donor(regression, device) for regression in donors]
         log_ms = np.log([row.latency_ms for row in learn])
         spread = np.array([row.spread for row in learn])
         spread = np.where(np.isfinite(spread), spread, UNKNOWN_SPREAD)
@@ -227,7 +229,13 @@ def fit_donated(table: LatencyTable, donors: Sequence[LatencyTable]) -> DonatedR
     )
 
 
-def choose_telling(donors: Sequence[Regression], ops: Sequence[Op], count: int) -> list[Op]:
+def choose_telling(
+    donors: Sequence[Regression],
+    ops: Sequence[Op],
+    count: int,
+    *,
+    device: Device | None = None,
+) -> list[Op]:
     """The Ops whose times tell most about how a device differs from its donors.
 
     Ops that no donor can price come first: nothing but measuring them tells anything.
@@ -236,8 +244,9 @@ def choose_telling(donors: Sequence[Regression], ops: Sequence[Op], count: int) 
         donors: regressions of other devices.
         ops: distinct candidates.
         count: wished Ops.
+        device: whose they are.
     """
-    told = [Donor(regression).donation(ops) for regression in donors]
+    told = [Donor(regression, device).donation(ops) for regression in donors]
     known = sorted(set.intersection(*(set(places.tolist()) for places, _ in told)))
     unknown = [op for place, op in enumerate(ops) if place not in set(known)]
     chosen = unknown[: max(1, round(_UNKNOWN_SHARE * count))] if unknown else []

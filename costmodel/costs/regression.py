@@ -183,13 +183,14 @@ class Regression:
         """Ops of the rows it learned from."""
         return tuple(self._ops)
 
-    def view(self, ops: Sequence[Op]) -> tuple[Floats, Floats]:
-        """Base latency in ms of Ops, rows or not, and what the residual sees of them.
+    def view(self, ops: Sequence[Op]) -> tuple[Floats, Floats, Floats]:
+        """Of Ops, rows or not: base latency in ms, each term's share of it, and the features.
 
-        The last ``len(TERMS) + 1`` columns are the make-up of the base latency.
+        The features are what the residual sees, ``(len(ops), features)``.
         """
-        paths = [path_of(op) for op in ops]
-        return self._view(self.physics, Table(ops), np.arange(len(ops)), paths)
+        table = Table(ops, self.device)
+        base, features = self._view(self.physics, table, np.arange(len(ops)), table.paths)
+        return base, features[:, -len(table.term_names) - 1 : -1], features
 
     def held_out(self) -> Mapping[Op, float]:
         """What each learnable row would be priced at, in ms, if it were not in the table."""

@@ -40,14 +40,14 @@ class Translation:
         self._own: set[tuple[str, str]] = set()
         self._known: dict[Form, list[Op]] = {}
         for op in ops:
-            self._own.add((path_of(op), op.dtype))
+            self._own.add((path_of(op, by_name=True), op.dtype))
             for form in dict.fromkeys((_form(op), _form(op)[:1])):
                 self._known.setdefault(form, []).append(op)
         self._trees: dict[Form, KDTree] = {}
 
     def of(self, op: Op) -> Op | None:
         """The Op as the device would run it; None where it was seen to run nothing of its kind."""
-        if (path_of(op), op.dtype) in self._own:
+        if (path_of(op, by_name=True), op.dtype) in self._own:
             return op
         form = next((form for form in (_form(op), _form(op)[:1]) if form in self._known), None)
         if form is None:

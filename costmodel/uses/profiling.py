@@ -194,7 +194,7 @@ def _chooser(donors: Table | Sequence[Table], device: Device) -> Chooser | None:
     from costmodel.costs.regression import fit_regression
 
     fitted = [fit_regression(donor) for donor in others]
-    return lambda ops, count: choose_telling(fitted, ops, count)
+    return lambda ops, count: choose_telling(fitted, ops, count, device=device)
 
 
 def own_files(runner: Runner, name: str, samples: int, seed: int, folder: Path) -> list[Path]:

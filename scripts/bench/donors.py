@@ -28,6 +28,7 @@ import place
 from costmodel.costs.donors import DonatedRegression, choose_telling
 from costmodel.costs.features import is_learnable
 from costmodel.costs.regression import Regression
+from costmodel.device import Device
 from costmodel.measurement import Measurement
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable
@@ -81,7 +82,13 @@ def rows_of(name: str) -> list[Measurement]:
 @cache
 def donor(name: str) -> Regression:
     """A donor's regression."""
-    return Regression(rows_of(name))
+    return Regression(rows_of(name), device=device_of(name))
+
+
+@cache
+def device_of(name: str) -> Device:
+    """A table's device."""
+    return LatencyTable.load(name).device
 
 
 @cache
@@ -89,7 +96,8 @@ def noise(name: str) -> Regression:
     """The same kernels with each other's times."""
     rows = rows_of(name)[:NOISE_ROWS]
     times = np.random.default_rng(1).permutation([row.latency_ms for row in rows])
-    return Regression([replace(r, latency_ms=float(t)) for r, t in zip(rows, times, strict=True)])
+    shuffled = [replace(r, latency_ms=float(t)) for r, t in zip(rows, times, strict=True)]
+    return Regression(shuffled, device=device_of(name))
 
 
 def errors_of(cost: CostModel, test: Sequence[Measurement]) -> Errors:
@@ -107,7 +115,7 @@ def errors_of(cost: CostModel, test: Sequence[Measurement]) -> Errors:
 
 def pair_figures(giver: str, taker: str) -> dict[str, Errors]:
     """Mean errors over the seeds, by who learned from what."""
-    rows = rows_of(taker)
+    rows, device = rows_of(taker), device_of(taker)
     found: dict[str, list[Errors]] = {}
     for seed in SEEDS:
         order = np.random.default_rng(seed).permutation(len(rows))
@@ -119,11 +127,14 @@ def pair_figures(giver: str, taker: str) -> dict[str, Errors]:
         def told(name: str, make: Callable[[], CostModel], test: list[Measurement] = test) -> None:
             found.setdefault(name, []).append(errors_of(make(), test))
 
-        told(f"{ALONE} alone", lambda pool=pool: Regression(pool[:ALONE]))  # type: ignore[misc]
+        told(f"{ALONE} alone", lambda pool=pool: Regression(pool[:ALONE], device=device))  # type: ignore[misc]
         for count in COUNTS:
             drawn = pool[:count]
-            chosen = [by_op[op] for op in choose_telling([donor(giver)], list(by_op), count)]
-            told(f"{count} alone", lambda rows=drawn: Regression(rows))  # type: ignore[misc]
+            chosen = [
+                by_op[op]
+                for op in choose_telling([donor(giver)], list(by_op), count, device=device)
+            ]
+            told(f"{count} alone", lambda rows=drawn: Regression(rows, device=device))  # type: ignore[misc]
             for name, given, learn in (
                 ("donor", donor, drawn),
                 ("donor, chosen", donor, chosen),
@@ -132,7 +143,9 @@ def pair_figures(giver: str, taker: str) -> dict[str, Errors]:
                 helped = [given(giver)]
                 told(
                     f"{count} {name}",
-                    lambda rows=learn, helped=helped: DonatedRegression(rows, helped),  # type: ignore[misc]
+                    lambda rows=learn, helped=helped: DonatedRegression(
+                        rows, helped, device=device
+                    ),  # type: ignore[misc]
                 )
     return {
         name: {key: float(np.mean([item[key] for item in each])) for key in each[0]}
