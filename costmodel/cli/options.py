@@ -90,6 +90,14 @@ Cost = Annotated[
         help="regression, lookup, flops, params, activations, bytes or roofline:DATASHEET.",
     ),
 ]
+Donors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--donor",
+        metavar="T",
+        help="Table of another device, to start from where this one has few rows; repeatable.",
+    ),
+]
 Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="F.png", help="Also draw it: .png, .svg or .pdf.")
 ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         "costmodel profile --runner ort --threads 2 --samples 1000 --budget 20m --out cpu-t2.jsonl",
         "costmodel profile --models a.onnx b.onnx --samples 0 --out ab.jsonl",
         "costmodel profile --samples 1000 --budget 20m --until 0.95 --out cpu.jsonl",
+        "costmodel profile --donor cpu.jsonl --samples 50 --out board.jsonl",
     ),
 )
 def profile_device(
@@ -41,6 +42,7 @@ def profile_device(
     samples: Annotated[
         int, typer.Option("--samples", min=0, max=100_000, help="Ops to choose by design.")
     ] = 400,
+    donor: options.Donors = None,
     thinned: Annotated[
         int,
         typer.Option("--thinned", min=0, max=100, help="Variants of each network, channels cut."),
@@ -79,6 +81,7 @@ def profile_device(
         models=[*(models or []), *(more or [])],
         budget=budget,
         samples=samples,
+        donors=donor or (),
         thinned=thinned,
         rounds=rounds,
         until=until,

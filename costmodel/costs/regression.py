@@ -34,7 +34,7 @@ _FOLDS = 5
 #: Relative error of a row that nobody can avoid, added to its own spread.
 _BASE_NOISE = 0.01
 #: Spread assumed for rows that carry none.
-_UNKNOWN_SPREAD = 0.05
+UNKNOWN_SPREAD = 0.05
 #: Outside the table's range by this many octaves an Op is called extrapolated.
 _MARGIN = 0.5
 #: Interval half width, as a share, of Ops that only a law of their kind can price.
@@ -102,7 +102,7 @@ class Regression:
         ops = self._ops = [row.op for row in learn]
         self._latency = np.array([row.latency_ms for row in learn])
         spread = np.array([row.spread for row in learn])
-        spread = np.where(np.isfinite(spread), spread, _UNKNOWN_SPREAD)
+        spread = np.where(np.isfinite(spread), spread, UNKNOWN_SPREAD)
         self._noise = (np.minimum(spread, 1.0) / 2) ** 2
         self._kinds = [op.kind for op in ops]
         self._table = Table(ops, device)
@@ -178,6 +178,20 @@ class Regression:
         factor = np.clip(np.quantile(scores, COVERAGE, method="higher"), 0.5, 10.0)
         return float(factor), prices
 
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """Ops of the rows it learned from."""
+        return tuple(self._ops)
+
+    def view(self, ops: Sequence[Op]) -> tuple[Floats, Floats, Floats]:
+        """Of Ops, rows or not: base latency in ms, each term's share of it, and the features.
+
+        The features are what the residual sees, ``(len(ops), features)``.
+        """
+        table = Table(ops, self.device)
+        base, features = self._view(self.physics, table, np.arange(len(ops)), table.paths)
+        return base, features[:, -len(table.term_names) - 1 : -1], features
+
     def held_out(self) -> Mapping[Op, float]:
         """What each learnable row would be priced at, in ms, if it were not in the table."""
         prices = self.fitted.held_out_ms
@@ -207,7 +221,7 @@ class Regression:
                 unknown.append(index)
                 continue
             exact[index] = True
-            spread = row.spread if np.isfinite(row.spread) else _UNKNOWN_SPREAD
+            spread = row.spread if np.isfinite(row.spread) else UNKNOWN_SPREAD
             values[index] = row.latency_ms
             low[index] = row.latency_ms * (1.0 - min(spread, 0.9))
             high[index] = row.latency_ms * (1.0 + spread)

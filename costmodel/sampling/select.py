@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +34,10 @@ from costmodel.sizes import Sizes
 _SPARE = 1.12
 #: How often the design is enlarged, by half each time, when it gave too few rows.
 _GROWTHS = 3
+#: Ops by design among which a chooser chooses, as a multiple of those wished; and fewest.
+_CANDIDATES, _FEWEST_CANDIDATES = 4, 400
+#: Chooses so many of some Ops.
+Chooser = Callable[[Sequence[Op], int], list[Op]]
 #: Share of channels that a thinned variant of a model keeps.
 _KEEP = (0.3, 1.0)
 #: Whole models by their number of inputs and outputs, whose fixed cost per run is measured.
@@ -76,6 +80,7 @@ def sample_ops(
     *,
     thinned: int = 2,
     own: Sequence[Path] = (),
+    choose: Chooser | None = None,
 ) -> Sample:
     """Choose about ``samples`` Ops over what real networks use, and those of given models.
 
@@ -94,6 +99,7 @@ def sample_ops(
         thinned: variants of each ONNX model with fewer channels, whose Ops are measured too, so
             that predictions hold where pruning leads.
         own: files of the profiler's own networks; their kernels count towards ``samples``.
+        choose: chooses among many more Ops by design, where something is known of the device.
 
     Raises:
         InvalidInputError: if a number is negative, there is nothing to measure, or the runtime took
@@ -127,7 +133,7 @@ def sample_ops(
     if samples:
         # However many kernels the networks have, half of the rows are drawn freely.
         wished = max(samples - len(own_ops), math.ceil(samples / 2))
-        designed = _designed(runner, wished, seed, skipped)
+        designed = _designed(runner, wished, seed, skipped, choose)
     ops = dict.fromkeys([*given, *own_ops, *_dealt(designed, list(near))])
     return Sample(
         ops=tuple(op for op in ops if op.kind != MODEL),
@@ -175,7 +181,19 @@ def _dealt(*lists: Sequence[Op]) -> list[Op]:
     return [op for _, _, op in sorted(places, key=lambda item: item[:2])]
 
 
-def _designed(runner: Runner, samples: int, seed: int, skipped: dict[str, str]) -> list[Op]:
+def _designed(
+    runner: Runner,
+    samples: int,
+    seed: int,
+    skipped: dict[str, str],
+    choose: Chooser | None = None,
+) -> list[Op]:
+    if choose is not None:
+        many = max(_CANDIDATES * samples, _FEWEST_CANDIDATES)
+        candidates = _designed(runner, many, seed, skipped)
+        fixed = [op for op in candidates if op.kind == SESSION][: max(2, samples // 20)]
+        others = [op for op in candidates if op.kind != SESSION]
+        return _dealt(fixed, choose(others, max(0, samples - len(fixed))))
     wished = max(1, round(CONV_ROWS * samples))
     probes = math.ceil(_SPARE * wished / CONV_SHARE)
     done = 0

@@ -22,6 +22,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     table: Table | None = None,
     *,
     cost: str | CostModel = "regression",
+    donors: Table | Sequence[Table] = (),
     runner: str | Runner | None = None,
     options: Mapping[str, Option] | None = None,
     threads: int | None = None,
@@ -40,6 +41,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         models: one or several, each as for ``predict``.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: as for ``predict``, in milliseconds.
+        donors: as for ``predict``.
         runner: to time with instead of the one that made the table: its name, or a Runner.
         options: of ``runner``; the table's threads, element type and back end by default.
         threads: the same as ``options={"threads": ...}``.
@@ -84,7 +86,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         runtime = load_runner(name, settings).device.runtime
         for path in files:
             require_runtime(path, runtime)
-        priced_by = cost_of(cost, rows)
+        priced_by = cost_of(cost, rows, donors)
         found = compare_files(
             files,
             runner=name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     table: Table | None = None,
     *,
     cost: str | CostModel = "regression",
+    donors: Table | Sequence[Table] = (),
     runner: str | Runner | None = None,
     options: Mapping[str, Option] | None = None,
     threads: int | None = None,
@@ -49,6 +50,7 @@ def predict(  # noqa: PLR0913 - each has a sensible default
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: ``regression`` or ``lookup`` of the table; ``flops``, ``params``, ``activations``,
             ``bytes`` or ``roofline:DATASHEET`` without one; or a cost model.
+        donors: tables of other devices that help a table of few rows; see ``fit``.
         runner: to ask for kernels instead of the one that made the table: its name, or a Runner.
         options: of ``runner``.
         threads: the same as ``options={"threads": ...}``.
@@ -77,7 +79,7 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     """
     rows = open_table(table) if table is not None else None
     # A fit takes seconds, so what is wrong with the model is said before.
-    priced_by = cost_of(cost, rows) if rows is None else None
+    priced_by = cost_of(cost, rows, donors) if rows is None else None
     device = rows.device if rows is not None else priced_by.device if priced_by else None
     if threads is not None and rows is not None and threads != rows.device.threads:
         message = (
@@ -90,7 +92,7 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     with files as ((path,), bound):
         (own,) = sizes_of_each([path], bound)
         network = _network(path, own, choice, device)
-    priced_by = priced_by or cost_of(cost, rows)
+    priced_by = priced_by or cost_of(cost, rows, donors)
     return price_network(
         network,
         priced_by,

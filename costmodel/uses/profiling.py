@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.experimental import label_of
 from costmodel.onnx_model.inputs import sizes_of_each
@@ -21,12 +22,13 @@ from costmodel.protocols import Estimator, Runner
 from costmodel.readers.written import require_runtime
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.networks import own_networks
-from costmodel.sampling.select import sample_ops
+from costmodel.sampling.select import Chooser, sample_ops
 from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice
 from costmodel.uses.models import Model, as_list, model_files
 from costmodel.uses.until import profile_until
+from costmodel.uses.tables import Table, open_donors
 
 _LOG = logging.getLogger("costmodel")
 #: Ops chosen unless a number is given, and variants of each network with channels cut.
@@ -52,6 +54,7 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     models: Model | Sequence[Model] = (),
     budget: str | float | None = None,
     samples: int = SAMPLES,
+    donors: Table | Sequence[Table] = (),
     thinned: int = THINNED,
     rounds: int | None = None,
     until: float | None = None,
@@ -73,6 +76,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
             one or several, each as for ``predict``.
         budget: most time: ``"10m"``, ``"90s"``, or seconds as a number; None to take what it takes.
         samples: Ops to choose by design, over what real networks use.
+        donors: tables of other devices, one or several, from which the device shall start; see
+            ``fit``. Of many Ops by design those are measured that tell most about the difference.
         thinned: variants of each network with channels cut, whose kernels are measured as well.
         rounds: most visits to one Op; 24 by default.
         until: stop as soon as this share of the timed networks is predicted within 10 % without
@@ -123,7 +128,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         for path in files:
             require_runtime(path, device.runtime)
         own = own_files(chosen, named[0], samples, seed, held)
-        jobs = _jobs(chosen, samples, seed, files, bound, thinned, own)
+        choose = _chooser(donors, chosen.device)
+        jobs = _jobs(chosen, samples, seed, files, bound, thinned, own, choose)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
             allowed_ms = max(_LEAST_BUDGET_MS, allowed_ms - spent_ms)
@@ -178,9 +184,12 @@ def _jobs(
     sizes: Sizes,
     thinned: int,
     own: Sequence[Path],
+    choose: Chooser | None,
 ) -> list[Job]:
     """What to time, first what a short budget should take: networks, then kernels."""
-    sample = sample_ops(runner, samples, seed, files, sizes, thinned=thinned, own=own)
+    sample = sample_ops(
+        runner, samples, seed, files, sizes, thinned=thinned, own=own, choose=choose
+    )
     for name, reason in list(sample.skipped.items())[:_MOST_TOLD]:
         _LOG.info("Left out: %s: %s", name, reason)
     jobs = [
@@ -189,6 +198,18 @@ def _jobs(
     ]
     jobs += [Job(op=op, model=path.resolve()) for op, path in sample.own_jobs]
     return jobs + [Job(op=op) for op in sample.ops]
+
+
+def _chooser(donors: Table | Sequence[Table], device: Device) -> Chooser | None:
+    """Chooses Ops that tell most beside donors; None without any."""
+    others = open_donors(donors, LatencyTable(device))
+    if not others:
+        return None
+    from costmodel.costs.donors import choose_telling
+    from costmodel.costs.regression import fit_regression
+
+    fitted = [fit_regression(donor) for donor in others]
+    return lambda ops, count: choose_telling(fitted, ops, count, device=device)
 
 
 def own_files(runner: Runner, name: str, samples: int, seed: int, folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,20 +49,27 @@ def open_table(table: Table) -> LatencyTable:
     return found
 
 
-def fit(table: Table, cost: str = "regression") -> CostModel:
+def fit(
+    table: Table, cost: str = "regression", *, donors: Table | Sequence[Table] = ()
+) -> CostModel:
     """Learn from a table what kernels take that are not in it.
 
     Args:
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: ``regression``, or ``lookup`` for the stored rows alone.
+        donors: tables of other devices that say what this one has too few rows for, one or several:
+            measured, imported or estimated. Their prices are corrected by the rows, and count as
+            far as they do well on rows left out. With donors the table may be empty: prices are
+            then theirs, give or take a factor of ten, and all called extrapolated.
 
     Returns:
         A cost model in milliseconds: ``price(ops)`` gives values with intervals, and says what it
         cannot price; ``device`` is the table's.
 
     Raises:
-        InvalidInputError: for another ``cost``, or a table without measured kernels.
-        TableFormatError: if the file is not a table.
+        InvalidInputError: for another ``cost``, a table without measured kernels, or a donor that
+            has none or is of the same device.
+        TableFormatError: if a file is not a table.
 
     >>> cost = fit("amd-epyc-family-25-model-17/openvino-int8")
     >>> cost.unit, cost.device.runtime
@@ -71,6 +79,18 @@ def fit(table: Table, cost: str = "regression") -> CostModel:
         message = f"A table becomes a 'regression' or a 'lookup'. Received: {cost!r}."
         raise InvalidInputError(message)
     rows = open_table(table)
+    others = open_donors(donors, rows)
+    if others:
+        if cost == "lookup":
+            message = "A lookup answers stored rows alone. Donors are for cost='regression'."
+            raise InvalidInputError(message)
+        from costmodel.costs.donors import fit_donated
+
+        found = fit_donated(rows, others)
+        names = [*(donor.device.label for donor in others), "its own law"]
+        shares = [f"{w:.0%} {name}" for w, name in zip(found.weights, names, strict=True)]
+        _LOG.info("Prices of unseen kernels: %s.", "; ".join(shares))
+        return found
     if not rows.kernels():
         where = rows.path or rows.device.label
         message = (
@@ -87,17 +107,54 @@ def fit(table: Table, cost: str = "regression") -> CostModel:
     return fit_regression(rows)
 
 
-def cost_of(cost: str | CostModel, table: LatencyTable | None) -> CostModel:
+def open_donors(donors: Table | Sequence[Table], table: LatencyTable) -> list[LatencyTable]:
+    """Tables of other devices, read if they are not yet.
+
+    Args:
+        donors: one or several, each as for ``open_table``.
+        table: of the device that they are to help.
+
+    Raises:
+        TableFormatError: if a file is not a table.
+        InvalidInputError: if a donor is of the same device or holds no measured kernel.
+    """
+    single = isinstance(donors, LatencyTable | Path | str)
+    given: Sequence[Table] = [donors] if single else donors  # type: ignore[list-item, assignment]
+    found = [open_table(donor) for donor in given]
+    for donor in found:
+        where = donor.path or donor.device.label
+        if donor.device.identity == table.device.identity:
+            message = (
+                f"The donor {where} is of the table's own device, {donor.device.label}. Put the "
+                "rows into one table: costmodel profile --out TABLE adds to it."
+            )
+            raise InvalidInputError(message)
+        if not donor.kernels():
+            message = f"The donor {where} holds no measured kernel, so it has nothing to give."
+            raise InvalidInputError(message)
+    return found
+
+
+def cost_of(
+    cost: str | CostModel,
+    table: LatencyTable | None,
+    donors: Table | Sequence[Table] = (),
+) -> CostModel:
     """The cost model that a name means.
 
     Args:
         cost: ``regression`` or ``lookup`` of the table; ``flops``, ``params``, ``activations`` or
             ``bytes``; ``roofline:DATASHEET``; or a cost model, which is returned as it is.
         table: for the first two.
+        donors: tables of other devices, for ``regression``; see ``fit``.
 
     Raises:
-        InvalidInputError: for an unknown name, or a table that is missing or holds too little.
+        InvalidInputError: for an unknown name, a table that is missing or holds too little, or
+            donors of what needs none.
     """
+    if cost != "regression" and not (isinstance(donors, list | tuple) and not donors):
+        message = f"Donors help a table's regression. Received: cost={cost!r}."
+        raise InvalidInputError(message)
     if not isinstance(cost, str):
         return require_cost_model(cost)
     if cost in _COUNTS:
@@ -113,7 +170,7 @@ def cost_of(cost: str | CostModel, table: LatencyTable | None) -> CostModel:
     if table is None:
         message = f"The cost model {cost!r} needs a table. Give one: table=..., or --table."
         raise InvalidInputError(message)
-    return fit(table, cost)
+    return fit(table, cost, donors=donors)
 
 
 def calibration_of(table: LatencyTable | None, cost: CostModel) -> Calibration | None:
