@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
     from costmodel.uses.profiling import profile
+    from costmodel.uses.solving import solve
     from costmodel.uses.tables import fit, score
 
-__all__ = ["LatencyTable", "compare", "devices", "fit", "predict", "profile", "score"]
+__all__ = ["LatencyTable", "compare", "devices", "fit", "predict", "profile", "score", "solve"]
 
 __version__ = "0.2.0"
 
@@ -40,6 +41,7 @@ __getattr__, __dir__ = lazy_names(
         "predict": "uses.predicting",
         "profile": "uses.profiling",
         "score": "uses.tables",
+        "solve": "uses.solving",
     },
 )
 

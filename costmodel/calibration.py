@@ -48,7 +48,7 @@ _BIAS_RANGE = (0.85, 1.18)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """From a sum of kernels to a network, learned from networks timed on the same device.
+    """A ``NetworkLaw`` learned from networks and kernels timed on the same device.
 
     ``network = (slope + longer * ln(sum / 1 ms)) * sum + activation * MiB read and written + weight
     * MiB of far weights - near * MiB of near weights``, no coefficient negative, and the logarithm
@@ -128,12 +128,19 @@ class Calibration:
         charges = self.activation_ms_per_mib * moved + self.weight_ms_per_mib * weights
         return factor * price_ms + charges
 
-    def half_width(self, unseen: float) -> float:
+    @property
+    def covers_unseen(self) -> bool:
+        """Whether its widths hold for kernels that are no rows as well."""
+        return self.unseen_share is not None
+
+    def half_width(self, unseen: float, ops: Sequence[Op] = ()) -> float:
         """Relative half width that covers nine of ten networks.
 
         Args:
             unseen: part of the sum that is of kernels that are no rows, 0 to 1.
+            ops: its kernels, which decide nothing here.
         """
+        del ops
         if self.unseen_share is None:
             return self.interval_share
         return self.interval_share + unseen * (self.unseen_share - self.interval_share)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costmodel.cli import compare, devices, predict, profile, tables
+from costmodel.cli import compare, devices, predict, profile, solve, tables
 from costmodel.cli.app import app, run
 
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (devices, profile, tables, predict, compare)
+VERBS = (devices, profile, solve, tables, predict, compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

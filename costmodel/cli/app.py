@@ -143,7 +143,7 @@ def run(command: typer.Typer, name: str, arguments: Sequence[str] | None) -> Non
 app = application(
     "costmodel",
     "Latency cost models: profile a device, predict networks, hold them against the clock.",
-    ("devices", "profile", "show", "check", "score", "predict", "compare"),
+    ("devices", "profile", "solve", "show", "check", "score", "predict", "compare"),
     "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",
     "costmodel predict net.onnx --table cpu.jsonl",
     "costmodel compare net.onnx other.onnx --table cpu.jsonl --max-error 0.1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from costmodel.report.comparison import comparison_sheets
 from costmodel.report.prediction import prediction_sheets
 from costmodel.report.quality import audit_sheets, score_sheets
+from costmodel.report.solving import suggestion_sheet
 from costmodel.report.sheet import Sheet, to_markdown, to_text
 from costmodel.report.table import table_sheets, table_summary
 
@@ -14,6 +15,7 @@ __all__ = [
     "comparison_sheets",
     "prediction_sheets",
     "score_sheets",
+    "suggestion_sheet",
     "table_sheets",
     "table_summary",
     "to_markdown",

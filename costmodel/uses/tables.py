@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from costmodel.calibration import Calibration, fit_calibration
+from costmodel.calibration import fit_calibration
 from costmodel.costs import counts
+from costmodel.costs.solved import SOLVED, solved_networks
 from costmodel.errors import InvalidInputError
-from costmodel.protocols import CostModel, require_cost_model
+from costmodel.protocols import CostModel, NetworkLaw, require_cost_model
 from costmodel.table import LatencyTable
 
 if TYPE_CHECKING:
@@ -115,12 +116,14 @@ def cost_of(cost: str | CostModel, table: LatencyTable | None) -> CostModel:
     return fit(table, cost)
 
 
-def calibration_of(table: LatencyTable | None, cost: CostModel) -> Calibration | None:
+def calibration_of(table: LatencyTable | None, cost: CostModel) -> NetworkLaw | None:
     """What the table's whole networks say about sums of its own kernels; None without any."""
     if table is None or not table.models() or cost.unit != "ms" or cost.device is None:
         return None
     if cost.device.identity != table.device.identity:
         return None
+    if SOLVED in table.device.state:
+        return solved_networks(table, cost)
     return fit_calibration(table, cost)
 
 
