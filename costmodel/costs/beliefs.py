@@ -17,6 +17,8 @@ from costmodel.table import LatencyTable
 
 Floats = NDArray[np.float64]
 
+#: State of a device whose kernels were solved from whole networks: says from which.
+SOLVED = "kernels_solved_from"
 #: Relative error of one kernel's time that neither its sizes nor its like explain.
 _KERNEL_NOISE = 0.2
 #: Kernels of a donor that are looked at; more of them say the same again.
@@ -39,8 +41,12 @@ class Donor:
 
 
 def donor_of(table: LatencyTable) -> Donor:
-    """What a table says of its device, from its kernels and its whole networks."""
-    rows = [row for row in table.kernels() if asked(row.op)]
+    """What a table says of its device, from its kernels and its whole networks.
+
+    Kernels that were themselves solved from networks say nothing that those do not.
+    """
+    measured = SOLVED not in table.device.state
+    rows = [row for row in table.kernels() if measured and asked(row.op)]
     if len(rows) > _MOST_KERNELS:
         rows = random.Random(0).sample(rows, _MOST_KERNELS)
     asking: list[list[Op]] = [[row.op] for row in rows]
@@ -110,7 +116,9 @@ def _of(donors: Sequence[Donor], device: Device, work: Work) -> Belief:
     scales = scales - (speeds - speeds.mean())[:, None]
     mean = scales.mean(axis=0)
     between = (scales - mean).T @ (scales - mean) / max(len(donors) - 1, 1)
-    kin = [donor.found for donor in donors if donor.found and donor.device.runtime == device.runtime]
+    kin = [
+        donor.found for donor in donors if donor.found and donor.device.runtime == device.runtime
+    ]
 
     told: dict[Op, float] = {}
 

@@ -22,8 +22,6 @@ from costmodel.table import LatencyTable
 
 Floats = NDArray[np.float64]
 
-#: State of a device whose kernels were solved from whole networks: says from which.
-SOLVED = "kernels_solved_from"
 #: Normal deviations that cover nine of ten.
 NINE_OF_TEN = 1.645
 #: Timed networks that the usual width counts for beside the errors of those that are there.

@@ -1,9 +1,9 @@
 """Work: what an Op asks of a device, by kind of loop and by what bounds it.
 
-Whole networks are too few to tell hundreds of kernels apart. They can tell how fast a device is at a
-few dozen things: a convolution's multiply-adds by the loop that does them, what is read and written,
-weights, and the start of a kernel. Unlike an execution path, such a thing has the same name on every
-device and runtime, so that one device's speeds say what to expect of another's.
+Whole networks are too few to tell hundreds of kernels apart. They can tell how fast a device is at
+a few dozen things: a convolution's multiply-adds by the loop that does them, what is read and
+written, weights, and the start of a kernel. Unlike an execution path, such a thing has the same
+name on every device and runtime, so that one device's speeds say what to expect of another's.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ _START_MS = 0.005
 _IMAGE = 4
 #: Activations that take an exponential or a division per element, alone or fused.
 _HEAVY = frozenset(
-    "elu gelu hard_sigmoid hard_swish hardsigmoid hardswish mish quick_gelu quickgelu sigmoid silu "
-    "softmax swish tanh".split()
+    {
+        *("elu", "gelu", "mish", "quick_gelu", "quickgelu", "sigmoid", "silu", "softmax", "swish"),
+        *("hard_sigmoid", "hard_swish", "hardsigmoid", "hardswish", "tanh"),
+    }
 )
 
 
@@ -52,8 +54,9 @@ class Thing:
 
     Attributes:
         loop: what runs: ``dense``, ``pointwise``, ``depthwise``, ``elementwise`` ...
-        bound: ``maths``, ``moved``, ``weights`` or ``calls``.
-        form: window and stride of a convolution such as ``3/2``, a kind; empty where it is all one.
+        bound: ``maths``, ``read``, ``written``, ``weights``, ``patches`` or ``calls``.
+        form: window, stride and layout of a convolution such as ``3/2 plain``, a kind; empty where it is
+            all one.
     """
 
     loop: str
@@ -178,12 +181,18 @@ def _product(op: Op) -> tuple[str, str, str]:
     """Loop, window and form of a convolution or matrix product."""
     if op.kind not in CONV_KINDS:
         rows = prod(op.outputs[0][:-1]) if op.outputs and op.outputs[0] else 1
-        return ("vector" if rows == 1 and op.weights else "pointwise" if op.weights else "both"), "", ""
+        return (
+            ("vector" if rows == 1 and op.weights else "pointwise" if op.weights else "both"),
+            "",
+            "",
+        )
     taps = prod(op.filters[2:])
     side = round(sqrt(taps)) if taps else 1
     window = "1" if side <= 1 else "3" if side <= 3 else "5" if side <= 5 else "7"
     strided = any(step > 1 for step in op.stride)
     form = f"{window}/2" if strided else window
+    # What a runtime keeps in plain layout although it has blocked ones takes its slow kernel.
+    form += " plain" if op.implementation and op.layout == "nchw" else ""
     if op.kind == "conv_transpose":
         return "transposed", window, form
     if op.groups > 1:

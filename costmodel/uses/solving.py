@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.beliefs import Donor, beliefs, donor_of
-from costmodel.costs.solved import NINE_OF_TEN, SOLVED
+from costmodel.costs.beliefs import SOLVED, Donor, beliefs, donor_of
+from costmodel.costs.solved import NINE_OF_TEN
 from costmodel.costs.solver import NOISE, Belief, foreseen, most_telling, settle
 from costmodel.costs.work import Work, asked, work_of
 from costmodel.device import Device
@@ -37,7 +37,7 @@ _LEAST_MS = 1e-6
 _USUAL_RUNTIME = "litert"
 
 
-def solve(  # noqa: PLR0913 - each has a sensible default
+def solve(
     timings: Path | str,
     donors: Table | Sequence[Table] = (),
     *,
@@ -151,7 +151,7 @@ def solve_networks(
     return rows
 
 
-def suggest(  # noqa: PLR0913 - each has a sensible default
+def suggest(
     timings: Path | str,
     number: int,
     donors: Table | Sequence[Table] = (),
@@ -179,6 +179,12 @@ def suggest(  # noqa: PLR0913 - each has a sensible default
     tables = _tables(donors)
     device = _device("", tables, runtime=runtime, dtype=dtype, threads=1)
     found, _ = find_networks(read_timings(given), given.parent, device, tables, sizes)
+    if all(not math.isnan(item.timing.latency_ms) for item in found):
+        message = (
+            f"{given}: each of its {len(found)} networks that are known has a time, so none is "
+            "left to choose. Add lines with an empty time."
+        )
+        raise InvalidInputError(message)
     chosen = most_telling_networks(found, number, [donor_of(t) for t in tables], device)
     return tuple(item.timing.model for item in chosen)
 
@@ -188,7 +194,9 @@ def most_telling_networks(
 ) -> list[Listed]:
     """The same for networks that are already there; those without a time may be chosen."""
     work = work_of([item.network.ops for item in found])
-    covariance = np.mean([foreseen(work, belief) for belief in beliefs(donors, device, work)], axis=0)
+    covariance = np.mean(
+        [foreseen(work, belief) for belief in beliefs(donors, device, work)], axis=0
+    )
     timed = [i for i, item in enumerate(found) if not math.isnan(item.timing.latency_ms)]
     return [found[i] for i in most_telling(covariance, number, timed)]
 
@@ -221,9 +229,7 @@ def _device(
     )
 
 
-def _require_likely(
-    work: Work, times: Floats, before: Sequence[Belief], first: Listed
-) -> None:
+def _require_likely(work: Work, times: Floats, before: Sequence[Belief], first: Listed) -> None:
     """Refuse times that no device takes: ms and us are easily mistaken.
 
     Raises:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from costmodel.calibration import fit_calibration
 from costmodel.costs import counts
-from costmodel.costs.solved import SOLVED, solved_networks
+from costmodel.costs.beliefs import SOLVED
+from costmodel.costs.solved import solved_networks
 from costmodel.errors import InvalidInputError
 from costmodel.protocols import CostModel, NetworkLaw, require_cost_model
 from costmodel.table import LatencyTable
