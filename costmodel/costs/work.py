@@ -55,8 +55,8 @@ class Thing:
     Attributes:
         loop: what runs: ``dense``, ``pointwise``, ``depthwise``, ``elementwise`` ...
         bound: ``maths``, ``read``, ``written``, ``weights``, ``patches`` or ``calls``.
-        form: window, stride and layout of a convolution such as ``3/2 plain``, a kind; empty where it is
-            all one.
+        form: window, stride and layout of a convolution such as ``3/2 plain``, a kind; empty where
+            it is all one.
     """
 
     loop: str
