@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
     from costmodel.uses.profiling import profile
+    from costmodel.uses.solving import solve
     from costmodel.uses.tables import fit, score
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "predict",
     "profile",
     "score",
+    "solve",
 ]
 
 __version__ = "0.2.0"
@@ -54,6 +56,7 @@ __getattr__, __dir__ = lazy_names(
         "predict": "uses.predicting",
         "profile": "uses.profiling",
         "score": "uses.tables",
+        "solve": "uses.solving",
     },
 )
 

@@ -56,7 +56,7 @@ _BIAS_RANGE = (0.85, 1.18)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """From a sum of kernels to a network, learned from networks timed on the same device.
+    """A ``NetworkLaw`` learned from networks and kernels timed on the same device.
 
     ``network = (slope + longer * ln(sum / 1 ms)) * sum``, the logarithm between 0 and that of
     ``longest_ms``, where every kernel counts with the time that it takes where its weights lie. A
@@ -139,12 +139,19 @@ class Calibration:
     def _place(self) -> _Place:
         return _Place(self.read_ms_per_mib, self.far_mib, near=self.rows_near)
 
-    def half_width(self, unseen: float) -> float:
+    @property
+    def covers_unseen(self) -> bool:
+        """Whether its widths hold for kernels that are no rows as well."""
+        return self.unseen_share is not None
+
+    def half_width(self, unseen: float, ops: Sequence[Op] = ()) -> float:
         """Relative half width that covers nine of ten networks.
 
         Args:
             unseen: part of the sum that is of kernels that are no rows, 0 to 1.
+            ops: its kernels, which decide nothing here.
         """
+        del ops
         if self.unseen_share is None:
             return self.interval_share
         return self.interval_share + unseen * (self.unseen_share - self.interval_share)

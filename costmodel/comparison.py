@@ -20,13 +20,12 @@ from costmodel.op import Op, model_op
 from costmodel.pace import Pace, witness_networks, witnesses
 from costmodel.prediction import Prediction, finite, price_network
 from costmodel.profiler import Job, Plan, Progress, time_jobs
-from costmodel.protocols import CostModel
+from costmodel.protocols import CostModel, NetworkLaw
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.networks import PREFIX, named_network
 from costmodel.sizes import Sizes
 
 if TYPE_CHECKING:
-    from costmodel.calibration import Calibration
     from costmodel.table import LatencyTable
 
 #: Visits are longer than those of kernels: one run of a network may take a second.
@@ -150,6 +149,7 @@ class Summary:
         within_15: share within 15 %.
         in_interval: share whose measured time lies in the prediction's interval.
         repeatability: median disagreement of the halves of the measuring rounds: the ceiling.
+        spearman: rank correlation of predicted and measured times; None with fewer than three.
     """
 
     models: int
@@ -162,6 +162,7 @@ class Summary:
     within_15: float | None
     in_interval: float | None
     repeatability: float | None
+    spearman: float | None = None
 
 
 def summarise(comparisons: Sequence[Comparison]) -> Summary:
@@ -186,7 +187,19 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
         within_15=share(0.15),
         in_interval=sum(inside) / len(inside) if inside else None,
         repeatability=median(spreads) if spreads else None,
+        spearman=_spearman(comparisons),
     )
+
+
+def _spearman(comparisons: Sequence[Comparison]) -> float | None:
+    pairs = [
+        (item.predicted_ms, item.measured_ms) for item in comparisons if item.error is not None
+    ]
+    if len(pairs) < 3:
+        return None
+    from scipy.stats import spearmanr
+
+    return finite(float(spearmanr(*zip(*pairs, strict=True)).statistic))
 
 
 def compare_files(  # noqa: PLR0913 - each has a sensible default
@@ -195,7 +208,7 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
     runner: str,
     cost: CostModel,
     options: Mapping[str, Option] | None = None,
-    calibration: Calibration | None = None,
+    calibration: NetworkLaw | None = None,
     table: LatencyTable | None = None,
     sizes: Sizes | None = None,
     plan: Plan = DEFAULT_PLAN,

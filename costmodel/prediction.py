@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from costmodel._moved import moved_names
 from costmodel.network import Layer, Network
 from costmodel.op import Op
-from costmodel.protocols import CostModel, Prices, Unit
+from costmodel.protocols import CostModel, NetworkLaw, Prices, Unit
 
 if TYPE_CHECKING:
-    from costmodel.calibration import Calibration
     from costmodel.device import Device
 
 #: Correlation of the pricing errors of two different Ops of one network: they come from the same
@@ -203,7 +202,7 @@ def finite(value: float) -> float | None:
 def price_network(
     network: Network,
     cost: CostModel,
-    calibration: Calibration | None = None,
+    calibration: NetworkLaw | None = None,
     *,
     device: Device | None = None,
 ) -> Prediction:
@@ -257,7 +256,7 @@ def _total(
     layers: Sequence[PricedLayer],
     uncalibrated: float,
     unit: Unit,
-    calibration: Calibration | None,
+    calibration: NetworkLaw | None,
 ) -> tuple[float, float, float]:
     """The priced layers' total and the ends of its interval.
 
@@ -268,11 +267,12 @@ def _total(
         rows = sum(layer.price for layer in layers if layer.basis == "exact")
         unseen = 1.0 - rows / uncalibrated if uncalibrated > 0 else 0.0
         prices = [layer.price for layer in layers]
-        total = calibration.apply(prices, [layer.op for layer in layers], unseen=unseen)
-        told = calibration.unseen_share is not None
+        ops = [layer.op for layer in layers]
+        total = calibration.apply(prices, ops, unseen=unseen)
+        told = calibration.covers_unseen
         odd = [layer for layer in layers if layer.basis == "extrapolated" or not told]
         below, above = _half_widths(odd)
-        extra = total * calibration.half_width(unseen)
+        extra = total * calibration.half_width(unseen, ops)
         return total, max(0.0, total - hypot(below, extra)), total + hypot(above, extra)
     below, above = _half_widths(layers)
     if unit == "ms":

@@ -163,6 +163,36 @@ class HoldsOut(Protocol):
         ...
 
 
+@runtime_checkable
+class NetworkLaw(Protocol):
+    """From the sum of a network's kernels to the network, learned from networks timed whole."""
+
+    @property
+    def covers_unseen(self) -> bool:
+        """Whether its widths hold for kernels that are no rows as well."""
+        ...
+
+    def apply(
+        self, prices_ms: Sequence[float], ops: Sequence[Op] = (), *, unseen: float = 0.0
+    ) -> float:
+        """Latency in ms of a network.
+
+        Args:
+            prices_ms: of its kernels.
+            ops: its kernels in the same order.
+            unseen: part of the sum that is of kernels that are no rows, 0 to 1.
+        """
+        ...
+
+    def half_width(self, unseen: float, ops: Sequence[Op] = ()) -> float:
+        """Relative half width that covers nine of ten networks."""
+        ...
+
+    def describe(self) -> str:
+        """One line for reports."""
+        ...
+
+
 def require_cost_model(cost: object) -> CostModel:
     """The thing itself, if it is a cost model.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,10 +23,17 @@ if TYPE_CHECKING:
         "costmodel compare net.onnx --table cpu.jsonl",
         "costmodel compare *.onnx --table cpu.jsonl --max-error 0.1 --plot errors.png",
         "costmodel compare net.onnx --table laptop.jsonl --other-device",
+        "costmodel compare --table phone.jsonl --against timings.csv --json",
     ),
 )
 def compare_models(
-    models: options.Models,
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[MODEL...]",
+            help=f"The networks: {options.FORMATS}; with --against, those of the list by default.",
+        ),
+    ] = None,
     table: options.TableOption = None,
     cost: options.Cost = "regression",
     donor: options.Donors = None,
@@ -41,6 +49,14 @@ def compare_models(
     ] = None,
     rounds: options.Rounds = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order of visits.")] = 0,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="TIMINGS.csv",
+            help="Somebody's times instead of this machine's: columns model and latency_ms.",
+        ),
+    ] = None,
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
@@ -52,6 +68,7 @@ def compare_models(
 ) -> None:
     """Predict networks and time them here, by the protocol that made the table.
 
+    With --against, predictions are held against somebody's list instead, and nothing is timed.
     Exit code 1 if a network could not be timed, or an error is above --max-error.
     """
     from costmodel.report import comparison_sheets
@@ -64,7 +81,7 @@ def compare_models(
 
         check_picture(plot)
     found = compare(
-        models,
+        models or (),
         table,
         cost=cost,
         donors=donor or (),
@@ -76,6 +93,7 @@ def compare_models(
         rounds=rounds,
         seed=seed,
         other_device=other_device,
+        against=against,
         calibrated=not no_calibration,
         progress=progress("Comparing"),
     )

@@ -24,11 +24,8 @@ TableName = Annotated[
     str, typer.Argument(metavar="TABLE", help="Table file, or the name of a shipped profile.")
 ]
 #: Formats of models, for helps.
-_FORMATS = ".onnx, .keras, .h5, .tflite, .pt2 (torch.export.save), or a SavedModel's folder"
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help=f"The network: {_FORMATS}.")]
-Models = Annotated[
-    list[Path], typer.Argument(metavar="MODEL...", help=f"The networks: {_FORMATS}.")
-]
+FORMATS = ".onnx, .keras, .h5, .tflite, .pt2 (torch.export.save), or a SavedModel's folder"
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help=f"The network: {FORMATS}.")]
 Signature = Annotated[
     str,
     typer.Option(

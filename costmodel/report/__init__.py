@@ -8,6 +8,7 @@ from costmodel.report.learning import learning_json, learning_sheet
 from costmodel.report.prediction import prediction_sheets
 from costmodel.report.quality import audit_sheets, score_sheets
 from costmodel.report.sheet import Sheet, to_markdown, to_text
+from costmodel.report.solving import suggestion_sheet
 from costmodel.report.table import table_sheets, table_summary
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "learning_sheet",
     "prediction_sheets",
     "score_sheets",
+    "suggestion_sheet",
     "table_sheets",
     "table_summary",
     "to_markdown",

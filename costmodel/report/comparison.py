@@ -20,7 +20,8 @@ def comparison_sheets(comparisons: Sequence[Comparison]) -> tuple[Sheet, ...]:
 def _networks(comparisons: Sequence[Comparison]) -> Sheet:
     first = comparisons[0]
     predicted_for = first.prediction.device
-    notes = [f"Measured on {first.device.label} ({first.device.provenance})."]
+    told = f", {first.device.state['timed']}" if "timed" in first.device.state else ""
+    notes = [f"Measured on {first.device.label} ({first.device.provenance}{told})."]
     if predicted_for is not None:
         source = f"{predicted_for.label} ({predicted_for.provenance})"
         same = predicted_for.identity == first.device.identity
@@ -114,5 +115,6 @@ def _summary(comparisons: Sequence[Comparison]) -> Sheet:
             "within 15 %": percent(found.within_15, 0),
             "in the interval": percent(found.in_interval, 0),
             "median repeatability": percent(found.repeatability),
+            "Spearman": f"{found.spearman:.3f}" if found.spearman is not None else "",
         },
     )

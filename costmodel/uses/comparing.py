@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files
@@ -12,13 +13,14 @@ from costmodel.protocols import CostModel, Runner
 from costmodel.readers.written import require_runtime
 from costmodel.registry import Option, load_runner
 from costmodel.sizes import Sizes
+from costmodel.uses.against import compare_with_list
 from costmodel.uses.matching import Choice, timing_runner
 from costmodel.uses.models import Model, as_list, model_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
 
 
 def compare(  # noqa: PLR0913 - each has a sensible default
-    models: Model | Sequence[Model],
+    models: Model | Sequence[Model] = (),
     table: Table | None = None,
     *,
     cost: str | CostModel = "regression",
@@ -30,6 +32,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     rounds: int | None = None,
     seed: int = 0,
     other_device: bool = False,
+    against: Path | str | None = None,
     calibrated: bool = True,
     progress: Progress | None = None,
     example: Any = None,
@@ -38,7 +41,8 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     """Predict networks and time them here.
 
     Args:
-        models: one or several, each as for ``predict``.
+        models: one or several, each as for ``predict``; with ``against``, by default those that
+            its list names.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: as for ``predict``, in milliseconds.
         donors: as for ``predict``.
@@ -49,6 +53,8 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         rounds: most visits to a network; 12 by default.
         seed: of the order of visits.
         other_device: whether this machine may be another than the table's.
+        against: a list of networks and their times, such as ``timings.csv`` with the columns
+            ``model`` and ``latency_ms``: predictions are held against it, and nothing is timed.
         calibrated: correct the sum of kernels by networks timed in the table, where it has any.
         progress: who is told how far it is.
         example: as for ``predict``.
@@ -76,6 +82,10 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     ('tiny', True, 'NVIDIA T4')
     """
     rows = open_table(table) if table is not None else None
+    if against is not None:
+        return compare_with_list(
+            as_list(models), rows, Path(against), cost=cost, sizes=sizes, calibrated=calibrated
+        )
     name, settings = timing_runner(
         Choice.of(runner, options, threads),
         rows.device if rows is not None else None,

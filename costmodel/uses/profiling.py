@@ -27,8 +27,8 @@ from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice
 from costmodel.uses.models import Model, as_list, model_files
-from costmodel.uses.until import profile_until
 from costmodel.uses.tables import Table, open_donors
+from costmodel.uses.until import profile_until
 
 _LOG = logging.getLogger("costmodel")
 #: Ops chosen unless a number is given, and variants of each network with channels cut.

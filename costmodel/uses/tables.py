@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from costmodel.calibration import Calibration, fit_calibration
+from costmodel.calibration import fit_calibration
 from costmodel.costs import counts
+from costmodel.costs.beliefs import SOLVED
+from costmodel.costs.solved import solved_networks
 from costmodel.errors import InvalidInputError
-from costmodel.protocols import CostModel, require_cost_model
+from costmodel.protocols import CostModel, NetworkLaw, require_cost_model
 from costmodel.table import LatencyTable
 
 if TYPE_CHECKING:
@@ -173,12 +175,14 @@ def cost_of(
     return fit(table, cost, donors=donors)
 
 
-def calibration_of(table: LatencyTable | None, cost: CostModel) -> Calibration | None:
+def calibration_of(table: LatencyTable | None, cost: CostModel) -> NetworkLaw | None:
     """What the table's whole networks say about sums of its own kernels; None without any."""
     if table is None or not table.models() or cost.unit != "ms" or cost.device is None:
         return None
     if cost.device.identity != table.device.identity:
         return None
+    if SOLVED in table.device.state:
+        return solved_networks(table, cost)
     return fit_calibration(table, cost)
 
 

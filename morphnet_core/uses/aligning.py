@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from costmodel.calibration import Calibration
 from costmodel.comparison import DEFAULT_PLAN
 from costmodel.profiler import Progress
 from costmodel.protocols import CostModel, Runner
@@ -75,13 +76,15 @@ def align(  # noqa: PLR0913 - each has a sensible default
     clock, reason = (None, "")
     if not predict_only:
         clock, reason = clock_of(Choice.of(runner, options, threads), device)
+    # A law of whole networks alone says nothing of what a channel more costs.
+    law = calibration_of(rows, priced_by) if calibrated else None
     with model_files([model], sizes or {}) as ((path,), bound):
         require_onnx(path, "aligning")
         found = pad_to_fast_widths(
             path,
             priced_by,
             device,
-            calibration=calibration_of(rows, priced_by) if calibrated else None,
+            calibration=law if isinstance(law, Calibration) else None,
             sizes=bound,
             limits=Limits(factor=max_growth, extra=64 if max_growth > 1 else 0),
             fix_weights=fix_weights,

@@ -1,0 +1,136 @@
+"""Solved tables: how far a network's sum of solved kernels may be off.
+
+Kernels solved from whole networks are each known badly and in sum well: where one is too dear,
+another is too cheap. So what a table's own networks leave open is asked again for each network.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.costs.beliefs import near, unknown
+from costmodel.costs.solver import NOISE, Belief, covariance_between, parts_of, solve
+from costmodel.costs.work import Work, asked, work_of
+from costmodel.op import Op, model_op_counts
+from costmodel.protocols import CostModel
+from costmodel.table import LatencyTable
+
+Floats = NDArray[np.float64]
+
+#: Normal deviations that cover nine of ten.
+NINE_OF_TEN = 1.645
+#: Timed networks that the usual width counts for beside the errors of those that are there.
+_USUAL = 5.0
+#: Kernels that are enough to tell how the time of each splits up.
+_ENOUGH = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolvedNetworks:
+    """A ``NetworkLaw`` for a table whose kernels were solved: the sum is right, its width is known.
+
+    Attributes:
+        timed: the networks of the table.
+        belief: how devices differ, around the table's own speeds.
+        parts: kernels' and things' shares of the timed networks.
+        inverse: ``(networks, networks)`` inverse covariance of the logarithms of their times.
+        wider: by how much left-out networks are further off than was to be expected.
+    """
+
+    timed: Work
+    belief: Belief
+    parts: tuple[Floats, Floats]
+    inverse: Floats
+    wider: float
+
+    @property
+    def covers_unseen(self) -> bool:
+        """Whether its width holds for kernels that are no rows as well."""
+        return True
+
+    def apply(
+        self, prices_ms: Sequence[float], ops: Sequence[Op] = (), *, unseen: float = 0.0
+    ) -> float:
+        """Latency in ms of a network of kernels of these prices: their sum."""
+        del ops, unseen
+        return float(sum(prices_ms))
+
+    def half_width(self, unseen: float, ops: Sequence[Op] = ()) -> float:
+        """Relative half width that covers nine of ten networks of these kernels."""
+        del unseen
+        asking = work_of([ops], self.belief.things)
+        # Things that no row of the table asks for are as open as any.
+        belief = Belief(
+            things=asking.things,
+            mean=np.pad(self.belief.mean, (0, len(asking.things) - len(self.belief.mean))),
+            covariance=near(asking.things),
+        )
+        own = parts_of(asking, belief)
+        missing = len(asking.things) - len(self.belief.things)
+        parts = self.parts[0], np.pad(self.parts[1], ((0, 0), (0, missing)))
+        common = covariance_between(belief, (asking, own), (self.timed, parts))
+        left = covariance_between(belief, (asking, own), (asking, own)) - (
+            common @ self.inverse @ common.T
+        )
+        deviation = float(np.sqrt(max(left[0, 0], 0.0) + NOISE**2))
+        return float(np.expm1(NINE_OF_TEN * self.wider * deviation))
+
+    def describe(self) -> str:
+        """One line for reports."""
+        return f"sum of kernels that were solved from {len(self.inverse)} whole networks"
+
+
+def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | None:
+    """What the networks of a solved table leave open; None where it holds none.
+
+    Args:
+        table: with ``model`` rows and the rows of their kernels.
+        cost: prices the kernels, in ms.
+    """
+    known = {op.digest: op for op in table.rows}
+    networks, times = [], []
+    for row in table.models():
+        counts = model_op_counts(row.op)
+        if counts and all(digest in known for digest in counts):
+            networks.append([known[digest] for digest, n in counts.items() for _ in range(n)])
+            times.append(row.latency_ms)
+    rows = [row for row in table.kernels() if asked(row.op)]
+    if not networks or not rows:
+        return None
+    rows = random.Random(0).sample(rows, min(len(rows), _ENOUGH))
+    work = work_of([[row.op] for row in rows])
+    latency_ms = np.array([row.latency_ms for row in rows])
+    scales = solve(work, latency_ms, unknown(work.things), np.full(len(rows), NOISE))
+    timed = work_of(networks, work.things)
+    mean = np.pad(scales.scales, (0, len(timed.things) - len(work.things)))
+    belief = Belief(things=timed.things, mean=mean, covariance=near(timed.things))
+    parts = parts_of(timed, belief)
+    covariance = covariance_between(belief, (timed, parts), (timed, parts))
+    inverse = np.linalg.inv(covariance + NOISE**2 * np.eye(len(times)))
+    sums = timed.counts @ cost.price(timed.kernels).values
+    return SolvedNetworks(
+        timed=timed,
+        belief=belief,
+        parts=parts,
+        inverse=inverse,
+        wider=_wider(np.log(np.array(times) / sums), inverse),
+    )
+
+
+def _wider(errors: Floats, inverse: Floats) -> float:
+    """Deviations of left-out networks over what was expected, the usual one included.
+
+    Args:
+        errors: of the networks by the law that they themselves made: all but ``NOISE`` over what
+            leaving each out would show (Rasmussen and Williams 2006, 5.4.2).
+        inverse: of their covariance.
+    """
+    left_out = errors / NOISE**2 / np.sqrt(np.diag(inverse))
+    # One network far out of line must not make all of them doubtful.
+    squares = np.minimum(left_out**2, 9.0)
+    return float(np.sqrt((_USUAL + squares.sum()) / (_USUAL + len(squares))))

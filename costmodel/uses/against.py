@@ -1,0 +1,111 @@
+"""``compare --against``: predictions held against somebody's list of times."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from costmodel.comparison import Comparison
+from costmodel.errors import InvalidInputError
+from costmodel.measurement import Measurement
+from costmodel.prediction import price_network
+from costmodel.protocols import CostModel
+from costmodel.readers.timings import Timing, read_timings
+from costmodel.sizes import Sizes
+from costmodel.table import LatencyTable
+from costmodel.uses.listed import Listed, find_networks
+from costmodel.uses.models import Model
+from costmodel.uses.tables import calibration_of, cost_of
+
+_LOG = logging.getLogger("costmodel")
+
+
+def compare_with_list(
+    models: Sequence[Model],
+    table: LatencyTable | None,
+    given: Path,
+    *,
+    cost: str | CostModel = "regression",
+    sizes: Sizes | None = None,
+    calibrated: bool = True,
+) -> tuple[Comparison, ...]:
+    """Predict networks and hold them against a list.
+
+    Args:
+        models: model files, each matched with the line that names it, by its path or its stem; all
+            that the list names if there are none.
+        table: whose device the times are of.
+        given: the list: model files beside it, or names of the table's networks.
+        cost: as for ``compare``.
+        sizes: as for ``compare``.
+        calibrated: as for ``compare``.
+
+    Raises:
+        InvalidInputError: if nothing of the list can be predicted, or what is priced is no time.
+        ModelFormatError: if a model cannot be read.
+    """
+    if table is None:
+        message = "--against needs the table of the device that the list is of: table=..., --table."
+        raise InvalidInputError(message)
+    lines = [line for line in read_timings(given) if not math.isnan(line.latency_ms)]
+    if models:
+        lines = list(_wanted(lines, models, given))
+    found, unknown = find_networks(lines, given.parent, table.device, [table], sizes)
+    _tell(given, unknown)
+    if not found:
+        message = (
+            f"{given}: none of its {len(lines)} timed lines names a model file beside it or a "
+            "network of the table. Write paths from the list's folder."
+        )
+        raise InvalidInputError(message)
+    priced_by = cost_of(cost, table)
+    law = calibration_of(table, priced_by) if calibrated else None
+    timed_on = replace(
+        table.device, provenance="imported", state={"timed": f"as {given.name} says"}
+    )
+    compared = (
+        Comparison(
+            prediction=price_network(item.network, priced_by, law, device=table.device),
+            measurement=_measured(item),
+            device=timed_on,
+        )
+        for item in found
+    )
+    return tuple(compared)
+
+
+def _wanted(lines: Iterable[Timing], models: Sequence[Model], given: Path) -> Iterable[Timing]:
+    """The lines that models are named by, as lines of the models' own files."""
+    by_path = {(given.parent / line.model).resolve(): line for line in lines}
+    by_name = {Path(line.model).stem.lower(): line for line in lines}
+    for model in models:
+        if not isinstance(model, str | Path):
+            message = f"With --against, models are files. Received: {type(model).__name__}."
+            raise InvalidInputError(message)
+        path = Path(model)
+        line = by_path.get(path.resolve()) or by_name.get(path.stem.lower())
+        if line is None:
+            _LOG.warning("%s has no line in %s: it is left out.", path, given)
+        else:
+            yield replace(line, model=str(path.resolve()))
+
+
+def _tell(given: Path, unknown: Sequence[Timing]) -> None:
+    for line in unknown:
+        _LOG.warning(
+            "%s, line %d: %r is no model file and no network of the table: it is left out.",
+            *(given, line.line, line.model),
+        )
+
+
+def _measured(item: Listed) -> Measurement:
+    timing = item.timing
+    return Measurement(
+        op=item.row,
+        latency_ms=timing.latency_ms,
+        median_ms=timing.latency_ms,
+        spread=timing.spread,
+    )

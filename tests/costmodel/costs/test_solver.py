@@ -1,0 +1,74 @@
+"""The solver on networks whose law is known: recovered, never negative, sure where it may be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from timed_networks import drawn_networks, law_of
+
+from costmodel.costs.beliefs import unknown
+from costmodel.costs.solver import NOISE, foreseen, most_telling, settle, solve
+from costmodel.costs.work import work_of
+
+
+@pytest.fixture(scope="module")
+def work():
+    return work_of(drawn_networks(60, seed=1))
+
+
+def times_of(work, speed=3.0):
+    return work.counts @ (work.amounts @ law_of(work.things, speed))
+
+
+def solved(work, rows, times):
+    part = work_of([_kernels(work, row) for row in rows], work.things)
+    return part, solve(part, times[rows], unknown(work.things), np.full(len(rows), NOISE))
+
+
+def _kernels(work, row):
+    return [op for op, n in zip(work.kernels, work.counts[row], strict=True) for _ in range(int(n))]
+
+
+def test_other_networks_are_foretold_from_twenty(work):
+    times = times_of(work)
+    _, found = solved(work, list(range(20)), times)
+    singles = work_of([[op] for op in work.kernels], work.things)
+    prices, deviations = found.prices(singles)
+    assert (prices > 0).all()
+    assert (deviations >= 0).all()
+    errors = np.abs(work.counts[20:] @ prices / times[20:] - 1.0)
+    assert np.median(errors) < 0.05
+
+
+def test_more_networks_leave_less_open(work):
+    times = times_of(work)
+    singles = work_of([[op] for op in work.kernels], work.things)
+    few, many = (
+        solved(work, list(range(number)), times)[1].prices(singles)[1] for number in (5, 40)
+    )
+    assert (many <= few + 1e-9).all()
+
+
+def test_the_belief_that_foresaw_the_times_counts_most(work):
+    times = times_of(work)
+    known = unknown(work.things)
+    right = np.log(law_of(work.things, 3.0))
+    sure = 0.01 * known.covariance
+    good, bad = (
+        type(known)(things=known.things, mean=mean, covariance=sure) for mean in (right, -right)
+    )
+    rows = list(range(5))
+    part = work_of([_kernels(work, row) for row in rows], work.things)
+    singles = work_of([[op] for op in work.kernels], work.things)
+    prices, _ = settle(part, times[rows], [bad, good], np.full(5, NOISE), singles)
+    assert work.counts @ prices == pytest.approx(times, rel=0.05)
+
+
+def test_the_most_telling_are_unlike_each_other(work):
+    covariance = foreseen(work, unknown(work.things))
+    chosen = most_telling(covariance, 8)
+    assert len(set(chosen)) == 8
+    assert most_telling(covariance, 3, chosen[:5]) == chosen[5:]
+    left = np.linalg.slogdet(covariance[np.ix_(chosen, chosen)] + NOISE**2 * np.eye(8))[1]
+    first = np.linalg.slogdet(covariance[:8, :8] + NOISE**2 * np.eye(8))[1]
+    assert left > first
