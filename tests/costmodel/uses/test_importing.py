@@ -334,3 +334,25 @@ def test_an_unknown_preset_lists_those_that_there_are(file: Callable[[str], Path
         import_file(file(RIGHT), preset="x")
     with pytest.raises(InvalidInputError, match="missing, which the preset mobile_networks needs"):
         import_file(file(RIGHT), preset="mobile_networks")
+
+
+@pytest.mark.parametrize(
+    ("pads", "found"),
+    [
+        ([1, 1], (1, 1, 1, 1)),
+        ([1, 2, 1, 2], (1, 2, 1, 2)),
+        ("1x2", (1, 2, 1, 2)),
+        (1, (1, 1, 1, 1)),
+        ([0, 0, 1, 1], None),  # of which nobody says the size written
+    ],
+)
+def test_zeros_as_lists(tmp_path: Path, pads: object, found: tuple[int, ...] | None) -> None:
+    row = {"op": "conv", "input_shape": [1, 16, 56, 56], "cout": 32, "kernel_shape": [3, 5]}
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps([{**row, "padding": pads, "ms": 1.0}] * 2), encoding="utf-8")
+    if found is None:
+        with pytest.raises(InvalidInputError, match="pad is missing"):
+            import_file(path, constants=SAID, columns={"latency_ms": "ms"})
+        return
+    (op,) = import_file(path, constants=SAID, columns={"latency_ms": "ms"}).table
+    assert (op.pads, op.kernel, op.inputs) == (found, (3, 5), ((1, 16, 56, 56),))
