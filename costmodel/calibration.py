@@ -40,6 +40,8 @@ _FAR_BEGINS = 0.25
 _OVERLAP = 3.0
 #: Reading a weight from a cache over reading it from memory.
 _NEAR_SHARE = 0.3
+#: What an activation counts for beside a weight: some are still in the near cache as it is.
+_ACTIVATIONS = 0.25
 #: Most of a kernel's time that can be reading weights from memory.
 _MOST_READING = 0.9
 #: So much better networks left out must be predicted before where weights lie is believed.
@@ -112,8 +114,8 @@ class Calibration:
             unseen: part of the sum that is of kernels that are no rows, 0 to 1.
         """
         prices = np.asarray(prices_ms, dtype=np.float64)
-        weights = np.array([_mib_of(op) for op in ops]) if ops else np.zeros(len(prices))
-        total_ms = float(self._place.moved(prices, weights, float(weights.sum())).sum())
+        read = np.array([_read_mib(op) for op in ops]) if ops else np.zeros((len(prices), 2))
+        total_ms = float(self._place.moved(prices, read, weight_mib(ops)).sum())
         total_ms *= 1.0 + unseen * (self.unseen_factor - 1.0)
         return total_ms * self.factor(total_ms) + self.fixed_ms + self.kernel_ms * len(prices)
 
@@ -130,7 +132,7 @@ class Calibration:
             factor: on the sum of its network, as ``factor`` tells.
             weight_mib: of all kernels of its network, float32.
         """
-        moved = self._place.moved(np.array([price_ms]), np.array([_mib_of(op)]), weight_mib)
+        moved = self._place.moved(np.array([price_ms]), np.array([_read_mib(op)]), weight_mib)
         return factor * float(moved[0]) + self.kernel_ms
 
     @property
@@ -169,11 +171,14 @@ class Calibration:
 
 def weight_mib(ops: Sequence[Op]) -> float:
     """Weights of all kernels of a network together, in MiB of float32."""
-    return sum(map(_mib_of, ops))
+    return sum(_read_mib(op)[0] for op in ops)
 
 
-def _mib_of(op: Op) -> float:
-    return 4.0 * op.num_weights / _MIB
+def _read_mib(op: Op) -> tuple[float, float]:
+    """MiB of float32 that a kernel reads: its weights, and all that counts like them."""
+    weights = 4.0 * op.num_weights / _MIB
+    activations = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
+    return weights, weights + _ACTIVATIONS * activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +195,18 @@ class _Place:
     far_mib: float = 0.0
     near: bool = False
 
-    def moved(self, prices: Floats, weights: Floats, total_mib: float) -> Floats:
+    def moved(self, prices: Floats, read: Floats, total_mib: float) -> Floats:
         """Times of kernels in a network of ``total_mib`` of weights.
 
         Args:
             prices: ``(kernels,)`` alone, in ms.
-            weights: ``(kernels,)`` MiB of each.
+            read: ``(kernels, 2)``, as ``_read_mib`` has it.
             total_mib: of the network.
         """
         if self.read_ms <= 0:
             return prices
         away = self._away(np.asarray(total_mib))
-        reading = self.read_ms * weights
+        weights, reading = read[:, 0], self.read_ms * read[:, 1]
         if self.near:
             # A kernel of more weights than a cache holds reads them from memory alone, too.
             share = np.maximum(away - self._away(weights), 0.0)
@@ -231,7 +236,7 @@ class _Timed:
         name: its name.
         measured_ms: its own time.
         counts: how often each of its kernels runs.
-        weights: MiB of each.
+        read: ``(kernels, 2)`` MiB of each, as ``_read_mib`` has it.
         prices: of each in ms, as the table has it, or the regression where it has not.
         held_out: the same as if none were in the table; None where nobody can say.
         started: whether what a run and its kernels cost beside their work is to be learned.
@@ -240,7 +245,7 @@ class _Timed:
     name: str
     measured_ms: float
     counts: Floats
-    weights: Floats
+    read: Floats
     prices: Floats
     held_out: Floats | None
     started: bool
@@ -252,8 +257,8 @@ class _Timed:
 
     def moved_ms(self, prices: Floats, place: _Place) -> float:
         """Sum of its kernels where their weights lie."""
-        whole = float(np.dot(self.counts, self.weights))
-        return float(np.dot(self.counts, place.moved(prices, self.weights, whole)))
+        whole = float(np.dot(self.counts, self.read[:, 0]))
+        return float(np.dot(self.counts, place.moved(prices, self.read, whole)))
 
     def shares(self, total_ms: float, longest_ms: float) -> tuple[float, ...]:
         """What its time is made of, over its time: errors count relative to it."""
@@ -419,7 +424,7 @@ def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
             name=row.op.attribute("name", row.op.digest),
             measured_ms=row.latency_ms,
             counts=np.array([float(count) for _, count in priced]),
-            weights=np.array([_mib_of(op) for op in ops]),
+            read=np.array([_read_mib(op) for op in ops]),
             prices=found_ms,
             held_out=np.array([held_out.get(op, prices[op]) for op in ops]) if held_out else None,
             started=started,
