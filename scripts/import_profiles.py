@@ -8,17 +8,24 @@ random, so that a profile stays small; rows that ``costmodel check`` finds fault
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from costmodel.audit import audit, repeatability
+from costmodel.device import Device
 from costmodel.imports.imported import Imported
+from costmodel.imports.presets import PRESETS
 from costmodel.measurement import Measurement
+from costmodel.op import model_op
 from costmodel.table import LatencyTable
+from costmodel.tidy.rows import Rows
 from costmodel.uses.importing import import_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +45,7 @@ class Source:
         measured: what was timed, and how.
         repeats: what is known of how well it repeats.
         providers: back ends that are shipped.
+        networks: list of whole networks whose kernels these are; empty without one.
     """
 
     file: str
@@ -46,6 +54,7 @@ class Source:
     measured: str
     repeats: str
     providers: tuple[str, ...] = ("",)
+    networks: str = ""
 
 
 SOURCES = (
@@ -56,6 +65,7 @@ SOURCES = (
         measured="every kernel of 102 image networks, one by one, batch 1, by the runtime's own "
         "profiler on the phone",
         repeats="the same kernel in several networks",
+        networks="mobile_networks.parquet",
     ),
     Source(
         file="nvidia_gpu_conv.parquet",
@@ -87,13 +97,50 @@ def chosen(table: LatencyTable) -> list[Measurement]:
     return [rows[at] for at in sorted(places)]
 
 
+@cache
+def whole_networks(file: str) -> Imported:
+    """A list of networks, read once."""
+    return import_file(LATENCY / file)
+
+
+def networks(device: Device, source: Source) -> list[Measurement]:
+    """Networks that were timed whole on the device, each with the kernels that it runs.
+
+    Those with a kernel that is in no row are left out: their sum would lack it.
+    """
+    whole = whole_networks(source.networks)
+    times = {
+        row.op.attribute("name", ""): row
+        for table in whole.tables
+        if table.device == device
+        for row in table.models()
+    }
+    frame = pd.read_parquet(LATENCY / source.file)
+    tidy = PRESETS[Path(source.file).stem].tidy(frame).assign(model=frame["model"])
+    own = tidy[(tidy["device"] == device.name) & (tidy["runtime"] == device.runtime)]
+    found = []
+    for name, kernels in own.groupby("model", sort=False):
+        rows = Rows()
+        rows.add(kernels.drop(columns="model").reset_index(drop=True))
+        if rows.left_out or name not in times:
+            continue
+        counts = rows.counts(device)
+        ops = tuple(op for op, count in counts.items() for _ in range(count))
+        digest = hashlib.blake2b(str(name).encode(), digest_size=8).hexdigest()
+        found.append(replace(times[name], op=model_op(str(name), digest, ops)))
+    return found
+
+
 def profiles(source: Source) -> Iterator[tuple[LatencyTable, LatencyTable, Imported]]:
     """What is shipped, what it was chosen from, and the import of it all."""
     found = import_file(LATENCY / source.file)
     for whole in found.tables:
         if whole.device.provider in source.providers:
             state = {"source": source.repository, "licence": source.licence}
-            part = LatencyTable(replace(whole.device, state=state), chosen(whole))
+            rows = chosen(whole)
+            if source.networks:
+                rows += networks(whole.device, source)
+            part = LatencyTable(replace(whole.device, state=state), rows)
             yield part, whole, found
 
 
@@ -112,6 +159,7 @@ def card(table: LatencyTable, whole: LatencyTable, source: Source, found: Import
         for item in found.left_out
         if item.problem != "is missing"
     )
+    nets = f", and {len(table.models())} whole networks" if table.models() else ""
     rows = [
         ("device", device.name),
         (
@@ -122,7 +170,7 @@ def card(table: LatencyTable, whole: LatencyTable, source: Source, found: Import
         ("provenance", "imported: timed by others, not by this project"),
         ("source", f"{source.repository}, as published in November 2026"),
         ("what was measured", source.measured),
-        ("rows", f"{len(table)} of {len(whole)} kernels"),
+        ("rows", f"{len(table.kernels())} of {len(whole)} kernels{nets}"),
         ("left out of the list", f"{left} of {found.rows} rows of all its devices"),
         ("repeatability", agree),
         ("made", "`scripts/import_profiles.py`"),

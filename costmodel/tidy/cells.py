@@ -86,8 +86,10 @@ def numbers(
     name = str(column.name)
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
         return column.astype("Float64").astype(float), []
+    found = pd.to_numeric(column, errors="coerce")
+    if found.notna().all():
+        return found.astype(float), []
     texts = column.astype(object).where(column.notna(), "").map(str)
-    found = pd.to_numeric(texts, errors="coerce")
     wrong = list(_wrong(texts, found))
     left = [at for at in wrong if _looks_like_number(texts.iloc[at])]
     if left:
@@ -101,7 +103,7 @@ def numbers(
         cell = texts.iloc[at]
         problem = (
             "is a formula, which is not evaluated: save its value"
-            if _FORMULA.match(cell)
+            if _FORMULA.match(cell[:40])
             else "is no number"
         )
         error = UnusableRow(name, problem, repr(cell[:40]))

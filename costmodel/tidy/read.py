@@ -51,6 +51,8 @@ _SHAPES = {
     "output_shape": ("", "out_height", "out_width", "out_channels"),
 }
 _TRUE = frozenset({"true", "yes", "1", "1.0", "y", "t"})
+#: No cell of a few sizes is longer.
+_LONGEST = 64
 #: A cell that holds several numbers: ``3x3``, ``(3, 3)``, ``[1, 3, 224, 224]``.
 _SEVERAL = re.compile(
     r"^\s*[(\[{]?\s*\d+\s*([,x*;X ]+\s*\d+\s*)+[)\]}]?\s*$|^\s*[(\[{]\s*\d+\s*,?\s*[)\]}]\s*$"
@@ -125,12 +127,17 @@ def tidy_rows(
 
 def _put(tidy: pd.DataFrame, name: str, column: pd.Series, take: object, matched: Matched) -> None:
     """Add the tidy columns of one field."""
-    if name == "padding" and _is_numeric(column):
+    if _holds_lists(column):
+        column = column.map(lambda cell: str(list(cell)) if isinstance(cell, Iterable) else cell)
+    if name == "padding" and (_is_numeric(column) or _has_pairs(column)):
         name = "pad"
     if name in _SHAPES:
         _put_shape(tidy, name, column, matched)
     elif name in _PAIRS and _has_pairs(column):
         found = _several(column)
+        if name == "pad":
+            # Begins, then ends; where they differ, only the size written tells.
+            found = found.map(lambda each: each if each[:2] == (each[2:] or each[:2]) else [])
         tidy[_SIZES[name]] = found.str[0].astype(float)
         if _PAIRS[name] not in matched.columns:
             tidy[_PAIRS[name]] = found.map(_second).astype(float)
@@ -139,10 +146,10 @@ def _put(tidy: pd.DataFrame, name: str, column: pd.Series, take: object, matched
     elif name == "bias":
         tidy[name] = column.map(lambda cell: str(cell).strip().lower() in _TRUE)
     else:
-        texts = column.astype(object).where(column.notna(), None)
-        tidy[_TEXTS[name]] = texts.map(lambda cell: str(cell).strip() or None, na_action="ignore")
-        if name == "padding":
-            tidy["padding"] = tidy["padding"].str.lower()
+        lower = name == "padding"
+        # Each text once: a long list has few of them.
+        words = {cell: _text(cell, lower=lower) for cell in column.dropna().unique()}
+        tidy[_TEXTS[name]] = column.astype(object).map(words, na_action="ignore")
 
 
 def _put_shape(tidy: pd.DataFrame, name: str, column: pd.Series, matched: Matched) -> None:
@@ -165,6 +172,13 @@ def _put_shape(tidy: pd.DataFrame, name: str, column: pd.Series, matched: Matche
             tidy[field] = at.astype(float)
 
 
+def _holds_lists(column: pd.Series) -> bool:
+    """Whether cells are lists or arrays, as in JSON and Parquet."""
+    present = column.dropna()
+    first = present.iloc[0] if len(present) else ""
+    return isinstance(first, Iterable) and not isinstance(first, str | bytes)
+
+
 def _is_numeric(column: pd.Series) -> bool:
     import pandas as pd
 
@@ -178,7 +192,9 @@ def _has_pairs(column: pd.Series) -> bool:
     if pd.api.types.is_numeric_dtype(column):
         return False
     return bool(
-        column.dropna().map(lambda c: not isinstance(c, str) or bool(_SEVERAL.match(c))).any()
+        column.dropna()
+        .map(lambda c: not isinstance(c, str) or (len(c) < _LONGEST and bool(_SEVERAL.match(c))))
+        .any()
     )
 
 
@@ -193,6 +209,11 @@ def _integers(cell: object) -> list[int]:
     if isinstance(cell, Iterable):
         return [int(item) for item in cell]
     return [] if cell is None or cell != cell else [int(cell)]  # type: ignore[call-overload]
+
+
+def _text(cell: object, *, lower: bool) -> str | None:
+    text = str(cell).strip()
+    return (text.lower() if lower else text) or None
 
 
 def _second(found: list[int]) -> float:

@@ -160,9 +160,13 @@ class Rows:
                 continue
             yield times.first_row, merged(op, times.values, own)
 
+    def counts(self, device: Device) -> Mapping[Op, int]:
+        """How many rows of a device each Op has."""
+        return {op: len(times.values) for op, times in self._times.get(device, {}).items()}
+
     def repeats(self, device: Device) -> int:
         """Rows of a device beyond the first of each Op."""
-        return sum(len(times.values) - 1 for times in self._times[device].values())
+        return sum(count - 1 for count in self.counts(device).values())
 
 
 def _require_time(time: float, reason: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
 from costmodel.errors import InvalidInputError
 from costmodel.kinds import (
@@ -115,6 +116,7 @@ _ACTIVATIONS: Mapping[str, str] = {
 }
 
 
+@cache
 def kind_word(text: str) -> str:
     """The kind that somebody's word for an operator means, or ``depthwise_conv``.
 
@@ -139,6 +141,7 @@ def kind_word(text: str) -> str:
     raise InvalidInputError(message)
 
 
+@cache
 def layout_word(text: str) -> str:
     """``nchw`` or ``nhwc``.
 
@@ -151,6 +154,7 @@ def layout_word(text: str) -> str:
     return _known(_LAYOUTS, text, "layout")
 
 
+@cache
 def dtype_word(text: str) -> str:
     """Element type by its numpy name; 8-bit integers of any sort are ``int8``.
 
@@ -163,6 +167,7 @@ def dtype_word(text: str) -> str:
     return _known(_DTYPES, text.rpartition(".")[2], "element type")
 
 
+@cache
 def activation_word(text: str) -> tuple[str, ...]:
     """Epilogue of an activation's name, ``+`` between several; empty for none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -185,7 +186,7 @@ def _chosen(path: Path, devices: Sequence[Device], wanted: str | None) -> list[D
     found = [
         one
         for one in devices
-        if text in f"{one.name} {one.runtime} {one.dtype} {one.slug} {one.label}".lower()
+        if text in f"{one.name} {one.provider} {one.slug} {one.label} {_rest(one)}".lower()
     ]
     exact = [one for one in found if text in {one.name.lower(), one.slug, one.label.lower()}]
     if not found:
@@ -216,12 +217,29 @@ def _write(tables: Sequence[LatencyTable], out: Path) -> tuple[str, ...]:
             f"with --device, or give a folder: --out {out.with_suffix('')}/."
         )
         raise InvalidInputError(message)
-    paths = [out / f"{table.device.slug}.jsonl" if folder else out for table in tables]
+    names = _names([table.device for table in tables])
+    paths = [out / f"{name}.jsonl" for name in names] if folder else [out]
     for path in paths:
         _require_replaceable(path)
     for path, table in zip(paths, tables, strict=True):
         table.save(path)
     return tuple(map(str, paths))
+
+
+def _names(devices: Sequence[Device]) -> list[str]:
+    """A file name for each device: its slug, and what else tells it from others of that slug."""
+    slugs = Counter(device.slug for device in devices)
+    return [
+        "-".join(filter(None, (device.slug, _rest(device) if slugs[device.slug] > 1 else "")))
+        for device in devices
+    ]
+
+
+def _rest(device: Device) -> str:
+    """What a slug does not say of a device."""
+    said = (device.provider, device.runtime_version, *(value for _, value in device.options))
+    plain = ("".join(c if c.isalnum() else "-" for c in text.lower()) for text in said)
+    return "-".join(filter(None, plain))
 
 
 def _require_replaceable(path: Path) -> None:

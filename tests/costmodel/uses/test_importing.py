@@ -288,6 +288,18 @@ def test_a_file_of_several_devices(file: Callable[[str], Path], tmp_path: Path) 
         import_file(file(_mixed()), constants=said, device="nexus")
 
 
+def test_devices_that_differ_beyond_their_slug_have_files_of_their_own(
+    file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rows = [f"{line},{time},{name}" for line, time in LINES for name in ("HIP", "OpenCL")]
+    text = "\n".join([HEAD + ",provider", *rows]) + "\n"
+    found = import_file(file(text), tmp_path / "tables", constants=SAID)
+    names = [Path(name).name for name in found.written]
+    assert names == ["tflite-gpu-float32-hip.jsonl", "tflite-gpu-float32-opencl.jsonl"]
+    one = import_file(file(text), constants=SAID, device="opencl")
+    assert [table.device.provider for table in one.tables] == ["OpenCL"]
+
+
 def test_what_was_measured_is_never_replaced(file: Callable[[str], Path], tmp_path: Path) -> None:
     out = tmp_path / "mine.jsonl"
     op = conv_op(in_channels=8, out_channels=8, size=(8, 8), kernel=(3, 3))
@@ -322,3 +334,25 @@ def test_an_unknown_preset_lists_those_that_there_are(file: Callable[[str], Path
         import_file(file(RIGHT), preset="x")
     with pytest.raises(InvalidInputError, match="missing, which the preset mobile_networks needs"):
         import_file(file(RIGHT), preset="mobile_networks")
+
+
+@pytest.mark.parametrize(
+    ("pads", "found"),
+    [
+        ([1, 1], (1, 1, 1, 1)),
+        ([1, 2, 1, 2], (1, 2, 1, 2)),
+        ("1x2", (1, 2, 1, 2)),
+        (1, (1, 1, 1, 1)),
+        ([0, 0, 1, 1], None),  # of which nobody says the size written
+    ],
+)
+def test_zeros_as_lists(tmp_path: Path, pads: object, found: tuple[int, ...] | None) -> None:
+    row = {"op": "conv", "input_shape": [1, 16, 56, 56], "cout": 32, "kernel_shape": [3, 5]}
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps([{**row, "padding": pads, "ms": 1.0}] * 2), encoding="utf-8")
+    if found is None:
+        with pytest.raises(InvalidInputError, match="pad is missing"):
+            import_file(path, constants=SAID, columns={"latency_ms": "ms"})
+        return
+    (op,) = import_file(path, constants=SAID, columns={"latency_ms": "ms"}).table
+    assert (op.pads, op.kernel, op.inputs) == (found, (3, 5), ((1, 16, 56, 56),))
