@@ -63,7 +63,7 @@ REPORTED = (
     ("GPUs", "nvidia-m60/cudnn-float32", "nvidia-gtx-1080-ti/cudnn-float32"),
     ("GPUs", f"{MI50}/miopen-float32", f"{MI100}/miopen-float32"),
 )
-SEEDS, COUNTS, ALONE = (0, 1, 2), (10, 50, 150), 300
+SEEDS, COUNTS, FEW, ALONE = (0, 1, 2), (10, 50, 150), 50, 300
 HELD_OUT, MOST_HELD_OUT = 0.3, 400
 #: Rows that the donor chooses among, and rows of a donor of noise.
 CANDIDATES, NOISE_ROWS = 1_000, 600
@@ -129,23 +129,17 @@ def pair_figures(giver: str, taker: str) -> dict[str, Errors]:
 
         told(f"{ALONE} alone", lambda pool=pool: Regression(pool[:ALONE], device=device))  # type: ignore[misc]
         for count in COUNTS:
-            drawn = pool[:count]
-            chosen = [
-                by_op[op]
-                for op in choose_telling([donor(giver)], list(by_op), count, device=device)
-            ]
-            told(f"{count} alone", lambda rows=drawn: Regression(rows, device=device))  # type: ignore[misc]
-            for name, given, learn in (
-                ("donor", donor, drawn),
-                ("donor, chosen", donor, chosen),
-                ("noise", noise, drawn),
-            ):
-                helped = [given(giver)]
+            told(f"{count} alone", lambda rows=pool[:count]: Regression(rows, device=device))  # type: ignore[misc]
+            chosen = choose_telling([donor(giver)], list(by_op), count, device=device)
+            learn = {"donor, chosen": (donor, [by_op[op] for op in chosen])}
+            if count == FEW:
+                learn |= {"donor": (donor, pool[:count]), "noise": (noise, pool[:count])}
+            for name, (given, few) in learn.items():
                 told(
                     f"{count} {name}",
-                    lambda rows=learn, helped=helped: DonatedRegression(
+                    lambda rows=few, helped=(given(giver),): DonatedRegression(  # type: ignore[misc]
                         rows, helped, device=device
-                    ),  # type: ignore[misc]
+                    ),
                 )
     return {
         name: {key: float(np.mean([item[key] for item in each])) for key in each[0]}
@@ -171,9 +165,9 @@ def short(name: str) -> str:
 def figures_of(what: str, taker: str, found: dict[str, Errors]) -> list[ledger.Figure]:
     """Whether 50 rows and a donor are as good as 300 rows, and whether noise does harm."""
     name = f"d-{what.replace(' ', '-').replace(',', '')}-{short(taker)}"
-    few, many = found["50 donor, chosen"], found[f"{ALONE} alone"]
-    both = f"50 rows and a donor against {ALONE} alone"
-    harm = max(found[f"{n} noise"]["median"] / found[f"{n} alone"]["median"] for n in COUNTS)
+    few, many = found[f"{FEW} donor, chosen"], found[f"{ALONE} alone"]
+    both = f"{FEW} rows and a donor against {ALONE} alone"
+    harm = found[f"{FEW} noise"]["median"] / found[f"{FEW} alone"]["median"]
     return [
         ledger.figure(f"{name}-mape", f"{what}: MAPE, {both}",
                       few["mape"] / many["mape"], "times", at_most=1.0),
