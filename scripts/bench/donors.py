@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -124,23 +124,19 @@ def pair_figures(giver: str, taker: str) -> dict[str, Errors]:
         pool = [rows[i] for i in order[held:]]
         by_op = {row.op: row for row in pool[:CANDIDATES]}
 
-        def told(name: str, make: Callable[[], CostModel], test: list[Measurement] = test) -> None:
-            found.setdefault(name, []).append(errors_of(make(), test))
+        def told(name: str, cost: CostModel, test: list[Measurement] = test) -> None:
+            found.setdefault(name, []).append(errors_of(cost, test))
 
-        told(f"{ALONE} alone", lambda pool=pool: Regression(pool[:ALONE], device=device))  # type: ignore[misc]
+        told(f"{ALONE} alone", Regression(pool[:ALONE], device=device))
         for count in COUNTS:
-            told(f"{count} alone", lambda rows=pool[:count]: Regression(rows, device=device))  # type: ignore[misc]
-            chosen = choose_telling([donor(giver)], list(by_op), count, device=device)
-            learn = {"donor, chosen": (donor, [by_op[op] for op in chosen])}
+            drawn, helper = pool[:count], donor(giver)
+            told(f"{count} alone", Regression(drawn, device=device))
+            ops = choose_telling([helper], list(by_op), count, device=device)
+            chosen = [by_op[op] for op in ops]
+            told(f"{count} donor, chosen", DonatedRegression(chosen, [helper], device=device))
             if count == FEW:
-                learn |= {"donor": (donor, pool[:count]), "noise": (noise, pool[:count])}
-            for name, (given, few) in learn.items():
-                told(
-                    f"{count} {name}",
-                    lambda rows=few, helped=(given(giver),): DonatedRegression(  # type: ignore[misc]
-                        rows, helped, device=device
-                    ),
-                )
+                told(f"{count} donor", DonatedRegression(drawn, [helper], device=device))
+                told(f"{count} noise", DonatedRegression(drawn, [noise(giver)], device=device))
     return {
         name: {key: float(np.mean([item[key] for item in each])) for key in each[0]}
         for name, each in found.items()
