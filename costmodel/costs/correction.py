@@ -175,8 +175,9 @@ class Correction:
             value = 0.5 * ratio @ alpha + np.log(np.diag(factor[0])).sum() + 0.5 * pull @ pull
             return float(value), np.asarray(change) * scale + pull / _PRIOR_DEVIATION
 
-        options = {"maxiter": _SEARCH_STEPS}
-        found = minimize(loss, self._hyper, jac=True, method="L-BFGS-B", options=options)
+        found = minimize(
+            loss, self._hyper, jac=True, method="L-BFGS-B", options={"maxiter": _SEARCH_STEPS}
+        )
         return np.asarray(found.x)
 
 

@@ -164,11 +164,11 @@ class DonatedRegression:
             return prices
         means, deviations = self._ask([ops[i] for i in asked], prices, np.array(asked))
         mean, deviation = _mixed(means, self.weights), _mixed(deviations, self.weights)
-        by_donor = np.isfinite(means[:, :-1]).any(axis=1)
+        by_donor = set(np.flatnonzero(np.isfinite(means[:, :-1]).any(axis=1)).tolist())
         values, low, high = prices.values.copy(), prices.low.copy(), prices.high.copy()
         reasons, doubts = dict(prices.reasons), dict(prices.extrapolated)
         for place, index in enumerate(asked):
-            if not by_donor[place]:
+            if place not in by_donor:
                 continue
             half = np.exp(min(self.factor * deviation[place], _WIDEST))
             if self._own is None:
@@ -262,13 +262,13 @@ def _stacked(left_out: Floats, log_ms: Floats) -> Floats:
     Least absolute values by reweighting (Lawson 1961), so that a kernel which one of them gets
     wrong a hundredfold does not decide.
     """
-    present = np.isfinite(left_out).any(axis=0)
-    rows = np.isfinite(left_out).any(axis=1)
+    present = np.flatnonzero(np.isfinite(left_out).any(axis=0))
+    rows = np.flatnonzero(np.isfinite(left_out).any(axis=1))
     # Who says nothing about a row is taken to say what the others do, as in a price.
     mean = np.nanmean(left_out[rows], axis=1)
     filled = np.where(np.isfinite(left_out[rows]), left_out[rows], mean[:, None])
     errors = (filled - log_ms[rows, None])[:, present]
-    count = int(present.sum())
+    count = len(present)
     equal = np.full(count, 1.0 / count)
     pull = np.sqrt(_PRIOR_ROWS * _SMALL_ERROR) * np.eye(count)
     weights = equal
@@ -279,7 +279,7 @@ def _stacked(left_out: Floats, log_ms: Floats) -> Floats:
         right = np.concatenate([np.zeros(len(errors)), [_STRICT], pull @ equal])
         weights = nnls(left, right)[0]
     weights[weights < min(_LEAST_WEIGHT, weights.max())] = 0.0
-    found = np.zeros(len(present))
+    found = np.zeros(left_out.shape[1])
     found[present] = weights / weights.sum()
     return found
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -63,7 +63,7 @@ REPORTED = (
     ("GPUs", "nvidia-m60/cudnn-float32", "nvidia-gtx-1080-ti/cudnn-float32"),
     ("GPUs", f"{MI50}/miopen-float32", f"{MI100}/miopen-float32"),
 )
-SEEDS, COUNTS, ALONE = (0, 1, 2), (10, 50, 150), 300
+SEEDS, COUNTS, FEW, ALONE = (0, 1, 2), (10, 50, 150), 50, 300
 HELD_OUT, MOST_HELD_OUT = 0.3, 400
 #: Rows that the donor chooses among, and rows of a donor of noise.
 CANDIDATES, NOISE_ROWS = 1_000, 600
@@ -124,29 +124,19 @@ def pair_figures(giver: str, taker: str) -> dict[str, Errors]:
         pool = [rows[i] for i in order[held:]]
         by_op = {row.op: row for row in pool[:CANDIDATES]}
 
-        def told(name: str, make: Callable[[], CostModel], test: list[Measurement] = test) -> None:
-            found.setdefault(name, []).append(errors_of(make(), test))
+        def told(name: str, cost: CostModel, test: list[Measurement] = test) -> None:
+            found.setdefault(name, []).append(errors_of(cost, test))
 
-        told(f"{ALONE} alone", lambda pool=pool: Regression(pool[:ALONE], device=device))  # type: ignore[misc]
+        told(f"{ALONE} alone", Regression(pool[:ALONE], device=device))
         for count in COUNTS:
-            drawn = pool[:count]
-            chosen = [
-                by_op[op]
-                for op in choose_telling([donor(giver)], list(by_op), count, device=device)
-            ]
-            told(f"{count} alone", lambda rows=drawn: Regression(rows, device=device))  # type: ignore[misc]
-            for name, given, learn in (
-                ("donor", donor, drawn),
-                ("donor, chosen", donor, chosen),
-                ("noise", noise, drawn),
-            ):
-                helped = [given(giver)]
-                told(
-                    f"{count} {name}",
-                    lambda rows=learn, helped=helped: DonatedRegression(
-                        rows, helped, device=device
-                    ),  # type: ignore[misc]
-                )
+            drawn, helper = pool[:count], donor(giver)
+            told(f"{count} alone", Regression(drawn, device=device))
+            ops = choose_telling([helper], list(by_op), count, device=device)
+            chosen = [by_op[op] for op in ops]
+            told(f"{count} donor, chosen", DonatedRegression(chosen, [helper], device=device))
+            if count == FEW:
+                told(f"{count} donor", DonatedRegression(drawn, [helper], device=device))
+                told(f"{count} noise", DonatedRegression(drawn, [noise(giver)], device=device))
     return {
         name: {key: float(np.mean([item[key] for item in each])) for key in each[0]}
         for name, each in found.items()
@@ -171,9 +161,9 @@ def short(name: str) -> str:
 def figures_of(what: str, taker: str, found: dict[str, Errors]) -> list[ledger.Figure]:
     """Whether 50 rows and a donor are as good as 300 rows, and whether noise does harm."""
     name = f"d-{what.replace(' ', '-').replace(',', '')}-{short(taker)}"
-    few, many = found["50 donor, chosen"], found[f"{ALONE} alone"]
-    both = f"50 rows and a donor against {ALONE} alone"
-    harm = max(found[f"{n} noise"]["median"] / found[f"{n} alone"]["median"] for n in COUNTS)
+    few, many = found[f"{FEW} donor, chosen"], found[f"{ALONE} alone"]
+    both = f"{FEW} rows and a donor against {ALONE} alone"
+    harm = found[f"{FEW} noise"]["median"] / found[f"{FEW} alone"]["median"]
     return [
         ledger.figure(f"{name}-mape", f"{what}: MAPE, {both}",
                       few["mape"] / many["mape"], "times", at_most=1.0),
