@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.solver import NOISE, SPEED, Belief, Found, kinship, solve
+from costmodel.costs.solver import NOISE, SPEED, Belief, Found, Offsets, kinship, solve
 from costmodel.costs.work import Thing, Work, asked, work_of
 from costmodel.device import Device
 from costmodel.op import Op, model_op_counts
@@ -23,11 +24,13 @@ SOLVED = "kernels_solved_from"
 _KERNEL_NOISE = 0.2
 #: Kernels of a donor that are looked at; more of them say the same again.
 _MOST_KERNELS = 600
+#: Donors that are also tried alone; of more, there are enough that are like the device.
+_MOST_SINGLE = 16
 #: How far a device's things lie from its donors', over how far any two things of it lie apart.
 _FROM_DONOR = 0.6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Donor:
     """Another device, and how slow it is at things.
 
@@ -82,8 +85,8 @@ def near(things: Sequence[Thing]) -> Floats:
 def beliefs(donors: Sequence[Donor], device: Device, work: Work) -> list[Belief]:
     """What to expect of a device, one belief per group of donors that may be like it.
 
-    Donors of the same runtime and type, of the same runtime, and all of them: which group foresees
-    the timed networks best is for the times to say.
+    Donors of the same runtime and type, of the same runtime, all of them, each alone where they are
+    few, and none: which of these foresees the timed networks best is for the times to say.
 
     Args:
         donors: other devices; none for what is usual anywhere.
@@ -99,12 +102,14 @@ def beliefs(donors: Sequence[Donor], device: Device, work: Work) -> list[Belief]
             lambda _: True,
         )
     ]
+    if len(known) <= _MOST_SINGLE:
+        groups += [[donor] for donor in known]
     found: dict[tuple[int, ...], Belief] = {}
     for group in filter(None, groups):
         key = tuple(map(id, group))
         if key not in found:
             found[key] = _of(group, device, work)
-    return list(found.values()) or [unknown(work.things)]
+    return [*found.values(), unknown(work.things)]
 
 
 def _of(donors: Sequence[Donor], device: Device, work: Work) -> Belief:
@@ -116,25 +121,29 @@ def _of(donors: Sequence[Donor], device: Device, work: Work) -> Belief:
     scales = scales - (speeds - speeds.mean())[:, None]
     mean = scales.mean(axis=0)
     between = (scales - mean).T @ (scales - mean) / max(len(donors) - 1, 1)
-    kin = [
-        donor.found for donor in donors if donor.found and donor.device.runtime == device.runtime
-    ]
-
-    told: dict[Op, float] = {}
-
-    def offsets(ops: Sequence[Op]) -> Floats:
-        fresh = [op for op in ops if op not in told]
-        if fresh:
-            mean = np.mean([found.offsets(fresh) for found in kin], axis=0)
-            told.update(zip(fresh, mean.tolist(), strict=True))
-        return np.array([told[op] for op in ops])
+    kin = [item for item in donors if item.found and item.device.runtime == device.runtime]
 
     return Belief(
         things=work.things,
         mean=mean,
         covariance=between + near(work.things),
-        offsets=offsets if kin else None,
+        offsets=_mean_offsets(tuple(kin)) if kin else None,
     )
+
+
+@lru_cache(maxsize=64)
+def _mean_offsets(donors: tuple[Donor, ...]) -> Offsets:
+    """The donors' mean offsets, each kernel's calculated once."""
+    told: dict[Op, float] = {}
+
+    def offsets(ops: Sequence[Op]) -> Floats:
+        fresh = [op for op in ops if op not in told]
+        if fresh:
+            each = [donor.found.offsets(fresh) for donor in donors if donor.found]
+            told.update(zip(fresh, np.mean(each, axis=0).tolist(), strict=True))
+        return np.array([told[op] for op in ops])
+
+    return offsets
 
 
 def _filled(found: Found, things: Sequence[Thing]) -> Floats:
