@@ -199,7 +199,8 @@ def _spearman(comparisons: Sequence[Comparison]) -> float | None:
         return None
     from scipy.stats import spearmanr
 
-    return finite(float(spearmanr(*zip(*pairs, strict=True)).statistic))
+    predicted, measured = zip(*pairs, strict=True)
+    return finite(float(spearmanr(list(predicted), list(measured)).statistic))
 
 
 def compare_files(  # noqa: PLR0913 - each has a sensible default

@@ -76,9 +76,9 @@ def solve_table(
     enough.
     """
     from costmodel.report import suggestion_sheet, table_sheets, table_summary
-    from costmodel.uses.importing import import_first
     from costmodel.uses.solving import solve
     from costmodel.uses.solving import suggest as most_telling
+    from costmodel.uses.user_code import import_first
 
     import_first(imports)
     sizes = options.parse_sizes(size, shape)

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.costs.beliefs import near, unknown
-from costmodel.costs.solver import NOISE, Belief, covariance_between, parts_of, solve
+from costmodel.costs.solver import (
+    NOISE,
+    Belief,
+    covariance_between,
+    inverse_of,
+    parts_of,
+    solve,
+)
 from costmodel.costs.work import Work, asked, work_of
 from costmodel.op import Op, model_op_counts
 from costmodel.protocols import CostModel
@@ -111,7 +118,7 @@ def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | No
     belief = Belief(things=timed.things, mean=mean, covariance=near(timed.things))
     parts = parts_of(timed, belief)
     covariance = covariance_between(belief, (timed, parts), (timed, parts))
-    inverse = np.linalg.inv(covariance + NOISE**2 * np.eye(len(times)))
+    inverse = inverse_of(covariance + NOISE**2 * np.eye(len(times)))
     sums = timed.counts @ cost.price(timed.kernels).values
     return SolvedNetworks(
         timed=timed,

@@ -116,6 +116,11 @@ def kinship(things: Sequence[Thing], *, speed: float = SPEED) -> Floats:
     )
 
 
+def inverse_of(matrix: Floats) -> Floats:
+    """Inverse of a symmetric positive definite matrix."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
 def solve(work: Work, latency_ms: Floats, belief: Belief, noise: Floats) -> Found:
     """What to believe once networks (or kernels) have been timed.
 
@@ -130,13 +135,14 @@ def solve(work: Work, latency_ms: Floats, belief: Belief, noise: Floats) -> Foun
     alike = _alike(work.kernels, work.kernels)
     scales, offsets = before.copy(), expected.copy()
     shares, slopes = _shares(work, scales, offsets)
-    inverse, pulls, errors = np.zeros((0, 0)), np.zeros(0), np.zeros(0)
+    inverse: Floats = np.zeros((0, 0))
+    pulls, errors = np.zeros(0), np.zeros(0)
     for _ in range(_STEPS):
         shares, slopes = _shares(work, scales, offsets)
         total = work.counts @ ((work.amounts @ np.exp(scales)) * np.exp(offsets))
         errors = np.log(latency_ms / np.maximum(total, 1e-12))
         errors = errors + slopes @ (scales - before) + shares @ (offsets - expected)
-        inverse = np.linalg.inv(
+        inverse = inverse_of(
             slopes @ prior @ slopes.T + shares @ alike @ shares.T + np.diag(noise**2)
         )
         pulls = inverse @ errors

@@ -217,8 +217,8 @@ def _write(tables: Sequence[LatencyTable], out: Path) -> tuple[str, ...]:
             f"with --device, or give a folder: --out {out.with_suffix('')}/."
         )
         raise InvalidInputError(message)
-    names = _names([table.device for table in tables])
-    paths = [out / f"{name}.jsonl" for name in names] if folder else [out]
+    stems = _names([table.device for table in tables])
+    paths = [out / f"{stem}.jsonl" for stem in stems] if folder else [out]
     for path in paths:
         _require_replaceable(path)
     for path, table in zip(paths, tables, strict=True):

@@ -202,7 +202,8 @@ def most_telling_networks(
 
 
 def _tables(donors: Table | Sequence[Table]) -> list[LatencyTable]:
-    given = donors if isinstance(donors, list | tuple) else [donors]
+    single = isinstance(donors, LatencyTable | Path | str)
+    given: Sequence[Table] = [donors] if single else donors  # type: ignore[list-item, assignment]
     return [open_table(donor) for donor in given]
 
 

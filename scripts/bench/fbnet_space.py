@@ -13,6 +13,7 @@ from functools import lru_cache
 import ledger
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from phone_cpus import DATA
 from scipy.stats import spearmanr
 
@@ -127,8 +128,8 @@ def space() -> tuple[pd.DataFrame, Work]:
     return times, work_of([kernels(ast.literal_eval(str(text))) for text in times.arch])
 
 
-def rows_of(work: Work, rows: Sequence[int]) -> Work:
-    counts = work.counts[list(rows)]
+def rows_of(work: Work, rows: NDArray[np.int_]) -> Work:
+    counts = work.counts[rows]
     used = np.flatnonzero(counts.any(axis=0))
     return Work(
         kernels=tuple(work.kernels[i] for i in used),

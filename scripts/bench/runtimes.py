@@ -26,6 +26,8 @@ import place
 
 from costmodel.audit import audit
 from costmodel.audit import repeatability as halves
+from costmodel.measurement import UNMEASURED, Measurement
+from costmodel.op import model_op_counts
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.select import sample_ops
@@ -224,7 +226,14 @@ def ship(name: str) -> None:
     faults = {
         item.op for item in audit(measured) if item.op is not None and not item.is_information
     }
+    used = {digest for row in measured.models() for digest in model_op_counts(row.op)}
     kept = [row for op, row in measured.items() if op not in faults]
+    # What a network is made of stays known, so that it calibrates sums.
+    kept += [
+        Measurement.from_rounds(op, (), status=UNMEASURED, reason="its row did not pass check")
+        for op in faults
+        if op.digest in used
+    ]
     table = LatencyTable(measured.device, kept)
     target = ledger.ROOT / "profiles" / f"{table.device.slug}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -245,8 +254,14 @@ def card(table: LatencyTable, measured: LatencyTable, made: str) -> str:
         ("threads", str(device.threads)),
         ("settings", ", ".join(f"{key}={value}" for key, value in device.options)),
         ("provenance", device.provenance),
-        ("rows", f"{len(table)}, of which {len(table.models())} whole networks"),
-        ("left out", f"{len(measured) - len(table)} rows that were noisy, failed or did not pass"),
+        (
+            "rows",
+            f"{len(table.kernels()) + len(table.models())}, of which {len(table.models())} whole networks",
+        ),
+        (
+            "left out",
+            f"{len(measured) - len(table.kernels()) - len(table.models())} rows that were noisy, failed or did not pass",
+        ),
         ("repeatability", f"{repeatability(measured)}, before they were left out"),
         ("made", f"{today}, `{made}`, on a shared virtual machine of 2 cores"),
         ("licence", LICENCE),

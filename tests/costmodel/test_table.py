@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -175,7 +176,7 @@ def test_a_frame_as_parquet_keeps_its_device(tmp_path: Path) -> None:
         ({"latency_ms": -1.0}, "row 1, column 'latency_ms': -1.0 is no time"),
     ],
 )
-def test_a_frame_that_was_edited_names_row_and_column(change: dict[str, object], told: str) -> None:
+def test_a_frame_that_was_edited_names_row_and_column(change: dict[str, Any], told: str) -> None:
     frame = LatencyTable(DEVICE, [Measurement.from_rounds(CONV, [visit(0)])]).to_frame()
     with pytest.raises(InvalidInputError, match=re.escape(told)):
         LatencyTable.from_frame(frame.assign(**change))
