@@ -245,6 +245,7 @@ def ship(name: str) -> None:
 def card(table: LatencyTable, measured: LatencyTable, made: str) -> str:
     """How, when and where a profile was made."""
     device = table.device
+    rows_kept = len(table.kernels()) + len(table.models())
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     rows: list[tuple[str, str]] = [
         ("device", device.name),
@@ -254,13 +255,10 @@ def card(table: LatencyTable, measured: LatencyTable, made: str) -> str:
         ("threads", str(device.threads)),
         ("settings", ", ".join(f"{key}={value}" for key, value in device.options)),
         ("provenance", device.provenance),
-        (
-            "rows",
-            f"{len(table.kernels()) + len(table.models())}, of which {len(table.models())} whole networks",
-        ),
+        ("rows", f"{rows_kept}, of which {len(table.models())} whole networks"),
         (
             "left out",
-            f"{len(measured) - len(table.kernels()) - len(table.models())} rows that were noisy, failed or did not pass",
+            f"{len(measured) - rows_kept} rows that were noisy, failed or did not pass",
         ),
         ("repeatability", f"{repeatability(measured)}, before they were left out"),
         ("made", f"{today}, `{made}`, on a shared virtual machine of 2 cores"),
