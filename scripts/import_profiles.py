@@ -119,15 +119,15 @@ def networks(device: Device, source: Source) -> list[Measurement]:
     tidy = PRESETS[Path(source.file).stem].tidy(frame).assign(model=frame["model"])
     own = tidy[(tidy["device"] == device.name) & (tidy["runtime"] == device.runtime)]
     found = []
-    for name, kernels in own.groupby("model", sort=False):
+    for name, kernels in ((str(key), part) for key, part in own.groupby("model", sort=False)):
         rows = Rows()
         rows.add(kernels.drop(columns="model").reset_index(drop=True))
         if rows.left_out or name not in times:
             continue
         counts = rows.counts(device)
         ops = tuple(op for op, count in counts.items() for _ in range(count))
-        digest = hashlib.blake2b(str(name).encode(), digest_size=8).hexdigest()
-        found.append(replace(times[name], op=model_op(str(name), digest, ops)))
+        digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+        found.append(replace(times[name], op=model_op(name, digest, ops)))
     return found
 
 
