@@ -20,6 +20,7 @@ from costmodel._moved import moved_modules
 
 if TYPE_CHECKING:
     from costmodel.table import LatencyTable
+    from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
     from costmodel.uses.importing import import_file
     from costmodel.uses.listing import devices
@@ -31,6 +32,7 @@ __all__ = [
     "LatencyTable",
     "compare",
     "devices",
+    "doctor",
     "fit",
     "import_file",
     "predict",
@@ -46,6 +48,7 @@ __getattr__, __dir__ = lazy_names(
         "LatencyTable": "table",
         "compare": "uses.comparing",
         "devices": "uses.listing",
+        "doctor": "uses.checking_up",
         "fit": "uses.tables",
         "import_file": "uses.importing",
         "predict": "uses.predicting",

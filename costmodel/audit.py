@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 from costmodel.device import Device
-from costmodel.measurement import Measurement, Repeatability, quiet_estimate
+from costmodel.measurement import UNMEASURED, Measurement, Repeatability, quiet_estimate
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
 from costmodel.peaks import WINOGRAD, most_macs_per_ms, savings
 from costmodel.table import LatencyTable
@@ -111,6 +111,8 @@ def _about_file(warning: str) -> Finding:
 
 
 def _about_row(row: Measurement, device: Device, fastest: float) -> Iterator[Finding]:
+    if row.status == UNMEASURED:
+        return
     if not row.has_number:
         yield Finding(
             op=row.op,

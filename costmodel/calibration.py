@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from costmodel.measurement import Measurement
-from costmodel.op import Op, model_op_counts
+from costmodel.op import SESSION, Op, model_op_counts
 from costmodel.protocols import CostModel, HoldsOut
 from costmodel.table import LatencyTable
 
@@ -28,16 +28,24 @@ _SLOPE_RANGE = (0.7, 1.4)
 _MISSING = 0.02
 #: Networks that the plain sum counts for in the fit: so much speaks for it beforehand.
 _PRIOR_NETWORKS = 1.0
-#: No calibration makes a network faster than this share of its kernels.
-_LEAST_SHARE = 0.5
 _MIB = float(1 << 20)
-#: Weights a little beyond the near cache still mostly stay in it.
-_NEAR_SLACK = 1.1
-#: MiB of weights from which on a network finds none of them in a cache, to choose from: what of
-#: the last cache a process gets is not what the system says, on shared machines least of all.
-_FAR_MIB = (16.0, 32.0, 64.0, 96.0, 128.0, 192.0)
-#: Below this share of that amount all weights are still found there.
+#: To choose from: MiB of weights from which on a network finds none of them in a cache (what of the
+#: last cache a process gets is not what the system says, on shared machines least of all), and what
+#: reading one of them from memory takes, in ms.
+_FAR_MIB = (8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0)
+_READ_MS = (0.02, 0.04, 0.06, 0.08, 0.11)
+#: Below this share of that amount all weights are still found in a cache.
 _FAR_BEGINS = 0.25
+#: How reading weights and computing overlap: times add up like the sides of a box of this norm.
+_OVERLAP = 3.0
+#: Reading a weight from a cache over reading it from memory.
+_NEAR_SHARE = 0.3
+#: What an activation counts for beside a weight: some are still in the near cache as it is.
+_ACTIVATIONS = 0.25
+#: Most of a kernel's time that can be reading weights from memory.
+_MOST_READING = 0.9
+#: So much better networks left out must be predicted before where weights lie is believed.
+_LEAST_GAIN = 0.02
 #: What is timed at once: a block of ``Plan.block_ms``.
 _AT_ONCE_MS = 1.0
 #: Coverage of intervals.
@@ -50,83 +58,86 @@ _BIAS_RANGE = (0.85, 1.18)
 class Calibration:
     """From a sum of kernels to a network, learned from networks timed on the same device.
 
-    ``network = (slope + longer * ln(sum / 1 ms)) * sum + activation * MiB read and written + weight
-    * MiB of far weights - near * MiB of near weights``, no coefficient negative, and the logarithm
-    0 below 1 ms. A kernel timed alone finds its data where it left it: in the caches, which its
-    weights and activations take turns in. In a network they come from wherever the other kernels
-    have pushed them. The weights of a network that are more than the last cache holds come from
-    memory every time (33 us per MiB where this was found, a quarter of a small image's ResNet50);
-    those that all fit into the near cache stay there. And what is timed for a millisecond at once
-    finds a moment that neighbours leave alone, which a longer run cannot: the quiet time of a
-    network grows faster than its sum.
+    ``network = (slope + longer * ln(sum / 1 ms)) * sum``, the logarithm between 0 and that of
+    ``longest_ms``, where every kernel counts with the time that it takes where its weights lie. A
+    kernel timed alone finds its weights in one place: in memory, if it was timed so that no cache
+    holds them. In a network they come from memory if all its weights together are more than a
+    cache holds, and from a cache if not. Reading overlaps with computing, so that it costs a
+    convolution of a large map nothing and doubles the time of a dense layer. And what is timed for
+    a millisecond at once finds a moment that neighbours leave alone, which a longer run cannot: the
+    quiet time of a network grows faster than its sum. Other people's tables hold kernels alone, and
+    no row for what a run costs beside them: so many ms a run and a kernel are then learned, too.
 
     Attributes:
         slope: factor on the sum.
         longer: added to the slope each time the sum is longer by a factor of e, from 1 ms on.
+        longest_ms: of the sums behind the fit; what is longer counts as long as that.
         networks: measured over summed latency of each network behind the fit.
         interval_share: relative half width that covers nine of ten networks whose kernels are all
             rows, each left out in turn.
-        activation_ms_per_mib: for activations that kernels read and write.
-        weight_ms_per_mib: for weights that come from memory.
-        near_ms_per_mib: credit for the weights of networks no larger than ``near_mib``.
-        near_mib: size of the near cache; 0 where it is not known.
-        far_mib: weights from which on none of them stays in a cache; 0 where that was not found.
+        read_ms_per_mib: what reading weights from memory takes; 0 where it makes no difference.
+        far_mib: weights from which on none of a network's stays in a cache.
+        rows_near: whether rows were timed with weights that a cache holds.
         unseen_factor: on the prices of kernels that are no rows: what the regression gets wrong in
             the same direction, network after network.
         unseen_share: like ``interval_share``, of networks none of whose kernels is a row; the same
             where that is not known.
+        fixed_ms: of every run; 0 where the table has a row for it.
+        kernel_ms: of starting a kernel; 0 where the table has a row for what a run costs.
 
-    >>> Calibration(slope=1.02, networks={"a": 1.02}, interval_share=0.03).apply(10.0)
+    >>> Calibration(slope=1.02, networks={"a": 1.02}, interval_share=0.03).apply([10.0])
     10.2
     """
 
     slope: float
     networks: Mapping[str, float]
     interval_share: float
-    activation_ms_per_mib: float = 0.0
-    weight_ms_per_mib: float = 0.0
-    near_ms_per_mib: float = 0.0
-    near_mib: float = 0.0
-    far_mib: float = 0.0
     longer: float = 0.0
+    longest_ms: float = math.inf
+    read_ms_per_mib: float = 0.0
+    far_mib: float = 0.0
+    rows_near: bool = False
     unseen_factor: float = 1.0
     unseen_share: float | None = None
+    fixed_ms: float = 0.0
+    kernel_ms: float = 0.0
 
-    def apply(self, total_ms: float, ops: Sequence[Op] = (), *, unseen: float = 0.0) -> float:
+    def apply(
+        self, prices_ms: Sequence[float], ops: Sequence[Op] = (), *, unseen: float = 0.0
+    ) -> float:
         """Calibrated latency in ms of a network.
 
         Args:
-            total_ms: sum of its kernels.
-            ops: its kernels, for the data they move.
+            prices_ms: of its kernels.
+            ops: its kernels in the same order, for their weights; without them these are left
+                where the rows found them.
             unseen: part of the sum that is of kernels that are no rows, 0 to 1.
         """
+        prices = np.asarray(prices_ms, dtype=np.float64)
+        read = np.array([_read_mib(op) for op in ops]) if ops else np.zeros((len(prices), 2))
+        total_ms = float(self._place.moved(prices, read, weight_mib(ops)).sum())
         total_ms *= 1.0 + unseen * (self.unseen_factor - 1.0)
-        activations, weights, near = _traffic([(op, 1) for op in ops], self.near_mib, self.far_mib)
-        moved = self.activation_ms_per_mib * activations + self.weight_ms_per_mib * weights
-        found = total_ms * self.factor(total_ms) + moved + self.near_ms_per_mib * near
-        return max(found, _LEAST_SHARE * total_ms)
+        return total_ms * self.factor(total_ms) + self.fixed_ms + self.kernel_ms * len(prices)
 
     def factor(self, total_ms: float) -> float:
         """Factor on a sum of so many ms."""
-        return self.slope + self.longer * _log_length(total_ms)
+        return self.slope + self.longer * _log_length(min(total_ms, self.longest_ms))
 
-    def away(self, ops: Sequence[Op]) -> float:
-        """Share of a network's weights that come from memory, 0 to 1."""
-        return _away(sum(4.0 * op.num_weights for op in ops) / _MIB, self.far_mib)
-
-    def of_kernel(self, op: Op, price_ms: float, factor: float, away: float) -> float:
-        """What one kernel adds to a network, in ms, the credit for near weights left out.
+    def of_kernel(self, op: Op, price_ms: float, factor: float, weight_mib: float) -> float:
+        """What one kernel adds to a network, in ms; what every run costs is no kernel's.
 
         Args:
             op: the kernel.
             price_ms: its own price.
             factor: on the sum of its network, as ``factor`` tells.
-            away: of its network, as ``away`` tells.
+            weight_mib: of all kernels of its network, float32.
         """
-        moved = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
-        weights = _farther(4.0 * op.num_weights / _MIB, away, self.far_mib)
-        charges = self.activation_ms_per_mib * moved + self.weight_ms_per_mib * weights
-        return factor * price_ms + charges
+        moved = self._place.moved(np.array([price_ms]), np.array([_read_mib(op)]), weight_mib)
+        return factor * float(moved[0]) + self.kernel_ms
+
+    @property
+    def _place(self) -> _Place:
+        return _Place(self.read_ms_per_mib, self.far_mib, near=self.rows_near)
 
     def half_width(self, unseen: float) -> float:
         """Relative half width that covers nine of ten networks.
@@ -143,20 +154,78 @@ class Calibration:
         parts = [f"sum of kernels x {self.slope:.3f}"]
         if self.longer > 0:
             parts = [f"sum of kernels x ({self.slope:.3f} + {self.longer:.3f} ln ms)"]
-        if self.activation_ms_per_mib > 0:
-            parts.append(f"{self.activation_ms_per_mib * 1e3:.2f} us per MiB of activations")
-        if self.weight_ms_per_mib > 0:
-            far = f" beyond {self.far_mib:.0f} MiB" if self.far_mib else ""
-            parts.append(f"{self.weight_ms_per_mib * 1e3:.2f} us per MiB of weights{far}")
-        if self.near_ms_per_mib > 0:
-            parts.append(f"-{self.near_ms_per_mib * 1e3:.0f} us per MiB of near weights")
+        if self.read_ms_per_mib > 0:
+            where = "from memory beyond" if self.rows_near else "from a cache below"
+            cost = f"{self.read_ms_per_mib * 1e3:.0f} us per MiB"
+            parts.append(f"weights {where} {self.far_mib:.0f} MiB ({cost})")
+        for amount_ms, each in ((self.kernel_ms, "kernel"), (self.fixed_ms, "run")):
+            if amount_ms > 0:
+                parts.append(f"{amount_ms * 1e3:.3g} us per {each}")
         doubt = f"nine of ten within {self.interval_share:.1%}"
         if self.unseen_share is not None:
             doubt += f", unseen ones within {self.unseen_share:.1%}"
         return (
-            f"{' + '.join(parts)}, from {len(self.networks)} networks timed on this device "
-            f"({doubt})"
+            f"{', '.join(parts)}, from {len(self.networks)} networks timed on this device ({doubt})"
         )
+
+
+def weight_mib(ops: Sequence[Op]) -> float:
+    """Weights of all kernels of a network together, in MiB of float32."""
+    return sum(_read_mib(op)[0] for op in ops)
+
+
+def _read_mib(op: Op) -> tuple[float, float]:
+    """MiB of float32 that a kernel reads: its weights, and all that counts like them."""
+    weights = 4.0 * op.num_weights / _MIB
+    activations = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
+    return weights, weights + _ACTIVATIONS * activations
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where weights come from, alone and in a network.
+
+    Attributes:
+        read_ms: reading a MiB from memory; 0 where it makes no difference.
+        far_mib: weights from which on a network finds none in a cache.
+        near: whether a kernel alone finds them in a cache.
+    """
+
+    read_ms: float = 0.0
+    far_mib: float = 0.0
+    near: bool = False
+
+    def moved(self, prices: Floats, read: Floats, total_mib: float) -> Floats:
+        """Times of kernels in a network of ``total_mib`` of weights.
+
+        Args:
+            prices: ``(kernels,)`` alone, in ms.
+            read: ``(kernels, 2)``, as ``_read_mib`` has it.
+            total_mib: of the network.
+        """
+        if self.read_ms <= 0:
+            return prices
+        away = self._away(np.asarray(total_mib))
+        weights, reading = read[:, 0], self.read_ms * read[:, 1]
+        if self.near:
+            # A kernel of more weights than a cache holds reads them from memory alone, too.
+            share = np.maximum(away - self._away(weights), 0.0)
+            there = _overlapped(prices, reading)
+        else:
+            reading = np.minimum(reading, _MOST_READING * prices)
+            rest = np.maximum(prices**_OVERLAP - reading**_OVERLAP, 0.0) ** (1.0 / _OVERLAP)
+            share, there = 1.0 - away, _overlapped(rest, _NEAR_SHARE * reading)
+        return np.asarray(prices + share * (there - prices))
+
+    def _away(self, mib: Floats) -> Floats:
+        """Share of so many MiB of weights that come from memory."""
+        begins = _FAR_BEGINS * self.far_mib
+        return np.clip((mib - begins) / (self.far_mib - begins), 0.0, 1.0)
+
+
+def _overlapped(one: Floats, other: Floats) -> Floats:
+    """Time of two things that are done at once, but not quite."""
+    return np.asarray((one**_OVERLAP + other**_OVERLAP) ** (1.0 / _OVERLAP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,22 +235,36 @@ class _Timed:
     Attributes:
         name: its name.
         measured_ms: its own time.
-        counted: its kernels and how often each runs.
-        sum_ms: of its kernels as the table has them.
-        unseen_ms: the same as if they were not in it; None where nobody can say.
+        counts: how often each of its kernels runs.
+        read: ``(kernels, 2)`` MiB of each, as ``_read_mib`` has it.
+        prices: of each in ms, as the table has it, or the regression where it has not.
+        held_out: the same as if none were in the table; None where nobody can say.
+        started: whether what a run and its kernels cost beside their work is to be learned.
     """
 
     name: str
     measured_ms: float
-    counted: tuple[tuple[Op, int], ...]
-    sum_ms: float
-    unseen_ms: float | None
+    counts: Floats
+    read: Floats
+    prices: Floats
+    held_out: Floats | None
+    started: bool
 
-    def shares(self, sum_ms: float, near_mib: float, far_mib: float) -> tuple[float, ...]:
+    @property
+    def sum_ms(self) -> float:
+        """Of its kernels alone."""
+        return float(np.dot(self.counts, self.prices))
+
+    def moved_ms(self, prices: Floats, place: _Place) -> float:
+        """Sum of its kernels where their weights lie."""
+        whole = float(np.dot(self.counts, self.read[:, 0]))
+        return float(np.dot(self.counts, place.moved(prices, self.read, whole)))
+
+    def shares(self, total_ms: float, longest_ms: float) -> tuple[float, ...]:
         """What its time is made of, over its time: errors count relative to it."""
-        longer = sum_ms * _log_length(sum_ms)
-        amounts = (sum_ms, longer, *_traffic(self.counted, near_mib, far_mib))
-        return tuple(amount / self.measured_ms for amount in amounts)
+        longer = total_ms * _log_length(min(total_ms, longest_ms))
+        starts = (1.0, float(self.counts.sum())) if self.started else ()
+        return tuple(amount / self.measured_ms for amount in (total_ms, longer, *starts))
 
 
 def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
@@ -198,42 +281,72 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
     timed = _timed(table, cost)
     if len(timed) < MIN_NETWORKS:
         return None
-    near_mib = table.device.caches[1] / _MIB if len(table.device.caches) > 1 else 0.0
-    far_mib, errors = _best_far(timed, near_mib)
-    law = _law(_shares(timed, near_mib, far_mib))
+    longest_ms = max(item.sum_ms for item in timed)
+    place, shares, errors = _best_place(timed, longest_ms)
+    law = _law(shares)
     if not _SLOPE_RANGE[0] <= law[0] <= _SLOPE_RANGE[1]:
         return None
-    factor, unseen_share = _unseen(timed, near_mib, far_mib)
+    factor, unseen_share = _unseen(timed, place, longest_ms)
+    fixed_ms, kernel_ms = law[2:] if len(law) > 2 else (0.0, 0.0)
     return Calibration(
         slope=float(law[0]),
         networks={item.name: item.measured_ms / item.sum_ms for item in timed},
         interval_share=_covering(errors),
         longer=float(law[1]),
-        activation_ms_per_mib=float(law[2]),
-        weight_ms_per_mib=float(law[3]),
-        near_ms_per_mib=float(law[4]),
-        near_mib=near_mib,
-        far_mib=far_mib,
+        longest_ms=longest_ms if law[1] > 0 else math.inf,
+        read_ms_per_mib=place.read_ms,
+        far_mib=place.far_mib,
+        rows_near=place.near,
         unseen_factor=factor,
         unseen_share=unseen_share,
+        fixed_ms=float(fixed_ms),
+        kernel_ms=float(kernel_ms),
     )
 
 
-def _best_far(timed: Sequence[_Timed], near_mib: float) -> tuple[float, Floats]:
-    """How many MiB of weights no cache holds, and the errors of networks left out with it."""
-    found = [(0.0, _left_out(_shares(timed, near_mib, 0.0)))]
+def _best_place(timed: Sequence[_Timed], longest_ms: float) -> tuple[_Place, Floats, Floats]:
+    """Where weights lie, what networks are then made of, and their errors if left out."""
+    places = [_Place()]
     if len(timed) >= TRAFFIC_NETWORKS:
-        found += [(mib, _left_out(_shares(timed, near_mib, mib))) for mib in _FAR_MIB]
-    return min(found, key=lambda item: float(np.mean(np.minimum(item[1], 0.5))))
+        places += [
+            _Place(read_ms, far_mib, near)
+            for near in (False, True)
+            for far_mib in _FAR_MIB
+            for read_ms in _READ_MS
+        ]
+    best, least = None, math.inf
+    for place in places:
+        shares = _shares(timed, [item.prices for item in timed], place, longest_ms)
+        errors = _left_out(shares)
+        loss = float(np.mean(np.minimum(errors, 0.5)))
+        if best is None or loss < (1.0 - _LEAST_GAIN) * least:
+            best, least = (place, shares, errors), loss
+    assert best is not None
+    return best
 
 
-def _unseen(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> tuple[float, float | None]:
+def _shares(
+    timed: Sequence[_Timed], prices: Sequence[Floats], place: _Place, longest_ms: float
+) -> Floats:
+    """What networks are made of at some prices of their kernels."""
+    return np.array(
+        [
+            item.shares(item.moved_ms(each, place), longest_ms)
+            for item, each in zip(timed, prices, strict=True)
+        ]
+    )
+
+
+def _unseen(
+    timed: Sequence[_Timed], place: _Place, longest_ms: float
+) -> tuple[float, float | None]:
     """Factor that takes the regression's bias out of unseen kernels' prices, and what is left."""
-    known = [item for item in timed if item.unseen_ms is not None and item.unseen_ms > 0]
+    known = [item for item in timed if item.held_out is not None]
     if len(known) < TRAFFIC_NETWORKS:
         return 1.0, None
-    ratios = np.array([item.sum_ms / (item.unseen_ms or 1.0) for item in known])
-    logs = np.log(ratios)
+    held_out = [item.held_out if item.held_out is not None else item.prices for item in known]
+    sums = zip(known, held_out, strict=True)
+    logs = np.log([item.sum_ms / float(np.dot(item.counts, prices)) for item, prices in sums])
     middle = float(np.median(logs))
     # Standard error of a median, with the spread of the middle half for the deviation. The nearer
     # the bias is to it, the less of it is believed (James and Stein 1961).
@@ -241,20 +354,15 @@ def _unseen(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> tuple[f
     error = 1.2533 * spread / np.sqrt(len(logs))
     kept = middle * max(0.0, 1.0 - (error / max(abs(middle), 1e-9)) ** 2)
     factor = float(np.clip(np.exp(kept), *_BIAS_RANGE))
-    shares = np.array(
-        [item.shares((item.unseen_ms or 0.0) * factor, near_mib, far_mib) for item in known]
-    )
-    return factor, _covering(_left_out(_shares(known, near_mib, far_mib), shares))
+    as_rows = _shares(known, [item.prices for item in known], place, longest_ms)
+    asked = _shares(known, [prices * factor for prices in held_out], place, longest_ms)
+    return factor, _covering(_left_out(as_rows, asked))
 
 
 def _covering(errors: Floats) -> float:
     """The error that covers nine of ten further networks (split conformal, Lei et al. 2018)."""
     place = int(np.ceil(_COVERAGE * (len(errors) + 1))) - 1
     return float(np.sort(errors)[min(place, len(errors) - 1)])
-
-
-def _shares(timed: Sequence[_Timed], near_mib: float, far_mib: float) -> Floats:
-    return np.array([item.shares(item.sum_ms, near_mib, far_mib) for item in timed])
 
 
 def _left_out(shares: Floats, asked: Floats | None = None) -> Floats:
@@ -270,9 +378,9 @@ def _left_out(shares: Floats, asked: Floats | None = None) -> Floats:
 
 
 def _law(shares: Floats) -> Floats:
-    """Coefficients of the sum and the traffic that bring ``shares @ law`` near 1."""
+    """Coefficients of what networks are made of that bring ``shares @ law`` near 1."""
     if len(shares) < TRAFFIC_NETWORKS - 1:
-        return np.array([median(1.0 / shares[:, 0]), 0.0, 0.0, 0.0, 0.0])
+        return np.array([median(1.0 / shares[:, 0]), *[0.0] * (shares.shape[1] - 1)])
     size = np.sqrt(_PRIOR_NETWORKS) * np.abs(shares.mean(axis=0))
     left = np.vstack([shares, np.diag(size)])
     right = np.concatenate([np.ones(len(shares)), size * np.eye(shares.shape[1])[0]])
@@ -290,67 +398,37 @@ def _log_length(total_ms: float) -> float:
     return max(math.log(max(total_ms, _AT_ONCE_MS) / _AT_ONCE_MS), 0.0)
 
 
-def _traffic(
-    counted: Sequence[tuple[Op, int]], near_mib: float, far_mib: float
-) -> tuple[float, float, float]:
-    """What kernels run so often move, in MiB of float32.
-
-    Returns:
-        Activations read and written; weights that come from memory, all of them where ``far_mib``
-        is 0; the weights again, negative, if they all fit into ``near_mib`` together, else 0.
-    """
-    activations = sum(
-        count * (op.num_input_elements + op.num_output_elements) for op, count in counted
-    )
-    weights = [(4.0 * op.num_weights / _MIB, count) for op, count in counted]
-    weight_mib = sum(mib * count for mib, count in weights)
-    near = -weight_mib if weight_mib <= _NEAR_SLACK * near_mib else 0.0
-    away = _away(weight_mib, far_mib)
-    far = sum(_farther(mib, away, far_mib) * count for mib, count in weights)
-    return 4.0 * activations / _MIB, far, near
-
-
-def _away(weight_mib: float, far_mib: float) -> float:
-    """Share of so many MiB of weights that come from memory; all where no limit is known."""
-    if far_mib <= 0:
-        return 1.0
-    begins = _FAR_BEGINS * far_mib
-    return min(max((weight_mib - begins) / (far_mib - begins), 0.0), 1.0)
-
-
-def _farther(mib: float, away: float, far_mib: float) -> float:
-    """Of a kernel's weights, those that come from memory here and did not when it ran alone.
-
-    Args:
-        mib: its weights, which are all that there is when it is timed alone.
-        away: share of its network's weights that come from memory.
-        far_mib: as ``Calibration.far_mib``.
-    """
-    alone = _away(mib, far_mib) if far_mib > 0 else 0.0
-    return max(away - alone, 0.0) * mib
-
-
 def _timed(table: LatencyTable, cost: CostModel) -> list[_Timed]:
     """The networks of a table whose sums can be said; all their kernels are priced at once."""
-    ops = {op.digest: op for op in table.rows}
+    of_digest = {op.digest: op for op in table.rows}
     found: list[tuple[Measurement, tuple[tuple[Op, int], ...]]] = []
     for row in table.models():
         counts = model_op_counts(row.op)
-        known = tuple((ops[digest], count) for digest, count in counts.items() if digest in ops)
-        covered = sum(count for _, count in known)
-        if row.has_number and known and covered >= (1.0 - _MISSING) * sum(counts.values()):
-            found.append((row, known))
+        found.append((row, tuple((of_digest[d], n) for d, n in counts.items() if d in of_digest)))
     kernels = list({op: None for _, known in found for op, _ in known})
     if not kernels:
         return []
     prices = dict(zip(kernels, map(float, cost.price(kernels).values), strict=True))
     held_out = cost.held_out() if isinstance(cost, HoldsOut) else {}
+    sessions = any(op.kind == SESSION and row.has_number for op, row in table.rows.items())
+    started = table.device.provenance == "imported" and not sessions
     timed = []
     for row, known in found:
-        sum_ms = sum(prices[op] * count for op, count in known)
-        unseen = sum(held_out.get(op, prices[op]) * count for op, count in known)
-        if sum_ms > 0:
-            name = row.op.attribute("name", row.op.digest)
-            unseen_ms = unseen if held_out else None
-            timed.append(_Timed(name, row.latency_ms, known, sum_ms, unseen_ms))
+        priced = tuple((op, count) for op, count in known if math.isfinite(prices[op]))
+        covered = sum(count for _, count in priced)
+        if not covered or covered < (1.0 - _MISSING) * sum(model_op_counts(row.op).values()):
+            continue
+        ops = [op for op, _ in priced]
+        found_ms = np.array([prices[op] for op in ops])
+        item = _Timed(
+            name=row.op.attribute("name", row.op.digest),
+            measured_ms=row.latency_ms,
+            counts=np.array([float(count) for _, count in priced]),
+            read=np.array([_read_mib(op) for op in ops]),
+            prices=found_ms,
+            held_out=np.array([held_out.get(op, prices[op]) for op in ops]) if held_out else None,
+            started=started,
+        )
+        if item.sum_ms > 0:
+            timed.append(item)
     return timed

@@ -12,7 +12,10 @@ import msgspec
 
 from costmodel.op import Op
 
-Status = Literal["ok", "noisy", "timeout", "crashed", "out_of_memory", "rejected"]
+Status = Literal["ok", "noisy", "timeout", "crashed", "out_of_memory", "rejected", "unmeasured"]
+
+#: Status of a kernel that a profile had no time for: a network that was timed whole runs it.
+UNMEASURED: Status = "unmeasured"
 
 #: A time that a table may hold: no kernel takes less than a picosecond or longer than 30 years. The
 #: bounds make msgspec refuse zero, negative and infinite times by field.

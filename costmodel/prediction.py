@@ -230,7 +230,7 @@ def price_network(
     unpriced = _unpriced(network, values, prices)
     # A calibration is fitted on milliseconds; counts are exact and need none.
     used = calibration if cost.unit == "ms" and priced else None
-    total, low, high = _total(network, layers, uncalibrated, cost.unit, used)
+    total, low, high = _total(layers, uncalibrated, cost.unit, used)
     share = _priced_share(network, unpriced)
     if cost.unit == "ms" and share is not None and share < WHOLE_SHARE:
         total, low, high = _scaled(total, low, high, share)
@@ -254,7 +254,6 @@ def price_network(
 
 
 def _total(
-    network: Network,
     layers: Sequence[PricedLayer],
     uncalibrated: float,
     unit: Unit,
@@ -268,7 +267,8 @@ def _total(
     if unit == "ms" and calibration is not None:
         rows = sum(layer.price for layer in layers if layer.basis == "exact")
         unseen = 1.0 - rows / uncalibrated if uncalibrated > 0 else 0.0
-        total = calibration.apply(uncalibrated, network.ops, unseen=unseen)
+        prices = [layer.price for layer in layers]
+        total = calibration.apply(prices, [layer.op for layer in layers], unseen=unseen)
         told = calibration.unseen_share is not None
         odd = [layer for layer in layers if layer.basis == "extrapolated" or not told]
         below, above = _half_widths(odd)

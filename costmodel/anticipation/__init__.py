@@ -12,10 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from costmodel.anticipation.convolutions import execute_cudnn, execute_miopen
 from costmodel.anticipation.formulas import write_out
 from costmodel.anticipation.litert import anticipate_lite, execute_litert
 from costmodel.anticipation.openvino import execute_openvino
 from costmodel.anticipation.ort import execute_ort
+from costmodel.anticipation.pytorch_vulkan import execute_pytorch_vulkan
+from costmodel.anticipation.tflite_gpu import execute_tflite_gpu
+from costmodel.anticipation.tflite_gpu_kernels import SLICE
 from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -27,11 +31,20 @@ from costmodel.sizes import Sizes
 
 #: Rules by ``Device.runtime``: layers as written and the device in, executed layers out.
 RULES: Mapping[str, Callable[[Network, Device], tuple[Layer, ...]]] = {
+    "cudnn": execute_cudnn,
     "litert": execute_litert,
+    "miopen": execute_miopen,
     "onnxruntime": execute_ort,
     "openvino": execute_openvino,
+    "pytorch-vulkan": execute_pytorch_vulkan,
+    "tflite-gpu": execute_tflite_gpu,
     "xla": execute_xla,
 }
+#: Channels that lie together in a texture, so that one more costs as much as the next multiple.
+CHANNEL_SLICES: Mapping[str, int] = {"pytorch-vulkan": SLICE, "tflite-gpu": SLICE}
+#: Runtimes of which other people's tables hold kernels alone. What a run costs beside them is
+#: learned from whole networks there (``costmodel.calibration``), so nothing stands for it here.
+KERNELS_ALONE = frozenset({"cudnn", "miopen", "pytorch-vulkan", "tflite-gpu"})
 #: What a reader notes beside the work, for ONNX Runtime's rules alone.
 _MARKS = frozenset({"number", "operator"})
 
@@ -44,8 +57,9 @@ def anticipate(network: Network, device: Device) -> Network:
         device: its ``runtime`` chooses the rules, its ``isa`` the channel block.
 
     Returns:
-        A network with ``source == "anticipated"`` whose last layer is the ``session`` Op. Layers
-        that the reader could not read stay in ``unread``.
+        A network with ``source == "anticipated"`` whose last layer is the ``session`` Op, except
+        for the runtimes in ``KERNELS_ALONE``. Layers that the reader could not read stay in
+        ``unread``.
 
     Raises:
         InvalidInputError: if there are no rules for this runtime.
@@ -60,7 +74,9 @@ def anticipate(network: Network, device: Device) -> Network:
     session = session_op(len(network.inputs), len(network.outputs))
     if device.runtime != "onnxruntime":
         network = _unmarked(network)
-    layers = (*rules(write_out(network), device), Layer(name=SESSION, op=session))
+    layers = rules(write_out(network), device)
+    if device.runtime not in KERNELS_ALONE:
+        layers = (*layers, Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
 
 

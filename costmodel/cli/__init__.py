@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costmodel.cli import compare, devices, importing, predict, profile, tables
+from costmodel.cli import compare, devices, doctor, importing, predict, profile, tables
 from costmodel.cli.app import app, run
 
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (devices, profile, importing, tables, predict, compare)
+VERBS = (devices, profile, importing, tables, predict, compare, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -143,7 +143,7 @@ def run(command: typer.Typer, name: str, arguments: Sequence[str] | None) -> Non
 app = application(
     "costmodel",
     "Latency cost models: profile a device, predict networks, hold them against the clock.",
-    ("devices", "profile", "import", "show", "check", "score", "predict", "compare"),
+    ("devices", "profile", "import", "show", "check", "score", "predict", "compare", "doctor"),
     "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",
     "costmodel import phone.csv --set device=Phone --set runtime=tflite-gpu --out phone.jsonl",
     "costmodel predict net.onnx --table cpu.jsonl",

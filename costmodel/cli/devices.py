@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import app, examples
 from costmodel.cli.output import emit
+
+if TYPE_CHECKING:
+    from costmodel.report import Sheet
+    from costmodel.uses.listing import Listed
 
 
 @app.command(
@@ -36,14 +41,7 @@ def devices(
 
     def sheets() -> tuple[Sheet, ...]:
         return (
-            Sheet(
-                title="Runners",
-                columns=("runner", "usable", "device, or why not"),
-                rows=tuple(
-                    (r.name, "yes" if r.device else "no", r.device.label if r.device else r.reason)
-                    for r in found.runners
-                ),
-            ),
+            *usable_sheets(found.runners, found.providers),
             Sheet(
                 title="Shipped profiles",
                 columns=("name", "rows", "device", "provenance"),
@@ -62,3 +60,22 @@ def devices(
         )
 
     emit(found.to_json, sheets, as_json=json, markdown=markdown)
+
+
+def usable_sheets(runners: Sequence[Listed], providers: Sequence[Listed]) -> tuple[Sheet, ...]:
+    """What can measure here, and why the rest cannot; no sheet for an empty list."""
+    from costmodel.report import Sheet
+
+    titles = {
+        "Runners": runners,
+        "Execution providers of ONNX Runtime (--runner-option provider=NAME)": providers,
+    }
+    return tuple(
+        Sheet(
+            title=title,
+            columns=("name", "usable", "device, or why not"),
+            rows=tuple((item.name, "yes" if item.device else "no", item.remark) for item in listed),
+        )
+        for title, listed in titles.items()
+        if listed
+    )

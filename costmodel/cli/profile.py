@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "costmodel profile --out cpu.jsonl",
         "costmodel profile --runner ort --threads 2 --samples 1000 --budget 20m --out cpu-t2.jsonl",
         "costmodel profile --models a.onnx b.onnx --samples 0 --out ab.jsonl",
+        "costmodel profile --samples 1000 --budget 20m --until 0.95 --out cpu.jsonl",
     ),
 )
 def profile_device(
@@ -51,6 +52,10 @@ def profile_device(
         int | None,
         typer.Option("--rounds", min=2, max=1000, help="Most visits to one Op; default: 24."),
     ] = None,
+    until: Annotated[
+        float | None,
+        typer.Option("--until", metavar="0.95", help="Stop at this share of networks within 10 %."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and order of Ops.")] = 0,
     size: options.SizeOptions = None,
     shape: options.ShapeOptions = None,
@@ -76,6 +81,7 @@ def profile_device(
         samples=samples,
         thinned=thinned,
         rounds=rounds,
+        until=until,
         seed=seed,
         threads=threads,
         options=options.parse_runner_options(runner_option),

@@ -23,18 +23,26 @@ if TYPE_CHECKING:
     epilog=examples(
         "costmodel show cpu.jsonl",
         "costmodel show cpu.jsonl --plot staircase.png",
+        "costmodel show cpu.jsonl --curve",
         "costmodel show cpu.jsonl --json",
     ),
 )
 def show(
-    table: TableName, plot: Plot = None, json: Json = False, markdown: Markdown = False
+    table: TableName,
+    plot: Plot = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Also: how the error on networks falls with rows.")
+    ] = False,
+    json: Json = False,
+    markdown: Markdown = False,
 ) -> None:
     """Summarise a table: device, rows by kind and path, ranges, repeatability.
 
-    --plot draws the staircase of latency over channels.
+    --plot draws the staircase of latency over channels. --curve predicts each network that was
+    timed whole as if neither it nor its kernels were there, from ever more rows (half a minute).
     """
-    from costmodel.report import table_sheets, table_summary
-    from costmodel.uses.tables import open_table
+    from costmodel.report import learning_json, learning_sheet, table_sheets, table_summary
+    from costmodel.uses.tables import learning_curve, open_table
 
     if plot is not None:
         from costmodel.plots import check_picture
@@ -43,7 +51,13 @@ def show(
     rows = open_table(table)
     if plot is not None:
         note(f"Drew {_draw(rows, plot)}.")
-    emit(lambda: table_summary(rows), lambda: table_sheets(rows), as_json=json, markdown=markdown)
+    points = learning_curve(rows) if curve else None
+    emit(
+        lambda: table_summary(rows) | ({} if points is None else {"curve": learning_json(points)}),
+        lambda: (*table_sheets(rows), *([] if points is None else [learning_sheet(points)])),
+        as_json=json,
+        markdown=markdown,
+    )
 
 
 def _draw(table: LatencyTable, path: Path) -> Path:

@@ -247,19 +247,23 @@ def _padded(values: NDArray[np.float64], step: int | NDArray[np.float64]) -> NDA
     return np.ceil(values / step) * step
 
 
-def _inside(raw: Raw, taps: str, source: str, result: str, before: str) -> NDArray[np.float64]:
-    """Share of the taps along one axis of all windows that lie in the image."""
+def _inside(
+    raw: Raw, taps: str, source: str, result: str, before: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of the taps along one axis, the share that lies in the image in all windows, and in any."""
     count, size, steps = raw[taps], raw[source], raw[result]
     stride = np.maximum(raw["stride"], 1.0)
-    total = np.zeros_like(count)
+    total, used = np.zeros_like(count), np.zeros_like(count)
     for tap in range(int(min(count.max(initial=0.0), _MOST_TAPS))):
         shift = tap * raw["dilation"] - raw[before]
         first = np.ceil(np.maximum(-shift, 0.0) / stride)
         last = np.floor((size - 1.0 - shift) / stride)
         within = np.clip(np.minimum(last, steps - 1.0) - first + 1.0, 0.0, None)
         total += np.where(tap < count, within, 0.0)
+        used += np.where(tap < count, within > 0, 0.0)
     share = np.clip(total / np.maximum(count * steps, 1.0), 0.0, 1.0)
-    return np.where(count > _MOST_TAPS, 1.0, share)
+    many = count > _MOST_TAPS
+    return np.where(many, 1.0, share), np.where(many, 1.0, used / np.maximum(count, 1.0))
 
 
 def _terms(raw: Raw) -> NDArray[np.float64]:
@@ -269,9 +273,12 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     taps = raw["kh"] * raw["kw"]
     # A GEMM's columns are padded to the vector. Blocked kernels skip what of a window lies outside
     # the image: whole rows of it, and single columns where the window is spread.
-    rows_inside = _inside(raw, "kh", "hin", "hout", "top")
-    columns_inside = np.where(raw["dilation"] > 1, _inside(raw, "kw", "win", "wout", "left"), 1.0)
-    inside = rows_inside * columns_inside
+    spread = raw["dilation"] > 1
+    rows_inside, rows_used = _inside(raw, "kh", "hin", "hout", "top")
+    columns_inside, columns_used = _inside(raw, "kw", "win", "wout", "left")
+    inside = rows_inside * np.where(spread, columns_inside, 1.0)
+    # Nor are the weights of taps read that no window has in the image.
+    read = raw["weights"] * np.where(spread & ~plain, rows_used * columns_used, 1.0)
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
     # Of a matrix product the last axes are no pixels.
     factor = np.where((raw["product"] > 0) & (raw["window"] == 0), 1.0, factor)
@@ -297,7 +304,7 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         work,
         raw["inputs"],
         raw["outputs"],
-        raw["weights"],
+        read,
         np.where(strided, work, 0.0),
         work * column_share,
         work * filter_share,

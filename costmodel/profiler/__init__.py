@@ -14,13 +14,22 @@ from costmodel.errors import InvalidInputError
 from costmodel.measurement import Repeatability
 from costmodel.profiler.interrupt import Interrupt
 from costmodel.profiler.lock import device_lock, hold, table_lock
-from costmodel.profiler.outcome import Drift, ProfileReport
+from costmodel.profiler.outcome import Drift, ProfileReport, joined
 from costmodel.profiler.plan import Job, Plan, Progress, unique_jobs
 from costmodel.profiler.session import Session
 from costmodel.table import LatencyTable
 from costmodel.timing.cores import affinity_restored
 
-__all__ = ["Drift", "Job", "Plan", "ProfileReport", "Progress", "Repeatability", "time_jobs"]
+__all__ = [
+    "Drift",
+    "Job",
+    "Plan",
+    "ProfileReport",
+    "Progress",
+    "Repeatability",
+    "joined",
+    "time_jobs",
+]
 
 _DEFAULT_PLAN = Plan()
 

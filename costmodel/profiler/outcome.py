@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
-from costmodel.measurement import Repeatability
+from costmodel.measurement import UNMEASURED, Repeatability
 from costmodel.op import Op
 from costmodel.profiler.account import Account
 from costmodel.table import LatencyTable
@@ -96,6 +96,24 @@ class ProfileReport:
     out_of_budget: bool
 
 
+def joined(earlier: ProfileReport, later: ProfileReport) -> ProfileReport:
+    """One report of two sessions over the same rows, in this order."""
+    seconds = earlier.seconds + later.seconds
+    return replace(
+        later,
+        visits=earlier.visits + later.visits,
+        revisits=earlier.revisits + later.revisits,
+        blocks=earlier.blocks + later.blocks,
+        discarded=earlier.discarded + later.discarded,
+        seconds=seconds,
+        shares={
+            name: (earlier.shares[name] * earlier.seconds + share * later.seconds) / seconds
+            for name, share in later.shares.items()
+        },
+        restarts=earlier.restarts + 1 + later.restarts,
+    )
+
+
 def make_report(
     table: LatencyTable,
     ops: Iterable[Op],
@@ -116,7 +134,8 @@ def make_report(
         visits_left: visits that were still wanted at the end.
     """
     wanted = list(ops)
-    rows = [table.rows[op] for op in wanted if op in table.rows]
+    known = (table.rows[op] for op in wanted if op in table.rows)
+    rows = [row for row in known if row.status != UNMEASURED]
     ok = sum(row.status == "ok" for row in rows)
     noisy = sum(row.status == "noisy" for row in rows)
     return ProfileReport(

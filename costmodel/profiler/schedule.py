@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from costmodel.measurement import Measurement, Round, Status, half_spread
+from costmodel.measurement import UNMEASURED, Measurement, Round, Status, half_spread
 from costmodel.profiler.plan import Job, Plan
 
 #: A job is tried again in a later round only after these: the others would repeat.
@@ -59,7 +59,7 @@ class Schedule:
         self.tallies = [Tally(job=job) for job in jobs]
         for tally in self.tallies:
             row = known.get(tally.job.op.digest)
-            if row is not None:
+            if row is not None and row.status != UNMEASURED:
                 tally.rounds.extend(row.rounds)
                 # Numbers without rounds were imported: they are not ours to improve.
                 tally.closed = not row.has_number or not row.rounds
@@ -148,6 +148,14 @@ class Schedule:
             tally.failure
             for tally in self.tallies
             if tally.failure is not None and not tally.closed and not tally.rounds
+        ]
+
+    def unvisited(self) -> list[Job]:
+        """Jobs of which nothing is known: there was no time for them."""
+        return [
+            tally.job
+            for tally in self.tallies
+            if not tally.rounds and tally.failure is None and not tally.closed
         ]
 
     @property

@@ -11,6 +11,8 @@ import msgspec
 
 from costmodel.device import Device
 from costmodel.errors import CostModelError
+from costmodel.measurement import UNMEASURED, Measurement
+from costmodel.op import model_op_counts
 from costmodel.profiler.account import Account
 from costmodel.profiler.budget import Budget
 from costmodel.profiler.interrupt import Interrupt
@@ -48,6 +50,7 @@ _GRACE_SHARE, _GRACE_MS = 0.05, 2_000.0
 #: A second look at visits spoiled by drift must not shorten the others below this share.
 _REVISIT_SHARE = 0.9
 _ELEMENT_BYTES = 4
+_NO_TIME = "there was no time to measure it well"
 #: Longer than any profile.
 _NEVER_MS = 1e15
 
@@ -169,6 +172,7 @@ class Session:
         if not self._interrupt.asked:
             for failure in self._schedule.abandoned():
                 table.append(failure)
+            self._keep_unmeasured()
         return make_report(
             table,
             (job.op for job in self._jobs),
@@ -177,6 +181,18 @@ class Session:
             interrupted=self._interrupt.asked,
             visits_left=self._schedule.visits_left,
         )
+
+    def _keep_unmeasured(self) -> None:
+        """Note the kernels of timed networks that there was no time for.
+
+        Else nobody could say what those networks are made of, and their times would teach nothing.
+        """
+        timed = {digest for row in self._table.models() for digest in model_op_counts(row.op)}
+        for job in self._schedule.unvisited():
+            if job.op.digest in timed and job.op not in self._table:
+                self._table.append(
+                    Measurement.from_rounds(job.op, (), status=UNMEASURED, reason=_NO_TIME)
+                )
 
     @property
     def _stopping(self) -> bool:

@@ -10,7 +10,7 @@ from statistics import median
 
 from costmodel.audit import repeatability
 from costmodel.device import Device
-from costmodel.measurement import Measurement, Repeatability
+from costmodel.measurement import UNMEASURED, Measurement, Repeatability
 from costmodel.op import CONV_KINDS, MODEL, Op
 from costmodel.prediction import finite
 from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent
@@ -86,7 +86,7 @@ def _summarise(kind: str, path: str, rows: Sequence[Measurement]) -> PathSummary
 def table_summary(table: LatencyTable) -> dict[str, object]:
     """A table as plain values."""
     rows = list(table.values())
-    kernels = [row for row in rows if row.op.kind != MODEL]
+    kernels = [row for row in rows if row.op.kind != MODEL and row.status != UNMEASURED]
     device = table.device
     return {
         "path": str(table.path) if table.path else None,
@@ -132,7 +132,8 @@ def repeatability_text(found: Repeatability) -> str:
 
 def table_sheets(table: LatencyTable) -> tuple[Sheet, ...]:
     """The device, rows by path, the span of the convolutions, whole networks, failures."""
-    kernels = [row for row in table.values() if row.op.kind != MODEL]
+    known = [row for row in table.values() if row.status != UNMEASURED]
+    kernels = [row for row in known if row.op.kind != MODEL]
     sheets = [_device(table.device, table)]
     if kernels:
         sheets.append(_paths(kernels))
@@ -143,7 +144,7 @@ def table_sheets(table: LatencyTable) -> tuple[Sheet, ...]:
     ]
     if table.models():
         sheets.append(_networks(table.models()))
-    failed = [row for row in table.values() if not row.has_number]
+    failed = [row for row in known if not row.has_number]
     if failed:
         sheets.append(_failures(failed))
     return tuple(sheets)

@@ -30,7 +30,7 @@ _TURNS = {
     "matmul": 16.0,
     "transpose": 9.0,
     "softmax": 6.0,
-    "resize": 6.0,
+    "resize": 9.0,
     "layer_norm": 4.0,
     "gelu": 4.0,
     "add": 6.0,

@@ -24,6 +24,8 @@ CHANNELS_TIMES_SIDE = (40.0, 45000.0)
 
 #: Multiply-adds by share of layers: eight in ten between one and three hundred million.
 _MACS = ((0.0, 0.1, 0.9, 1.0), (1e4, 1e6, 3e8, 2e9))
+#: Weights of a convolution of one pixel, which reading them bounds.
+_EXCITE_WEIGHTS = (1e4, 4e6)
 #: Shrinks the draw of channel counts, so that six in ten depthwise convolutions have odd ones.
 _PRUNED_DEPTHWISE = 0.85
 _FOLLOW = (
@@ -120,9 +122,10 @@ def _dense(draw: Draw, name: str, kernel: Shape, stride: int = 1, dilation: int 
 
 def _excite(draw: Draw, name: str) -> Probe:
     """The two convolutions of squeeze and excite, and classifiers written as convolutions."""
-    into = log_uniform(draw.amount, 24, 1600)
-    out = into * (draw.widening() if draw.stride < 0.5 else 0.25)
-    channels = draw.channels(into), draw.channels_out(max(8.0, out))
+    weights = log_uniform(draw.amount, *_EXCITE_WEIGHTS)
+    ratio = draw.widening() if draw.stride < 0.5 else 0.25
+    into = min(max(math.sqrt(weights / ratio), 8.0), float(CHANNELS[1]))
+    channels = draw.channels(into), draw.channels_out(max(8.0, weights / into))
     return _probe(draw, name, size=(1, 1), channels=channels, kernel=(1, 1))
 
 
@@ -234,7 +237,7 @@ FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "dilated": (0.03, _dilated),
     "pointwise_strided": (0.03, partial(_dense, kernel=(1, 1), stride=2)),
     "head": (0.03, _head),
-    "excite": (0.02, _excite),
+    "excite": (0.04, _excite),
 }
 
 

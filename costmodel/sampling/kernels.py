@@ -182,8 +182,9 @@ def _lrn(draw: Draw, name: str) -> Probe:
 
 
 def _resize(draw: Draw, name: str) -> Probe:
-    variant = pick(draw.window, ("nearest", "blocked nearest", "blocked linear", "linear"))
-    scale = pick(draw.stride, (2, 2, 4, 8))
+    forms = ("nearest", "blocked nearest", "blocked linear", "linear", "blocked linear")
+    variant = pick(draw.window, forms)
+    scale = pick(draw.stride, (2, 2, 4, 8, 16))
     exact = log_uniform(draw.amount, 1e3, 1.2e6 / scale**2)
     size = draw.size(4, 160 // scale)
     count = draw.channels(min(512.0, max(3.0, exact / prod(size))))

@@ -13,6 +13,7 @@ from costmodel.protocols import CostModel, require_cost_model
 from costmodel.table import LatencyTable
 
 if TYPE_CHECKING:
+    from costmodel.learning import LearningPoint
     from costmodel.scoring import Score
 
 _LOG = logging.getLogger("costmodel")
@@ -143,3 +144,18 @@ def score(table: Table, *, held_out: int | None = None, seed: int = 0) -> Score:
     from costmodel.scoring import score_table
 
     return score_table(open_table(table), held_out=held_out, seed=seed)
+
+
+def learning_curve(table: Table) -> tuple[LearningPoint, ...]:
+    """How the error on networks falls with a table's rows; see ``costmodel.learning``.
+
+    Args:
+        table: a ``LatencyTable``, its file, or the name of a shipped profile; with networks timed
+            whole, as a profile of 480 and more samples has them.
+
+    Raises:
+        TableFormatError: if the file is not a table.
+    """
+    from costmodel import learning
+
+    return learning.learning_curve(open_table(table))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 
-from costmodel.calibration import Calibration
+from costmodel.calibration import Calibration, weight_mib
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.network import Network
@@ -55,7 +55,7 @@ class Evaluator:
     _parts: dict[int, Grouping] = field(default_factory=dict, init=False)
     _around: _Wiring = field(init=False)
     _factor: float = field(init=False, default=1.0)
-    _away: float = field(init=False, default=1.0)
+    _weight_mib: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         """Look once at what lies around each group, and at how long the seed is."""
@@ -64,7 +64,7 @@ class Evaluator:
             ops = self.network(self.grouping.full_counts).ops
             prices = (float(value) for value in self.cost.price(ops).values)
             self._factor = self.calibration.factor(sum(filter(isfinite, prices)))
-            self._away = self.calibration.away(ops)
+            self._weight_mib = weight_mib(ops)
 
     def totals(self, many: Sequence[Units]) -> list[Total]:
         """Cost of the whole network at each of several widths."""
@@ -102,9 +102,9 @@ class Evaluator:
         law = self.calibration
         if law is None:
             return values
-        factor, away = self._factor, self._away
+        factor, whole = self._factor, self._weight_mib
         return [
-            law.of_kernel(op, value, factor, away) for op, value in zip(ops, values, strict=True)
+            law.of_kernel(op, value, factor, whole) for op, value in zip(ops, values, strict=True)
         ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costmodel.anticipation import RULES, anticipate
+from costmodel.anticipation import CHANNEL_SLICES, RULES, anticipate
 from costmodel.device import Device
 from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Network
@@ -32,4 +32,4 @@ def executed(network: Network, device: Device | None) -> Network:
 def block_of(device: Device | None) -> int:
     """Channels up to whose next multiple a kernel works anyway; 1 where that is not known."""
     rules = rules_of(device)
-    return find_instruction_set(rules.isa).block
+    return CHANNEL_SLICES.get(rules.runtime) or find_instruction_set(rules.isa).block

@@ -4,7 +4,7 @@
     python scripts/bench/runtimes.py networks xla litert-t1     # wants the machine to itself
     python scripts/bench/runtimes.py compare xla litert-t1      # wants the machine to itself
     python scripts/bench/runtimes.py results                    # writes docs/results/runtimes
-    python scripts/bench/runtimes.py ship xla litert-t1         # profiles/, with a card each
+    python scripts/bench/runtimes.py ship xla t.jsonl           # profiles/, with a card each
 
 The kernels of a table are sampled ones and the networks' own; ``networks`` adds the networks' whole
 times, by which sums are calibrated. ``compare`` times the networks anew, in other processes.
@@ -215,8 +215,12 @@ def figures_of(name: str, found: Sequence[Mapping[str, Any]]) -> list[ledger.Fig
 
 
 def ship(name: str) -> None:
-    """Copy the rows that pass ``costmodel check`` into profiles/, with a card."""
-    measured = LatencyTable.load(table_path(name))
+    """Copy the rows of a table, or of a profile's file, that pass ``check`` into profiles/."""
+    is_file = name.endswith(".jsonl")
+    measured = LatencyTable.load(Path(name) if is_file else table_path(name))
+    made = (
+        "costmodel profile --samples 1000 --budget 10m" if is_file else "scripts/bench/runtimes.py"
+    )
     faults = {
         item.op for item in audit(measured) if item.op is not None and not item.is_information
     }
@@ -225,11 +229,11 @@ def ship(name: str) -> None:
     target = ledger.ROOT / "profiles" / f"{table.device.slug}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     table.save(target)
-    target.with_suffix(".md").write_text(card(table, measured), encoding="utf-8")
+    target.with_suffix(".md").write_text(card(table, measured, made), encoding="utf-8")
     print(f"{target.relative_to(ledger.ROOT)}: {len(table)} rows, {target.stat().st_size:,} bytes")
 
 
-def card(table: LatencyTable, measured: LatencyTable) -> str:
+def card(table: LatencyTable, measured: LatencyTable, made: str) -> str:
     """How, when and where a profile was made."""
     device = table.device
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
@@ -244,7 +248,7 @@ def card(table: LatencyTable, measured: LatencyTable) -> str:
         ("rows", f"{len(table)}, of which {len(table.models())} whole networks"),
         ("left out", f"{len(measured) - len(table)} rows that were noisy, failed or did not pass"),
         ("repeatability", f"{repeatability(measured)}, before they were left out"),
-        ("made", f"{today}, `scripts/bench/runtimes.py`, on a shared virtual machine of 2 cores"),
+        ("made", f"{today}, `{made}`, on a shared virtual machine of 2 cores"),
         ("licence", LICENCE),
     ]
     facts = ledger.table(" | ", (f"{key} | {value}" for key, value in rows if value))
@@ -270,7 +274,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=SAMPLES)
     options = parser.parse_args()
     for name in options.tables:
-        if name not in TABLES:
+        if name not in TABLES and not (options.step == "ship" and name.endswith(".jsonl")):
             parser.error(f"there is no table {name!r}; known: {', '.join(TABLES)}")
     if options.step == "results":
         results()

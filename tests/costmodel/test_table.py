@@ -33,7 +33,7 @@ rounds = st.builds(
     runs=st.integers(1, 10_000),
 )
 reasons = st.text(max_size=12)
-failures = st.sampled_from(["timeout", "crashed", "out_of_memory", "rejected"])
+failures = st.sampled_from(["timeout", "crashed", "out_of_memory", "rejected", "unmeasured"])
 few_ops = st.sampled_from([CONV, ADD, replace(ADD, kind="mul"), model_op("net", "0", (ADD, CONV))])
 some_ops = st.one_of(few_ops, ops())
 

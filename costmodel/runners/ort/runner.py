@@ -44,13 +44,19 @@ REPLICATE_BELOW_MS = 0.05
 #: Time that one run of a replicated graph should last, and may last to have cold weights.
 _REPLICATED_RUN_MS = 0.4
 _COLD_RUN_MS = 4.0
-_MAX_REPLICAS = 128
+_MAX_REPLICAS = 256
+#: Copies of a kernel that costs nothing but its ends.
+_RELABELLED = 128
 #: How much dearer a run is where an accelerator has to be woken and waited for.
 _DEVICE_SLOWNESS = 20.0
 #: What the options of a provider are called among a runner's.
 _OPTION = "option."
-#: Weights that the replicas of one run read together, so that none stays in a near cache.
-COLD_BYTES = 8 << 20
+#: Weights that the replicas of one run read together, so that none stays in a cache: so many lie in
+#: a network between two runs of a kernel. With 8 MiB a dense layer took 46 or 13 us per MiB,
+#: by how many replicas its time asked for, and 50 to 66 in networks of more than 10 MiB.
+COLD_BYTES = 32 << 20
+#: The same for integer kernels, each copy of which packs weights of its own.
+_PACKED_BYTES = 8 << 20
 #: Bandwidth that decides whether cold data can matter at all, and the share that matters.
 _COLD_BYTES_PER_MS = 20e6
 _COLD_SHARE = 0.005
@@ -72,7 +78,7 @@ def num_replicas(op: Op, latency_ms: float, slowness: float = 1.0) -> int:
     """
     if op.kind in RELABEL:
         # The first and the last of them copy what they are fed and give: they must drown, too.
-        return _MAX_REPLICAS
+        return _RELABELLED
     latency_ms = max(latency_ms, 1e-4)
     replicas = 1
     if latency_ms < REPLICATE_BELOW_MS * slowness:
@@ -88,7 +94,7 @@ def num_replicas(op: Op, latency_ms: float, slowness: float = 1.0) -> int:
         if has_parameters(op) and op.weights:
             # Every copy of an integer kernel packs weights of its own. A trial with no bound on
             # them made 3x3 maps of MobileNetV2 take 53 us instead of 32: out of the last cache.
-            wanted = min(wanted, max(1, COLD_BYTES // op.num_weights))
+            wanted = min(wanted, max(1, _PACKED_BYTES // op.num_weights))
         replicas = max(replicas, min(wanted, int(_COLD_RUN_MS / latency_ms)))
     return min(replicas, _MAX_REPLICAS)
 

@@ -16,7 +16,7 @@ from costmodel import __version__
 from costmodel.runners.fake import law_ms, write_model
 from costmodel.table import LatencyTable
 
-VERBS = ("devices", "profile", "show", "check", "score", "predict", "compare")
+VERBS = ("devices", "profile", "show", "check", "score", "predict", "compare", "doctor")
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")
 Run = Callable[..., Any]  # the fixture's
 
@@ -63,7 +63,7 @@ def test_devices_lists_the_fake_runner(run: Run) -> None:
     runners = {item["name"]: item for item in found.json["runners"]}
     assert runners["fake"]["usable"] is True
     assert runners["fake"]["device"] == "fake, fake, float32, 1 thread"
-    assert set(found.json) == {"runners", "profiles"}
+    assert set(found.json) == {"runners", "profiles", "providers"}
     assert "fake" in run("devices").out
 
 

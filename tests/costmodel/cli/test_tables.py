@@ -23,6 +23,11 @@ def test_show(run: Run, table: Path) -> None:
     assert "| kind |" in run("show", table, "--markdown").out
 
 
+def test_show_of_a_curve_needs_networks(run: Run, table: Path) -> None:
+    assert run("show", table, "--curve", "--json").json["curve"] == []
+    assert "Too few networks were timed whole" in run("show", table, "--curve").out
+
+
 def test_show_draws_the_staircase(run: Run, table: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the report extra")
     found = run("show", table, "--plot", tmp_path / "s.svg", "--json")

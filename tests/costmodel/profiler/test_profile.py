@@ -201,6 +201,23 @@ def test_a_budget_shortens_visits_and_keeps_the_rounds(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("simulated")
+def test_what_a_timed_network_is_made_of_stays_known(tmp_path: Path) -> None:
+    ops = convs(300)
+    model = write_model(tmp_path / "net.json", ops[:200])
+    whole = Job(op=model_op("net", "0" * 16, tuple(ops[:200])), model=model)
+    plan = Plan(budget_ms=800.0, visit_ms=60.0)
+    report = run([whole, *jobs(300)], tmp_path / "t.jsonl", plan)
+    left = {op for op, row in report.table.rows.items() if row.status == "unmeasured"}
+    measured = {row.op for row in report.table.kernels()}
+    assert left == set(ops[:200]) - measured
+    assert report.unmeasured == 300 - len(measured)
+    assert report.failed == 0
+    resumed = run([whole, *jobs(300)], tmp_path / "t.jsonl")
+    assert (resumed.ok, resumed.unmeasured) == (301, 0)
+    assert all(row.has_number for row in LatencyTable.load(tmp_path / "t.jsonl").values())
+
+
+@pytest.mark.usefixtures("simulated")
 def test_a_budget_too_small_for_all_ends_in_time_and_says_so(tmp_path: Path) -> None:
     plan = Plan(budget_ms=800.0, visit_ms=60.0)
     report = run(jobs(300), tmp_path / "t.jsonl", plan)

@@ -144,8 +144,8 @@ def test_a_calibration_is_part_of_the_prediction():
     )
     assert twice.predicted_before_ms == pytest.approx(2 * plain.predicted_before_ms)
     assert twice.predicted_after_ms == pytest.approx(2 * plain.predicted_after_ms)
-    # Where moving data costs more than any kernel, nothing is moved for a faster kernel.
-    heavy = replace(law, slope=1e-6, activation_ms_per_mib=1.0, weight_ms_per_mib=1.0)
+    # Where reading weights costs more than any kernel, none are added for a faster kernel.
+    heavy = replace(law, rows_near=True, far_mib=0.01, read_ms_per_mib=1e3)
     assert not pad_to_fast_widths(bottleneck(), Blocks(), calibration=heavy).changed
 
 

@@ -172,8 +172,13 @@ def test_small_activations_take_turns_so_that_none_is_still_in_the_near_cache() 
     assert order.index("s_y0_0") == order.index(f"y{turns - 1}_0") + 1
 
 
-def test_large_activations_need_no_turns() -> None:
-    assert num_turns(conv_on(224), 64) == 1
+def test_large_activations_are_as_cold_as_among_neighbours_of_their_size() -> None:
+    assert num_turns(conv_on(112), 64) == 5
+    # Ten copies of 51 MiB would be no colder than three.
+    assert num_turns(conv_on(320), 64) == 3
+    huge = conv_on(640)
+    assert num_turns(huge, 64) == 1
+    assert num_turns(conv_on(112), 1) == 1
 
 
 @pytest.mark.parametrize(("reads", "writes"), [(1, 1), (0, 1), (3, 2), (1, 4), (2, 0)])

@@ -222,7 +222,7 @@ def test_quick_kernels_are_repeated_until_the_overhead_drowns() -> None:
     assert num_replicas(op, 10.0) == 1
     assert num_replicas(op, 0.049) == 8
     assert num_replicas(op, 0.02) == 20
-    assert num_replicas(op, 0.0) == 128
+    assert num_replicas(op, 0.0) == 256
     counts = [num_replicas(op, 0.001 * 1.3**n) for n in range(40)]
     assert counts == sorted(counts, reverse=True)
 
