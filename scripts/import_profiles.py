@@ -119,8 +119,7 @@ def networks(device: Device, source: Source) -> list[Measurement]:
     tidy = PRESETS[Path(source.file).stem].tidy(frame).assign(model=frame["model"])
     own = tidy[(tidy["device"] == device.name) & (tidy["runtime"] == device.runtime)]
     found = []
-    for key, kernels in own.groupby("model", sort=False):
-        name = str(key)
+    for name, kernels in ((str(key), part) for key, part in own.groupby("model", sort=False)):
         rows = Rows()
         rows.add(kernels.drop(columns="model").reset_index(drop=True))
         if rows.left_out or name not in times:

@@ -210,10 +210,10 @@ def _write(tables: Sequence[LatencyTable], out: Path) -> tuple[str, ...]:
     """Write the tables, all or none as far as that can be known beforehand."""
     folder = out.is_dir() or not out.suffix
     if len(tables) > 1 and not folder:
-        names = "; ".join(table.device.label for table in tables[:12])
+        first = "; ".join(table.device.label for table in tables[:12])
         more = f" and {len(tables) - 12} more" if len(tables) > 12 else ""
         message = (
-            f"The file holds {len(tables)} devices, a table holds one: {names}{more}. Choose one "
+            f"The file holds {len(tables)} devices, a table holds one: {first}{more}. Choose one "
             f"with --device, or give a folder: --out {out.with_suffix('')}/."
         )
         raise InvalidInputError(message)

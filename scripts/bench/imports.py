@@ -107,7 +107,7 @@ def devices_by_unit(name: str) -> Iterator[tuple[str, dict[str, bool]]]:
     for key, group in rows.groupby(["device", "runtime", "dtype"]):
         if len(group) < 15:
             continue
-        times = [name for name in map(str, group) if name.startswith("latency_us")]
+        times = [column for column in map(str, group) if column.startswith("latency_us")]
         some = group.sample(min(400, len(group)), random_state=0)
         yield (
             " ".join(map(str, key)),
