@@ -91,9 +91,11 @@ class Sizes:
             ops: any Ops.
             raw: their plain sizes by name, as the regression's table reads them.
         """
+        # A product's rows are all in its height and width.
+        is_matrix = (raw["product"] > 0) & (raw["window"] == 0)
         folded = np.array([_folded(op) for op in ops], dtype=np.float64).reshape(len(ops), 4)
         return cls(
-            batch=np.maximum(raw["batch"], 1.0),
+            batch=np.where(is_matrix, 1.0, np.maximum(raw["batch"], 1.0)),
             height=raw["hout"],
             width=raw["wout"],
             rows_in=raw["hin"],

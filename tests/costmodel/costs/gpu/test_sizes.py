@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costmodel.costs.gpu.sizes import Sizes, ceil_div
-from costmodel.op import conv_op
+from costmodel.op import Op, conv_op
 
 Read = Callable[..., Sizes]
 Tools = Any
@@ -23,6 +23,16 @@ def test_layouts_have_the_same_sizes(sizes_of: Read, gpu_tools: Tools) -> None:
     assert (both.height[0], both.width[0], both.taps[0], both.window[0]) == (7, 5, 15, 5)
     assert both.pixels.tolist() == [70, 70]
     assert both.itemsize.tolist() == [4, 2]
+
+
+def test_rows_of_a_product_are_counted_once(sizes_of: Read) -> None:
+    gemm = Op(kind="gemm", inputs=((8, 512),), outputs=((8, 100),), weights=((100, 512),))
+    tokens = Op(
+        kind="matmul", inputs=((2, 49, 64),), outputs=((2, 49, 32),), weights=((64, 32),)
+    )  # fmt: skip
+    sizes = sizes_of(gemm, tokens)
+    assert sizes.pixels.tolist() == [8, 98]
+    assert sizes.channels.tolist() == [512, 64]
 
 
 def test_four_channels_are_a_slice(sizes_of: Read) -> None:
