@@ -109,7 +109,8 @@ def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | No
     belief = Belief(things=timed.things, mean=mean, covariance=near(timed.things))
     parts = parts_of(timed, belief)
     covariance = covariance_between(belief, (timed, parts), (timed, parts))
-    inverse = np.linalg.inv(covariance + NOISE**2 * np.eye(len(times)))
+    noisy = covariance + NOISE**2 * np.eye(len(times))
+    inverse = np.asarray(np.linalg.inv(noisy), dtype=np.float64)
     sums = timed.counts @ cost.price(timed.kernels).values
     return SolvedNetworks(
         timed=timed,

@@ -79,7 +79,9 @@ class Found:
 
     def offsets(self, ops: Sequence[Op]) -> Floats:
         """``(ops,)`` most probable offsets of any kernels."""
-        return self.before.offsets_of(ops) + _alike(ops, self.kernels) @ (self.shares.T @ self.pulls)
+        return self.before.offsets_of(ops) + _alike(ops, self.kernels) @ (
+            self.shares.T @ self.pulls
+        )
 
     def prices(self, work: Work) -> tuple[Floats, Floats]:
         """What kernels take.
@@ -110,11 +112,7 @@ def kinship(things: Sequence[Thing], *, speed: float = SPEED) -> Floats:
     both = same_loop & same_bound
     own = both & (form[:, None] == form)
     return np.asarray(
-        speed**2
-        + _LOOP**2 * same_loop
-        + _BOUND**2 * same_bound
-        + _BOTH**2 * both
-        + _OWN**2 * own
+        speed**2 + _LOOP**2 * same_loop + _BOUND**2 * same_bound + _BOTH**2 * both + _OWN**2 * own
     )
 
 
@@ -132,15 +130,15 @@ def solve(work: Work, latency_ms: Floats, belief: Belief, noise: Floats) -> Foun
     alike = _alike(work.kernels, work.kernels)
     scales, offsets = before.copy(), expected.copy()
     shares, slopes = _shares(work, scales, offsets)
-    inverse, pulls, errors = np.zeros((0, 0)), np.zeros(0), np.zeros(0)
+    inverse: Floats = np.zeros((0, 0))
+    pulls, errors = np.zeros(0), np.zeros(0)
     for _ in range(_STEPS):
         shares, slopes = _shares(work, scales, offsets)
         total = work.counts @ ((work.amounts @ np.exp(scales)) * np.exp(offsets))
         errors = np.log(latency_ms / np.maximum(total, 1e-12))
         errors = errors + slopes @ (scales - before) + shares @ (offsets - expected)
-        inverse = np.linalg.inv(
-            slopes @ prior @ slopes.T + shares @ alike @ shares.T + np.diag(noise**2)
-        )
+        covariance = slopes @ prior @ slopes.T + shares @ alike @ shares.T
+        inverse = np.asarray(np.linalg.inv(covariance + np.diag(noise**2)), dtype=np.float64)
         pulls = inverse @ errors
         step = np.clip(before + prior @ (slopes.T @ pulls) - scales, -_LONGEST, _LONGEST)
         scales = scales + step

@@ -106,9 +106,9 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[int, int, float]:
     low = [name.lower() for name in header]
     models = [place for place, name in enumerate(low) if name in _MODEL]
     timed = [
-        (place, _UNITS[unit[1]])
+        (place, _UNITS[found[1]])
         for place, name in enumerate(low)
-        if (unit := _UNIT.search(name)) and not _BESIDE.search(name)
+        if (found := _UNIT.search(name)) and not _BESIDE.search(name)
     ]
     for what, places in (("model", models), ("time", [place for place, _ in timed])):
         if len(places) != 1:

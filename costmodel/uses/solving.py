@@ -202,8 +202,9 @@ def most_telling_networks(
 
 
 def _tables(donors: Table | Sequence[Table]) -> list[LatencyTable]:
-    given = donors if isinstance(donors, list | tuple) else [donors]
-    return [open_table(donor) for donor in given]
+    if isinstance(donors, LatencyTable | Path | str):
+        return [open_table(donors)]
+    return [open_table(donor) for donor in donors]
 
 
 def _device(

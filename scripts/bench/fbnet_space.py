@@ -142,7 +142,7 @@ def rows_of(work: Work, rows: Sequence[int]) -> Work:
 def donor(name: str) -> Donor:
     """A device of which networks were timed."""
     times, work = space()
-    rows = np.random.default_rng(0).permutation(KNOWN)[:LOOKED_AT]
+    rows = np.random.default_rng(0).permutation(KNOWN)[:LOOKED_AT].tolist()
     noise = np.full(len(rows), NOISE)
     found = solve(rows_of(work, rows), times[name].to_numpy()[rows], unknown(work.things), noise)
     return Donor(device=Device(name=name, runtime="any", provenance="imported"), found=found)
@@ -153,7 +153,7 @@ def ranked(donors: Sequence[str], name: str, seed: int) -> dict[str, float]:
     times, work = space()
     truth = times[name].to_numpy()
     device = Device(name=name, runtime="any", provenance="imported")
-    rows = np.random.default_rng(seed).permutation(KNOWN)[:SAMPLES]
+    rows = np.random.default_rng(seed).permutation(KNOWN)[:SAMPLES].tolist()
     before = beliefs([donor(other) for other in donors], device, work)
     prices, _ = settle(
         rows_of(work, rows), truth[rows], before, np.full(SAMPLES, NOISE), singles(work)

@@ -117,7 +117,7 @@ def chosen(
     """Places of the networks to time: at random, or the most telling of a random 80 %."""
     order = np.random.default_rng(seed).permutation(len(found))
     if how == "at random":
-        return order[:number].tolist()
+        return [int(place) for place in order[:number]]
     pool = sorted(order[: int(_POOL * len(found))].tolist())
     open_to = [
         Listed(
@@ -220,7 +220,7 @@ def phone_figures(of: Sequence[str], every: int) -> tuple[list[ledger.Figure], p
         print(case, frame.groupby("size").mean(numeric_only=True).round(2), flush=True)
         for size, part in frame.groupby("size"):
             by_setting = part.groupby("setting").within_10.mean()
-            target = TARGETS[int(size)]
+            target = TARGETS[int(str(size))]
             figures.append(
                 ledger.figure(
                     f"e-{number + 1}-{size}",
