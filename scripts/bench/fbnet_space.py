@@ -221,5 +221,12 @@ def figures() -> tuple[list[ledger.Figure], list[str]]:
     return found, notes
 
 
+def main() -> None:
+    ledger.parser(__doc__).parse_args()
+    ledger.require_clean_tree()
+    found, notes = figures()
+    ledger.write("fbnet-space", topic="other-devices", figures=found, notes=notes)
+
+
 if __name__ == "__main__":
-    print("\n\n".join([*(str(item) for item in figures()[0]), *figures()[1]]))
+    main()
