@@ -18,7 +18,6 @@ from costmodel.costs.solver import (
     NOISE,
     Belief,
     covariance_between,
-    inverse_of,
     parts_of,
     solve,
 )
@@ -118,7 +117,8 @@ def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | No
     belief = Belief(things=timed.things, mean=mean, covariance=near(timed.things))
     parts = parts_of(timed, belief)
     covariance = covariance_between(belief, (timed, parts), (timed, parts))
-    inverse = inverse_of(covariance + NOISE**2 * np.eye(len(times)))
+    noisy = covariance + NOISE**2 * np.eye(len(times))
+    inverse = np.asarray(np.linalg.inv(noisy), dtype=np.float64)
     sums = timed.counts @ cost.price(timed.kernels).values
     return SolvedNetworks(
         timed=timed,

@@ -116,10 +116,6 @@ def kinship(things: Sequence[Thing], *, speed: float = SPEED) -> Floats:
     )
 
 
-def inverse_of(matrix: Floats) -> Floats:
-    """Inverse of a symmetric positive definite matrix."""
-    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
-
 
 def solve(work: Work, latency_ms: Floats, belief: Belief, noise: Floats) -> Found:
     """What to believe once networks (or kernels) have been timed.
@@ -142,9 +138,8 @@ def solve(work: Work, latency_ms: Floats, belief: Belief, noise: Floats) -> Foun
         total = work.counts @ ((work.amounts @ np.exp(scales)) * np.exp(offsets))
         errors = np.log(latency_ms / np.maximum(total, 1e-12))
         errors = errors + slopes @ (scales - before) + shares @ (offsets - expected)
-        inverse = inverse_of(
-            slopes @ prior @ slopes.T + shares @ alike @ shares.T + np.diag(noise**2)
-        )
+        covariance = slopes @ prior @ slopes.T + shares @ alike @ shares.T
+        inverse = np.asarray(np.linalg.inv(covariance + np.diag(noise**2)), dtype=np.float64)
         pulls = inverse @ errors
         step = np.clip(before + prior @ (slopes.T @ pulls) - scales, -_LONGEST, _LONGEST)
         scales = scales + step

@@ -202,9 +202,9 @@ def most_telling_networks(
 
 
 def _tables(donors: Table | Sequence[Table]) -> list[LatencyTable]:
-    single = isinstance(donors, LatencyTable | Path | str)
-    given: Sequence[Table] = [donors] if single else donors  # type: ignore[list-item, assignment]
-    return [open_table(donor) for donor in given]
+    if isinstance(donors, LatencyTable | Path | str):
+        return [open_table(donors)]
+    return [open_table(donor) for donor in donors]
 
 
 def _device(

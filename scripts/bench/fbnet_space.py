@@ -143,7 +143,7 @@ def rows_of(work: Work, rows: NDArray[np.int_]) -> Work:
 def donor(name: str) -> Donor:
     """A device of which networks were timed."""
     times, work = space()
-    rows = np.random.default_rng(0).permutation(KNOWN)[:LOOKED_AT]
+    rows = np.random.default_rng(0).permutation(KNOWN)[:LOOKED_AT].tolist()
     noise = np.full(len(rows), NOISE)
     found = solve(rows_of(work, rows), times[name].to_numpy()[rows], unknown(work.things), noise)
     return Donor(device=Device(name=name, runtime="any", provenance="imported"), found=found)
@@ -154,7 +154,7 @@ def ranked(donors: Sequence[str], name: str, seed: int) -> dict[str, float]:
     times, work = space()
     truth = times[name].to_numpy()
     device = Device(name=name, runtime="any", provenance="imported")
-    rows = np.random.default_rng(seed).permutation(KNOWN)[:SAMPLES]
+    rows = np.random.default_rng(seed).permutation(KNOWN)[:SAMPLES].tolist()
     before = beliefs([donor(other) for other in donors], device, work)
     prices, _ = settle(
         rows_of(work, rows), truth[rows], before, np.full(SAMPLES, NOISE), singles(work)
@@ -222,5 +222,12 @@ def figures() -> tuple[list[ledger.Figure], list[str]]:
     return found, notes
 
 
+def main() -> None:
+    ledger.parser(__doc__).parse_args()
+    ledger.require_clean_tree()
+    found, notes = figures()
+    ledger.write("fbnet-space", topic="other-devices", figures=found, notes=notes)
+
+
 if __name__ == "__main__":
-    print("\n\n".join([*(str(item) for item in figures()[0]), *figures()[1]]))
+    main()

@@ -3,8 +3,7 @@
 Phones' processors: 5, 10, 20 and 50 of about 100 real networks are timed on a setting (phone, core
 set, runtime, type), the rest are predicted. Donors are never of the same phone. Constants of the
 method were chosen on the settings of Galaxy A03s and iPhone 7 alone; what is reported is of Pixel 4
-and Motorola One Fusion. FBNet space: 10 networks timed on a device, the rest ranked, by the device
-splits of HELP (Lee et al. 2021) and NASFLAT (Akhauri and Abdelfattah 2024).
+and Motorola One Fusion.
 
 --development shows the settings that constants were chosen on, and writes nothing.
 """
@@ -15,7 +14,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
-import fbnet_space
 import ledger
 import numpy as np
 import pandas as pd
@@ -294,17 +292,15 @@ def main() -> None:
     ledger.require_clean_tree()
     figures, frame = phone_figures(TEST, given.every)
     figures += way_figures(TEST)
-    more, pages = fbnet_space.figures()
     ledger.write(
         "whole-networks",
         topic="other-devices",
-        figures=[*figures, *more],
+        figures=figures,
         notes=[
             "Phones: qed-usc/mobile-ml-benchmark (MIT); kernels of the TFLite settings as the GPU "
             "delegate's sequence of the same networks tells them, of the PyTorch settings as "
             "Vulkan's. Donors are never of the phone that is predicted.",
             *tables(frame),
-            *pages,
         ],
     )
 
