@@ -191,6 +191,8 @@ class DonatedRegression:
         for column, (donor, correction) in enumerate(
             zip(self._donors, self._corrections, strict=True)
         ):
+            if self.weights[column] == 0.0:
+                continue  # what it says of kinds without rows is worth as little
             places, donation = donor.donation(ops)
             found = correction.predict(donation)
             means[places, column], deviations[places, column] = found
