@@ -57,6 +57,19 @@ def test_a_donor_of_noise_does_no_harm(noise: Regression, tools: Tools, seed: in
     assert error_of(DonatedRegression(rows, [noise]), tools) < 1.15 * alone + 0.01
 
 
+def test_with_a_donor_of_no_weight_prices_are_those_without(
+    noise: Regression, tools: Tools
+) -> None:
+    rows = rows_of(tools, 50)
+    found = DonatedRegression(rows, [noise])
+    add = Op(kind="add", inputs=((1, 40, 14, 14),) * 2, outputs=((1, 40, 14, 14),))
+    asked = [*tools.random_convs(20, seed=7), add]
+    assert found.weights.tolist() == [0.0, 1.0]
+    prices, alone = found.price(asked), Regression(rows).price(asked)
+    np.testing.assert_allclose(prices.values, alone.values)
+    assert prices.reasons == alone.reasons
+
+
 def test_of_several_donors_the_good_one_counts(
     trained: Regression, noise: Regression, tools: Tools
 ) -> None:

@@ -44,7 +44,7 @@ def measured(op: Op, latency_ms: float) -> Measurement:
 @pytest.fixture(scope="module")
 def donor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of a fast device."""
-    return table_of(FAST, CONVS[::2], tmp_path_factory.mktemp("donor") / "fast.jsonl")
+    return table_of(FAST, CONVS[::3], tmp_path_factory.mktemp("donor") / "fast.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_few_rows_and_a_donor_price_what_the_rows_do_not(board: Path, donor: P
     assert cost.device == SLOW.device
     truth = np.array([SLOW.law_ms(op) for op in CONVS])
     helped = np.abs(np.log(cost.price(CONVS).values / truth)).mean()
-    assert helped < 0.05
+    assert helped < 0.15
 
 
 def test_a_profile_measures_what_tells_most_beside_a_donor(
