@@ -116,7 +116,6 @@ def kinship(things: Sequence[Thing], *, speed: float = SPEED) -> Floats:
     )
 
 
-
 def solve(work: Work, latency_ms: Floats, belief: Belief, noise: Floats) -> Found:
     """What to believe once networks (or kernels) have been timed.
 
