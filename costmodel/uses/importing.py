@@ -39,7 +39,7 @@ def import_file(  # noqa: PLR0913 - each is a word of the command line
     licence: str = "",
     progress: Progress | None = None,
 ) -> Imported:
-    """Read a file of measurements that somebody else made.
+    r"""Read a file of measurements that somebody else made.
 
     Repeats of a kernel become one row: their median, with the disagreement of their halves. Rows
     that cannot be used, or that no such device can do, are left out and counted with their reason.
@@ -62,6 +62,16 @@ def import_file(  # noqa: PLR0913 - each is a word of the command line
         InvalidInputError: if the file, a column or the unit of its times cannot be used, or it
             holds several devices and ``out`` is one file; names file, row and column.
         MissingDependencyError: for Parquet without pyarrow.
+
+    >>> import tempfile
+    >>> lines = ["op,batch,height,width,in_channels,out_channels,kernel,stride,padding,latency_us"]
+    >>> lines += ["conv2d,1,56,56,64,64,3,1,same,410", "conv2d,1,28,28,64,128,3,2,same,230"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(f"{folder}/phone.csv").write_text("\n".join(lines))
+    ...     known = {"device": "my phone", "runtime": "tflite-gpu", "layout": "nhwc"}
+    ...     found = import_file(f"{folder}/phone.csv", constants=known)
+    >>> [row.latency_ms for row in found.tables[0].values()]
+    [0.41, 0.23]
     """
     path = Path(file)
     asked = _asked(mapping, columns, constants, source, licence)

@@ -16,7 +16,10 @@ from costmodel import __version__
 from costmodel.runners.fake import law_ms, write_model
 from costmodel.table import LatencyTable
 
-VERBS = ("devices", "profile", "show", "check", "score", "predict", "compare", "doctor")
+VERBS = (
+    *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
+    "doctor",
+)
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")
 Run = Callable[..., Any]  # the fixture's
 
