@@ -70,7 +70,7 @@ def import_file(  # noqa: PLR0913 - each is a word of the command line
     ...     _ = Path(f"{folder}/phone.csv").write_text("\n".join(lines))
     ...     known = {"device": "my phone", "runtime": "tflite-gpu", "layout": "nhwc"}
     ...     found = import_file(f"{folder}/phone.csv", constants=known)
-    >>> [row.latency_ms for row in found.tables[0].values()]
+    >>> [round(row.latency_ms, 3) for row in found.tables[0].values()]
     [0.41, 0.23]
     """
     path = Path(file)
