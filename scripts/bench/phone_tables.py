@@ -1,9 +1,7 @@
 """Tables of phones' GPUs from other people's measurements, for the scripts of this folder.
 
 Kernels of 102 real networks with their times, and the networks' own (``mobile_gpu_ops`` and
-``mobile_networks`` of the shared data, MIT licence): read-only, never part of the project. Run as a
-program, it adds the networks to the shipped profiles of these GPUs, after
-scripts/import_profiles.py, so that sums of kernels are calibrated there, too.
+``mobile_networks`` of the shared data, MIT licence): read-only, never part of the project.
 """
 
 from __future__ import annotations
@@ -22,8 +20,7 @@ from ledger import ROOT
 from costmodel.device import Device
 from costmodel.imports.presets import PRESETS
 from costmodel.measurement import Measurement
-from costmodel.op import MODEL, Op, model_op
-from costmodel.shipped import find_profile
+from costmodel.op import Op, model_op
 from costmodel.table import LatencyTable
 from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op
 from costmodel.tidy.rows import KERNEL_FIELDS
@@ -163,26 +160,3 @@ def model_rows(known: Mapping[str, Timed], whole: Mapping[str, float]) -> list[M
         for model, timed in known.items()
         if model in whole
     ]
-
-
-def ship() -> None:
-    """Add the networks to the shipped profiles."""
-    for name, runtime in pairs():
-        path = find_profile(device_of(name, runtime).slug)
-        table = LatencyTable.load(path)
-        kernels_alone = [row for op, row in table.rows.items() if op.kind != MODEL]
-        added = model_rows(sequences(name, runtime), whole_ms(name, runtime))
-        LatencyTable(table.device, [*kernels_alone, *added]).save(path)
-        card = path.with_suffix(".md")
-        lines = card.read_text(encoding="utf-8").splitlines(keepends=True)
-        lines = [line for line in lines if not line.startswith("| networks |")]
-        said = (
-            f"| networks | {len(added)} of them timed whole, by `scripts/bench/phone_tables.py` |\n"
-        )
-        at = next(i for i, line in enumerate(lines) if line.startswith("| left out"))
-        card.write_text("".join([*lines[:at], said, *lines[at:]]), encoding="utf-8")
-        print(f"{path.name}: {len(kernels_alone)} kernels, {len(added)} networks")
-
-
-if __name__ == "__main__":
-    ship()
