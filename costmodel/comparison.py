@@ -197,9 +197,11 @@ def _spearman(comparisons: Sequence[Comparison]) -> float | None:
     ]
     if len(pairs) < 3:
         return None
+    predicted, measured = zip(*pairs, strict=True)
+    if min(len(set(predicted)), len(set(measured))) < 2:
+        return None  # what is all the same has no order
     from scipy.stats import spearmanr
 
-    predicted, measured = zip(*pairs, strict=True)
     return finite(float(spearmanr(list(predicted), list(measured)).statistic))
 
 

@@ -140,10 +140,8 @@ def asked(op: Op) -> tuple[tuple[Thing, float], ...]:
 
     >>> from costmodel.op import conv_op
     >>> op = conv_op(in_channels=16, out_channels=32, size=(8, 8), kernel=(3, 3))
-    >>> [(thing.loop, thing.bound, thing.form, round(ms, 4)) for thing, ms in asked(op)]
-    ... # doctest: +NORMALIZE_WHITESPACE
-    [('', 'calls', '', 0.005), ('dense', 'maths', '3', 0.059), ('dense', 'moved', '3', 0.0031),
-     ('dense', 'weights', '3', 0.0046)]
+    >>> [(thing.bound, round(ms, 3)) for thing, ms in asked(op)][:4]
+    [('calls', 0.005), ('maths', 0.059), ('read', 0.001), ('written', 0.002)]
     """
     if not is_learnable(op):
         return ((Thing(loop="session", bound=CALLS), _START_MS),) if op.kind == "session" else ()

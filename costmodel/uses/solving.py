@@ -48,7 +48,7 @@ def solve(
     threads: int = 1,
     sizes: Sizes | None = None,
 ) -> LatencyTable:
-    """Make a table of a device from whole networks timed on it, by any benchmark.
+    r"""Make a table of a device from whole networks timed on it, by any benchmark.
 
     A few dozen speeds are solved, each of a kind of loop and of what bounds it: never negative, and
     where the networks do not tell, as the donors' are. From them follows what every kernel takes.
@@ -73,6 +73,16 @@ def solve(
     Raises:
         InvalidInputError: for lists, tables or options that cannot be used; says how to mend it.
         ModelFormatError: if a model file cannot be read.
+
+    >>> import tempfile
+    >>> times = {"resnet18": 61.0, "mobilenet_w1": 21.0, "squeezenet_v1_1": 17.0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(f"{folder}/timings.csv")
+    ...     lines = [f"{name},{latency_ms}" for name, latency_ms in times.items()]
+    ...     _ = path.write_text("model,latency_ms\n" + "\n".join(lines))
+    ...     found = solve(path, "pixel-4-gpu-adreno-640/tflite-gpu-float16", name="my phone")
+    >>> found.device.provenance, len(found.models())
+    ('imported', 3)
     """
     given = Path(timings)
     if out is not None and Path(out).exists():
