@@ -20,7 +20,7 @@ from costmodel.errors import InvalidInputError
         "costmodel solve timings.csv --device 'Pixel 9, one large core' --out large.jsonl",
         "costmodel solve timings.csv --device 'Pixel 9' "
         "--donor amd-epyc-family-25-model-17/litert-float32 --out pixel.jsonl",
-        "costmodel solve timings.csv --suggest 3",
+        "costmodel solve models.csv --suggest 3",
     ),
 )
 def solve_table(
