@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "costmodel compare net.onnx --table cpu.jsonl",
         "costmodel compare *.onnx --table cpu.jsonl --max-error 0.1 --plot errors.png",
         "costmodel compare net.onnx --table laptop.jsonl --other-device",
-        "costmodel compare --table phone.jsonl --against timings.csv --json",
+        "costmodel compare --table cpu.jsonl --against timings.csv --json",
     ),
 )
 def compare_models(

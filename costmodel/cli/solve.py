@@ -17,9 +17,10 @@ from costmodel.errors import InvalidInputError
     "solve",
     short_help="Make a table from networks timed whole on a device.",
     epilog=examples(
-        "costmodel solve timings.csv --device 'Pixel 9, one large core' --out phone.jsonl",
-        "costmodel solve timings.csv --device 'Pixel 9' --donor other.jsonl --out phone.jsonl",
-        "costmodel solve models.csv --suggest 10",
+        "costmodel solve timings.csv --device 'Pixel 9, one large core' --out large.jsonl",
+        "costmodel solve timings.csv --device 'Pixel 9' "
+        "--donor amd-epyc-family-25-model-17/litert-float32 --out pixel.jsonl",
+        "costmodel solve models.csv --suggest 3",
     ),
 )
 def solve_table(
