@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from costmodel.calibration import TRAFFIC_NETWORKS, fit_calibration
 from costmodel.costs.regression import Fitted, Regression
 from costmodel.measurement import UNMEASURED, Measurement
-from costmodel.op import SESSION, Op, model_op_counts
+from costmodel.op import SESSION
 from costmodel.scoring import Accuracy
 from costmodel.table import LatencyTable
 
@@ -43,7 +43,7 @@ def learning_curve(table: LatencyTable) -> tuple[LearningPoint, ...]:
             first part of its rows is what a shorter profile would have measured.
 
     Returns:
-        None at all where fewer than ``TRAFFIC_NETWORKS`` networks are known by their kernels.
+        No point where fewer than ``TRAFFIC_NETWORKS`` networks are known by their kernels.
     """
     rows = table.kernels()
     points = []
@@ -67,7 +67,7 @@ def left_out_networks(
     Returns:
         None where fewer than ``TRAFFIC_NETWORKS`` networks are known by their kernels.
     """
-    known = list(_known(table))
+    known = table.known_networks()
     rows = table.kernels() if kernels is None else kernels
     if len(known) < TRAFFIC_NETWORKS or not rows:
         return None
@@ -95,12 +95,3 @@ def left_out_networks(
             measured.append(row.latency_ms)
     accuracy = Accuracy.of(np.array(predicted), np.array(measured))
     return LearningPoint(rows=round(float(np.mean(used))), networks=accuracy)
-
-
-def _known(table: LatencyTable) -> Iterator[tuple[Measurement, tuple[Op, ...]]]:
-    """The timed networks whose kernels the table can all name."""
-    ops = {op.digest: op for op in table.rows}
-    for row in table.models():
-        counts = model_op_counts(row.op)
-        if counts and all(digest in ops for digest in counts):
-            yield row, tuple(ops[digest] for digest, count in counts.items() for _ in range(count))

@@ -15,7 +15,7 @@ from costmodel.device import Device
 from costmodel.durable import append_line, mend_end, write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement, Round
-from costmodel.op import MODEL, Op
+from costmodel.op import MODEL, Op, model_op_counts
 from costmodel.shipped import find_profile as _find_profile
 from costmodel.table_format import (
     decode_row,
@@ -156,6 +156,16 @@ class LatencyTable(Mapping[Op, Measurement]):
     def models(self) -> tuple[Measurement, ...]:
         """Rows of whole networks that carry a number."""
         return tuple(row for row in self._rows.values() if row.op.kind == MODEL and row.has_number)
+
+    def known_networks(self) -> tuple[tuple[Measurement, tuple[Op, ...]], ...]:
+        """Whole networks whose kernels are all among the rows, each with these, as often as run."""
+        ops = {op.digest: op for op in self._rows}
+        found = []
+        for row in self.models():
+            counts = model_op_counts(row.op)
+            if counts and all(digest in ops for digest in counts):
+                found.append((row, tuple(ops[d] for d, n in counts.items() for _ in range(n))))
+        return tuple(found)
 
     def kernels(self) -> tuple[Measurement, ...]:
         """All other rows that carry a number."""

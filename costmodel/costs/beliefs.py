@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from costmodel.costs.solver import NOISE, SPEED, Belief, Found, Offsets, kinship, solve
 from costmodel.costs.work import Thing, Work, asked, work_of
 from costmodel.device import Device
-from costmodel.op import Op, model_op_counts
+from costmodel.op import Op
 from costmodel.table import LatencyTable
 
 Floats = NDArray[np.float64]
@@ -52,15 +52,12 @@ def donor_of(table: LatencyTable) -> Donor:
     rows = [row for row in table.kernels() if measured and asked(row.op)]
     if len(rows) > _MOST_KERNELS:
         rows = random.Random(0).sample(rows, _MOST_KERNELS)
-    asking: list[list[Op]] = [[row.op] for row in rows]
+    asking: list[Sequence[Op]] = [[row.op] for row in rows]
     noise = [float(np.hypot(_KERNEL_NOISE, np.nan_to_num(row.spread))) for row in rows]
-    known = {op.digest: op for op in table.rows}
-    for row in table.models():
-        counts = model_op_counts(row.op)
-        if counts and all(digest in known for digest in counts):
-            asking.append([known[digest] for digest, n in counts.items() for _ in range(n)])
-            noise.append(NOISE)
-            rows.append(row)
+    for row, ops in table.known_networks():
+        asking.append(ops)
+        noise.append(NOISE)
+        rows.append(row)
     work = work_of(asking)
     if not work.kernels:
         return Donor(device=table.device, found=None)

@@ -22,7 +22,7 @@ from costmodel.costs.solver import (
     solve,
 )
 from costmodel.costs.work import Work, asked, work_of
-from costmodel.op import Op, model_op_counts
+from costmodel.op import Op
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable
 
@@ -98,13 +98,9 @@ def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | No
         table: with ``model`` rows and the rows of their kernels.
         cost: prices the kernels, in ms.
     """
-    known = {op.digest: op for op in table.rows}
-    networks, times = [], []
-    for row in table.models():
-        counts = model_op_counts(row.op)
-        if counts and all(digest in known for digest in counts):
-            networks.append([known[digest] for digest, n in counts.items() for _ in range(n)])
-            times.append(row.latency_ms)
+    timed_whole = table.known_networks()
+    networks = [ops for _, ops in timed_whole]
+    times = [row.latency_ms for row, _ in timed_whole]
     rows = [row for row in table.kernels() if asked(row.op)]
     if not networks or not rows:
         return None

@@ -354,3 +354,12 @@ def test_a_convolution_with_computed_filters_and_a_constant_bias_is_a_row(tmp_pa
         tmp_path / "table.jsonl"
     )
     assert list(LatencyTable.load(tmp_path / "table.jsonl").rows) == [op]
+
+
+def test_a_network_is_known_when_all_its_kernels_are_rows() -> None:
+    other = replace(CONV, groups=1, dilation=(2, 2))
+    whole = model_op("whole", "0" * 16, (CONV, CONV))
+    half = model_op("half", "0" * 16, (CONV, other))
+    rows = [Measurement.from_rounds(op, [visit(0)]) for op in (CONV, whole, half)]
+    ((row, ops),) = LatencyTable(DEVICE, rows).known_networks()
+    assert (row.op, ops) == (whole, (CONV, CONV))
