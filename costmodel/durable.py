@@ -1,14 +1,17 @@
-"""Writes to text files that a killed process or a full disk cannot leave half done."""
+"""Writes to files that a killed process or a full disk cannot leave half done."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
+
+#: In the name of every file that is being written.
+_UNDER_WAY = ".tmp"
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
@@ -21,13 +24,30 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         InvalidInputError: if it cannot be written; an old file is then untouched.
     """
+    with written_whole(path) as temporary, temporary.open("wb") as handle:
+        handle.writelines(lines)
+
+
+@contextmanager
+def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A name to write a file under, which takes the file's place when the body has written it.
+
+    Nothing of it stays when the body fails; after ``kill -9`` it does, and ``left_behind`` finds
+    it.
+
+    Args:
+        path: the file, replaced if it exists; missing folders are made.
+        suffix: that the name has to end in.
+
+    Raises:
+        InvalidInputError: if it cannot be written; an old file is then untouched.
+    """
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}{_UNDER_WAY}{suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
-            handle.writelines(lines)
-            handle.flush()
+        yield temporary
+        with temporary.open("r+b") as handle:
             os.fsync(handle.fileno())
         if target.exists():
             shutil.copymode(target, temporary)
@@ -38,6 +58,11 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Unfinished files of ``written_whole`` in a folder: of processes that were killed, or run."""
+    return sorted(folder.glob(f".*{_UNDER_WAY}*"))
 
 
 def append_line(path: Path, line: bytes, *, sync: bool) -> None:

@@ -7,6 +7,7 @@ command line turns any of them into one message and exit code 2, without a trace
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 #: What ``pip install`` installs; the name of the package that is imported belongs to others there.
 DISTRIBUTION = "morphnet-latency"
@@ -34,6 +35,18 @@ class DeviceMismatchError(CostModelError, ValueError):
 
 class LockedError(CostModelError, RuntimeError):
     """Another profiler holds the table or the device."""
+
+    def __init__(self, message: str, *, lock: Path | None = None, short: str = "") -> None:
+        """Say who holds what.
+
+        Args:
+            message: in full.
+            lock: the lock's file; None where it lies on another machine.
+            short: who holds what, without what to do about it.
+        """
+        super().__init__(message)
+        self.lock = lock
+        self.short = short or message
 
 
 class UnsupportedOpError(CostModelError, ValueError):

@@ -6,7 +6,8 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from filelock import FileLock, Timeout
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, LockedError
 from costmodel.timing.lock import lock_path, note_path, read_note, write_note
+
+#: Seconds between two looks at a lock that is waited for.
+_POLL_S = 0.5
 
 
 def table_lock(table: Path) -> Path:
@@ -48,12 +52,12 @@ def hold(path: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
+        short = f"Another profiler holds {what}: {_holder(note)}."
         message = (
-            f"Another profiler holds {what}: {_holder(note)}. Two at once would disturb each "
-            "other's timings. Wait for it to end, or stop it, then run the same command again: "
-            "it resumes."
+            f"{short} Two at once would disturb each other's timings. Wait for it to end, or stop "
+            "it, then run the same command again: it resumes."
         )
-        raise LockedError(message) from error
+        raise LockedError(message, lock=path, short=short) from error
     except OSError as error:
         message = (
             f"Cannot lock {what}: {path}: {error.strerror}. "
@@ -74,6 +78,32 @@ def hold(path: Path, what: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             note.unlink(missing_ok=True)
         lock.release()
+
+
+def wait_for(error: LockedError, tell: Callable[[str], None], *, every_s: float = 30.0) -> None:
+    """Wait until what was locked may be free; the lock is not held then.
+
+    Args:
+        error: the refusal.
+        tell: who is told that, and for how long, now and again.
+        every_s: seconds between two messages. A lock on another machine is not looked at: it is
+            tried again after each.
+    """
+    begin = time.monotonic()
+    while True:
+        tell(f"{error.short} Waiting for it, {time.monotonic() - begin:.0f} s so far.")
+        if error.lock is None:
+            time.sleep(every_s)
+            return
+        lock = FileLock(error.lock, mode=0o666)
+        try:
+            lock.acquire(timeout=every_s, poll_interval=min(_POLL_S, every_s))
+        except Timeout:
+            continue
+        except OSError:
+            return  # who tries to hold it says what is wrong
+        lock.release()
+        return
 
 
 def _holder(note: Path) -> str:

@@ -354,11 +354,12 @@ class Board:
             message = f"{where}its disk is full: {error.text}. Free some, or name another: folder=."
             raise RemoteError(message) from error
         if error.kind == "held":
+            short = f"{where}another profiler holds the device: {error.text}."
             message = (
-                f"{where}another profiler holds the device: {error.text}. Two at once would "
-                "disturb each other's timings. Wait for it to end, then run the same command again."
+                f"{short} Two at once would disturb each other's timings. Wait for it to end, then "
+                "run the same command again."
             )
-            raise LockedError(message) from error
+            raise LockedError(message, short=short) from error
         if error.kind == "no-runtime":
             message = (
                 f"{where}the Python there cannot load what it needs: {error.text}. Install it "

@@ -12,6 +12,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -169,7 +170,7 @@ class FakeWorkload(BaseWorkload):
 
 
 class FakeRunner(KeepsOptions):
-    """The fake device as a ``Runner``: a model is a JSON file that holds a list of Ops.
+    """The fake device as a ``Runner``: a model is a JSON file that holds a list of Ops, or ONNX.
 
     >>> from costmodel.op import conv_op
     >>> op = conv_op(in_channels=16, out_channels=16, size=(8, 8), kernel=(1, 1))
@@ -249,14 +250,18 @@ class FakeRunner(KeepsOptions):
     def lower(self, model: Path, sizes: Mapping[str, int]) -> Network:
         """Read a JSON list of Ops as a chain of layers, closed by the ``session`` Op.
 
+        An ONNX file is executed as it is written: this device's runtime optimises nothing.
+
         Args:
-            model: the JSON file; a ``session`` Op in it is replaced.
-            sizes: the file fixes all sizes, so this may only repeat them: ``{"batch": n}``.
+            model: the JSON file, in which a ``session`` Op is replaced, or an ONNX file.
+            sizes: a JSON file fixes all sizes, so this may only repeat them: ``{"batch": n}``.
 
         Raises:
             ModelFormatError: if the file cannot be read or is not such a list.
             InvalidInputError: if ``sizes`` says something else than the file.
         """
+        if Path(model).suffix == ".onnx":
+            return _as_written(Path(model), sizes)
         ops = _read_ops(Path(model))
         for name, size in sizes.items():
             if name != "batch" or size != ops[0].batch:
@@ -323,8 +328,17 @@ def _misbehave_items(text: str) -> Iterable[tuple[str, str]]:
         yield whom, action
 
 
+def _as_written(path: Path, sizes: Mapping[str, int]) -> Network:
+    from costmodel.readers.onnx import read_onnx
+
+    network = read_onnx(path, dict(sizes))
+    session = Op(kind=SESSION, inputs=tuple(network.inputs.values()))
+    layers = (*network.layers, Layer(name="session", op=session))
+    return replace(network, layers=layers, source="lowered")
+
+
 def _read_ops(path: Path) -> tuple[Op, ...]:
-    hint = "The fake device runs a JSON file that holds a list of Ops (see write_model)."
+    hint = "The fake device runs a JSON file that holds a list of Ops (see write_model), or ONNX."
     try:
         ops = _DECODER.decode(path.read_bytes())
     except OSError as error:

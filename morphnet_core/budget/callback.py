@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -302,6 +302,38 @@ class LatencyBudget(CostRegularizer):
             scale=scale,
             offset=offset,
         )
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """What a training needs to go on in another process, beside the model's own weights."""
+        state, known = self.state, self._first_loss is not None
+        found = {
+            "prices": as_numpy(state.prices),
+            "strength": as_numpy(state.strength),
+            "charged": as_numpy(state.charged),
+            "steps": np.array([state.step, state.refreshed, self._updated, self.recoveries]),
+            "memory": state.memory,
+            "most": np.array([item.most for item in self.controllers]),
+            "terms": np.array(self._terms, dtype=np.float64),
+            "losses": np.array([self._first_loss, self._best_loss] if known else [], dtype=float),
+        }
+        return found | {f"good/{place}": item for place, item in enumerate(self._good or ())}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what ``saved`` gave."""
+        state = self.state
+        state.prices.assign(arrays["prices"])
+        state.strength.assign(arrays["strength"])
+        state.charged.assign(arrays["charged"])
+        state.step, state.refreshed, self._updated, self.recoveries = map(int, arrays["steps"])
+        state.memory = np.array(arrays["memory"], dtype=np.float64)
+        self._restore()
+        for controller, most in zip(self.controllers, arrays["most"], strict=True):
+            controller.most = float(most)
+        self._terms = arrays["terms"].tolist()
+        if len(arrays["losses"]):
+            self._first_loss, self._best_loss = map(float, arrays["losses"])
+        good = [arrays[f"good/{place}"] for place in range(sum("good/" in key for key in arrays))]
+        self._good = good or None
 
     def _store(self) -> None:
         groups = len(self.grouping.groups)

@@ -8,6 +8,7 @@ that importances of channels add up to changes of the loss.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -118,6 +119,14 @@ class TaylorSnapshot(keras.callbacks.Callback):  # type: ignore[misc]
         """Take it once."""
         if self.importance is None and self._budget.state.step >= self._budget.begin:
             self._budget.aim(self.take())
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """What it has taken."""
+        return {} if self.importance is None else {"importance": self.importance}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what ``saved`` gave."""
+        self.importance = arrays.get("importance")
 
     def take(self) -> NDArray[np.float64]:
         """Take it now."""

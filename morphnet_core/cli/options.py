@@ -44,6 +44,13 @@ Grow = Annotated[
     float,
     typer.Option("--grow", min=1.0, max=16.0, help="Widest that a group may get, times its size."),
 ]
+NoWait = Annotated[
+    bool,
+    typer.Option(
+        "--no-wait",
+        help="Refuse at once, rather than wait, where another profiler holds the device.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of fresh weights and of shuffling.")]
 
 

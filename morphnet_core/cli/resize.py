@@ -54,6 +54,7 @@ def shrink_model(
     imports: options.Imports = None,
     predict_only: options.PredictOnly = False,
     rounds: options.Rounds = None,
+    no_wait: keras_options.NoWait = False,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -84,7 +85,9 @@ def shrink_model(
         given = options.parse_runner_options(runner_option, threads)
         clock = None
         if not predict_only:
-            clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
+            clock = device_clock(
+                prices, runner=runner, options=given, rounds=rounds, wait=not no_wait
+            )
         recipe = load_recipe(data)
         found = shrink_to_budget(
             seed_model, recipe, prices, wanted, clock=clock, sizes=sizes, tell=note

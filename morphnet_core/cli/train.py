@@ -95,6 +95,13 @@ def train(
     runner_option: options.RunnerOptions = None,
     predict_only: options.PredictOnly = False,
     rounds: options.Rounds = None,
+    no_wait: keras_options.NoWait = False,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            "--save-every", min=0.0, metavar="S", help="Seconds between two saves, at least."
+        ),
+    ] = 20.0,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -104,6 +111,10 @@ def train(
     under the budget, chooses the widths that it pays for, times them where the table's
     device is at hand and corrects them, trains the result, and writes the model, its structure, the
     exported files, each checked against it, and pictures.
+
+    All that is done is saved in the folder 'unfinished' of --out until that. Whatever ends it, the
+    same command goes on from there, and comes to the same network. A device that another profiler
+    holds is waited for, before the search begins.
     """
     wanted = keras_options.one_target(target_ms, target)
     keras_options.check_out(out)
@@ -113,7 +124,7 @@ def train(
 
     clock = None
     if not predict_only:
-        clock = device_clock(prices, runner=runner, options=given, rounds=rounds)
+        clock = device_clock(prices, runner=runner, options=given, rounds=rounds, wait=not no_wait)
     seed_model = keras_options.open_model(model, [*(imports or ()), data])
     recipe = load_recipe(data, batch_size=batch_size)
     budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
@@ -135,6 +146,7 @@ def train(
         exports=tuple(item.value for item in export or (ExportName.onnx,)),
         verbose=0 if json else 2,
         tell=note,
+        save_every_s=save_every,
         **budget,
     )
     emit(lambda: record(found), lambda: _sheets(found), as_json=json, markdown=markdown)

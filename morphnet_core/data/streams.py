@@ -46,6 +46,13 @@ class Replayed:
             self._seen.extend(islice(self._source, max(0, count - len(self._seen))))
             return list(islice(self._seen, count))
 
+    def drop(self, count: int) -> None:
+        """Take the next ``count`` batches and forget them."""
+        self.look(count)
+        with self._lock:
+            for _ in range(min(count, len(self._seen))):
+                self._seen.popleft()
+
     def stream(self) -> Iterator[Any]:
         """A generator that takes batches; several go on where the last one has ended."""
         while True:
@@ -67,6 +74,22 @@ def shuffles(stream: Any) -> bool:
     return isinstance(stream, keras.utils.PyDataset)
 
 
+def rest(stream: Any, *, steps: int, done: int) -> Iterator[Any]:
+    """What is left of an epoch of a stream, as a generator.
+
+    Args:
+        stream: a dataset or a loader, which begins again with every epoch; or a generator, which
+            goes on (see ``Replayed.drop``).
+        steps: batches of an epoch.
+        done: batches of it that were taken before.
+    """
+    goes_on = isinstance(stream, Replayed)
+    source, dropped = (stream.stream(), 0) if goes_on else (iter(stream), done)
+    for batch in islice(source, dropped, dropped + steps - done):
+        x, y, weights = _as_batch(batch)
+        yield (x,) if y is None else (x, y) if weights is None else (x, y, weights)
+
+
 def first_batches(stream: Any, count: int) -> list[Batch]:
     """The first batches as arrays.
 
@@ -83,12 +106,13 @@ def first_batches(stream: Any, count: int) -> list[Batch]:
     if not raw:
         message = f"The {type(stream).__name__} to train on yields no batch."
         raise InvalidInputError(message)
-    found = []
-    for batch in raw:
-        whole = tuple(batch) if isinstance(batch, list) else batch  # as loaders of PyTorch do
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(whole)
-        found.append((as_arrays(x), as_arrays(y), as_arrays(weights)))
-    return found
+    return [_as_batch(batch) for batch in raw]
+
+
+def _as_batch(batch: Any) -> Batch:
+    whole = tuple(batch) if isinstance(batch, list) else batch  # as loaders of PyTorch do
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(whole)
+    return as_arrays(x), as_arrays(y), as_arrays(weights)
 
 
 def length(stream: Any) -> int | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from costmodel.comparison import DEFAULT_PLAN, measure
-from costmodel.errors import CostModelError
+from costmodel.errors import CostModelError, LockedError
 from costmodel.profiler import Plan
+from costmodel.profiler.lock import wait_for
 from costmodel.protocols import CostModel, Runner
 from costmodel.readers.keras import export_onnx
 from costmodel.registry import Option
@@ -20,6 +21,7 @@ from costmodel.uses.matching import Choice, clock_of
 from morphnet_core.pricing import Count
 
 _LOG = logging.getLogger("costmodel")
+Answer = TypeVar("Answer")
 
 
 class Clock(Protocol):
@@ -39,30 +41,47 @@ class DeviceClock:
         options: of the runner.
         plan: how much care to take.
         sizes: values of open dimensions of the models.
+        wait: for a device that another profiler holds, rather than to refuse.
     """
 
     runner: str = "ort"
     options: Mapping[str, Option] = field(default_factory=dict)
     plan: Plan = DEFAULT_PLAN
     sizes: Sizes = field(default_factory=dict)
+    wait: bool = True
 
     def __call__(self, models: Sequence[Any]) -> list[float]:
         """Latency of each model in ms.
 
         Raises:
             CostModelError: if one cannot be exported or timed; says why.
+            LockedError: if another profiler holds the device, without ``wait``.
         """
         with tempfile.TemporaryDirectory(prefix="morphnet-") as folder:
             paths = [
                 as_onnx(model, Path(folder) / f"{number}" / "model.onnx", self.sizes)
                 for number, model in enumerate(models)
             ]
-            rows = measure(paths, runner=self.runner, options=self.options, plan=self.plan)
+            rows = _when_free(
+                lambda: measure(paths, runner=self.runner, options=self.options, plan=self.plan),
+                wait=self.wait,
+            )
         for row in rows:
             if not row.has_number:
                 message = f"A network could not be timed with {self.runner!r}: {row.reason}."
                 raise CostModelError(message)
         return [row.latency_ms for row in rows]
+
+
+def _when_free(call: Callable[[], Answer], *, wait: bool) -> Answer:
+    """What a call returns once nobody else holds the device that it needs."""
+    while True:
+        try:
+            return call()
+        except LockedError as error:
+            if not wait:
+                raise
+            wait_for(error, _LOG.warning)
 
 
 def device_clock(
@@ -72,6 +91,7 @@ def device_clock(
     options: Mapping[str, Option] | None = None,
     threads: int | None = None,
     rounds: int | None = None,
+    wait: bool = True,
 ) -> DeviceClock | None:
     """A clock on the device that prices are of; None, with the reason told, where there is none.
 
@@ -81,6 +101,7 @@ def device_clock(
         options: of the runner.
         threads: the same as ``options={"threads": ...}``.
         rounds: most visits to a network; 12 by default.
+        wait: for a device that another profiler holds, rather than to refuse.
 
     Raises:
         DeviceMismatchError: if the runner that was asked for is another device than the prices'.
@@ -88,11 +109,13 @@ def device_clock(
     """
     if cost.unit != "ms" or isinstance(cost, Count):
         return None
-    named, reason = clock_of(Choice.of(runner, options, threads), cost.device)
+    choice, device = Choice.of(runner, options, threads), cost.device
+    named, reason = _when_free(lambda: clock_of(choice, device), wait=wait)
     if named is None:
         _LOG.info("Predicted only: %s.", reason)
         return None
-    return DeviceClock(runner=named[0], options=named[1], plan=DEFAULT_PLAN.with_rounds(rounds))
+    plan = DEFAULT_PLAN.with_rounds(rounds)
+    return DeviceClock(runner=named[0], options=named[1], plan=plan, wait=wait)
 
 
 def as_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:

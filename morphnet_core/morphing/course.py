@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,12 +18,17 @@ from costmodel.sizes import Sizes
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
 from morphnet_core.data import Data
+from morphnet_core.data.streams import Replayed
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import structure_of
+from morphnet_core.morphing.answers import KeptClock
 from morphnet_core.morphing.clock import Clock, DeviceClock, as_onnx, device_clock
+from morphnet_core.morphing.identity import cost_label, data_digest, model_digest, plainly_given
 from morphnet_core.morphing.keeping import Kept
-from morphnet_core.morphing.loop import LoopResult, build, fit_to_device
-from morphnet_core.morphing.sample import sample_for
+from morphnet_core.morphing.loop import LoopResult, build, fit_to_device, require_milliseconds
+from morphnet_core.morphing.sample import examples_for, sample_for
+from morphnet_core.morphing.training import Part, Training
+from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Section, Unfinished
 from morphnet_core.morphing.verify import same_outputs, write_litert
 from morphnet_core.plots import plot_breakdown, plot_widths
 from morphnet_core.pricing import Cost
@@ -34,6 +37,8 @@ from morphnet_core.surgery import shrink
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
+#: Options of a budget that write files.
+WRITING = ("history", "writer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +86,9 @@ class Course:
 
     Attributes:
         sizes: values of all open dimensions.
+        save_every_s: seconds between two saves of a training, at least.
         pictures: whether any are drawn.
+        resumes: whether its state is saved, and taken up where it is found.
         at: the steps begun so far, for messages.
     """
 
@@ -104,34 +111,54 @@ class Course:
     verbose: int | str
     say: Callable[[str], None]
     options: Mapping[str, Any]
+    save_every_s: float = SAVE_EVERY_S
     pictures: bool = True
+    resumes: bool = True
     at: list[str] = field(default_factory=list)
 
     def run(self, model: Any) -> Morphed:
         """Search, choose widths, train the result and write it.
 
+        What was done before by the same course, and saved, is not done again.
+
         Args:
             model: the seed, with a graph of layers; it is trained.
+
+        Raises:
+            InvalidInputError: if a saved state is damaged or of another course, or cannot be
+                written; and as for the parts.
         """
         seconds: dict[str, float] = {}
-        keras.utils.set_random_seed(self.seed)
-        with Kept(self.out, self.say) as kept:
-            with self._timed(seconds, "search"):
-                budget, units = self._search(model)
+        unfinished = Unfinished.of(self.out if self.resumes else None, self.save_every_s)
+        with Kept(self.out, self.say) as kept, unfinished.told(self.say):
+            seed = model_digest(model)
+            keras.utils.set_random_seed(self.seed)
+            budget = self._budget(model)
+            belongs = self._belongs(budget, seed)
+            search = unfinished.section("search", belongs)
+            device = unfinished.section("device", belongs | {"grow": self.grow})
+            skipped = self.search_epochs * self.data.steps if search.done else 0
+            timer = self._timer(model, budget, search, device)
+            with self._timed(seconds, search):
+                units = self._searched(budget, search)
             self.say(f"searched: {budget.report()}")
             if self.search_epochs:
-                with _undisturbed():
-                    kept.keep("searched.keras", budget.finished_model(), spare=True)
-            with self._timed(seconds, "device"):
-                loop = self._fitted(model, budget, units)
-            with self._timed(seconds, "finish"):
+                kept.keep("searched.keras", budget.finished_model(), spare=True)
+            with self._timed(seconds, device):
+                loop = self._fitted(model, budget, units, timer, device)
+            finish = unfinished.section("finish", self._finish_of(belongs, loop))
+            with self._timed(seconds, finish):
                 small = self._built(model, budget, loop)
-                metrics = self._trained(small, kept)
+                small = self.compiled(small, max(1, self.finish_epochs) * self.data.steps)
+                if not finish.begun:
+                    self._compare(budget, small)
+                metrics = self._trained(small, kept, finish, before=skipped)
             grew = (loop.best.projection.counts > budget.grouping.full_counts).any()
             structure = None if grew else _structure(budget, loop)
             self.at.append("writing and checking the result")
             files, differences = self._written(small, structure)
             files |= self._drawn(budget, loop)
+        unfinished.forget()
         return Morphed(
             model=small,
             structure=structure,
@@ -144,87 +171,191 @@ class Course:
         )
 
     @contextlib.contextmanager
-    def _timed(self, seconds: dict[str, float], name: str) -> Iterator[None]:
-        """Adds what its body took to a dictionary, in seconds."""
-        self.at.append(_STEPS[name])
-        begin = time.perf_counter()
+    def _timed(self, seconds: dict[str, float], section: Section) -> Iterator[None]:
+        """One stage; adds what it took, in all processes, to a dictionary."""
+        self.at.append(_STEPS[section.name])
+        if section.begun and not section.done:
+            self.say(f"going on from {section.path}: {_STEPS[section.name]}{section.where}")
+        section.begin()
+        keras.utils.set_random_seed(self.seed)  # whatever was done before, and in which process
         yield
-        seconds[name] = time.perf_counter() - begin
+        seconds[section.name] = section.seconds
 
-    def _search(self, model: Any) -> tuple[LatencyBudget, NDArray[np.float64]]:
-        """A model trained under its budget, and what each unit is worth."""
-        steps = max(1, self.search_epochs) * self.data.steps
+    def _belongs(self, budget: LatencyBudget, seed: str) -> dict[str, Any]:
+        """What the state of this course is known by."""
+        return {
+            "seed network": seed,
+            "data": data_digest(self.data),
+            "cost": cost_label(budget.pricer.cost),
+            "target": self.target if self.target is not None else self.target_ms,
+            "search_epochs": self.search_epochs,
+            "importance": self.importance,
+            "seed": self.seed,
+            "sizes": dict(self.sizes),
+            "backend": keras.backend.backend(),
+            **plainly_given({k: v for k, v in self.options.items() if k not in WRITING}),
+        }
+
+    def _finish_of(self, belongs: Mapping[str, Any], loop: LoopResult) -> dict[str, Any]:
+        counts = loop.best.projection.counts
+        own = {"finish": self.finish, "finish_epochs": self.finish_epochs}
+        return {**belongs, **own, "widths": counts.tolist()}
+
+    def _budget(self, model: Any) -> LatencyBudget:
+        """The model under its budget, not yet trained."""
         options = dict(self.options)
         grouping = options.pop("grouping", None)
         if not isinstance(grouping, Grouping):
             grouping = find_groups(read_keras(model, self.sizes), **(grouping or {}))
-        budget = LatencyBudget(
+        return LatencyBudget(
             model,
             self.cost,
-            steps=steps,
+            steps=self._search_steps,
             target_ms=self.target_ms,
             target=self.target,
             grouping=grouping,
             **options,
         )
-        snapshot = TaylorSnapshot(budget, self.data)
-        self.compiled(budget.model, steps)
-        if self.search_epochs:
-            watching = [snapshot] if self.importance == "taylor" else []
-            budget.model.fit(
-                **self.data.fit_arguments,
-                epochs=self.search_epochs,
-                callbacks=[budget, *watching, *self.callbacks],
-                verbose=self.verbose,
-            )
-        scores = np.maximum(budget.scores(), 0.0)
-        if self.importance == "signal":
-            return budget, scores
-        worth = snapshot.importance if snapshot.importance is not None else snapshot.take()
-        return budget, in_order_of(budget.grouping, worth, scores)
 
-    def _fitted(self, model: Any, budget: LatencyBudget, units: NDArray[np.float64]) -> LoopResult:
-        """Widths that the budget pays for, by the clock where there is one."""
+    @property
+    def _search_steps(self) -> int:
+        return max(1, self.search_epochs) * self.data.steps
+
+    def _timer(
+        self, model: Any, budget: LatencyBudget, search: Section, device: Section
+    ) -> KeptClock | None:
+        """The clock, after it has timed the seed once: what it cannot do fails before the search.
+
+        Raises:
+            InvalidInputError: if the budget is a number of something else than milliseconds.
+            CostModelError: if the seed cannot be timed.
+            LockedError: if another profiler holds the device, and nobody wants to wait.
+        """
+        if device.done:
+            return None
         timer = device_clock(budget.pricer.cost) if self.clock == "auto" else self.clock
+        if timer is None:
+            return None
         if isinstance(timer, DeviceClock):
             timer = replace(timer, sizes={**self.sizes, **timer.sizes})
-        return fit_to_device(
+        require_milliseconds(budget.pricer, self._wanted(budget, clocked=True))
+        kept = KeptClock(timer, device)
+        if not search.done:
+            self.at.append("timing the seed network")
+            kept.try_out(model)
+        return kept
+
+    def _searched(self, budget: LatencyBudget, section: Section) -> NDArray[np.float64]:
+        """What each unit is worth after training under the budget."""
+        snapshot = TaylorSnapshot(budget, self.data)
+        self.compiled(budget.model, self._search_steps)
+        rated = self.importance == "taylor"
+        parts: dict[str, Part] = {"budget": budget}
+        if rated:
+            parts["taylor"] = snapshot
+        training = Training(
+            model=budget.model,
+            data=self.data,
+            epochs=self.search_epochs,
+            seed=(self.seed, 0),
+            section=section,
+            callbacks=[budget, *([snapshot] if rated else []), *self.callbacks],
+            parts=parts,
+            verbose=self.verbose,
+        )
+        if section.done:
+            training.restore_end()
+            return section.state.arrays["units"]
+        if self.search_epochs:
+            training.run()
+        units = np.maximum(budget.scores(), 0.0)
+        if rated:
+            worth = snapshot.importance if snapshot.importance is not None else snapshot.take()
+            units = in_order_of(budget.grouping, worth, units)
+        training.save_end(units=units)
+        return units
+
+    def _wanted(self, budget: LatencyBudget, *, clocked: bool) -> float | str:
+        """The target of the device loop: a share is one of the clock's milliseconds."""
+        return self.target if self.target is not None and clocked else budget.targets[0]
+
+    def _fitted(
+        self,
+        model: Any,
+        budget: LatencyBudget,
+        units: NDArray[np.float64],
+        timer: KeptClock | None,
+        section: Section,
+    ) -> LoopResult:
+        """Widths that the budget pays for, by the clock where there is one."""
+        if section.done:
+            return LoopResult.from_json(section.state.values["loop"])
+        loop = fit_to_device(
             model,
             budget.pricer,
             units,
-            budget.targets[0] if self.target is None or timer is None else self.target,
+            self._wanted(budget, clocked=timer is not None),
             clock=timer,
             start=budget.grouping.living(budget.alive()),
             grow=self.grow,
             seed=self.seed,
             tell=self.say,
         )
+        timed = [] if timer is None else timer.timed
+        section.save({"timed": timed, "loop": loop.to_json()}, done=True)
+        return loop
 
     def _built(self, model: Any, budget: LatencyBudget, loop: LoopResult) -> Any:
         found = loop.best.projection
         if self.finish == "retrain":
             return build(model, budget.pricer, found, self.seed)
-        return shrink(budget.finished_model(), found.alive, grouping=budget.grouping)
+        searched = budget.finished_model()
+        examples = examples_for(searched, self.data)
+        return shrink(searched, found.alive, grouping=budget.grouping, examples=examples)
 
-    def _trained(self, model: Any, kept: Kept) -> dict[str, float]:
+    def _trained(self, model: Any, kept: Kept, section: Section, before: int) -> dict[str, float]:
         """Train the chosen network; its metrics on the validation data."""
-        model = self.compiled(model, max(1, self.finish_epochs) * self.data.steps)
-        validation = self.data.validation
-        if self.finish != "none" and self.finish_epochs:
-            best = [_Best()] if validation else []
-            model.fit(
-                **self.data.fit_arguments,
-                epochs=self.finish_epochs,
-                validation_data=validation,
-                validation_steps=self.data.validation_steps,
-                callbacks=[*best, *self.callbacks],
-                verbose=self.verbose,
-            )
+        best = _Best() if self.data.validation else None
+        training = Training(
+            model=model,
+            data=self.data,
+            epochs=0 if self.finish == "none" else self.finish_epochs,
+            seed=(self.seed, 1),
+            section=section,
+            callbacks=[*([] if best is None else [best]), *self.callbacks],
+            parts={} if best is None else {"best": best},
+            validated=best is not None,
+            verbose=self.verbose,
+        )
+        if section.done:
+            training.restore_end()
+        elif training.epochs:
+            training.run(before)
+            if best is not None:
+                best.give_back(model)
         kept.keep("model.keras", model, spare=False)
+        if not section.done:
+            training.save_end()
+        return self._metrics(model)
+
+    def _metrics(self, model: Any) -> dict[str, float]:
+        """Of a compiled model, on the validation data."""
         if self.data.x_val is None:
             return {}
         found = model.evaluate(**self.data.evaluate_arguments, verbose=0, return_dict=True)
         return {name: float(np.mean(value)) for name, value in found.items()}
+
+    def _compare(self, budget: LatencyBudget, small: Any) -> None:
+        """Say what cutting alone has changed."""
+        if self.finish != "retrain" and not isinstance(self.data.x_val, Replayed | None):
+            before = self._metrics(budget.model)
+            after = self._metrics(small)
+            changes = [
+                f"{name} {after[name]:.4g} ({value:.4g} before)"
+                for name, value in before.items()
+                if name in after and (name != "loss" or len(before) == 1)  # it holds the penalty
+            ]
+            self.say(f"right after shrinking: {', '.join(changes)}")
 
     def _written(
         self, model: Any, structure: Structure | None
@@ -289,9 +420,20 @@ class _Best(keras.callbacks.Callback):  # type: ignore[misc]
             self._score = float(score)
             self._weights = self.model.get_weights()
 
-    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
+    def give_back(self, model: Any) -> None:
+        """Give a model, after training, the weights of its best epoch."""
         if self._weights is not None:
-            self.model.set_weights(self._weights)
+            model.set_weights(self._weights)
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """What a training needs to go on in another process."""
+        weights = {f"weights/{place}": item for place, item in enumerate(self._weights or ())}
+        return {"score": np.array(self._score), **weights}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what ``saved`` gave."""
+        self._score = float(arrays["score"])
+        self._weights = [arrays[f"weights/{place}"] for place in range(len(arrays) - 1)] or None
 
 
 def _structure(budget: LatencyBudget, loop: LoopResult) -> Structure:
@@ -301,14 +443,3 @@ def _structure(budget: LatencyBudget, loop: LoopResult) -> Structure:
         known |= {"predicted_ms": best.predicted_ms, "measured_ms": best.measured_ms}
         known["device"] = pricer.device.label if pricer.device is not None else ""
     return structure_of(budget.grouping, best.projection.alive, **known)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """The body draws from Python's and numpy's global random numbers without moving them on."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - layers draw seeds from it
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002

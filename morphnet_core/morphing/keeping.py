@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from costmodel.durable import written_whole
+
 
 class Kept:
     """Keeps the latest trained model; says where it is if what follows fails.
@@ -39,9 +41,10 @@ class Kept:
         before, self._latest = self._spare, (name, model)
         self._written = None
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._written = self._folder / name
-            model.save(self._written)
+            path = self._folder / name
+            with written_whole(path, path.suffix) as temporary:
+                model.save(temporary)
+            self._written = path
         self._spare = self._written if spare else None
         if before is not None:
             before.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import dataclasses
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,19 @@ class LoopResult:
         """Whether no clock was at hand."""
         return self.best.measured_ms is None
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        own = {name: getattr(self, name) for name in ("target_ms", "seed_ms", "hit", "unit")}
+        best = next(place for place, item in enumerate(self.rounds) if item is self.best)
+        return own | {"best": best, "rounds": [_plain(item) for item in self.rounds]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LoopResult:
+        """Take back what ``to_json`` gave."""
+        rounds = tuple(_round_of(item) for item in data["rounds"])
+        own = {name: data[name] for name in ("target_ms", "seed_ms", "hit", "unit")}
+        return cls(rounds=rounds, best=rounds[data["best"]], **own)
+
     def __str__(self) -> str:
         lines = [f"target {self.target_ms:.4g} {self.unit} of {self.seed_ms:.4g} {self.unit}"]
         for number, item in enumerate(self.rounds, 1):
@@ -78,6 +92,24 @@ class LoopResult:
             predicted = f"predicted {item.predicted_ms:.4g} {self.unit}"
             lines.append(f"  round {number}: {predicted}, {measured}{taken}")
         return "\n".join(lines)
+
+
+def _plain(item: LoopRound) -> dict[str, Any]:
+    """A round as plain values."""
+    found = dataclasses.asdict(item)
+    chosen = found["projection"]
+    return found | {
+        "projection": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in chosen.items()}
+    }
+
+
+def _round_of(data: Mapping[str, Any]) -> LoopRound:
+    chosen = {
+        **data["projection"],
+        "counts": np.array(data["projection"]["counts"], dtype=np.intp),
+        "alive": np.array(data["projection"]["alive"], dtype=np.bool_),
+    }
+    return LoopRound(**{**data, "projection": Projection(**chosen)})
 
 
 def build(model: Any, pricer: Pricer, found: Projection, seed: int | None) -> Any:
@@ -144,12 +176,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
             hit=None,
             unit=pricer.unit,
         )
-    if pricer.unit != "ms" and not isinstance(target, str):
-        message = (
-            f"A clock cannot keep a target of {target:.6g} {pricer.unit}. Give a share such as "
-            "'50%', which is then of the seed's milliseconds, or no clock."
-        )
-        raise InvalidInputError(message)
+    require_milliseconds(pricer, target)
     loop = device_rounds(model, pricer, target, projected, seed=seed, rounds=rounds, tell=tell)
     asked = next(loop)
     while True:
@@ -158,6 +185,24 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
         except StopIteration as end:
             result: LoopResult = end.value
             return result
+
+
+def require_milliseconds(pricer: Pricer, target: float | str) -> None:
+    """Refuse a target that no clock can keep.
+
+    Args:
+        pricer: in whose unit a number is.
+        target: a number, or a share of the seed's milliseconds.
+
+    Raises:
+        InvalidInputError: for a number of something else.
+    """
+    if pricer.unit != "ms" and not isinstance(target, str):
+        message = (
+            f"A clock cannot keep a target of {target:.6g} {pricer.unit}. Give a share such as "
+            "'50%', which is then of the seed's milliseconds, or no clock."
+        )
+        raise InvalidInputError(message)
 
 
 def device_rounds(

@@ -15,6 +15,7 @@ from morphnet_core.morphing.course import Course, Finish, Importance, Morphed
 from morphnet_core.morphing.recipe import standard
 from morphnet_core.morphing.rehearsal import rehearsed
 from morphnet_core.morphing.sample import sizes_like
+from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Unfinished
 from morphnet_core.pricing import Cost
 
 
@@ -40,6 +41,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     verbose: int | str = "auto",
     tell: Callable[[str], None] | None = None,
     dry_run: bool = True,
+    save_every_s: float = SAVE_EVERY_S,
     **options: Any,
 ) -> Morphed:
     """Train under a budget, choose widths, check them on the device, and train the result.
@@ -83,11 +85,15 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         tell: who is told what happens.
         dry_run: go the whole way with a copy on two batches first, so that what cannot work fails
             before training rather than after it; changes nothing.
+        save_every_s: seconds between two saves of what has been done, at least, in the folder
+            ``unfinished`` of ``out``. The same call goes on from there, after whatever ended it,
+            and comes to the same network; when it has succeeded, the folder is removed.
         **options: of ``LatencyBudget``: ``signal``, ``threshold``, ``grouping`` ...
 
     Raises:
-        InvalidInputError: for an option that means nothing, data that do not fit, or a budget that
-            cannot be kept.
+        InvalidInputError: for an option that means nothing, data that do not fit, a budget that
+            cannot be kept, or an ``out`` that holds what another call has begun.
+        LockedError: if another profiler holds the clock's device and ``clock`` does not wait.
         CostModelError: if the result cannot be exported, or computes something else. What had been
             trained by then is on disk, and a note of the error says where.
 
@@ -132,7 +138,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         verbose=verbose,
         say=tell or (lambda _: None),
         options=options,
+        save_every_s=save_every_s,
     )
-    if dry_run:
+    if dry_run and not Unfinished.of(course.out).begun:
         rehearsed(course, model)
     return course.run(model)

@@ -19,12 +19,9 @@ import keras
 
 from costmodel.errors import CostModelError, InvalidInputError
 from morphnet_core.morphing.clock import DeviceClock
-from morphnet_core.morphing.course import Course
+from morphnet_core.morphing.course import WRITING, Course
 from morphnet_core.morphing.sample import two_batches
 from morphnet_core.signals.copying import copied
-
-#: Options of a budget that write files.
-_WRITING = ("history", "writer")
 
 
 def rehearsed(course: Course, model: Any) -> None:
@@ -55,8 +52,9 @@ def rehearsed(course: Course, model: Any) -> None:
             callbacks=(),
             verbose=0,
             say=lambda _: None,
-            options={k: v for k, v in course.options.items() if k not in _WRITING},
+            options={k: v for k, v in course.options.items() if k not in WRITING},
             pictures=False,
+            resumes=False,
             at=[],
         )
         try:

@@ -16,6 +16,9 @@ from morphnet_core.data.nested import num_samples, taken
 from morphnet_core.data.streams import first_batches, is_stream
 from morphnet_core.gates.insert import functional
 
+#: Samples that means of channels are taken over.
+EXAMPLES = 128
+
 
 def sizes_like(data: Data, model: Any, sizes: Sizes | None = None) -> Sizes:
     """Values of a model's open dimensions: those given, and the data's for the others.
@@ -56,6 +59,18 @@ def sample_for(model: Any, data: Data, sizes: Sizes) -> Any:
         return found if found.shape == shapes[name] else np.resize(found, shapes[name])
 
     return packed(model, [sized(item.name) for item in functional(model).inputs])
+
+
+def examples_for(model: Any, data: Data) -> list[list[NDArray[Any]]]:
+    """The first samples of the data, in batches, in the order and the types of a model's inputs."""
+    found, count = [], 0
+    for x, _, _ in data.first(EXAMPLES if is_stream(data.x) else -(-EXAMPLES // data.batch_size)):
+        some = [array[: EXAMPLES - count] for array in fed(model, x).values()]
+        found.append(some)
+        count += len(some[0])
+        if count >= EXAMPLES:
+            break
+    return found
 
 
 def two_batches(data: Data) -> Data:

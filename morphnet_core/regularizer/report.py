@@ -22,7 +22,7 @@ class Report:
         silent: groups that might shrink but have no signal, each with the reason.
         unfollowed: layers through which channels could not be followed, each with the reason.
         unpriced: layers that are in no cost, each with the reason.
-        offsets: layers whose dead channels still carry a constant, which goes with them.
+        offsets: layers whose dead channels still carry a constant, for their readers to add.
     """
 
     step: int

@@ -67,10 +67,10 @@ class Prepared:
         return Reading(scores=scores, above=above)
 
     def offsets(self) -> dict[str, str]:
-        """Constants that channels without a signal left still carry, which go with them.
+        """Constants that channels without a signal left still carry.
 
         A normalisation whose gamma is zero returns its beta; whoever reads it has learned with
-        that, and must learn without.
+        that, and gets it into its bias when the channel is cut.
         """
         found = {}
         for source in self.plain.sources:
@@ -82,7 +82,7 @@ class Prepared:
             if sizes.max(initial=0.0) > self.threshold:
                 found[source.name] = (
                     f"{int((sizes > self.threshold).sum())} dead channels still carry a constant "
-                    f"of up to {sizes.max():.3g}, which goes with them"
+                    f"of up to {sizes.max():.3g}, which goes into the biases of their readers"
                 )
         return found
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morphnet_core.surgery.plan import Plan
+from morphnet_core.surgery.reference import with_offset
 from morphnet_core.surgery.trace import Step
 from morphnet_core.surgery.values import DEAD, Value
 
@@ -51,6 +52,11 @@ def _evaluated(step: Step, operands: Sequence[Value], plan: Plan) -> list[NDArra
             kept = (slice(None),) * plan.axis(name) + (index,) if len(index) else ...
             array[kept] = value.array[kept]
         fed[id(tensor)] = keras.ops.convert_to_tensor(array, dtype=tensor.dtype)
-    args, kwargs = step.node.arguments.fill_in(fed)
-    results = keras.tree.flatten(step.node.operation(*args, **kwargs))
+    offset = plan.fold.offsets.get(step.origin)
+    if offset is not None:
+        axis = plan.axis(step.writes[0])
+        results = [with_offset(step.node.operation, next(iter(fed.values())), offset, axis)]
+    else:
+        args, kwargs = step.node.arguments.fill_in(fed)
+        results = keras.tree.flatten(step.node.operation(*args, **kwargs))
     return [np.asarray(keras.ops.convert_to_numpy(item)).astype(np.float64) for item in results]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from costmodel.errors import ModelFormatError, first_line
 from costmodel.readers.keras import graph_of
 from morphnet_core.surgery.plan import Plan
-from morphnet_core.surgery.reference import masked
+from morphnet_core.surgery.reference import reference
 
 #: Largest difference allowed, relative to the largest output; where anything is in 16 bits, more.
 ALLOWED, ALLOWED_HALF = 1e-3, 0.1
@@ -35,17 +35,17 @@ def check_exact(model: Any, small: Any, plan: Plan) -> None:
     Raises:
         ModelFormatError: if they differ.
     """
-    fed = _example(model, plan)
-    reference = masked(model, plan.grouping, ~plan.dead)
+    fed = example(model, plan)
+    run = reference(model, plan)
     try:
-        wanted = [_values(item) for item in reference(fed)]
+        wanted = [_values(item) for item in run(fed)]
     except Exception as error:
         _log.info("%s is not compared with what is left of it: %s", model.name, error)
         return
     apart = _apart(wanted, _results(small, fed))
     if not apart > (ALLOWED_HALF if _is_half(model) else ALLOWED):
         return
-    if _apart(wanted, [_values(item) for item in reference(fed)]) > 0.0:
+    if _apart(wanted, [_values(item) for item in run(fed)]) > 0.0:
         _log.info("%s is not compared: it returns something else every time", model.name)
         return
     message = (
@@ -89,9 +89,15 @@ def _apart(wanted: list[NDArray[Any]], found: list[NDArray[Any]]) -> float:
     return worst
 
 
-def _example(model: Any, plan: Plan) -> list[Any]:
-    """One random example of the sizes that the network was read with, in the order of inputs."""
-    random = np.random.default_rng(0)
+def example(model: Any, plan: Plan, seed: int = 0) -> list[Any]:
+    """One random example of the sizes that the network was read with, in the order of inputs.
+
+    Args:
+        model: that is fed.
+        plan: of its grouping, which knows the sizes.
+        seed: another one is another example.
+    """
+    random = np.random.default_rng(seed)
     fed = []
     for item in graph_of(model).inputs:
         size = plan.size(item.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +50,26 @@ class Positions:
         return np.array_equal(self.index, other.index) and np.array_equal(self.zeroed, other.zeroed)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """What removed channels still added, as numbers that their readers add instead.
+
+    Attributes:
+        offsets: by path of a layer, ``(channels,)`` what is added before its activation.
+        means: by path of a layer without a bias, the paths of the normalisations whose mean takes
+            the offset; a layer that is in ``offsets`` alone gets a bias.
+    """
+
+    offsets: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 class Plan:
     """How often each unit of channels is there afterwards.
+
+    Attributes:
+        dead: ``(units,)`` which units go.
+        fold: what their readers add instead; nothing until somebody has found out.
 
     Args:
         grouping: groups of the model that is cut.
@@ -70,6 +89,7 @@ class Plan:
             raise InvalidInputError(message)
         self.grouping = grouping
         self.dead: Booleans = copies == 0
+        self.fold = Fold()
         self._copies = copies.copy()
         self._outputs = _outputs_by_call(grouping)
 
@@ -104,6 +124,11 @@ class Plan:
         """Whether a tensor had channels and has none left; one without channels never goes."""
         units = self.grouping.units[tensor]
         return bool(len(units)) and not self.positions(tensor).count
+
+    def dead_channels(self, tensor: str) -> Booleans:
+        """Which channels of a tensor go, or stay and are read as zero."""
+        units = self.grouping.units[tensor]
+        return np.asarray((units >= 0) & self.dead[units])
 
     def positions(self, tensor: str) -> Positions:
         """What becomes of a tensor's channel axis."""

@@ -8,9 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.errors import ModelFormatError
 from costmodel.readers.keras_copy import remade
+from morphnet_core.surgery.plan import Fold
 from morphnet_core.surgery.recut import Recut, View, recut
 
 
@@ -38,10 +40,12 @@ class Maker:
     Args:
         seed: where the seeds of initialisers that have none of their own come from; None leaves
             them random.
+        fold: what layers add besides; for ``carry_weights``.
     """
 
-    def __init__(self, seed: int | None) -> None:
+    def __init__(self, seed: int | None, fold: Fold | None = None) -> None:
         self._random = None if seed is None else np.random.default_rng(seed)
+        self._fold = fold or Fold()
         self._made: dict[str, list[Made]] = {}
 
     def layer(self, view: View, name: Callable[[int], str]) -> Any:
@@ -69,10 +73,12 @@ class Maker:
         for made in known:
             if made.rule.config == rule.config:
                 return made.layer
+        offset = view.title in self._fold.offsets and view.title not in self._fold.means
+        more = {"use_bias": True} if offset else {}
         layer = remade(
             view.layer,
             title=view.title,
-            changes={**rule.config, "name": name(len(known))},
+            changes={**rule.config, **more, "name": name(len(known))},
             prepared=lambda config: _seeded(config, self._random),
         )
         known.append(Made(layer=layer, view=view, rule=rule))
@@ -92,6 +98,17 @@ class Maker:
                 _copy_all(made)
             else:
                 _copy_cut(made)
+        for title, offset in self._fold.offsets.items():
+            self._add(title, offset)
+
+    def _add(self, title: str, offset: NDArray[np.float64]) -> None:
+        """Give an offset to whoever takes it."""
+        for made in self._made.get(title, ()):
+            if title not in self._fold.means:
+                _move(made.layer.bias, offset[made.view.written.index])
+        for taker in self._fold.means.get(title, ()):
+            for made in self._made.get(taker, ()):
+                _move(made.layer.moving_mean, -offset[made.view.read.index])
 
     def carry_statistics(self) -> None:
         """Fill only what was measured on data beforehand rather than trained."""
@@ -143,6 +160,10 @@ def _copy_cut(made: Made) -> None:
         raise ModelFormatError(message)
     for name, cut in cuts.items():
         _found(new, name).assign(cut(_numpy(_found(old, name))))
+
+
+def _move(variable: Any, by: NDArray[np.float64]) -> None:
+    variable.assign(_numpy(variable) + by)
 
 
 def _found(layer: Any, name: str) -> Any:

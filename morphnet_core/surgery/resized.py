@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from morphnet_core.expansion import copies_of, scaled_counts
 from morphnet_core.groups import Grouping, cascade, find_groups
 from morphnet_core.groups.convert import alive_of, checked_alive
 from morphnet_core.structure import Structure
-from morphnet_core.surgery.exactness import check_exact
+from morphnet_core.surgery.exactness import check_exact, example
+from morphnet_core.surgery.folding import fold_for
 from morphnet_core.surgery.plan import Integers, Plan
 from morphnet_core.surgery.remake import Maker
 from morphnet_core.surgery.values import FlattenError, ReviveError
@@ -28,14 +29,17 @@ def shrink(
     structure: Structure | str | Path | NDArray[np.bool_],
     *,
     grouping: Grouping | None = None,
+    examples: Sequence[Any] | None = None,
     check: bool = True,
 ) -> Any:
     """The model without the channels that a structure leaves out, with its surviving weights.
 
-    At inference it returns what the model returns when removed channels are read as zero. Layers
-    of which nothing is left vanish, so do branches; what a dead branch still adds, its bias, is
-    added by one Rescaling layer. Layers keep names, settings and ``trainable``; the result is not
-    compiled. A model of a subclass of ``keras.Model`` becomes a plain one.
+    Removed channels are read as zero; what those that training has silenced still return, a
+    constant, goes into the biases of the layers that read them (see ``surgery.folding``), and with
+    examples so does the mean of all others. Layers of which nothing is left vanish, so do branches;
+    what a dead branch still adds is added by one Rescaling layer. Layers keep names, settings and
+    ``trainable``; the result is not compiled. A model of a subclass of ``keras.Model`` becomes a
+    plain one.
 
     Both networks are run on one random example before this returns, and must agree.
 
@@ -43,6 +47,8 @@ def shrink(
         model: a functional or sequential Keras model, not changed; or the path of its file.
         structure: what to keep, or its file; or one truth value for each unit of ``grouping``.
         grouping: groups of the model, where it has been grouped with options or with open sizes.
+        examples: batches of what the model is fed; a hundred samples in all tell enough. An empty
+            sequence folds nothing: removed channels are zero.
         check: False leaves out the comparison, which takes as long as two predictions.
 
     Returns:
@@ -68,6 +74,8 @@ def shrink(
     model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
     plan = _plan(grouping, structure)
+    given = [example(model, plan, seed) for seed in (1, 2)] if examples is None else examples
+    plan.fold = fold_for(model, plan, given, every=examples is not None)
     small = _resized(model, plan, seed=None, carry=True)
     # Where channels go under a normalisation over them, the result is not the masked original.
     if check and not grouping.normalisations:
@@ -203,7 +211,7 @@ def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:
     """
     flat: frozenset[str] = frozenset()
     while True:
-        maker = Maker(seed)
+        maker = Maker(seed, plan.fold)
         walk = Walk(plan, maker, carry=carry, flat=flat)
         try:
             made = walk.build(model)

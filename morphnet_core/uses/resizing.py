@@ -17,8 +17,9 @@ from morphnet_core.expansion import expand_to, scaled_counts
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import Clock, DeviceClock, Recipe, fit_to_device
-from morphnet_core.morphing.sample import sizes_like
+from morphnet_core.morphing.sample import examples_for, sizes_like
 from morphnet_core.pricing import Cost, Pricer
+from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import expand, shrink
 
@@ -32,7 +33,8 @@ class Resized:
         grouping: groups of the network it was made from.
         counts: channels of each group now.
         costs: what is known of its cost: ``unit``, ``target``, ``seed``, ``predicted``,
-            ``measured_ms``, ``hit``, ``multiplier``; empty where nothing was priced.
+            ``measured_ms``, ``hit``, ``multiplier``; empty where nothing was priced. Cut to a
+            budget, also its metrics on the validation data, and the seed's, ``accuracy_before``.
     """
 
     model: Any
@@ -118,9 +120,23 @@ def shrink_to_budget(
         "measured_ms": best.measured_ms,
         "hit": loop.hit,
     }
-    small = shrink(model, best.projection.alive, grouping=grouping)
+    small = shrink(
+        model, best.projection.alive, grouping=grouping, examples=examples_for(model, data)
+    )
+    if data.x_val is not None:
+        before, after = (_metrics(recipe, item) for item in (model, small))
+        costs |= {f"{name}_before": value for name, value in before.items()}
+        costs |= after
     counts = tuple(best.projection.counts.tolist())
     return Resized(model=small, grouping=grouping, counts=counts, costs=costs)
+
+
+def _metrics(recipe: Recipe, model: Any) -> dict[str, float]:
+    """Of a model as it is, on the validation data."""
+    found = recipe.compiled(copied(model), 1).evaluate(
+        **recipe.data.evaluate_arguments, verbose=0, return_dict=True
+    )
+    return {name: float(np.mean(value)) for name, value in found.items()}
 
 
 def expand_by(

@@ -59,7 +59,7 @@ def keras_cut(seed: int) -> Cut:
     wanted = [values(item) for item in masked(model, grouping, cascade(grouping, alive))(fed)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All channels of", UserWarning)
-        small = shrink(model, alive, grouping=grouping, check=False)
+        small = shrink(model, alive, grouping=grouping, examples=(), check=False)
     # Collecting all garbage would take a third of a second.
     keras.utils.clear_session(free_memory=False)
     error = largest_error(outputs_of(small, fed), wanted)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, LockedError
-from costmodel.profiler.lock import device_lock, hold, table_lock
+from costmodel.profiler.lock import device_lock, hold, table_lock, wait_for
 
 
 def test_a_second_holder_is_refused_and_told_who_and_what_to_do(tmp_path: Path) -> None:
@@ -47,6 +48,32 @@ def test_a_stale_note_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.lock.json").write_text('{"pid": 1}', encoding="utf-8")
     with hold(tmp_path / "x.lock", "it"):
         pass
+
+
+def test_a_lock_is_waited_for_with_a_line_now_and_again(tmp_path: Path) -> None:
+    path, told = tmp_path / "x.lock", list[str]()
+    with ExitStack() as held:
+        held.enter_context(hold(path, "it"))
+        with pytest.raises(LockedError) as refusal, hold(path, "it"):
+            pass
+
+        def tell(text: str) -> None:
+            told.append(text)
+            if len(told) == 2:
+                held.close()
+
+        wait_for(refusal.value, tell, every_s=0.05)
+    assert len(told) == 2
+    assert told[0].startswith(f"Another profiler holds it: process {os.getpid()} (")
+    assert told[0].endswith("Waiting for it, 0 s so far.")
+    with hold(path, "it"):
+        pass
+
+
+def test_a_lock_on_another_machine_is_tried_again_after_a_while() -> None:
+    told: list[str] = []
+    wait_for(LockedError("held there"), told.append, every_s=0.01)
+    assert told == ["held there Waiting for it, 0 s so far."]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -101,9 +101,10 @@ def test_milliseconds_are_timed_on_the_device(
 ) -> None:
     code, out, err = run(
         "train", net, "-d", recipe, "-t", table, "--target", "80%", *SHORT, "--finish", "none",
-        "--out", tmp_path, "--rounds", 2,
+        "--out", tmp_path, "--rounds", 2, "--no-wait", "--save-every", 5,
     )  # fmt: skip
     assert code == 0, err
+    assert "right after shrinking: accuracy" in err
     assert "(taken)" in out
     assert "predicted only" not in out
     assert (tmp_path / "layers.svg").exists()
