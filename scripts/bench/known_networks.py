@@ -1,4 +1,4 @@
-"""Networks whose kernels are in the table: ten minutes of profiling, then predicted against measured.
+"""Networks whose kernels are in the table: profiled for ten minutes, predicted, and measured.
 
     python scripts/bench/known_networks.py          # 15 minutes, the machine to itself
     python scripts/bench/known_networks.py --again  # predict anew, time nothing
