@@ -9,6 +9,7 @@ Every one is measured afresh after the table is made, in processes of its own.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -43,41 +44,72 @@ CHOSEN = (
 )  # fmt: skip
 
 
-def reader(height: int = 32, width: int = 100, cells: int = 128) -> Any:
+def reader(target: Path) -> None:
     """Reads a line of text: convolutions, then a recurrent layer both ways, twice."""
-    import keras
-    from keras import layers
+    import torch
+    from torch import nn
 
-    image = keras.Input((height, width, 1), name="image")
-    data: Any = image
-    for filters, pool in ((32, (2, 2)), (64, (2, 2)), (128, (2, 1)), (128, (4, 1))):
-        data = layers.Conv2D(filters, 3, padding="same", activation="relu")(data)
-        data = layers.MaxPooling2D(pool)(data)
-    data = layers.Reshape((width // 4, 128))(data)
-    for _ in range(2):
-        data = layers.Bidirectional(layers.LSTM(cells, return_sequences=True))(data)
-    return keras.Model(image, layers.Dense(37, activation="softmax")(data), name="reader")
+    class Reader(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            layers: list[Any] = []
+            for came, goes, pool in (
+                (1, 32, (2, 2)), (32, 64, (2, 2)), (64, 128, (2, 1)), (128, 128, (4, 1))
+            ):  # fmt: skip
+                layers += [nn.Conv2d(came, goes, 3, padding=1), nn.ReLU(), nn.MaxPool2d(pool)]
+            self.seen = nn.Sequential(*layers)
+            self.read = nn.LSTM(128, 128, num_layers=2, bidirectional=True)
+            self.told = nn.Linear(256, 37)
+
+        def forward(self, image: Any) -> Any:
+            places = self.seen(image).squeeze(2).permute(2, 0, 1)
+            return self.told(self.read(places)[0]).softmax(-1)
+
+    _export(Reader(), torch.randn(1, 1, 32, 100), target)
 
 
-def listener(frames: int = 80, bands: int = 40, cells: int = 96) -> Any:
+def listener(target: Path) -> None:
     """Hears a word: one convolution over time, then gated units."""
-    import keras
-    from keras import layers
+    import torch
+    from torch import nn
 
-    sound = keras.Input((frames, bands), name="image")
-    data = layers.Conv1D(64, 5, strides=2, activation="relu")(sound)
-    data = layers.GRU(cells, return_sequences=True)(data)
-    data = layers.GRU(cells)(data)
-    return keras.Model(sound, layers.Dense(12, activation="softmax")(data), name="listener")
+    class Listener(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard = nn.Sequential(nn.Conv1d(40, 64, 5, stride=2), nn.ReLU())
+            self.kept = nn.GRU(64, 96, num_layers=2)
+            self.told = nn.Linear(96, 12)
+
+        def forward(self, sound: Any) -> Any:
+            return self.told(self.kept(self.heard(sound).permute(2, 0, 1))[0][-1])
+
+    _export(Listener(), torch.randn(1, 40, 80), target)
 
 
-def forecaster(steps: int = 24, signals: int = 8, cells: int = 32) -> Any:
+def forecaster(target: Path) -> None:
     """Tells the next value of a few signals: tens of microseconds in all."""
-    import keras
-    from keras import layers
+    import torch
+    from torch import nn
 
-    past = keras.Input((steps, signals), name="image")
-    return keras.Model(past, layers.Dense(1)(layers.LSTM(cells)(past)), name="forecaster")
+    class Forecaster(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept = nn.LSTM(8, 32)
+            self.told = nn.Linear(32, 1)
+
+        def forward(self, past: Any) -> Any:
+            return self.told(self.kept(past)[0][-1])
+
+    _export(Forecaster(), torch.randn(24, 1, 8), target)
+
+
+def _export(network: Any, example: Any, target: Path) -> None:
+    """As an ONNX file with recurrent layers of its own, which the newer exporter takes apart."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network.eval(), (example,), str(target), dynamo=False, opset_version=17)
 
 
 def digits() -> Any:
@@ -92,15 +124,20 @@ def digits() -> Any:
     return keras.Model(image, layers.Dense(10)(data), name="digits")
 
 
-MADE: tuple[Callable[[], Any], ...] = (reader, listener, forecaster, digits)
+RECURRENT: tuple[Callable[[Path], None], ...] = (reader, listener, forecaster)
 
 
 def networks() -> list[Path]:
     """Files of all networks, each made once."""
     folder = place.folder("known")
-    made = [exports.keras_model(folder / f"{make.__name__}.onnx", make) for make in MADE]
     found = development.networks()
-    return [*(found[name][0] for name in CHOSEN), *made]
+    files = [found[name][0] for name in CHOSEN]
+    files.append(exports.keras_model(folder / "digits.onnx", digits))
+    for make in RECURRENT:
+        files.append(folder / f"{make.__name__}.onnx")
+        if not files[-1].exists():
+            make(files[-1])
+    return files
 
 
 def main() -> None:
