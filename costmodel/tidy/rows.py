@@ -35,6 +35,7 @@ _SIZES = frozenset(
 _TEXTS = {"kind", "padding", "dtype", "layout", "implementation", "second", "name"}
 #: Columns that make a kernel, in the words of ``Kernel``.
 KERNEL_FIELDS = (*sorted(_SIZES), *sorted(_TEXTS), "bias", "epilogue", "op_json")
+_IDENTITY = tuple(dict.fromkeys((*KERNEL_FIELDS, *DEVICE_FIELDS)))
 #: Columns of a row that are not its kernel's or device's.
 OTHER_FIELDS = ("latency_ms", "deviation_ms", "reason")
 
@@ -125,7 +126,7 @@ class Rows:
 
     def _take(self, frame: pd.DataFrame, rows: NDArray[np.int64]) -> _Problems:
         """Take rows that have a time; those that are no kernel are given back."""
-        names = tuple(name for name in (*KERNEL_FIELDS, *DEVICE_FIELDS) if name in frame)
+        names = tuple(name for name in _IDENTITY if name in frame)
         known = self._known.setdefault(names, {})
         firsts, which = distinct(frame[list(names)])
         times = frame["latency_ms"].to_numpy(np.float64)

@@ -24,7 +24,7 @@ def test_rows_of_a_sort_are_equal_and_sorts_differ(
         frame = pd.DataFrame(rows, columns=list("abc")).astype({"a": object, "b": object})
         firsts, sorts = distinct(frame)
     # Only a NaN differs from itself.
-    plain = [tuple(cell if cell == cell else None for cell in row) for row in rows]  # noqa: PLR0124
+    plain = [tuple(cell if cell == cell else None for cell in row) for row in rows]
     assert [plain.index(row) for row in plain] == [int(firsts[sort]) for sort in sorts]
     assert sorted(firsts.tolist()) == firsts.tolist()
 
