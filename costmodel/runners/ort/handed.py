@@ -1,4 +1,4 @@
-"""Hands weights to a session as they lie in memory: a runtime parses files of hundreds of MB slowly.
+"""Hands weights to a session as they lie in memory: files of hundreds of MB are parsed slowly.
 
 What is handed over takes part in the runtime's optimisations as weights inside the file do.
 """
@@ -73,8 +73,8 @@ def _split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, NDArray[A
     graph = light.graph
     graph.name = model.graph.name
     _copy(model.graph, graph, _OF_GRAPH)
-    # The runtime has forgotten by then what nothing reads. What is an input, too, may be replaced by
-    # a user: no optimisation may look at it.
+    # The runtime has forgotten by then what nothing reads. What is an input, too, may be replaced
+    # by a user: no optimisation may look at it.
     read = {name for node in model.graph.node for name in node.input}
     read -= {item.name for item in model.graph.input}
     weights: dict[str, NDArray[Any]] = {}

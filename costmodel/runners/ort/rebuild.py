@@ -222,7 +222,9 @@ class _Graph:
             name = f"c{slot.index}"
             shape = () if self._is_scalar(position, slot.values) else (len(slot.values),)
             element = element_of(slot.dtype)
-            self.graph.initializer.append(helper.make_tensor(name, element, shape, list(slot.values)))
+            self.graph.initializer.append(
+                helper.make_tensor(name, element, shape, list(slot.values))
+            )
         else:
             return ""
         return name
