@@ -9,8 +9,6 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.special import stdtrit
 
 from costmodel.measurement import Measurement
 from costmodel.op import SESSION, Op, model_op_counts
@@ -379,6 +377,9 @@ def _covering(errors: Floats) -> float:
     place = int(np.ceil(_COVERAGE * (len(errors) + 1))) - 1
     if place < len(errors) - 1:
         return float(np.sort(errors)[place])
+    # Imported here because SciPy takes a while to import, and most commands fit nothing.
+    from scipy.special import stdtrit
+
     deviations = float(stdtrit(len(errors), (1.0 + _COVERAGE) / 2.0))
     return deviations * float(np.sqrt(np.mean(np.square(errors))))
 
@@ -399,6 +400,9 @@ def _law(shares: Floats) -> Floats:
     """Coefficients of what networks are made of that bring ``shares @ law`` near 1."""
     if len(shares) < TRAFFIC_NETWORKS - 1:
         return np.array([median(1.0 / shares[:, 0]), *[0.0] * (shares.shape[1] - 1)])
+    # Imported here because SciPy takes a while to import, and most commands fit nothing.
+    from scipy.optimize import nnls
+
     size = np.sqrt(_PRIOR_NETWORKS) * np.abs(shares.mean(axis=0))
     left = np.vstack([shares, np.diag(size)])
     right = np.concatenate([np.ones(len(shares)), size * np.eye(shares.shape[1])[0]])

@@ -16,9 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dtrmm
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float64]
@@ -198,6 +195,11 @@ def search_hyper(features: Floats, residual: Floats, noise: Floats) -> Hyper:
         residual: ``(rows,)`` log residuals.
         noise: ``(rows,)`` known variance of each row.
     """
+    # Imported here because scikit-learn takes half a second, and what was found is kept in a file.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
     rows = slice(None, None, max(1, -(-len(residual) // _SEARCH_ROWS)))
     mean, scale = standardisation(features)
     scaled = ((features - mean) / scale)[rows]
