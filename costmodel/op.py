@@ -130,6 +130,8 @@ class Op:
         ...    weights=((2,),)).filters  # with a constant bias
         (2, 8, 1, 1)
         """
+        if self.weights and len(self.weights[0]) > 2:
+            return self.weights[0]
         known = (*self.weights[:1], *self.inputs[1:2])
         return next((size for size in known if len(size) > 2), (*known, ())[0])
 

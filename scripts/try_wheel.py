@@ -161,7 +161,7 @@ def shortened(example: Example) -> str:
     """An example's command with less to spend: rounds, epochs, and in a help text the budget."""
     command = example.text
     verb = shlex.split(command)[1]
-    if verb in TIMERS:
+    if verb in TIMERS or " --pace" in command:
         command += " --rounds 2"
     if verb == "profile" and example.source.endswith("--help"):
         command = re.sub(r" --budget \S+", "", command) + f" --budget {BUDGET}"

@@ -87,6 +87,8 @@ def test_only_time_is_taken_away() -> None:
     assert try_wheel.shortened(command(profile)) == f"{profile} --rounds 2"
     short = "costmodel profile --out t.jsonl --rounds 2 --budget 12s"
     assert try_wheel.shortened(command(profile, "costmodel profile --help")) == short
+    again = "costmodel check t.jsonl --pace"
+    assert try_wheel.shortened(command(again)) == f"{again} --rounds 2"
     assert try_wheel.shortened(command("costmodel show t.jsonl")) == "costmodel show t.jsonl"
     assert shortened_snippet('cm.profile("t.jsonl", budget="10m")') == (
         'cm.profile("t.jsonl", budget="5s")'

@@ -9,6 +9,7 @@ and says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from costmodel.anticipation.deployed import drop_idle, fold_norms, fold_tail, plain
@@ -30,12 +31,12 @@ def execute_cudnn(network: Network, device: Device) -> tuple[Layer, ...]:
         network: from a reader.
         device: its ``dtype`` is what they calculate in.
     """
-    graph = _graph(network)
-    for node in list(graph.nodes.values()):
-        if node.name in graph.nodes and node.op.kind == "conv":
-            tail = fold_tail(graph, node, _CUDNN_TAILS)
-            node.op = replace(_last(plain(node.op)), epilogue=(tail,) if tail else ())
-    return _layers(graph, device)
+
+    def with_activation(graph: Graph, node: Node) -> None:
+        tail = fold_tail(graph, node, _CUDNN_TAILS)
+        node.op = replace(_last(plain(node.op)), epilogue=(tail,) if tail else ())
+
+    return _executed(network, device, with_activation)
 
 
 def execute_miopen(network: Network, device: Device) -> tuple[Layer, ...]:
@@ -45,20 +46,28 @@ def execute_miopen(network: Network, device: Device) -> tuple[Layer, ...]:
         network: from a reader.
         device: its ``dtype`` is what they calculate in.
     """
-    graph = _graph(network)
-    for node in list(graph.nodes.values()):
-        if node.op.kind == "conv":
-            node.op = plain(node.op)
-            if len(node.op.weights) > 1:
-                _split_bias(graph, node)
-    return _layers(graph, device)
+
+    def alone(graph: Graph, node: Node) -> None:
+        node.op = plain(node.op)
+        if len(node.op.weights) > 1:
+            _split_bias(graph, node)
+
+    return _executed(network, device, alone)
 
 
-def _graph(network: Network) -> Graph:
+def _executed(
+    network: Network, device: Device, run: Callable[[Graph, Node], None]
+) -> tuple[Layer, ...]:
+    """The layers of a network for inference, each of whose convolutions is made what runs."""
     graph = graph_from(network, (op_type_of(layer.op.kind) for layer in network.layers))
     drop_idle(graph)
     fold_norms(graph)
-    return graph
+    for node in list(graph.nodes.values()):
+        if node.op.kind == "conv":
+            run(graph, node)
+    for node in graph.nodes.values():
+        node.op = replace(node.op, dtype=device.dtype)
+    return layers_from(graph)
 
 
 def _split_bias(graph: Graph, node: Node) -> None:
@@ -80,9 +89,3 @@ def _last(op: Op) -> Op:
         inputs=tuple(physical(size, "nhwc") for size in op.inputs),
         outputs=tuple(physical(size, "nhwc") for size in op.outputs),
     )
-
-
-def _layers(graph: Graph, device: Device) -> tuple[Layer, ...]:
-    for node in graph.nodes.values():
-        node.op = replace(node.op, dtype=device.dtype)
-    return layers_from(graph)

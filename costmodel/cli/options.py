@@ -103,7 +103,7 @@ PredictOnly = Annotated[
 ]
 Rounds = Annotated[
     int | None,
-    typer.Option("--rounds", min=2, max=1000, help="Most visits to a timed network; default: 12."),
+    typer.Option("--rounds", min=2, max=1000, help="Most visits to what is timed; default: 12."),
 ]
 NoCalibration = Annotated[
     bool,

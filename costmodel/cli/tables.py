@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.options import Json, Markdown, Plot, TableName
+from costmodel.cli.options import Json, Markdown, Plot, Rounds, TableName
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 
@@ -41,7 +41,7 @@ def show(
     --plot draws the staircase of latency over channels. --curve predicts each network that was
     timed whole as if neither it nor its kernels were there, from ever more rows (half a minute).
     """
-    from costmodel.report import learning_json, learning_sheet, table_sheets, table_summary
+    from costmodel import report  # whose parts are imported when they are needed
     from costmodel.uses.tables import learning_curve, open_table
 
     if plot is not None:
@@ -53,8 +53,14 @@ def show(
         note(f"Drew {_draw(rows, plot)}.")
     points = learning_curve(rows) if curve else None
     emit(
-        lambda: table_summary(rows) | ({} if points is None else {"curve": learning_json(points)}),
-        lambda: (*table_sheets(rows), *([] if points is None else [learning_sheet(points)])),
+        lambda: (
+            report.table_summary(rows)
+            | ({} if points is None else {"curve": report.learning_json(points)})
+        ),
+        lambda: (
+            *report.table_sheets(rows),
+            *([] if points is None else [report.learning_sheet(points)]),
+        ),
         as_json=json,
         markdown=markdown,
     )
@@ -100,6 +106,7 @@ def check(
         bool,
         typer.Option("--pace", help="Also time some rows again: has the device changed its pace?"),
     ] = False,
+    rounds: Rounds = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
@@ -114,7 +121,7 @@ def check(
     from costmodel.uses.tables import open_table
 
     rows = open_table(table)
-    now = _pace(rows) if pace else None
+    now = _pace(rows, rounds) if pace else None
     findings, repeats = audit(rows), repeatability(rows)
     faults = sum(not finding.is_information for finding in findings)
     emit(
@@ -138,10 +145,10 @@ def check(
         raise typer.Exit(FINDING)
 
 
-def _pace(rows: LatencyTable) -> Pace:
+def _pace(rows: LatencyTable, rounds: int | None) -> Pace:
     from costmodel.uses.pacing import pace_now
 
-    return pace_now(rows, progress=progress("Timing again"))
+    return pace_now(rows, rounds=rounds, progress=progress("Timing again"))
 
 
 @app.command(

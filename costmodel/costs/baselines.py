@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from sklearn.ensemble import RandomForestRegressor
 
 from costmodel.costs.counts import Flops
 from costmodel.measurement import Measurement
@@ -33,6 +32,9 @@ class NnMeterForest:
     device = None
 
     def __init__(self, rows: Sequence[Measurement], *, seed: int = 0) -> None:
+        # Imported here because scikit-learn takes half a second, and only scores have baselines.
+        from sklearn.ensemble import RandomForestRegressor
+
         self._forest = RandomForestRegressor(
             n_estimators=320, max_depth=70, max_features=6, random_state=seed, n_jobs=1
         )

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 
 #: State of a device whose kernels were solved from whole networks: says from which.
 SOLVED = "kernels_solved_from"
+#: Further state of such a device: whose tables helped, and what it says where none did.
+HELPED_BY, NOBODY = "donors", "none"
 #: Relative error of one kernel's time that neither its sizes nor its like explain.
 _KERNEL_NOISE = 0.2
 #: Kernels of a donor that are looked at; more of them say the same again.

@@ -7,12 +7,15 @@ steps, which trees hold and a smooth process does not (``docs/decisions/other-de
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
 
 from costmodel.costs.residual import LAW_VARIANCE, MIN_ROWS, family_of
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +49,9 @@ class Forest:
         self, features: Floats, residual: Floats, noise: Floats, paths: Sequence[str]
     ) -> Forest:
         """Condition on rows; ``noise`` is the known variance of each row's log latency."""
+        # Imported here because scikit-learn takes half a second, and only GPUs have forests.
+        from sklearn.ensemble import ExtraTreesRegressor
+
         for name, rows in _families(paths).items():
             if len(rows) < MIN_ROWS:
                 continue

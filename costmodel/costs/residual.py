@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from scipy.linalg.blas import dtrmm
 from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float64]
@@ -35,6 +33,9 @@ EXACT_ROWS, POINTS = 800, 384
 _JITTER = 1e-6
 #: Rows predicted at once, so that their kernel matrix stays in the caches.
 _CHUNK = 1024
+#: Of these, rows whose elements are worked on at once: all passes over them find them in the near
+#: cache.
+_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,14 @@ class Process:
     Up to ``EXACT_ROWS`` rows it is exact. Beyond, ``POINTS`` of the rows stand for all of them, by
     the fully independent training conditional (Snelson and Ghahramani 2006): cost grows with the
     rows and no longer with their cube, and a price costs the same however many there are.
+
+    Attributes:
+        hyper: its hyper-parameters.
+        mean: per feature, subtracted.
+        scale: per feature, divided by.
+        inputs: ``(points, features)`` what it is conditioned on, scaled.
+        alpha: ``(points,)`` weights of the mean.
+        half: half of what the variance is made with, see ``_half``.
     """
 
     hyper: Hyper
@@ -66,7 +75,7 @@ class Process:
     scale: Floats
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
     alpha: Floats = field(default_factory=lambda: np.empty(0))
-    inverse: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    half: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
     def fit(self, features: Floats, residual: Floats, noise: Floats) -> None:
         """Condition on rows.
@@ -85,7 +94,7 @@ class Process:
         gram[np.diag_indices_from(gram)] += self.hyper.noise + noise
         factor = cho_factor(gram, lower=True)
         self.alpha = cho_solve(factor, residual)
-        self.inverse = cho_solve(factor, np.eye(len(gram)))
+        self.half = _half(cho_solve(factor, np.eye(len(gram))))
 
     def _condense(self, scaled: Floats, residual: Floats, noise: Floats) -> None:
         """Condition inducing points on all rows, a chunk of rows at a time."""
@@ -106,16 +115,21 @@ class Process:
             weighted += cross.T @ (precision * residual[rows])
         factor = cho_factor(total, lower=True)
         self.alpha = cho_solve(factor, weighted)
-        self.inverse = prior_inverse - cho_solve(factor, identity)
+        self.half = _half(prior_inverse - cho_solve(factor, identity))
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of the log residual, measuring error included."""
         scaled = self._scaled(features)
         mean, variance = np.empty(len(scaled)), np.empty(len(scaled))
+        # Memory that is asked for anew each time costs as much as what is done in it.
+        memory = np.empty((2, min(_CHUNK, len(scaled)), len(self.inputs)))
         for start in range(0, len(scaled), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            cross = self._kernel(scaled[rows], self.inputs)
-            explained = np.einsum("ij,ij->i", cross @ self.inverse, cross)
+            cross, halves = memory[:, : len(scaled[rows])]
+            self._kernel(scaled[rows], self.inputs, cross)
+            halves[:] = cross
+            halves = dtrmm(1.0, self.half, halves.T, trans_a=1, overwrite_b=1).T
+            explained = 2.0 * np.einsum("ij,ij->i", halves, cross)
             mean[rows] = cross @ self.alpha
             variance[rows] = np.maximum(self.hyper.amplitude - explained, 0.0) + self.hyper.noise
         return mean, variance
@@ -123,18 +137,32 @@ class Process:
     def _scaled(self, features: Floats) -> Floats:
         return np.asarray((features - self.mean) / self.scale * self.hyper.relevances)
 
-    def _kernel(self, left: Floats, right: Floats) -> Floats:
+    def _kernel(self, left: Floats, right: Floats, out: Floats | None = None) -> Floats:
         """Matern 3/2; distances by the product form, which runs in a matrix library."""
-        distance = left @ (-2.0 * right.T)
-        distance += (left**2).sum(1)[:, None]
-        distance += (right**2).sum(1)[None, :]
-        np.sqrt(np.maximum(distance, 0.0, out=distance), out=distance)
-        distance *= -_ROOT3
-        decay = np.exp(distance)
-        distance -= 1.0
-        decay *= distance
-        decay *= -self.hyper.amplitude
-        return np.asarray(decay)
+        found = np.matmul(left, -2.0 * right.T, out=out)
+        ours, theirs = (left**2).sum(1)[:, None], (right**2).sum(1)[None, :]
+        memory = np.empty((_BLOCK, len(right)))
+        for start in range(0, len(left), _BLOCK):
+            distance = found[start : start + _BLOCK]
+            distance += ours[start : start + _BLOCK]
+            distance += theirs
+            np.sqrt(np.maximum(distance, 0.0, out=distance), out=distance)
+            distance *= -_ROOT3
+            decay = np.exp(distance, out=memory[: len(distance)])
+            distance -= 1.0
+            distance *= decay
+            distance *= -self.hyper.amplitude
+        return np.asarray(found)
+
+
+def _half(symmetric: Floats) -> Floats:
+    """A triangle ``T`` with ``T + T.T == symmetric``: products with it cost half as much.
+
+    ``x @ symmetric @ x`` is twice ``x @ T @ x``.
+    """
+    half = np.triu(symmetric)
+    half[np.diag_indices_from(half)] *= 0.5
+    return np.asfortranarray(half)
 
 
 def _spread_out(points: Floats, count: int) -> NDArray[np.int_]:
@@ -167,6 +195,11 @@ def search_hyper(features: Floats, residual: Floats, noise: Floats) -> Hyper:
         residual: ``(rows,)`` log residuals.
         noise: ``(rows,)`` known variance of each row.
     """
+    # Imported here because scikit-learn takes half a second, and what was found is kept in a file.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
     rows = slice(None, None, max(1, -(-len(residual) // _SEARCH_ROWS)))
     mean, scale = standardisation(features)
     scaled = ((features - mean) / scale)[rows]

@@ -40,7 +40,7 @@ from costmodel.remote.specs import (
     runtime_setup,
 )
 from costmodel.remote.transport import Transport
-from costmodel.runners.ort.optimised import lower
+from costmodel.runners.ort.optimised import lower, write_source
 from costmodel.runners.ort.runner import num_replicas
 from costmodel.runners.workload import BaseWorkload, require_outputs
 
@@ -276,9 +276,9 @@ class _RemoteExecutor:
         self._model = model
         self._work = uuid.uuid4().hex
 
-    def optimise(self, source: Path, target: Path) -> Collection[str]:
-        """Have the optimised graph of ``source`` written there and fetch it."""
-        digest = self._ship(source)
+    def optimise(self, model: Any, target: Path) -> Collection[str]:
+        """Have the optimised graph written there and fetch it."""
+        digest = self._ship(write_source(model, target))
         found = self._ask("optimise", work=self._work, file=digest)
         target.write_bytes(self._fetch("optimised.onnx"))
         return list(found["inputs"])

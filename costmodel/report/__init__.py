@@ -1,15 +1,23 @@
-"""Reports: tables for people, as plain text or markdown; one file per thing reported."""
+"""Reports: tables for people, as plain text or markdown; one file per thing reported.
+
+Each is imported when it is first asked for: what one verb reports, no other has to import.
+"""
 
 from __future__ import annotations
 
-from costmodel.report.comparison import comparison_sheets
-from costmodel.report.importing import import_sheets
-from costmodel.report.learning import learning_json, learning_sheet
-from costmodel.report.prediction import prediction_sheets
-from costmodel.report.quality import audit_sheets, score_sheets
-from costmodel.report.sheet import Sheet, to_markdown, to_text
-from costmodel.report.solving import suggestion_sheet
-from costmodel.report.table import table_sheets, table_summary
+from typing import TYPE_CHECKING
+
+from costmodel._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from costmodel.report.comparison import comparison_sheets
+    from costmodel.report.importing import import_sheets
+    from costmodel.report.learning import learning_json, learning_sheet
+    from costmodel.report.prediction import prediction_sheets
+    from costmodel.report.quality import audit_sheets, score_sheets
+    from costmodel.report.sheet import Sheet, to_markdown, to_text
+    from costmodel.report.solving import suggestion_sheet
+    from costmodel.report.table import table_sheets, table_summary
 
 __all__ = [
     "Sheet",
@@ -26,3 +34,22 @@ __all__ = [
     "to_markdown",
     "to_text",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Sheet": "sheet",
+        "audit_sheets": "quality",
+        "comparison_sheets": "comparison",
+        "import_sheets": "importing",
+        "learning_json": "learning",
+        "learning_sheet": "learning",
+        "prediction_sheets": "prediction",
+        "score_sheets": "quality",
+        "suggestion_sheet": "solving",
+        "table_sheets": "table",
+        "table_summary": "table",
+        "to_markdown": "sheet",
+        "to_text": "sheet",
+    },
+)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import qmc
 
 from costmodel.op import Shape
 
@@ -100,6 +99,9 @@ DIMENSIONS = len(fields(Draw))
 
 def draws(seed: int, stream: int) -> Iterator[Draw]:
     """Endless scrambled Sobol sequence; another for each ``seed`` and ``stream``."""
+    # Imported here because every command imports this module and few draw; it takes half a second.
+    from scipy.stats import qmc
+
     state = np.random.default_rng((seed, stream))
     sequence = qmc.Sobol(
         DIMENSIONS, scramble=True, seed=state

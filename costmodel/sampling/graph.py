@@ -41,15 +41,17 @@ class GraphWriter:
         """Start an empty graph."""
         self._shared = shared
         self._pool = _pool()
-        self._nodes: list[onnx.NodeProto] = []
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
+        # Written into the model at once: each copy of hundreds of MB of weights takes its time.
+        self._model = onnx.ModelProto(ir_version=IR_VERSION)
+        self._model.opset_import.append(helper.make_opsetid("", OPSET))
+        self._graph = self._model.graph
+        self._graph.name = "probes"
         self._constants: dict[str, onnx.TensorProto] = {}
         self._tensors = 0
 
     def feed(self, name: str, shape: Shape, *, dtype: int = TensorProto.FLOAT) -> str:
         """A graph input; returns its name."""
-        self._inputs.append(helper.make_tensor_value_info(name, dtype, shape))
+        self._graph.input.append(helper.make_tensor_value_info(name, dtype, shape))
         return name
 
     def weight(self, shape: Shape) -> str:
@@ -57,9 +59,15 @@ class GraphWriter:
         name = self._named("weight", shape)
         if name not in self._constants:
             scale = np.float32(sqrt(2.0 / max(1, prod(shape[1:]))))
-            values = np.resize(self._pool * scale, shape)
-            self._constants[name] = numpy_helper.from_array(values, name)
+            self._fill(name, shape, self._pool[: prod(shape)] * scale)
         return name
+
+    def _fill(self, name: str, shape: Shape, values: NDArray[np.float32]) -> None:
+        """Keep a constant of some values, repeated where they are too few."""
+        tensor = self._graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=shape)
+        whole, rest = divmod(prod(shape), max(1, values.size))
+        tensor.raw_data = b"".join([values.tobytes()] * whole + [values[:rest].tobytes()])
+        self._constants[name] = tensor
 
     def _named(self, what: str, shape: Shape) -> str:
         name = f"{what}_" + "x".join(map(str, shape))
@@ -69,7 +77,7 @@ class GraphWriter:
         """A weight that is a graph input too, as old exporters write it: no runtime may fold it."""
         name = f"default_{self._fresh()}"
         shared = self._constants[self.weight(shape)]
-        mine = onnx.TensorProto()
+        mine = self._graph.initializer.add()
         mine.CopyFrom(shared)
         mine.name = name
         self._constants[name] = mine
@@ -79,8 +87,7 @@ class GraphWriter:
         """A constant between 0.5 and about 5: variances, scales, slopes, divisors."""
         name = self._named("positive", shape)
         if name not in self._constants:
-            values = np.resize(np.abs(self._pool) + np.float32(0.5), shape)
-            self._constants[name] = numpy_helper.from_array(values, name)
+            self._fill(name, shape, np.abs(self._pool[: prod(shape)]) + np.float32(0.5))
         return name
 
     def integers(self, values: Sequence[int]) -> str:
@@ -100,7 +107,9 @@ class GraphWriter:
         return self._kept(f"index_{value}", np.array(value, np.int64))
 
     def _kept(self, name: str, array: NDArray[np.generic]) -> str:
-        self._constants.setdefault(name, numpy_helper.from_array(array, name))
+        if name not in self._constants:
+            self._graph.initializer.append(numpy_helper.from_array(array, name))
+            self._constants[name] = self._graph.initializer[-1]
         return name
 
     def node(self, kernel: str, *inputs: str, **attributes: object) -> str:
@@ -114,7 +123,7 @@ class GraphWriter:
         stem = self._fresh()
         names = tuple(f"t{stem}_{i}" for i in range(outputs))
         node = helper.make_node(kernel, inputs, names, name=f"{kernel}_{stem}", **attributes)
-        self._nodes.append(node)
+        self._graph.node.append(node)
         return names
 
     def result(self, name: str, shape: Shape | None = None) -> None:
@@ -127,19 +136,11 @@ class GraphWriter:
         output = onnx.ValueInfoProto(name=name)
         if shape is not None:
             output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        self._outputs.append(output)
+        self._graph.output.append(output)
 
     def model(self) -> onnx.ModelProto:
-        """The finished model."""
-        graph = helper.make_graph(
-            self._nodes,
-            "probes",
-            self._inputs,
-            self._outputs,
-            initializer=list(self._constants.values()),
-        )
-        opsets = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        """The model as far as it is written."""
+        return self._model
 
     def _fresh(self) -> int:
         self._tensors += 1

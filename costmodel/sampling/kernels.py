@@ -76,9 +76,13 @@ def _window(
 ) -> Probe:
     shape: Padding = "valid" if padding == "valid" else "symmetric"
     size = tuple(max(side, s) for s in draw.size(7, 112))
-    # Half of them in whole blocks of channels, since those take the blocked kernel.
+    # Half of them in whole blocks of channels and behind a convolution, since those take the
+    # blocked kernel, or an integer network's that works channels last.
     blocked = max(16, 16 * round(log_uniform(draw.amount, *_ELEMENTS) / prod(size) / 16))
-    fields: dict[str, object] = {"in_channels": min(2048, blocked)} if draw.mode_out < 0.5 else {}
+    fields: dict[str, object] = {}
+    if draw.mode_out < 0.5:
+        fields["in_channels"] = min(2048, blocked)
+        variant = f"blocked_{variant}"
     return _probe(
         draw,
         name,
@@ -304,7 +308,7 @@ FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "slice": (3, _elementwise("slice", "space", "channels")),
     "pad": (3, _elementwise("pad", "space", "channels")),
     "sum": (2.5, _sum),
-    "reduce_mean": (2.5, _elementwise("reduce_mean")),
+    "reduce_mean": (2.5, _elementwise("reduce_mean", "blocked", "")),
     "split": (2.5, _split),
     "hard_sigmoid": (2.5, _elementwise("hard_sigmoid")),
     "hard_swish": (1.0, _elementwise("hard_swish")),

@@ -105,16 +105,28 @@ def _pool(kernel: str) -> Builder:
             "strides": (probe.stride,) * 2,
             "pads": probe.pads,
         }
-        if probe.variant == "count_pads":
+        if probe.variant.endswith("count_pads"):
             attributes["count_include_pad"] = 1
-        return (writer.node(kernel, _feed(writer, probe), **attributes),)
+        return (_read_on(writer, probe, writer.node(kernel, _source(writer, probe), **attributes)),)
 
     return build
 
 
+def _read_on(writer: GraphWriter, probe: Probe, name: str) -> str:
+    """A result, behind a blocked source read by a convolution.
+
+    A layout that nothing behind a kernel wants would be undone before it.
+    """
+    if not probe.variant.startswith("blocked"):
+        return name
+    weight = writer.weight((_SCAFFOLD_CHANNELS, probe.in_channels, 1, 1))
+    bias = writer.weight((_SCAFFOLD_CHANNELS,))
+    return writer.node("Conv", name, weight, bias, kernel_shape=(1, 1))
+
+
 def _plain(kernel: str, **attributes: object) -> Builder:
     def build(writer: GraphWriter, probe: Probe) -> Outputs:
-        return (writer.node(kernel, _feed(writer, probe), **attributes),)
+        return (_read_on(writer, probe, writer.node(kernel, _source(writer, probe), **attributes)),)
 
     return build
 

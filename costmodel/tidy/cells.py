@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
+from costmodel.tidy.distinct import cells_of
 from costmodel.tidy.kernel import UnusableRow
 
 if TYPE_CHECKING:
@@ -64,7 +68,7 @@ class Commas:
 
 def numbers(
     column: pd.Series, commas: Commas, first_row: int
-) -> tuple[pd.Series, list[tuple[UnusableRow, list[int]]]]:
+) -> tuple[pd.Series, list[tuple[UnusableRow, NDArray[np.intp]]]]:
     """Numbers of a column, NaN where a cell holds none.
 
     Formulas are not evaluated: the number that somebody saw in that cell is not in the file.
@@ -72,10 +76,10 @@ def numbers(
     Args:
         column: any cells; what is a number already stays one.
         commas: what they mean in this file.
-        first_row: of the column's first cell, counted from 1 below the header.
+        first_row: number of the file's row that the index calls 0, counted from 1 below the header.
 
     Returns:
-        Floats, and what is wrong with which rows; a missing value is not wrong.
+        Floats, and what is wrong in which places of the column; a missing value is not wrong.
 
     >>> import pandas as pd
     >>> numbers(pd.Series(["1,5", "2", "=1+2"], name="time"), Commas(), 1)[0].tolist()
@@ -86,36 +90,33 @@ def numbers(
     name = str(column.name)
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
         return column.astype("Float64").astype(float), []
-    found = pd.to_numeric(column, errors="coerce")
-    if found.notna().all():
-        return found.astype(float), []
-    texts = column.astype(object).where(column.notna(), "").map(str)
-    wrong = list(_wrong(texts, found))
-    left = [at for at in wrong if _looks_like_number(texts.iloc[at])]
+    cells, which = cells_of(column)
+    found = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(float).copy()
+    wrong = _wrong(cells, found)
+    left = [at for at, cell in wrong.items() if _looks_like_number(cell)]
     if left:
-        cells = [texts.iloc[at] for at in left]
-        decimal = commas.are_decimal(name, cells, first_row + left[0])
-        found = found.astype(float)
-        for at, cell in zip(left, cells, strict=True):
-            found.iloc[at] = _parsed(cell, decimal=decimal)
+        first = int(column.index[int(np.isin(which, left).argmax())])
+        decimal = commas.are_decimal(name, [wrong[at] for at in left], first_row + first)
+        for at in left:
+            found[at] = _parsed(wrong.pop(at), decimal=decimal)
     problems: dict[str, tuple[UnusableRow, list[int]]] = {}
-    for at in sorted(set(wrong) - set(left)):
-        cell = texts.iloc[at]
+    for at, cell in wrong.items():
         problem = (
             "is a formula, which is not evaluated: save its value"
             if _FORMULA.match(cell[:40])
             else "is no number"
         )
         error = UnusableRow(name, problem, repr(cell[:40]))
-        problems.setdefault(problem, (error, []))[1].append(first_row + at)
-    return found.astype(float), list(problems.values())
+        problems.setdefault(problem, (error, []))[1].append(at)
+    # A missing cell is the last of these.
+    values = pd.Series(np.append(found, math.nan)[which], index=column.index, name=column.name)
+    return values, [(error, np.flatnonzero(np.isin(which, at))) for error, at in problems.values()]
 
 
-def _wrong(texts: pd.Series, found: pd.Series) -> Iterator[int]:
-    """Places of cells that say something and are no plain number."""
-    for at, missing in enumerate(found.isna().tolist()):
-        if missing and texts.iloc[at].strip().lower() not in _NOTHING:
-            yield at
+def _wrong(cells: NDArray[Any], found: NDArray[np.float64]) -> dict[int, str]:
+    """Cells that say something and are no plain number, by their place."""
+    missing = ((int(at), str(cells[at])) for at in np.flatnonzero(np.isnan(found)))
+    return {at: cell for at, cell in missing if cell.strip().lower() not in _NOTHING}
 
 
 def _looks_like_number(cell: str) -> bool:

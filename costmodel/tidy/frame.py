@@ -113,7 +113,7 @@ def rows_of(
     rows = Rows()
     plain = frame.reset_index(drop=True)
     plain.columns = plain.columns.map(str)
-    rows.add(tidy_rows(plain, matched, Commas(), 1)[0])
+    rows.add(tidy_rows(plain, matched, Commas(), 1))
     if device is None and len(rows.devices) > 1:
         names = "; ".join(one.label for one in rows.devices[:10])
         message = (

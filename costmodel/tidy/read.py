@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from costmodel.errors import InvalidInputError
 from costmodel.tidy.cells import Commas, numbers
 from costmodel.tidy.columns import Matched
-from costmodel.tidy.kernel import UnusableRow
+from costmodel.tidy.distinct import distinct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,61 +71,65 @@ def tidy_name(field: str) -> str:
     return _SIZES.get(field) or _TEXTS.get(field) or field
 
 
-#: What is wrong with which rows.
-Problems = list[tuple[UnusableRow, list[int]]]
-
-
 def tidy_rows(
     frame: pd.DataFrame, matched: Matched, commas: Commas, first_row: int
-) -> tuple[pd.DataFrame, Problems]:
+) -> pd.DataFrame:
     """Tidy rows of the next rows of a file.
 
+    Kernels are read once for each sort of rows: a list of repeats has few of them.
+
     Args:
-        frame: rows, under the file's own column names.
+        frame: rows, under the file's own column names, with a plain index.
         matched: which column is which.
         commas: what they mean in this file.
         first_row: number of the first row.
 
     Returns:
-        As many rows in tidy columns, and what is wrong with cells that hold no number although
-        they should; those rows have a ``reason``.
+        As many rows in tidy columns; those with a cell that holds no number although it should
+        have a ``reason``.
 
     Raises:
         InvalidInputError: where a column cannot be read at all.
     """
+    firsts, which = distinct(frame[list(dict.fromkeys(matched.columns.values()))])
+    few, reasons = _tidy_kernels(frame.iloc[firsts], matched, commas, first_row)
+    tidy = few.iloc[which].set_index(frame.index)
+    reasons = reasons[which]
+    times = {"latency_ms": matched.latency, "deviation_ms": matched.deviation}
+    for name, said in times.items():
+        if said is not None:
+            column, unit = said
+            values, wrong = numbers(frame[column], commas, first_row)
+            tidy[name] = values * unit
+            for error, places in wrong:
+                reasons[places] = error
+    if any(reasons):
+        tidy["reason"] = reasons
+    return tidy
+
+
+def _tidy_kernels(
+    frame: pd.DataFrame, matched: Matched, commas: Commas, first_row: int
+) -> tuple[pd.DataFrame, NDArray[np.object_]]:
+    """Tidy columns of everything but times, and why a row cannot be used, else an empty text."""
     import pandas as pd
 
     tidy = pd.DataFrame(index=frame.index)
-    problems: Problems = []
+    reasons = np.full(len(frame), "", dtype=object)
 
     def take(column: pd.Series) -> pd.Series:
         values, wrong = numbers(column, commas, first_row)
-        problems.extend(wrong)
+        for error, places in wrong:
+            reasons[places] = error
         return values
 
     for name, column in matched.columns.items():
         _put(tidy, name, frame[column], take, matched)
     for name, value in matched.constants.items():
         if name not in matched.columns:
-            _put(
-                tidy,
-                name,
-                pd.Series([value] * len(frame), index=frame.index, name=name),
-                take,
-                matched,
-            )
-    latency, unit = matched.latency
-    tidy["latency_ms"] = take(frame[latency]) * unit
-    if matched.deviation is not None:
-        column, unit = matched.deviation
-        tidy["deviation_ms"] = take(frame[column]) * unit
-    if problems:
-        reasons: list[object] = [""] * len(frame)
-        for error, rows in problems:
-            for row in rows:
-                reasons[row - first_row] = error
-        tidy["reason"] = pd.Series(reasons, index=frame.index, dtype=object)
-    return tidy, problems
+            column_of_it = pd.Series([value] * len(frame), index=frame.index, name=name)
+            _put(tidy, name, column_of_it, take, matched)
+    return tidy, reasons
 
 
 def _put(tidy: pd.DataFrame, name: str, column: pd.Series, take: object, matched: Matched) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.op import Op, decode_op
+from costmodel.tidy.distinct import cells_of, distinct
 from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op, refuse
 from costmodel.tidy.repeats import DEVIATION_AGREES, REPEATS_AGREE, disagreement, merged
 from costmodel.tidy.words import activation_word, dtype_word, kind_word, layout_word
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _T = TypeVar("_T")
+#: What is wrong with which rows of the file.
+_Problems = list[tuple[UnusableRow, NDArray[np.int64]]]
 
 #: Columns of a row that say which device it is of.
 DEVICE_FIELDS = ("device", "runtime", "runtime_version", "provider", "threads", "cores", "dtype")
@@ -28,6 +35,7 @@ _SIZES = frozenset(
 _TEXTS = {"kind", "padding", "dtype", "layout", "implementation", "second", "name"}
 #: Columns that make a kernel, in the words of ``Kernel``.
 KERNEL_FIELDS = (*sorted(_SIZES), *sorted(_TEXTS), "bias", "epilogue", "op_json")
+_IDENTITY = tuple(dict.fromkeys((*KERNEL_FIELDS, *DEVICE_FIELDS)))
 #: Columns of a row that are not its kernel's or device's.
 OTHER_FIELDS = ("latency_ms", "deviation_ms", "reason")
 
@@ -65,9 +73,17 @@ NAMED = 5
 
 @dataclass(slots=True)
 class _Times:
-    values: list[float] = field(default_factory=list)
-    deviations: list[float] = field(default_factory=list)
-    first_row: int = 0
+    """Repeats of one kernel, in eight bytes each: a list of a gigabyte has ten million.
+
+    Attributes:
+        deviation: of the first, as a share of it; NaN where it has none.
+        first_row: of the file.
+        values: milliseconds in the order of the file.
+    """
+
+    deviation: float
+    first_row: int
+    values: array[float] = field(default_factory=lambda: array("d"))
 
 
 class Rows:
@@ -81,7 +97,7 @@ class Rows:
     def __init__(self) -> None:
         self.count = 0
         self.left_out: dict[tuple[str, str], LeftOut] = {}
-        self._known: dict[tuple[str, ...], dict[Hashable, tuple[Device, Op] | UnusableRow]] = {}
+        self._known: dict[tuple[str, ...], dict[Hashable, _Times | UnusableRow]] = {}
         self._times: dict[Device, dict[Op, _Times]] = {}
 
     @property
@@ -98,27 +114,60 @@ class Rows:
                 a row is left out (an error, or its column and problem as text), else empty. The
                 index counts the file's rows from 0.
         """
-        names = tuple(name for name in (*KERNEL_FIELDS, *DEVICE_FIELDS) if name in frame)
+        rows = frame.index.to_numpy(np.int64) + self.count + 1
+        good = np.ones(len(frame), dtype=bool)
+        problems: _Problems = []
+        for error, places in _untimed(frame):
+            good[places] = False
+            problems.append((error, rows[places]))
+        problems += self._take(frame[good], rows[good])
+        self._leave_out_all(problems)
+        self.count = int(rows.max(initial=self.count))
+
+    def _take(self, frame: pd.DataFrame, rows: NDArray[np.int64]) -> _Problems:
+        """Take rows that have a time; those that are no kernel are given back."""
+        names = tuple(name for name in _IDENTITY if name in frame)
         known = self._known.setdefault(names, {})
-        keys = zip(*(_plain(frame[name]) for name in names), strict=True)
-        times = frame["latency_ms"].tolist()
-        nothing = [math.nan] * len(frame)
-        deviations = frame["deviation_ms"].tolist() if "deviation_ms" in frame else nothing
-        reasons = _plain(frame["reason"]) if "reason" in frame else [""] * len(frame)
-        labels = frame.index.tolist()
-        for label, key, time, deviation, reason in zip(  # noqa: B905 - all as long as the frame
-            labels, keys, times, deviations, reasons
-        ):
-            number = self.count + label + 1
-            try:
-                _require_time(time, reason)
-                found = known.get(key)
-                if found is None:
-                    found = known[key] = _read(dict(zip(names, key, strict=True)))
-                self._take(number, found, time, deviation)
-            except UnusableRow as error:
-                self.leave_out(error, [number])
-        self.count += max(labels, default=-1) + 1
+        firsts, which = distinct(frame[list(names)])
+        times = frame["latency_ms"].to_numpy(np.float64)
+        deviations = (
+            frame["deviation_ms"].to_numpy(np.float64) / times
+            if "deviation_ms" in frame
+            else np.full(len(frame), math.nan)
+        )
+        # Rows that are written differently may be the same kernel.
+        targets: dict[int, tuple[_Times | UnusableRow, int]] = {}
+        kinds = np.empty(len(firsts), dtype=np.intp)
+        keys = zip(*(_plain(frame[name].iloc[firsts]) for name in names), strict=True)
+        for at, (first, key) in enumerate(zip(firsts.tolist(), keys, strict=True)):
+            found = known.get(key)
+            if found is None:
+                read = _read(dict(zip(names, key, strict=True)))
+                found = known[key] = (
+                    read
+                    if isinstance(read, UnusableRow)
+                    else self._times.setdefault(read[0], {}).setdefault(
+                        read[1],
+                        _Times(deviation=float(deviations[first]), first_row=int(rows[first])),
+                    )
+                )
+            kinds[at] = targets.setdefault(id(found), (found, len(targets)))[1]
+        problems: _Problems = []
+        for (target, _), places in zip(targets.values(), _places(kinds[which]), strict=True):
+            if isinstance(target, UnusableRow):
+                problems.append((target, rows[places]))
+            else:
+                target.values.frombytes(times[places].tobytes())
+        return problems
+
+    def _leave_out_all(self, problems: _Problems) -> None:
+        """Count what is wrong with rows of a piece, what is seen first first."""
+        alike: dict[tuple[str, str], _Problems] = {}
+        for error, rows in problems:
+            alike.setdefault((error.column, error.problem), []).append((error, rows))
+        for same in sorted(alike.values(), key=lambda each: min(rows.min() for _, rows in each)):
+            first, _ = min(same, key=lambda each: int(each[1].min()))
+            self.leave_out(first, np.sort(np.concatenate([rows for _, rows in same])).tolist())
 
     def leave_out(self, error: UnusableRow, rows: Sequence[int]) -> None:
         """Count rows that cannot be used."""
@@ -128,17 +177,6 @@ class Rows:
         )
         found.count += len(rows)
         found.rows.extend(rows[: max(0, NAMED - len(found.rows))])
-
-    def _take(
-        self, number: int, found: tuple[Device, Op] | UnusableRow, time: float, deviation: float
-    ) -> None:
-        if isinstance(found, UnusableRow):
-            raise found
-        device, op = found
-        times = self._times.setdefault(device, {}).setdefault(op, _Times(first_row=number))
-        times.values.append(time)
-        if not math.isnan(deviation):
-            times.deviations.append(deviation / time)
 
     def measurements(self, device: Device) -> Iterator[tuple[int, Measurement]]:
         """First row and Measurement of each Op of a device; repeats that disagree are left out."""
@@ -150,8 +188,9 @@ class Rows:
                 )
                 self.leave_out(error, [times.first_row] * len(times.values))
                 continue
-            alone = len(times.values) == len(times.deviations) == 1
-            own = times.deviations[0] if alone else math.nan
+            told = len(times.values) == 1 and not math.isnan(times.deviation)
+            # The one NaN that there is, so that equal rows compare equal.
+            own = times.deviation if told else math.nan
             if own > DEVIATION_AGREES:
                 error = UnusableRow(
                     "deviation", "is more than half of the time", f"{op.label}: {own:.0%}"
@@ -169,16 +208,30 @@ class Rows:
         return sum(count - 1 for count in self.counts(device).values())
 
 
-def _require_time(time: float, reason: object) -> None:
-    if isinstance(reason, UnusableRow):
-        raise reason
-    if reason:
-        column, _, problem = str(reason).partition(" ")
-        refuse(column, problem)
-    if math.isnan(time):
-        refuse("latency", "is missing")
-    if not 0 < time < math.inf:
-        refuse("latency", "is no time", f"{time:g} ms")
+def _untimed(frame: pd.DataFrame) -> Iterator[tuple[UnusableRow, NDArray[np.intp]]]:
+    """Places of rows that have no time, or another reason not to be used, and why."""
+    times = frame["latency_ms"].to_numpy(np.float64)
+    open_ = np.ones(len(frame), dtype=bool)
+    if "reason" in frame:
+        reasons, which = cells_of(frame["reason"])
+        for at, reason in enumerate(reasons):
+            if reason:
+                column, _, problem = str(reason).partition(" ")
+                known = isinstance(reason, UnusableRow)
+                yield reason if known else UnusableRow(column, problem), np.flatnonzero(which == at)
+                open_ &= which != at
+    missing = open_ & np.isnan(times)
+    if missing.any():
+        yield UnusableRow("latency", "is missing"), np.flatnonzero(missing)
+    places = np.flatnonzero(open_ & ~missing & ~((times > 0) & (times < math.inf)))
+    if len(places):
+        yield UnusableRow("latency", "is no time", f"{times[places[0]]:g} ms"), places
+
+
+def _places(kinds: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Places of each kind in order, kinds being numbered from 0 without a gap."""
+    order = np.argsort(kinds, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(kinds))[:-1]) if len(kinds) else []
 
 
 def _plain(column: pd.Series) -> Iterable[object]:

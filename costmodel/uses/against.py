@@ -18,7 +18,7 @@ from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
 from costmodel.uses.listed import Listed, find_networks
 from costmodel.uses.models import Model
-from costmodel.uses.tables import calibration_of, cost_of
+from costmodel.uses.tables import Table, calibration_of, cost_of
 
 _LOG = logging.getLogger("costmodel")
 
@@ -29,6 +29,7 @@ def compare_with_list(
     given: Path,
     *,
     cost: str | CostModel = "regression",
+    donors: Table | Sequence[Table] = (),
     sizes: Sizes | None = None,
     calibrated: bool = True,
 ) -> tuple[Comparison, ...]:
@@ -40,6 +41,7 @@ def compare_with_list(
         table: whose device the times are of.
         given: the list: model files beside it, or names of the table's networks.
         cost: as for ``compare``.
+        donors: as for ``compare``.
         sizes: as for ``compare``.
         calibrated: as for ``compare``.
 
@@ -61,7 +63,7 @@ def compare_with_list(
             "network of the table. Write paths from the list's folder."
         )
         raise InvalidInputError(message)
-    priced_by = cost_of(cost, table)
+    priced_by = cost_of(cost, table, donors)
     law = calibration_of(table, priced_by) if calibrated else None
     timed_on = replace(
         table.device, provenance="imported", state={"timed": f"as {given.name} says"}

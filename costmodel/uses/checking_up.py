@@ -20,7 +20,7 @@ from costmodel import __version__
 from costmodel.device import Device
 from costmodel.profiler.lock import device_lock
 from costmodel.timing.lock import note_path, read_note
-from costmodel.uses.listing import Devices, Listed, devices, list_providers, list_runner
+from costmodel.uses.listing import Devices, Listed, devices
 
 #: Packages whose version decides what happens here: those it is made of, then runtimes and readers.
 PACKAGES = (
@@ -83,14 +83,14 @@ def doctor() -> CheckUp:
     >>> doctor().versions["costmodel"] == __version__
     True
     """
-    device = list_runner("ort").device
     listed = devices()
+    device = next((item.device for item in listed.runners if item.name == "ort"), None)
     matching, alike = _profiles(listed, device)
     return CheckUp(
         versions=_versions(),
         processor=_processor(device),
         runners=tuple(map(_private, listed.runners)),
-        providers=tuple(map(_private, list_providers())),
+        providers=tuple(map(_private, listed.providers)),
         places=_places(),
         locks={"processor": _holder(device)} if device else {},
         matching=matching,

@@ -84,7 +84,13 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     rows = open_table(table) if table is not None else None
     if against is not None:
         return compare_with_list(
-            as_list(models), rows, Path(against), cost=cost, sizes=sizes, calibrated=calibrated
+            as_list(models),
+            rows,
+            Path(against),
+            cost=cost,
+            donors=donors,
+            sizes=sizes,
+            calibrated=calibrated,
         )
     name, settings = timing_runner(
         Choice.of(runner, options, threads),

@@ -185,7 +185,7 @@ def _by_columns(opened: Opened, asked: Asked, rows: Rows) -> str:
     require_device(matched)
     commas = Commas(decimal=opened.decimal_commas)
     for piece in opened.pieces():
-        rows.add(tidy_rows(piece, matched, commas, rows.count + 1)[0])
+        rows.add(tidy_rows(piece, matched, commas, rows.count + 1))
     return matched.latency[0]
 
 

@@ -227,9 +227,10 @@ def own_files(runner: Runner, name: str, samples: int, seed: int, folder: Path) 
     most_bytes = _MOST_SENT_BYTES if "://" in name else math.inf
     written = []
     for network in own_networks(min(OWN_NETWORKS, samples // OWN_PER_ROWS), seed):
-        if network.model.ByteSize() <= most_bytes:
+        content = network.model.SerializeToString()
+        if len(content) <= most_bytes:
             path = folder / f"{network.name}.onnx"
-            path.write_bytes(network.model.SerializeToString())
+            path.write_bytes(content)
             written.append(path)
     return written
 

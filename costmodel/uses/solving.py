@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.beliefs import SOLVED, Donor, beliefs, donor_of
+from costmodel.costs.beliefs import HELPED_BY, NOBODY, SOLVED, Donor, beliefs, donor_of
 from costmodel.costs.solved import NINE_OF_TEN
 from costmodel.costs.solver import NOISE, Belief, foreseen, most_telling, settle
 from costmodel.costs.work import Work, asked, work_of
@@ -105,7 +105,7 @@ def solve(
         raise InvalidInputError(message)
     told = {
         SOLVED: f"{len(found)} whole networks of {given.name}",
-        "donors": "; ".join(table.device.label for table in tables) or "none",
+        HELPED_BY: "; ".join(table.device.label for table in tables) or NOBODY,
     }
     donated = [row.op for table in tables for row in table.kernels()]
     rows = solve_networks(found, [donor_of(table) for table in tables], device, donated)

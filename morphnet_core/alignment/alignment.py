@@ -11,7 +11,7 @@ from costmodel.calibration import Calibration
 from costmodel.device import Device
 from costmodel.errors import ModelFormatError
 from costmodel.prediction import Prediction, price_network
-from costmodel.protocols import CostModel
+from costmodel.protocols import CostModel, NetworkLaw
 from costmodel.sizes import Sizes
 from morphnet_core.alignment.edit import pad
 from morphnet_core.alignment.evaluate import Evaluator, check_unit
@@ -153,7 +153,7 @@ def pad_to_fast_widths(
     cost: CostModel,
     device: Device | None = None,
     *,
-    calibration: Calibration | None = None,
+    calibration: NetworkLaw | None = None,
     sizes: Sizes = _NO_SIZES,
     limits: Limits = _LIMITS,
     fix_weights: bool = False,
@@ -169,7 +169,8 @@ def pad_to_fast_widths(
         model: an ONNX file, or a model in memory; not changed.
         cost: prices kernels in milliseconds, e.g. ``fit_regression(table)``.
         device: whose runtime decides what is executed; by default the cost model's own.
-        calibration: from the sum of kernels to networks.
+        calibration: from the sum of kernels to networks. Widths are chosen by what it says of
+            kernels, if anything; both totals are what it says of networks.
         sizes: of open dimensions; the padded file keeps them open.
         limits: how far to pad, and for what gain.
         fix_weights: take weights off the list of inputs, where old exporters put them; weights
@@ -185,7 +186,9 @@ def pad_to_fast_widths(
     source = read_source(model, sizes, fix_weights=fix_weights)
     grouping = paddable(source)
     Pricer(grouping, cost, chosen)  # refuses what it cannot price
-    evaluator = Evaluator(grouping, cost, chosen, calibration)
+    # A law of whole networks alone says nothing of what a channel more costs.
+    by_kernel = calibration if isinstance(calibration, Calibration) else None
+    evaluator = Evaluator(grouping, cost, chosen, by_kernel)
     counts, now = best_counts(evaluator, limits), grouping.full_counts
 
     def predicted(widths: Units) -> Prediction:

@@ -44,7 +44,7 @@ class Evaluator:
         grouping: of the network as written.
         cost: prices kernels.
         device: whose runtime decides what is executed.
-        calibration: from kernels to networks.
+        calibration: from kernels to networks, where it says what a kernel adds.
     """
 
     grouping: Grouping

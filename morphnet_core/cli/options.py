@@ -123,22 +123,25 @@ def check_out(out: Path, suffix: str | None = None) -> None:
         raise InvalidInputError(message)
 
 
-def prices_of(table: str | None, cost: str, target_ms: float | None) -> Count | CostModel:
-    """What ``--table`` and ``--cost`` ask for; a count is the original MorphNet's.
+def prices_of(
+    table: str | None, cost: str, target_ms: float | None, donors: Sequence[str] = ()
+) -> Count | CostModel:
+    """What ``--table``, ``--cost`` and ``--donor`` ask for; a count is the original MorphNet's.
 
     Args:
         table: that was given.
         cost: that was given.
         target_ms: milliseconds that were asked for; None if it was another target.
+        donors: that were given.
 
     Raises:
-        InvalidInputError: for an unknown name, a table that is missing or holds too little, or
-            milliseconds of a cost that does not count them.
+        InvalidInputError: for an unknown name, a table that is missing or holds too little, donors
+            of what needs none, or milliseconds of a cost that does not count them.
     """
     from costmodel.uses.tables import cost_of, open_table
     from morphnet_core.pricing import COUNTS
 
-    found = cost_of(cost, open_table(table) if table else None)
+    found = cost_of(cost, open_table(table) if table else None, donors)
     if target_ms is not None and found.unit != "ms":
         message = (
             f"--target-ms needs prices in milliseconds, but {cost} does not count these. Give "

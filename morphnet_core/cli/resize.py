@@ -44,6 +44,7 @@ def shrink_model(
     ] = None,
     table: options.TableOption = None,
     cost: options.Cost = "regression",
+    donor: options.Donors = None,
     target_ms: keras_options.TargetMs = None,
     target: keras_options.Target = None,
     runner: options.RunnerName = None,
@@ -81,7 +82,7 @@ def shrink_model(
             raise InvalidInputError(message)
         from morphnet_core.morphing import device_clock, load_recipe
 
-        prices = keras_options.prices_of(table, cost, target_ms)
+        prices = keras_options.prices_of(table, cost, target_ms, donor or ())
         given = options.parse_runner_options(runner_option, threads)
         clock = None
         if not predict_only:
@@ -111,6 +112,7 @@ def expand_model(
     ] = None,
     table: options.TableOption = None,
     cost: options.Cost = "regression",
+    donor: options.Donors = None,
     target_ms: keras_options.TargetMs = None,
     target: keras_options.Target = None,
     multiple: Annotated[
@@ -139,7 +141,7 @@ def expand_model(
         found = expand_by(small, by, multiple=multiple, sizes=sizes, seed=seed)
     else:
         wanted = keras_options.one_target(target_ms, target)
-        prices = keras_options.prices_of(table, cost, target_ms)
+        prices = keras_options.prices_of(table, cost, target_ms, donor or ())
         found = expand_to_cost(small, prices, wanted, multiple=multiple, sizes=sizes, seed=seed)
     _finish(found, out, as_json=json, markdown=markdown)
 

@@ -59,6 +59,7 @@ def train(
     ],
     table: options.TableOption = None,
     cost: options.Cost = "regression",
+    donor: options.Donors = None,
     target_ms: keras_options.TargetMs = None,
     target: keras_options.Target = None,
     search_epochs: Annotated[
@@ -118,7 +119,7 @@ def train(
     """
     wanted = keras_options.one_target(target_ms, target)
     keras_options.check_out(out)
-    prices = keras_options.prices_of(table, cost, target_ms)
+    prices = keras_options.prices_of(table, cost, target_ms, donor or ())
     given = options.parse_runner_options(runner_option, threads)
     from morphnet_core.morphing import device_clock, load_recipe, morph
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from costmodel.calibration import Calibration
 from costmodel.comparison import DEFAULT_PLAN
+from costmodel.costs.beliefs import HELPED_BY, NOBODY
+from costmodel.errors import InvalidInputError
 from costmodel.profiler import Progress
 from costmodel.protocols import CostModel, Runner
 from costmodel.registry import Option
 from costmodel.sizes import Sizes
+from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice, clock_of
 from costmodel.uses.models import Model, model_files, require_onnx
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
@@ -22,6 +24,7 @@ def align(  # noqa: PLR0913 - each has a sensible default
     table: Table | None = None,
     *,
     cost: str | CostModel = "regression",
+    donors: Table | Sequence[Table] = (),
     runner: str | Runner | None = None,
     options: Mapping[str, Option] | None = None,
     threads: int | None = None,
@@ -42,6 +45,7 @@ def align(  # noqa: PLR0913 - each has a sensible default
         model: as for ``costmodel.predict``, TensorFlow Lite files excepted.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         cost: ``regression`` or ``lookup`` of the table, or a cost model in milliseconds.
+        donors: tables of other devices that help a table of few rows; see ``costmodel.fit``.
         runner: to time with, instead of the one that made the table: its name, or a Runner.
         options: of ``runner``.
         threads: the same as ``options={"threads": ...}``.
@@ -60,8 +64,8 @@ def align(  # noqa: PLR0913 - each has a sensible default
 
     Raises:
         ModelFormatError: if the model is damaged or quantised.
-        InvalidInputError: if the cost does not count milliseconds, or too little of the network's
-            work has a price.
+        InvalidInputError: if the cost does not count milliseconds, too little of the network's
+            work has a price, or the table was solved from networks alone.
         DeviceMismatchError: if the runner that was asked for is another device than the table's.
 
     >>> import onnx
@@ -71,20 +75,20 @@ def align(  # noqa: PLR0913 - each has a sensible default
     'nothing is worth changing'
     """
     rows = open_table(table) if table is not None else None
-    priced_by = cost_of(cost, rows)
+    priced_by = cost_of(cost, rows, donors)
+    if rows is not None and priced_by.device == rows.device:
+        _require_widths(rows, donors)
     device = rows.device if rows is not None else priced_by.device
     clock, reason = (None, "")
     if not predict_only:
         clock, reason = clock_of(Choice.of(runner, options, threads), device)
-    # A law of whole networks alone says nothing of what a channel more costs.
-    law = calibration_of(rows, priced_by) if calibrated else None
     with model_files([model], sizes or {}) as ((path,), bound):
         require_onnx(path, "aligning")
         found = pad_to_fast_widths(
             path,
             priced_by,
             device,
-            calibration=law if isinstance(law, Calibration) else None,
+            calibration=calibration_of(rows, priced_by) if calibrated else None,
             sizes=bound,
             limits=Limits(factor=max_growth, extra=64 if max_growth > 1 else 0),
             fix_weights=fix_weights,
@@ -101,3 +105,23 @@ def align(  # noqa: PLR0913 - each has a sensible default
         plan=DEFAULT_PLAN.with_rounds(rounds),
         progress=progress,
     )
+
+
+def _require_widths(table: LatencyTable, donors: Table | Sequence[Table]) -> None:
+    """Refuse a table whose kernels somebody solved from nothing but networks.
+
+    How fast a device is at each kind of work follows from networks, which of two widths is faster
+    only from a donor's kernels.
+
+    Raises:
+        InvalidInputError: says what to do.
+    """
+    alone = isinstance(donors, list | tuple) and not donors
+    if alone and table.device.state.get(HELPED_BY) == NOBODY:
+        where = table.path or table.device.label
+        message = (
+            f"The table {where} was solved from whole networks without a donor, so it does not "
+            "know which widths run faster. Give --donor, or solve it with one: a table of kernels "
+            f"on {table.device.runtime}."
+        )
+        raise InvalidInputError(message)

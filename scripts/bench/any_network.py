@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--budget", default=BUDGET)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--given", type=int, default=0, help="networks whose kernels are measured")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="visits to every network")
     parser.add_argument("--hour", default="", help="names a run of its own, such as: busy")
     parser.add_argument("--again", action="store_true", help="predict anew, time nothing")
     options = parser.parse_args()
@@ -85,10 +86,10 @@ def main() -> None:
 
     # A shared machine has good and bad minutes: the networks are timed on both sides of the table.
     name += f"-given{options.given}" if given else ""
-    time_networks(ROUNDS // 2)
+    time_networks(options.rounds // 2)
     table, told = profiled(name, [networks[each][0] for each in given], options, settings)
     with witness_jobs(table) as witnesses:
-        time_networks(ROUNDS, witnesses)
+        time_networks(options.rounds, witnesses)
     measured = LatencyTable.load(path)
     pace = Pace.of(table, {op: row for op, row in measured.rows.items() if op in table})
     cost = fit_regression(table)

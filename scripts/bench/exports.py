@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -26,6 +28,18 @@ def application(target: Path, kind: str, size: int, *, batch: int = 1, **setting
         image = keras.Input((size, size, 3), name="image")
         network = getattr(keras.applications, kind)(weights=None, input_tensor=image, **settings)
         export_onnx(network, target, {"image:0": batch})
+    return target
+
+
+def keras_model(target: Path, make: Callable[[], Any]) -> Path:
+    """A Keras model of one input called ``image``, for one example at a time.
+
+    Args:
+        target: the file.
+        make: builds the model.
+    """
+    if not target.exists():
+        export_onnx(make(), target, {"image:0": 1})
     return target
 
 

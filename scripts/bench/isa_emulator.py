@@ -29,6 +29,7 @@ from costmodel.remote.bundle_build import build_bundle
 from costmodel.remote.bundle_parts import EMULATED
 from costmodel.remote.specs import runtime_setup
 from costmodel.runners.litert.session import taken_over
+from costmodel.runners.ort.optimised import write_source
 
 #: Emulated processor by instruction set: old ones, so that nothing beyond the set decides.
 #: AVX-512 is in no emulator: it takes a processor that has it.
@@ -106,8 +107,9 @@ class EmulatedExecutor:
         self._emulated = emulated
         self._setup = runtime_setup(1)
 
-    def optimise(self, source: Path, target: Path) -> Collection[str]:
-        """Have the optimised graph of ``source`` written."""
+    def optimise(self, model: Any, target: Path) -> Collection[str]:
+        """Have the optimised graph written."""
+        source = write_source(model, target)
         folder = self._emulated.folder / "work"
         shutil.rmtree(folder, ignore_errors=True)
         fields = {"setup": self._setup, "model": str(source), "folder": str(folder)}

@@ -114,20 +114,10 @@ def _other_algorithms(sizes: Sizes) -> dict[str, Floats]:
 def _features(
     sizes: Sizes, depth: Floats, terms: dict[str, Floats], fills: dict[str, Floats]
 ) -> dict[str, Floats]:
-    logs = {
-        "batch": sizes.batch,
-        "rows_in": sizes.rows_in,
-        "channels": sizes.channels,
-        "inputs": sizes.inputs,
-        "outputs": sizes.outputs,
-        "weights": sizes.weights,
-        "work": sizes.work,
-        "pixels": sizes.pixels,
-        "reduction": depth,
-        **terms,
-    }
     return {
-        **{f"log {name}": np.log2(np.maximum(amount, 0.5)) for name, amount in logs.items()},
+        **sizes.log_columns(
+            0.5, before={"batch": sizes.batch}, after={"reduction": depth, **terms}
+        ),
         **fills,
         "channels % 4": sizes.channels % 4,
         "channels % 8": sizes.channels % 8,

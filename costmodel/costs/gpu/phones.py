@@ -52,14 +52,7 @@ def phone_columns(
 
 
 def _features(sizes: Sizes, cut: Cut, waves: dict[int, Floats]) -> dict[str, Floats]:
-    logs = {
-        "rows_in": sizes.rows_in,
-        "channels": sizes.channels,
-        "inputs": sizes.inputs,
-        "outputs": sizes.outputs,
-        "weights": sizes.weights,
-        "work": sizes.work,
-        "pixels": sizes.pixels,
+    launched = {
         "depth": cut.depth,
         "threads": cut.threads,
         "launched": cut.groups,
@@ -68,7 +61,7 @@ def _features(sizes: Sizes, cut: Cut, waves: dict[int, Floats]) -> dict[str, Flo
         **{f"waves_{n}": count for n, count in waves.items()},
     }
     return {
-        **{f"log {name}": np.log2(np.maximum(amount, 1.0)) for name, amount in logs.items()},
+        **sizes.log_columns(1.0, after=launched),
         "block_x": cut.block_x,
         "block_y": cut.block_y,
         "block_z": cut.block_z,

@@ -140,6 +140,29 @@ class Sizes:
         """Whether a kernel's name holds some text."""
         return np.asarray(np.char.find(self.names, part) >= 0)
 
+    def log_columns(
+        self, least: float, *, before: Columns | None = None, after: Columns
+    ) -> dict[str, Floats]:
+        """Features ``log NAME``: binary logarithms of what every rule looks at, and of more.
+
+        Args:
+            least: what is less counts as this, so that none is minus infinity.
+            before: further amounts, in front of those of the Ops.
+            after: those behind them.
+        """
+        amounts = {
+            **(before or {}),
+            "rows_in": self.rows_in,
+            "channels": self.channels,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "weights": self.weights,
+            "work": self.work,
+            "pixels": self.pixels,
+            **after,
+        }
+        return {f"log {name}": np.log2(np.maximum(part, least)) for name, part in amounts.items()}
+
     def folded_terms(self) -> dict[str, Floats]:
         """What a folded operator adds: elements that it calculates or reads."""
         return {

@@ -53,7 +53,7 @@ class Preset:
                 plain[name] = cells.where(cells.notna() & (cells != ""), None)
             else:
                 plain[name], wrong = numbers(plain[name], commas, first_row)
-                reasons |= {row - first_row: error for error, rows in wrong for row in rows}
+                reasons |= {place: error for error, places in wrong for place in places.tolist()}
         tidy = self.tidy(plain)
         if reasons:
             known = tidy["reason"] if "reason" in tidy else pd.Series("", index=tidy.index)

@@ -85,10 +85,25 @@ def aligned(values: Any, *, copy: bool = False) -> Any:
         return values
     if not copy and values.flags.c_contiguous and values.ctypes.data % ALIGNMENT == 0:
         return values
-    held = np.empty(values.nbytes + ALIGNMENT, dtype=np.uint8)
-    start = -held.ctypes.data % ALIGNMENT
-    found = held[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    found = _room(values.size, values.dtype).reshape(values.shape)
     found[...] = values
+    return found
+
+
+def _room(count: int, dtype: Any) -> Any:
+    """An aligned vector of anything."""
+    length = count * np.dtype(dtype).itemsize
+    held = np.empty(length + ALIGNMENT, dtype=np.uint8)
+    start = -held.ctypes.data % ALIGNMENT
+    return held[start : start + length].view(dtype)
+
+
+def _repeated(values: Any, count: int) -> Any:
+    """``count`` values from a vector, aligned: itself again and again."""
+    found = _room(count, values.dtype)
+    for start in range(0, count, len(values)):
+        piece = found[start : start + len(values)]
+        piece[:] = values[: len(piece)]
     return found
 
 
@@ -105,7 +120,7 @@ def input_values(shape: tuple[int, ...], dtype: str, normal: Any) -> Any:
     if not dtype.startswith(("float", "bfloat")):
         return aligned(np.zeros(shape, dtype=dtype))
     count = prod(shape)
-    values = normal[:count] if count <= normal.size else np.resize(normal, count)
+    values = normal[:count] if count <= normal.size else _repeated(normal, count)
     return aligned(values.reshape(shape).astype(dtype, copy=False))
 
 
@@ -149,7 +164,7 @@ def weight_cut(source: Any, shape: tuple[int, ...], offset: int) -> tuple[Any, i
     """
     count = prod(shape)
     if count > len(source):
-        return aligned(np.resize(source, count).reshape(shape)), offset
+        return _repeated(source, count).reshape(shape), offset
     line = ALIGNMENT // source.itemsize
     start = offset % (len(source) - count + 1) // line * line
     return source[start : start + count].reshape(shape), offset + count + line

@@ -22,6 +22,7 @@ from costmodel.onnx_model.nodes import SMALL, Tensor
 from costmodel.op import SESSION
 from costmodel.runners.ort.bound import DTYPES, session_options
 from costmodel.runners.ort.covers import find_covers, in_written_order, name_nodes
+from costmodel.runners.ort.handed import session_of, weights_beside
 from costmodel.runners.ort.operands import executed_op, with_provider
 from costmodel.runners.ort.providers import CPU, CPU_NAME, Setup
 from costmodel.runners.ort.session import (
@@ -45,8 +46,8 @@ CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 class Executor(Protocol):
     """Loads and runs a model that is being lowered: the runtime here, or one on another device."""
 
-    def optimise(self, source: Path, target: Path) -> Collection[str]:
-        """Write the optimised graph of ``source``; returns the names of the inputs it is fed."""
+    def optimise(self, model: onnx.ModelProto, target: Path) -> Collection[str]:
+        """Write the optimised graph, weights beside it; returns the names of its inputs."""
         ...
 
     def profile(self, path: Path, runs: int) -> tuple[Sequence[Any], Mapping[str, Tensor]]:
@@ -66,14 +67,15 @@ class LocalExecutor:
         self._threads = threads
         self._setup = setup
 
-    def optimise(self, source: Path, target: Path) -> Collection[str]:
-        """Write the optimised graph of ``source``; returns the names of the inputs it is fed."""
-        options = session_options(self._threads, optimise=True)
+    def optimise(self, model: onnx.ModelProto, target: Path) -> Collection[str]:
+        """Write the optimised graph, weights beside it; returns the names of its inputs."""
         if self._setup.provider.whole_graph:
             # What it compiles cannot be written down: the graph that it is given takes its place.
-            return write_basic(source, target)
+            return write_basic(write_source(model, target), target)
+        options = session_options(self._threads, optimise=True)
         options.optimized_model_filepath = str(target)
-        session = make_session(str(source), options, self._setup)
+        weights_beside(options, f"{target.name}.weights")
+        session = session_of(model, options, self._setup)
         return {item.name for item in session.get_inputs()}
 
     def profile(self, path: Path, runs: int) -> tuple[Sequence[Any], Mapping[str, Tensor]]:
@@ -150,14 +152,20 @@ def lower(
     return _network(executed, covers, seen, name=name, block=block, provider=provider)
 
 
+def write_source(model: onnx.ModelProto, target: Path) -> Path:
+    """Write a model that is to be optimised into the folder of ``target``."""
+    source = target.with_name("model.onnx")
+    source.write_bytes(model.SerializeToString())
+    return source
+
+
 def _optimised(
     model: onnx.ModelProto, name: str, executor: Executor, folder: Path
 ) -> onnx.ModelProto:
     """The graph after all optimisations."""
-    source, target = folder / "model.onnx", folder / "optimised.onnx"
+    target = folder / "optimised.onnx"
     try:
-        source.write_bytes(model.SerializeToString())
-        fed = executor.optimise(source, target)
+        fed = executor.optimise(model, target)
         executed = onnx.load(str(target), load_external_data=False)
     except CostModelError:
         raise

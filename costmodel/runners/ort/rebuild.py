@@ -133,49 +133,69 @@ def _session_graph(op: Op) -> Rebuilt:
     names = [f"x{i}" for i in range(num_in)]
     nodes = [helper.make_node("Identity", [names[i % num_in]], [f"y{i}"]) for i in range(num_out)]
     make = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        SESSION,
-        [make(name, TensorProto.FLOAT, [1]) for name in names],
-        [make(f"y{i}", TensorProto.FLOAT, [1]) for i in range(num_out)],
-    )
+    outs = [make(f"y{i}", TensorProto.FLOAT, [1]) for i in range(num_out)]
     feed: dict[str, NDArray[np.generic]] = {n: np.ones(1, dtype=np.float32) for n in names}
-    return Rebuilt(model=_serialise(graph, OPSET), feed=feed, weights={}, inline=True)
+    return Rebuilt(
+        model=_tiny_model(SESSION, nodes, names, outs), feed=feed, weights={}, inline=True
+    )
 
 
 def readers_graph(readers: int) -> Rebuilt:
     """A graph that only reads one small input ``readers`` times, to time what a reader costs."""
-    make = helper.make_tensor_value_info
     nodes = [helper.make_node("Shape", ["x0"], [f"y{i}"]) for i in range(readers)]
-    outs = [make(f"y{readers - 1}", TensorProto.INT64, [1])]
-    graph = helper.make_graph(nodes, "readers", [make("x0", TensorProto.FLOAT, [1])], outs)
+    outs = [helper.make_tensor_value_info(f"y{readers - 1}", TensorProto.INT64, [1])]
     feed: dict[str, NDArray[np.generic]] = {"x0": np.ones(1, dtype=np.float32)}
     return Rebuilt(
-        model=_serialise(graph, OPSET), feed=feed, weights={}, inline=True, readers=readers
+        model=_tiny_model("readers", nodes, ["x0"], outs),
+        feed=feed,
+        weights={},
+        inline=True,
+        readers=readers,
     )
 
 
-def _serialise(graph: onnx.GraphProto, opset: int) -> bytes:
-    domains = ("com.microsoft", "com.microsoft.nchwc")
-    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
-    model = helper.make_model(graph, opset_imports=imports)
-    model.ir_version = _IR
+def _tiny_model(
+    name: str,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[str],
+    outputs: Sequence[onnx.ValueInfoProto],
+) -> bytes:
+    """A model whose inputs are single numbers."""
+    make = helper.make_tensor_value_info
+    model = _model_of(name, OPSET)
+    model.graph.node.extend(nodes)
+    model.graph.input.extend(make(n, TensorProto.FLOAT, [1]) for n in inputs)
+    model.graph.output.extend(outputs)
     return model.SerializeToString()  # type: ignore[no-any-return]
 
 
+def _model_of(name: str, opset: int) -> onnx.ModelProto:
+    """A model of an empty graph."""
+    domains = ("com.microsoft", "com.microsoft.nchwc")
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    model = onnx.ModelProto(ir_version=_IR, opset_import=imports)
+    model.graph.name = name
+    return model
+
+
 class _Graph:
-    """Collects operands and nodes of one rebuilt Op."""
+    """Collects operands and nodes of one rebuilt Op.
+
+    Replicas differ by names: what else a node and a placeholder say is written once and copied.
+    """
 
     def __init__(self, op: Op) -> None:
         self.op = op
+        self.model = _model_of("op", op.attribute("since", OPSET))
+        self.graph = self.model.graph
         self.feed: dict[str, NDArray[np.generic]] = {}
-        self.inits: list[onnx.TensorProto] = []
         self.weights: dict[str, NDArray[np.generic]] = {}
         self.offset = 0
         # Shape inference of standard operators refuses placeholders of another shape.
         self.inline = op.implementation.startswith("com.microsoft.nchwc:")
-        self.opset = op.attribute("since", OPSET)
         self.weight_dtypes = weight_dtypes(op)
+        self.placeholders: dict[int, onnx.TensorProto] = {}
+        self.kernel = self._kernel()
         for dtype in (*op.input_types, *self.weight_dtypes):
             element_of(dtype)
         self.readers = 0
@@ -202,7 +222,9 @@ class _Graph:
             name = f"c{slot.index}"
             shape = () if self._is_scalar(position, slot.values) else (len(slot.values),)
             element = element_of(slot.dtype)
-            self.inits.append(helper.make_tensor(name, element, shape, list(slot.values)))
+            self.graph.initializer.append(
+                helper.make_tensor(name, element, shape, list(slot.values))
+            )
         else:
             return ""
         return name
@@ -210,7 +232,7 @@ class _Graph:
     def _add_parameters(self, dtypes: Mapping[int, str]) -> None:
         """Scales and zero points of an integer kernel; they are the same for all replicas."""
         for position, tensor in parameters(self.op, dtypes).items():
-            self.inits.append(tensor)
+            self.graph.initializer.append(tensor)
             self.slots[position] = tensor.name
         for position, letter in enumerate(self.op.operands):
             if letter == "=":  # a Concat's own scale and zero point come first
@@ -232,51 +254,55 @@ class _Graph:
         for position, slot in enumerate(slots):
             if slot.startswith("w"):
                 name = f"{slot}_{replica}"
-                index = int(slot[1:])
-                self._weight(name, self.op.weights[index], self.weight_dtypes[index])
+                self._weight(name, int(slot[1:]))
                 names[position] = name
         return names
 
-    def _weight(self, name: str, shape: Shape, dtype: str) -> None:
+    def _weight(self, name: str, index: int) -> None:
         """Add a view of the pool and a placeholder for it."""
-        values, self.offset = weight_view(shape, dtype, self.offset)
-        self.weights[name] = values
-        tensor = TensorProto(name=name, data_type=element_of(dtype))
+        shape, dtype = self.op.weights[index], self.weight_dtypes[index]
+        self.weights[name], self.offset = weight_view(shape, dtype, self.offset)
+        tensor = self.graph.initializer.add()
+        tensor.CopyFrom(self._placeholder(index))
+        tensor.name = name
+
+    def _placeholder(self, index: int) -> onnx.TensorProto:
+        """What stands in the graph for each replica's weight of an index."""
+        if index in self.placeholders:
+            return self.placeholders[index]
+        shape, dtype = self.op.weights[index], self.weight_dtypes[index]
+        tensor = self.placeholders[index] = TensorProto(data_type=element_of(dtype))
         if self.inline:
             tensor.dims.append(1)
             tensor.raw_data = bytes(4)
-        else:
-            tensor.dims.extend(shape)
-            tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (
-                ("location", "pool"),
-                ("offset", "0"),
-                ("length", str(values.nbytes)),
-            ):
-                tensor.external_data.add(key=key, value=value)
-        self.inits.append(tensor)
+            return tensor
+        tensor.dims.extend(shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        length = prod(shape) * np.dtype(dtype).itemsize
+        for key, value in (("location", "pool"), ("offset", "0"), ("length", str(length))):
+            tensor.external_data.add(key=key, value=value)
+        return tensor
 
     def build(self, replicas: int) -> Rebuilt:
         """The graph with ``replicas`` copies of the kernel."""
         turns = num_turns(self.op, replicas)
         chain = self._chain_operand() if replicas > 1 else None
         if self.op.kind in RELABEL:
-            nodes, outs = self._there_and_back(replicas)
+            outs = self._there_and_back(replicas)
         else:
-            nodes, outs = self._in_turns(replicas, turns, chain)
+            outs = self._in_turns(replicas, turns, chain)
         if self.op.kind in RELABEL and replicas > 1:
             shape = np.asarray(self.op.inputs[0], dtype=np.int64)
-            self.inits.append(onnx.numpy_helper.from_array(shape, "back"))
+            self.graph.initializer.append(onnx.numpy_helper.from_array(shape, "back"))
         make = helper.make_tensor_value_info
-        graph = helper.make_graph(
-            nodes,
-            "op",
-            [make(n, element_of(str(v.dtype)), v.shape) for n, v in self.feed.items()],
-            [self._result(name, shape) for name, shape in zip(outs, self.op.outputs, strict=True)],
-            self.inits,
+        self.graph.input.extend(
+            make(n, element_of(str(v.dtype)), v.shape) for n, v in self.feed.items()
+        )
+        self.graph.output.extend(
+            self._result(name, shape) for name, shape in zip(outs, self.op.outputs, strict=True)
         )
         return Rebuilt(
-            model=_serialise(graph, self.opset),
+            model=self.model.SerializeToString(),
             feed=self.feed,
             weights=self.weights,
             inline=self.inline,
@@ -284,22 +310,19 @@ class _Graph:
             ordered=chain is not None and turns > 1,
         )
 
-    def _there_and_back(self, replicas: int) -> tuple[list[onnx.NodeProto], list[str]]:
-        """Nodes of a chain that relabels and takes the label off again, and its results."""
-        nodes: list[onnx.NodeProto] = []
+    def _there_and_back(self, replicas: int) -> list[str]:
+        """Write a chain that relabels and takes the label off again; returns its results."""
         slots, outs = list(self.slots), [""]
         for index in range(replicas):
             outs = [f"y{index}_0"]
-            nodes.append(self._node(self._weights_of(index, slots), outs, index))
+            self._node(self._weights_of(index, slots), outs, index)
             if index < replicas - 1:
-                nodes.append(self._back(outs[0], f"b{index}", index))
+                self._back(outs[0], f"b{index}", index)
                 slots[0] = f"b{index}"
-        return nodes, outs
+        return outs
 
-    def _in_turns(
-        self, replicas: int, turns: int, chain: int | None
-    ) -> tuple[list[onnx.NodeProto], list[str]]:
-        """Nodes of copies that take turns in their buffers, and the results of the last one.
+    def _in_turns(self, replicas: int, turns: int, chain: int | None) -> list[str]:
+        """Write copies that take turns in their buffers; returns the results of the last one.
 
         Args:
             replicas: copies.
@@ -308,24 +331,23 @@ class _Graph:
                 ago; None where it writes elsewhere.
         """
         self._take_turns(turns)
-        nodes: list[onnx.NodeProto] = []
         current = [self._in_turn(self.slots, turn) for turn in range(turns)]
         outs: list[str] = []
         unread: deque[list[str]] = deque()
         for index in range(replicas):
             outs = [f"y{index}_{k}" for k in range(len(self.op.outputs))]
             slots = current[index % turns]
-            nodes.append(self._node(self._weights_of(index, slots), outs, index))
+            self._node(self._weights_of(index, slots), outs, index)
             is_last = index == replicas - 1
             if chain is not None:
                 slots[chain] = outs[0]
             if not is_last and (chain is None or index + turns >= replicas):
                 unread.append(outs)
             if chain is None and len(unread) == turns:
-                nodes.extend(self._read(unread.popleft()))
+                self._read(unread.popleft())
         for later in unread:
-            nodes.extend(self._read(later))
-        return nodes, outs
+            self._read(later)
+        return outs
 
     def _take_turns(self, turns: int) -> None:
         """Feed every activation ``turns`` times over."""
@@ -337,10 +359,11 @@ class _Graph:
         """Operand names, each activation's replaced by that of its buffer for this turn."""
         return [f"{name}_{turn}" if f"{name}_{turn}" in self.feed else name for name in slots]
 
-    def _read(self, names: Sequence[str]) -> list[onnx.NodeProto]:
-        """Nodes that read outputs nobody else does."""
+    def _read(self, names: Sequence[str]) -> None:
+        """Write nodes that read outputs nobody else does."""
         self.readers += len(names)
-        return [helper.make_node("Shape", [name], [f"s_{name}"]) for name in names]
+        for name in names:
+            self.graph.node.add(op_type="Shape", input=[name], output=[f"s_{name}"])
 
     def _result(self, name: str, shape: Shape) -> onnx.ValueInfoProto:
         """Declare an output; its type is left to the runtime, as the Op holds one for all."""
@@ -371,18 +394,27 @@ class _Graph:
         if op.inputs[index] != op.outputs[0]:
             return False
         domain, _, op_type = op.implementation.rpartition(":")
-        if domain or not onnx.defs.has(op_type, self.opset):
+        opset = op.attribute("since", OPSET)
+        if domain or not onnx.defs.has(op_type, opset):
             return op.input_types[index] == op.dtype
-        schema = onnx.defs.get_schema(op_type, self.opset, "")
+        schema = onnx.defs.get_schema(op_type, opset, "")
         operands, results = schema.inputs, schema.outputs
         # The last operand of a variadic kernel stands for all that follow.
         operand = operands[min(position, len(operands) - 1)]
         return str(operand.type_str) == str(results[0].type_str)
 
-    def _node(self, inputs: Sequence[str], outputs: Sequence[str], index: int) -> onnx.NodeProto:
-        op = self.op
-        domain, _, op_type = op.implementation.rpartition(":")
-        node = helper.make_node(op_type, inputs, outputs, name=f"n{index}", domain=domain)
+    def _node(self, inputs: Sequence[str], outputs: Sequence[str], index: int) -> None:
+        """Write one copy of the kernel."""
+        node = self.graph.node.add()
+        node.CopyFrom(self.kernel)
+        node.input.extend(inputs)
+        node.output.extend(outputs)
+        node.name = f"n{index}"
+
+    def _kernel(self) -> onnx.NodeProto:
+        """What all copies of the kernel have in common."""
+        domain, _, op_type = self.op.implementation.rpartition(":")
+        node = helper.make_node(op_type, [], [], domain=domain)
         for name, value in self._attributes().items():
             node.attribute.append(helper.make_attribute(name, value))
         return node
@@ -401,8 +433,11 @@ class _Graph:
             found["activation"] = _ACTIVATIONS.get(activation[0], activation[0].capitalize())
         return found
 
-    def _back(self, source: str, target: str, index: int) -> onnx.NodeProto:
-        return helper.make_node("Reshape", [source, "back"], [target], name=f"back{index}")
+    def _back(self, source: str, target: str, index: int) -> None:
+        """Write the node that takes a label off again."""
+        self.graph.node.add(
+            op_type="Reshape", input=[source, "back"], output=[target], name=f"back{index}"
+        )
 
 
 #: Attributes of an Op that say something about it, not to the kernel.

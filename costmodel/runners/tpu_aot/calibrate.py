@@ -17,7 +17,6 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
@@ -152,6 +151,9 @@ def _law(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.array([True, count >= PER_OP_POINTS, count >= OFFSET_POINTS])
     if count < OFFSET_POINTS:
         return np.array([1.0 / float(np.median(shares[:, 0])), 0.0, 0.0])
+    # Imported here because SciPy takes a while to import, and most commands fit nothing.
+    from scipy.optimize import nnls
+
     # A little weight on "the estimate is right" keeps the scale away from 0.
     size = np.sqrt(_PRIOR_POINTS) * np.abs(shares.mean(axis=0))
     left = np.vstack([shares, np.diag(size)[:1]])[:, known]

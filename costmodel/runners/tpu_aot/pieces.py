@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from costmodel.hlo_model.module import Module
 from costmodel.network import Layer, Network
@@ -212,6 +210,10 @@ class _Draft:
             for name in inputs
             if name in self.owners
         }
+        # Imported here because SciPy takes a while to import, and listing the runners needs none.
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
         rows, columns = np.array(sorted(edges), dtype=int).reshape(-1, 2).T
         graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
         count, found = connected_components(graph, directed=True, connection="strong")

@@ -60,6 +60,20 @@ def test_a_list_becomes_a_table_that_predicts(
     assert fresh.json["predicted_ms"] > 0
 
 
+def test_a_list_is_held_against_predictions_with_a_donor(
+    run: Run, timings: Path, donor: Path, tmp_path: Path
+) -> None:
+    few = law_table(
+        tmp_path / "few.jsonl", [conv(16, 48), conv(48, 16), ADD], name="few", runtime="onnxruntime"
+    )
+    common = ("compare", "--table", few, "--against", timings, "--json")
+    alone, helped = run(*common), run(*common, "--donor", donor)
+    assert "its own law" in helped.err
+    assert [item["predicted_ms"] for item in alone.json] != [
+        item["predicted_ms"] for item in helped.json
+    ]
+
+
 def test_names_of_a_tables_networks_stand_for_files(
     run: Run, timings: Path, donor: Path, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ def test_check_times_rows_again_and_tells_another_pace(
     then = [row(op, law_ms(op) / ratio, law_ms(op) / ratio) for op in (conv(), conv(128, 64))]
     path = tmp_path / "then.jsonl"
     LatencyTable(FakeRunner().device, then).save(path)
-    found = run("check", path, "--pace", "--json")
+    found = run("check", path, "--pace", "--rounds", 2, "--json")
     assert found.code == code
     assert found.json["pace"]["ratio"] == pytest.approx(ratio)
     assert ("Another pace: 2 rows" in found.err) == bool(code)

@@ -93,6 +93,10 @@ def test_empty_and_odd_shapes_have_columns_too(shape: tuple[int, ...]) -> None:
             "conv@nchw8c/stem",
         ),
         (Op(kind="max_pool", inputs=((1, 8, 2, 2),), layout="nchw8c"), "max_pool@nchw8c"),
+        (
+            Op(kind="average_pool", inputs=((1, 8, 2, 2),), layout="nhwc", dtype="uint8"),
+            "average_pool@nhwc of uint8",
+        ),
         (Op(kind="add", implementation="Add"), "add"),
         (Op(kind="reorder_input", implementation="com.microsoft.nchwc:ReorderInput"), "@nchwc"),
     ],

@@ -67,11 +67,42 @@ def test_nothing_more_is_kept_when_memory_is_used_up() -> None:
     assert visit(kept, 0, worth_ms=0.0) is first  # what lies there already stays
 
 
+class Process:
+    """Memory of a process in which each workload holds so many bytes while it is open."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes = sizes
+        self.loaded: dict[int, Slow] = {}
+
+    def held(self) -> int:
+        return sum(self.sizes[number] for number, one in self.loaded.items() if not one.closed)
+
+    def visit(self, kept: KeptWorkloads, number: int) -> Slow:
+        def load() -> Slow:
+            self.loaded[number] = Slow()
+            return self.loaded[number]
+
+        with kept.loaded(number, load, worth_ms=0.0) as (workload, _):
+            assert isinstance(workload, Slow)
+            return workload
+
+
 def test_a_giant_is_not_kept() -> None:
-    held = iter([0, 0, 200, 200, 300])
-    kept = KeptWorkloads(limit_bytes=6400, held=lambda: next(held))
-    assert visit(kept, 0, worth_ms=0.0).closed  # grew by 200
-    assert not visit(kept, 1, worth_ms=0.0).closed  # by 100
+    process = Process(200, 100)
+    kept = KeptWorkloads(limit_bytes=800, held=process.held)
+    assert process.visit(kept, 0).closed
+    assert not process.visit(kept, 1).closed
+
+
+def test_where_memory_is_short_a_giant_makes_room_for_what_saves_more_for_less() -> None:
+    process = Process(*[100] * 7, *[10] * 10)
+    kept = KeptWorkloads(limit_bytes=800, held=process.held)
+    giants = [process.visit(kept, number) for number in range(7)]
+    small = [process.visit(kept, number) for number in range(7, 16)]
+    assert not any(one.closed for one in (*giants, *small))  # 790 bytes
+    assert not process.visit(kept, 16).closed
+    assert sum(one.closed for one in giants) == 1
+    assert not any(one.closed for one in small)
 
 
 def test_what_failed_is_closed_and_not_kept() -> None:

@@ -3,11 +3,14 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from costmodel.costs.features import path_of
 from costmodel.errors import InvalidInputError
+from costmodel.runners.ort.runner import OrtRunner
 from costmodel.sampling import tokens
 from costmodel.sampling.design import design
 from costmodel.sampling.kernels import FAMILIES
 from costmodel.sampling.layers import BUILDERS
+from costmodel.sampling.lowered import lower_probes
 from costmodel.sampling.probes import Probe, probe_model
 
 
@@ -43,6 +46,20 @@ def test_every_kind_of_the_design_is_built_and_runs() -> None:
     for value in run(*kinds.values()):
         assert np.isfinite(value).all()
         assert value.size > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("average_pool", "average_pool@nhwc of uint8"),
+        ("max_pool", "max_pool@nhwc of uint8"),
+        ("reduce_mean", "reduce_mean/outer"),
+    ],
+)
+def test_kernels_between_convolutions_have_the_layout_of_a_networks(kind: str, path: str) -> None:
+    probe = next(p for p in design(2000) if p.kind == kind and p.variant.startswith("blocked"))
+    found = lower_probes(OrtRunner(threads=1, dtype="int8"), [probe], {})
+    assert path in {path_of(item.op) for item in found if item.role == "target"}
 
 
 def test_every_form_of_tokens_runs() -> None:

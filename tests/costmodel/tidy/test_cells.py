@@ -58,4 +58,6 @@ def test_a_missing_number_is_missing_and_not_wrong(cell: str) -> None:
 def test_what_is_no_number_is_named_by_row_and_column(cell: str, problem: str) -> None:
     found, wrong = numbers(pd.Series(["1", cell], name="t"), Commas(), 11)
     assert math.isnan(found.iloc[1])
-    assert [(error.column, error.problem, rows) for error, rows in wrong] == [("t", problem, [12])]
+    assert [(error.column, error.problem, at.tolist()) for error, at in wrong] == [
+        ("t", problem, [1])
+    ]

@@ -77,6 +77,23 @@ def test_pieces_of_a_file_are_one_file() -> None:
     assert list(pieces.measurements(device)) == list(whole.measurements(device))
 
 
+def test_one_kernel_in_two_spellings_keeps_the_order_of_its_repeats() -> None:
+    times = [1.0, 1.2, 1.0, 1.1, 1.0, 1.2, 1.1]
+    words = ["conv2d", "Conv2D", "conv", "conv2d", "Conv2D", "conv", "conv"]
+    rows = gathered(
+        *({"kind": w, "latency_ms": t} for w, t in zip(words, times, strict=True)),
+        {"kind": "teleport"},
+        {"latency_ms": math.nan},
+    )
+    ((first, row),) = rows.measurements(rows.devices[0])
+    assert (first, row.latency_ms, row.spread) == (1, 1.1, disagreement(times))
+    # What is seen first is told first.
+    assert [(item.column, item.rows) for item in rows.left_out.values()] == [
+        ("op", [8]),
+        ("latency", [9]),
+    ]
+
+
 def test_a_device_for_each_hardware_runtime_threads_and_element_type() -> None:
     rows = gathered(
         {}, {"device": "other"}, {"runtime": "new"}, {"dtype": "fp16"}, {"threads": 2}, {}

@@ -320,13 +320,39 @@ def test_what_was_measured_is_never_replaced(file: Callable[[str], Path], tmp_pa
 def test_a_large_file_is_read_in_pieces(
     file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, right: LatencyTable
 ) -> None:
-    monkeypatch.setattr("costmodel.imports.files.PIECE", 5)
+    monkeypatch.setattr("costmodel.imports.files.BLOCK", 150)
     shares: list[float] = []
     assert import_file(file(RIGHT), constants=SAID, progress=shares.append).table == right
     assert len(shares) == 3
     assert sorted(shares) == shares
     found = import_file(file(_with("time_us", "fast", row=11)), constants=SAID)
     assert found.left_out[0].rows == [11]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        # Quotes may go beyond a block: from there on rows are read one by one.
+        ('"conv2d",14,16,32,1,1,same,20,1\n', "line 18: 9 cells, the header has 8"),
+        ('"conv2d",14,16,32,1,1,same,"20\n', "line 18: it ends inside a quoted cell"),
+        ("conv2d,14,16,32,1,1,same,20,1\n" + RIGHT, "line 18: 9 cells, the header has 8"),
+        ("conv2d,14,16,32,1,1,same,20,,,,1\n", "line 18: 12 cells, the header has 8"),
+        ('"conv2d",14,16,32,1,1,same,fast\n', ""),
+        ("conv2d,14,16,32,1,1,same,fast,,,\n", ""),
+    ],
+)
+def test_what_is_odd_late_in_a_file_is_found_by_its_line(
+    lines: str, told: str, file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costmodel.imports.files.BLOCK", 150)
+    text = RIGHT + "\n , ,\n\n" + RIGHT.splitlines()[1] + "\n" + lines
+    if told:
+        with pytest.raises(InvalidInputError, match=told):
+            import_file(file(text), constants=SAID)
+        return
+    found = import_file(file(text), constants=SAID)
+    assert (len(found.table), found.merged) == (len(LINES), 1)
+    assert [(item.column, item.rows) for item in found.left_out] == [("time_us", [len(LINES) + 2])]
 
 
 def test_an_unknown_preset_lists_those_that_there_are(file: Callable[[str], Path]) -> None:

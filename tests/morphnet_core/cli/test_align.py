@@ -14,13 +14,16 @@ import onnx
 import pytest
 from lite_models import Net, save
 from onnx_graphs import DEVICE, Blocks, bottleneck
+from timed_networks import write_networks
 
+from costmodel import predict, solve
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable
 from morphnet_core.alignment import pad_to_fast_widths
 from morphnet_core.cli import main
+from morphnet_core.uses.aligning import align
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,47 @@ def test_a_faster_network_is_written(run, tmp_path):
     assert again.err == "Nothing was written: no padding is worth it.\n"
 
 
+@pytest.fixture
+def few(tmp_path):
+    """A table of another device, a third as fast, with a sixth of the rows."""
+    path = tmp_path / "few.jsonl"
+    slow = [
+        replace(row, latency_ms=3 * row.latency_ms, median_ms=3 * row.median_ms, rounds=())
+        for row in rows(DEVICE)[::6]
+    ]
+    LatencyTable(replace(DEVICE, name="slow"), slow).save(path)
+    return path
+
+
+def test_a_donor_tells_a_table_of_few_rows_which_widths_are_fast(run, tmp_path, few):
+    helped = run(
+        *("align", net(tmp_path), "--table", few, "--donor", table(tmp_path)),
+        *("--predict-only", "--json"),
+    )
+    assert helped.code == 0
+    assert "its own law" in helped.err
+    groups = json.loads(helped.out)["groups"]
+    assert {group["after"] for group in groups if group["before"] == 13} == {16}
+
+
+def test_a_table_solved_from_networks_needs_a_donor_that_knows_widths(run, tmp_path):
+    lines = [f"{path.name},{1.0 + 0.2 * n}" for n, path in enumerate(write_networks(tmp_path, 6))]
+    timings = tmp_path / "timings.csv"
+    timings.write_text("\n".join(["model,latency_ms", *lines]), encoding="utf-8")
+    alone, helped = tmp_path / "alone.jsonl", tmp_path / "helped.jsonl"
+    donor = table(tmp_path)
+    solve(timings, name="phone", out=alone, runtime=DEVICE.runtime)
+    found = run("align", net(tmp_path), "--table", alone, "--predict-only")
+    assert found.code == 2
+    assert f"The table {alone} was solved from whole networks without a donor" in found.err
+    assert "Give --donor, or solve it with one: a table of kernels on onnxruntime." in found.err
+    solve(timings, donor, name="phone", out=helped)
+    found = align(net(tmp_path), helped, predict_only=True)
+    # Totals, and how far they may be off, are what predict says of such a network.
+    said = predict(net(tmp_path), helped)
+    assert (found.before.low, found.before.total) == (said.low, said.total)
+
+
 def test_json_and_markdown(run, tmp_path):
     common = ["align", net(tmp_path), "--table", table(tmp_path), "--cost", "lookup"]
     found = run(*common, "--predict-only", "--json")
@@ -178,6 +222,8 @@ def test_both_networks_are_timed_in_turns(run, tmp_path):
         (["NET", "--cost", "roofline:t4", "--out", "FOLDER"], "is a folder"),
         (["NET", "--table", "TABLE", "--cost", "lookup", "--runner", "ort"], "another device"),
         (["NET", "--max-growth", "0.5", "--cost", "roofline:t4"], "max-growth"),
+        (["NET", "--table", "TABLE", "--donor", "TABLE"], "is of the table's own device"),
+        (["NET", "--cost", "roofline:t4", "--donor", "TABLE"], "Donors help a table's regression"),
     ],
 )
 def test_mistakes(run, tmp_path, arguments, message):

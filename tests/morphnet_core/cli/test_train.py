@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.readers.keras import export_onnx
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
+from costmodel.table import LatencyTable
 from morphnet_core.cli import main
 from morphnet_core.structure import Structure
 
@@ -157,6 +159,32 @@ def test_widening_by_a_factor_and_up_to_a_cost(run: Any, net: Path, tmp_path: Pa
     assert keras.models.load_model(out).get_layer("b").filters % 4 == 0
 
 
+def test_a_donor_helps_a_table_of_few_rows(
+    run: Any, net: Path, recipe: Path, table: Path, tmp_path: Path
+) -> None:
+    full = LatencyTable.load(table)
+    few = tmp_path / "few.jsonl"
+    slow = [
+        replace(row, latency_ms=3 * row.latency_ms, median_ms=3 * row.median_ms, rounds=())
+        for row in full.kernels()[::4]
+    ]
+    LatencyTable(replace(full.device, name="a board"), slow).save(few)
+    common = ("--table", few, "--donor", table, "--json")
+    code, text, err = run("expand", net, *common, "--target", "150%", "-o", tmp_path / "w.keras")
+    assert code == 0, err
+    assert "its own law" in err
+    wide = json.loads(text)
+    assert 0 < wide["predicted"] <= 1.5 * wide["seed"]
+    code, text, err = run(
+        "shrink", net, "-d", recipe, *common, "--target", "70%", "--predict-only", "-o",
+        tmp_path / "s.keras",
+    )  # fmt: skip
+    assert code == 0, err
+    small = json.loads(text)
+    assert small["seed"] == pytest.approx(wide["seed"])
+    assert small["predicted"] <= 0.7 * small["seed"]
+
+
 def bad(folder: Path, text: str) -> Path:
     path = folder / f"bad{abs(hash(text))}.py"
     path.write_text(text)
@@ -196,6 +224,13 @@ MISTAKES = {
             "expand", net, "-o", to / "s.keras", "--cost", "flops", "--target-ms", 3,
         ),
         "milliseconds",
+    ),
+    "training by a donor of flops": (
+        lambda net, data, to: (
+            "train", net, "-d", data, "-o", to, "--cost", "flops", "--donor", "t.jsonl",
+            "--target", "50%",
+        ),
+        "Donors help a table's regression",
     ),
     "onnx": (
         lambda net, data, to: (
