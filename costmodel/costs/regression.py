@@ -214,27 +214,25 @@ class Regression:
         exact = np.zeros(len(ops), dtype=np.bool_)
         reasons: dict[int, str] = {}
         extrapolated: dict[int, str] = {}
-        unknown: list[int] = []
-        for index, op in enumerate(ops):
-            row = self._exact.get(op)
+        learnable: list[int] = []
+        for index, (op, row) in enumerate(zip(ops, map(self._exact.get, ops), strict=True)):
             if row is None:
-                unknown.append(index)
+                if is_learnable(op):
+                    learnable.append(index)
+                else:
+                    self._price_special(op, index, (values, low, high), reasons)
                 continue
             exact[index] = True
             spread = row.spread if np.isfinite(row.spread) else UNKNOWN_SPREAD
             values[index] = row.latency_ms
             low[index] = row.latency_ms * (1.0 - min(spread, 0.9))
             high[index] = row.latency_ms * (1.0 + spread)
-        learnable = [i for i in unknown if is_learnable(ops[i])]
-        for index in set(unknown) - set(learnable):
-            self._price_special(ops[index], index, (values, low, high), reasons)
         if learnable:
             found = self._predict([ops[i] for i in learnable])
             values[learnable], low[learnable], high[learnable] = found[:3]
             extrapolated = {learnable[i]: why for i, why in found[3].items()}
-            for index in learnable:
-                if not np.isfinite(values[index]):
-                    reasons[index] = self._no_price(ops[index])
+            for place in np.flatnonzero(~np.isfinite(found[0])):
+                reasons[learnable[place]] = self._no_price(ops[learnable[place]])
         return Prices(
             values=values,
             low=low,

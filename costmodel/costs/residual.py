@@ -35,7 +35,7 @@ _JITTER = 1e-6
 _CHUNK = 1024
 #: Of these, rows whose elements are worked on at once: all passes over them find them in the near
 #: cache.
-_BLOCK = 64
+_BLOCK = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
