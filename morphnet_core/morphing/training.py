@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
 from morphnet_core.data import Data
