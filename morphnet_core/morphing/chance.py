@@ -19,7 +19,7 @@ def chances() -> dict[str, NDArray[Any]]:
     """
     version, numbers, spare = random.getstate()
     _, keys, place, has_spare, normal = np.random.get_state()  # noqa: NPY002 - users draw from it
-    found = {
+    found: dict[str, NDArray[Any]] = {
         "chance/python": np.array([version, *numbers], dtype=np.int64),
         "chance/python_spare": np.array([] if spare is None else [spare], dtype=np.float64),
         "chance/numpy": np.asarray(keys, dtype=np.uint32),
