@@ -98,7 +98,7 @@ def _path(op: Op, *, by_name: bool) -> str:
     if kind in POOL_KINDS:
         name = kind if layout == "nchw" else f"{kind}@{layout}"
         # Means of integers are taken one by one: 20 times the time of the same floats.
-        return name if op.dtype.startswith("float") else f"{name} of {op.dtype}"
+        return name if op.dtype.startswith(("float", "bfloat")) else f"{name} of {op.dtype}"
     name = op.implementation.rpartition(":")[0].rpartition(".")[2]
     name = f"{kind}@{name}" if name else kind
     form = _product_form(op) if kind in PRODUCT_KINDS else form_of(op)

@@ -20,7 +20,7 @@ import msgspec
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
-from costmodel.network import Layer, Network
+from costmodel.network import Layer, Network, session_op
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, MODEL, SESSION, Op
 from costmodel.protocols import Block
 from costmodel.registry import KeepsOptions
@@ -270,7 +270,7 @@ class FakeRunner(KeepsOptions):
                     f"{name}={size} cannot be bound. Leave it out."
                 )
                 raise InvalidInputError(message)
-        session = Op(kind=SESSION, inputs=ops[0].inputs, outputs=ops[-1].outputs)
+        session = session_op(len(ops[0].inputs), len(ops[-1].outputs))
         tensors = ["input", *(f"{op.kind}{i}" for i, op in enumerate(ops))]
         layers = [
             Layer(name=written, op=op, inputs=(read,), outputs=(written,), covers=(written,))
@@ -332,7 +332,7 @@ def _as_written(path: Path, sizes: Mapping[str, int]) -> Network:
     from costmodel.readers.onnx import read_onnx
 
     network = read_onnx(path, dict(sizes))
-    session = Op(kind=SESSION, inputs=tuple(network.inputs.values()))
+    session = session_op(len(network.inputs), len(network.outputs))
     layers = (*network.layers, Layer(name="session", op=session))
     return replace(network, layers=layers, source="lowered")
 

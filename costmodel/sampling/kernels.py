@@ -82,7 +82,7 @@ def _window(
     fields: dict[str, object] = {}
     if draw.mode_out < 0.5:
         fields["in_channels"] = min(2048, blocked)
-        variant = f"blocked_{variant}"
+        variant = f"blocked_{variant}" if variant else "blocked"
     return _probe(
         draw,
         name,

@@ -78,9 +78,13 @@ def _shortcut(writer: GraphWriter, probe: Probe) -> str:
     """
     shape = (probe.batch, _SCAFFOLD_CHANNELS, *probe.out_size)
     source = _feed(writer, probe, shape, SCAFFOLD)
-    weight = writer.weight((probe.out_channels, _SCAFFOLD_CHANNELS, 1, 1))
-    bias = writer.weight((probe.out_channels,))
-    return writer.node("Relu", writer.node("Conv", source, weight, bias, kernel_shape=(1, 1)))
+    return writer.node("Relu", _pointwise(writer, source, _SCAFFOLD_CHANNELS, probe.out_channels))
+
+
+def _pointwise(writer: GraphWriter, source: str, channels: int, out_channels: int) -> str:
+    """A 1x1 convolution with a bias, as stands around a probe that needs its neighbours."""
+    operands = writer.weight((out_channels, channels, 1, 1)), writer.weight((out_channels,))
+    return writer.node("Conv", source, *operands, kernel_shape=(1, 1))
 
 
 def _conv_transpose(writer: GraphWriter, probe: Probe) -> Outputs:
@@ -119,9 +123,7 @@ def _read_on(writer: GraphWriter, probe: Probe, name: str) -> str:
     """
     if not probe.variant.startswith("blocked"):
         return name
-    weight = writer.weight((_SCAFFOLD_CHANNELS, probe.in_channels, 1, 1))
-    bias = writer.weight((_SCAFFOLD_CHANNELS,))
-    return writer.node("Conv", name, weight, bias, kernel_shape=(1, 1))
+    return _pointwise(writer, name, probe.in_channels, _SCAFFOLD_CHANNELS)
 
 
 def _plain(kernel: str, **attributes: object) -> Builder:
@@ -200,10 +202,7 @@ def _lrn(writer: GraphWriter, probe: Probe) -> Outputs:
 def _blocked(writer: GraphWriter, probe: Probe) -> str:
     """A tensor in the layout that a network would have here: behind a 1x1 convolution."""
     source = _feed(writer, probe, (probe.batch, _SCAFFOLD_CHANNELS, *probe.size))
-    weight = writer.weight((probe.in_channels, _SCAFFOLD_CHANNELS, 1, 1))
-    bias = writer.weight((probe.in_channels,))
-    out = writer.node("Conv", source, weight, bias, kernel_shape=(1, 1))
-    return writer.node("Relu", out)
+    return writer.node("Relu", _pointwise(writer, source, _SCAFFOLD_CHANNELS, probe.in_channels))
 
 
 def _source(writer: GraphWriter, probe: Probe) -> str:

@@ -15,6 +15,7 @@ from costmodel.op import Op
 REPEATS_AGREE = 0.25
 #: The same of a source's own standard deviation over its runs, which are single ones.
 DEVIATION_AGREES = 0.5
+#: Values from which on a list is long: numpy is slower than Python on fewer.
 _LONG = 200
 
 

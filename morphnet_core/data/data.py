@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from costmodel.errors import InvalidInputError
 from morphnet_core.data.nested import Batch, agreeing, num_samples, repeated, taken
 from morphnet_core.data.streams import first_batches, is_stream, kept_open, length, opened, shuffles
@@ -124,6 +126,13 @@ class Data:
             "sample_weight": self.weights_val,
             "batch_size": self.batch_size,
         }
+
+    def metrics(self, model: Any) -> dict[str, float]:
+        """Of a compiled model, on the data that the best epoch is chosen by; none without them."""
+        if self.x_val is None:
+            return {}
+        found = model.evaluate(**self.evaluate_arguments, verbose=0, return_dict=True)
+        return {name: float(np.mean(value)) for name, value in found.items()}
 
     def first(self, batches: int) -> list[Batch]:
         """The first batches at most, in the order of the data: inputs, targets, sample weights."""

@@ -38,8 +38,7 @@ class Feed:
     def forget(self, batches: int) -> None:
         """Drop batches of a generator that were trained on by another process; others need not."""
         if isinstance(self._data.x, Replayed):
-            for _ in range(batches):
-                self._data.x.drop(1)
+            self._data.x.drop(batches)
 
     def begin(self, epoch: int, done: int = 0) -> None:
         """Say which epoch comes next; called before its first batch is taken.

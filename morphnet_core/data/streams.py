@@ -47,11 +47,9 @@ class Replayed:
             return list(islice(self._seen, count))
 
     def drop(self, count: int) -> None:
-        """Take the next ``count`` batches and forget them."""
-        self.look(count)
-        with self._lock:
-            for _ in range(min(count, len(self._seen))):
-                self._seen.popleft()
+        """Take the next ``count`` batches and forget them, one at a time."""
+        for _ in islice(self.stream(), count):
+            pass
 
     def stream(self) -> Iterator[Any]:
         """A generator that takes batches; several go on where the last one has ended."""

@@ -336,20 +336,13 @@ class Course:
         kept.keep("model.keras", model, spare=False)
         if not section.done:
             training.save_end()
-        return self._metrics(model)
-
-    def _metrics(self, model: Any) -> dict[str, float]:
-        """Of a compiled model, on the validation data."""
-        if self.data.x_val is None:
-            return {}
-        found = model.evaluate(**self.data.evaluate_arguments, verbose=0, return_dict=True)
-        return {name: float(np.mean(value)) for name, value in found.items()}
+        return self.data.metrics(model)
 
     def _compare(self, budget: LatencyBudget, small: Any) -> None:
         """Say what cutting alone has changed."""
         if self.finish != "retrain" and not isinstance(self.data.x_val, Replayed | None):
-            before = self._metrics(budget.model)
-            after = self._metrics(small)
+            before = self.data.metrics(budget.model)
+            after = self.data.metrics(small)
             changes = [
                 f"{name} {after[name]:.4g} ({value:.4g} before)"
                 for name, value in before.items()

@@ -95,6 +95,9 @@ def read_state(path: Path, belongs: Identity) -> State:
     if zlib.crc32(text.encode()) != held.pop(f"{_HEAD}_sum"):
         raise _refused(path, f"was changed: field {_HEAD!r} does not agree with its sum")
     head = json.loads(text)
+    missing = [name for name in ("format", "belongs", "values", "sums") if name not in head]
+    if missing:
+        raise _refused(path, f"has no field {missing[0]!r}: something else wrote it")
     if head["format"] != FORMAT:
         raise _refused(path, f"is of format {head['format']}, and this version reads {FORMAT}")
     _require_same(path, head["belongs"], json.loads(json.dumps(dict(belongs))))

@@ -124,19 +124,11 @@ def shrink_to_budget(
         model, best.projection.alive, grouping=grouping, examples=examples_for(model, data)
     )
     if data.x_val is not None:
-        before, after = (_metrics(recipe, item) for item in (model, small))
+        before, after = (data.metrics(recipe.compiled(copied(item), 1)) for item in (model, small))
         costs |= {f"{name}_before": value for name, value in before.items()}
         costs |= after
     counts = tuple(best.projection.counts.tolist())
     return Resized(model=small, grouping=grouping, counts=counts, costs=costs)
-
-
-def _metrics(recipe: Recipe, model: Any) -> dict[str, float]:
-    """Of a model as it is, on the validation data."""
-    found = recipe.compiled(copied(model), 1).evaluate(
-        **recipe.data.evaluate_arguments, verbose=0, return_dict=True
-    )
-    return {name: float(np.mean(value)) for name, value in found.items()}
 
 
 def expand_by(

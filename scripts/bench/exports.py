@@ -22,24 +22,26 @@ def application(target: Path, kind: str, size: int, *, batch: int = 1, **setting
         batch: images at once.
         settings: of the class.
     """
-    if not target.exists():
+
+    def make() -> Any:
         import keras
 
         image = keras.Input((size, size, 3), name="image")
-        network = getattr(keras.applications, kind)(weights=None, input_tensor=image, **settings)
-        export_onnx(network, target, {"image:0": batch})
-    return target
+        return getattr(keras.applications, kind)(weights=None, input_tensor=image, **settings)
+
+    return keras_model(target, make, batch=batch)
 
 
-def keras_model(target: Path, make: Callable[[], Any]) -> Path:
-    """A Keras model of one input called ``image``, for one example at a time.
+def keras_model(target: Path, make: Callable[[], Any], *, batch: int = 1) -> Path:
+    """A Keras model of one input called ``image``.
 
     Args:
         target: the file.
         make: builds the model.
+        batch: images at once.
     """
     if not target.exists():
-        export_onnx(make(), target, {"image:0": 1})
+        export_onnx(make(), target, {"image:0": batch})
     return target
 
 

@@ -19,15 +19,18 @@ from costmodel.runners.ort.session import make_session
 #: Bytes from which on a weight is handed over. Smaller ones stay where a reader of the graph may
 #: look at their values.
 LARGE_BYTES = 1 << 16
-#: Element types that numpy has by the same bytes.
+#: Element types that numpy itself has, by the same bytes; others stay in the file.
 _DTYPES = {
-    TensorProto.FLOAT: np.float32,
-    TensorProto.DOUBLE: np.float64,
-    TensorProto.FLOAT16: np.float16,
-    TensorProto.INT64: np.int64,
-    TensorProto.INT32: np.int32,
-    TensorProto.INT8: np.int8,
-    TensorProto.UINT8: np.uint8,
+    kind: onnx.helper.tensor_dtype_to_np_dtype(kind)
+    for kind in (
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.INT64,
+        TensorProto.INT32,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+    )
 }
 #: Fields of a model and of a graph that a copy without weights needs.
 _OF_MODEL = ("opset_import", "functions", "metadata_props")

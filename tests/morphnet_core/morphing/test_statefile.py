@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,16 @@ def other_format(path: Path) -> None:
         write_state(path, BELONGS, STATE)
 
 
+def without_values(path: Path) -> None:
+    def change(held: dict[str, Any]) -> None:
+        head = json.loads(str(held["head"]))
+        del head["values"]
+        text = json.dumps(head)
+        held.update(head=np.array(text), head_sum=np.array(zlib.crc32(text.encode())))
+
+    rewritten(path, change)
+
+
 def one_bit(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[raw.index(STATE.arrays["model/0"].tobytes())] ^= 1
@@ -120,6 +132,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an array less": (
         lambda path: rewritten(path, lambda held: held.pop("arrays/x")), "was changed: field 'x'"
     ),
+    "a field of the head less": (without_values, "has no field 'values'"),
     "another format": (other_format, "is of format 2, and this version reads 1"),
 }  # fmt: skip
 
