@@ -6,6 +6,9 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: New objects from which on the collector is worth sparing.
+_MANY = 20_000
+
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
@@ -20,7 +23,8 @@ def no_garbage_collection() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            if gc.get_freeze_count() == 0:
+            # Counting what a program has frozen for good walks it: only where much was made.
+            if gc.get_count()[0] > _MANY and gc.get_freeze_count() == 0:
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

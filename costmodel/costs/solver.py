@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from costmodel.costs.work import Thing, Work, unlikeness
 from costmodel.op import Op
@@ -137,7 +138,8 @@ def solve(work: Work, latency_ms: Floats, belief: Belief, noise: Floats) -> Foun
         total = work.counts @ ((work.amounts @ np.exp(scales)) * np.exp(offsets))
         errors = np.log(latency_ms / np.maximum(total, 1e-12))
         errors = errors + slopes @ (scales - before) + shares @ (offsets - expected)
-        covariance = slopes @ prior @ slopes.T + shares @ alike @ shares.T
+        part = csr_array(shares)  # a timed kernel alone is all of its own time
+        covariance = slopes @ prior @ slopes.T + part @ (part @ alike).T
         inverse = np.asarray(np.linalg.inv(covariance + np.diag(noise**2)), dtype=np.float64)
         pulls = inverse @ errors
         step = np.clip(before + prior @ (slopes.T @ pulls) - scales, -_LONGEST, _LONGEST)
