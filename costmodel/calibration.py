@@ -28,19 +28,18 @@ _MISSING = 0.02
 #: Networks that the plain sum counts for in the fit: so much speaks for it beforehand.
 _PRIOR_NETWORKS = 1.0
 _MIB = float(1 << 20)
-#: To choose from: MiB of weights from which on a network finds none of them in a cache (what of the
-#: last cache a process gets is not what the system says, on shared machines least of all), and what
-#: reading one of them from memory takes, in ms.
-_FAR_MIB = (8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0)
+#: To choose from: MiB of weights that a cache holds for a process (what of the last cache it gets is
+#: not what the system says, on shared machines least of all); what reading one of them from memory
+#: takes, in ms; and MiB that rows were timed with, where one kernel alone has fewer.
+_CACHE_MIB = (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
 _READ_MS = (0.02, 0.04, 0.06, 0.08, 0.11)
-#: Below this share of that amount all weights are still found in a cache.
-_FAR_BEGINS = 0.25
+_ROWS_MIB = (0.0, 32.0, math.inf)
 #: How reading weights and computing overlap: times add up like the sides of a box of this norm.
 _OVERLAP = 3.0
 #: Reading a weight from a cache over reading it from memory.
-_NEAR_SHARE = 0.3
-#: What an activation counts for beside a weight: some are still in the near cache as it is.
-_ACTIVATIONS = 0.25
+_NEAR_SHARE = 0.2
+#: What an activation counts for beside a weight: most are still in the near cache as it is.
+_ACTIVATIONS = 0.1
 #: Most of a kernel's time that can be reading weights from memory. A dense layer of one row does
 #: next to nothing else, and takes a third of it where a cache holds them: with 0.9 its norm would
 #: leave two thirds to computing.
@@ -60,11 +59,11 @@ class Calibration:
     """A ``NetworkLaw`` learned from networks and kernels timed on the same device.
 
     ``network = (slope + longer * ln(sum / 1 ms)) * sum``, the logarithm between 0 and that of
-    ``longest_ms``, where every kernel counts with the time that it takes where its weights lie. A
-    kernel timed alone finds its weights in one place: in memory, if it was timed so that no cache
-    holds them. In a network they come from memory if all its weights together are more than a
-    cache holds, and from a cache if not. Reading overlaps with computing, so that it costs a
-    convolution of a large map nothing and doubles the time of a dense layer. And what is timed for
+    ``longest_ms``, where every kernel counts with the time that it takes where its weights lie. Of
+    weights that are read in turns, a cache holds as much as it is large, and the rest comes from
+    memory: of a network's all together, of a kernel's that is timed alone those of the copies that
+    it was timed with. Reading overlaps with computing, so that it costs a convolution of a large
+    map nothing and doubles the time of a dense layer. And what is timed for
     a millisecond at once finds a moment that neighbours leave alone, which a longer run cannot: the
     quiet time of a network grows faster than its sum. Other people's tables hold kernels alone, and
     no row for what a run costs beside them: so many ms a run and a kernel are then learned, too.
@@ -77,8 +76,8 @@ class Calibration:
         interval_share: relative half width that covers nine of ten networks whose kernels are all
             rows, each left out in turn.
         read_ms_per_mib: what reading weights from memory takes; 0 where it makes no difference.
-        far_mib: weights from which on none of a network's stays in a cache.
-        rows_near: whether rows were timed with weights that a cache holds.
+        cache_mib: weights that a cache holds.
+        rows_mib: weights that the copies of a row read in turns, where its own are fewer.
         unseen_factor: on the prices of kernels that are no rows: what the regression gets wrong in
             the same direction, network after network.
         unseen_share: like ``interval_share``, of networks none of whose kernels is a row; the same
@@ -96,8 +95,8 @@ class Calibration:
     longer: float = 0.0
     longest_ms: float = math.inf
     read_ms_per_mib: float = 0.0
-    far_mib: float = 0.0
-    rows_near: bool = False
+    cache_mib: float = 0.0
+    rows_mib: float = 0.0
     unseen_factor: float = 1.0
     unseen_share: float | None = None
     fixed_ms: float = 0.0
@@ -138,7 +137,7 @@ class Calibration:
 
     @property
     def _place(self) -> _Place:
-        return _Place(self.read_ms_per_mib, self.far_mib, near=self.rows_near)
+        return _Place(self.read_ms_per_mib, self.cache_mib, self.rows_mib)
 
     @property
     def covers_unseen(self) -> bool:
@@ -163,9 +162,8 @@ class Calibration:
         if self.longer > 0:
             parts = [f"sum of kernels x ({self.slope:.3f} + {self.longer:.3f} ln ms)"]
         if self.read_ms_per_mib > 0:
-            where = "from memory beyond" if self.rows_near else "from a cache below"
             cost = f"{self.read_ms_per_mib * 1e3:.0f} us per MiB"
-            parts.append(f"weights {where} {self.far_mib:.0f} MiB ({cost})")
+            parts.append(f"weights from memory beyond {self.cache_mib:.0f} MiB ({cost})")
         for amount_ms, each in ((self.kernel_ms, "kernel"), (self.fixed_ms, "run")):
             if amount_ms > 0:
                 parts.append(f"{amount_ms * 1e3:.3g} us per {each}")
@@ -195,13 +193,13 @@ class _Place:
 
     Attributes:
         read_ms: reading a MiB from memory; 0 where it makes no difference.
-        far_mib: weights from which on a network finds none in a cache.
-        near: whether a kernel alone finds them in a cache.
+        cache_mib: weights that a cache holds.
+        rows_mib: weights that a kernel alone is timed with, where its own are fewer.
     """
 
     read_ms: float = 0.0
-    far_mib: float = 0.0
-    near: bool = False
+    cache_mib: float = 0.0
+    rows_mib: float = 0.0
 
     def moved(self, prices: Floats, read: Floats, total_mib: float) -> Floats:
         """Times of kernels in a network of ``total_mib`` of weights.
@@ -213,27 +211,17 @@ class _Place:
         """
         if self.read_ms <= 0:
             return prices
-        away = self._away(np.asarray(total_mib))
-        weights, reading = read[:, 0], self.read_ms * read[:, 1]
-        if self.near:
-            # A kernel of more weights than a cache holds reads them from memory alone, too.
-            share = np.maximum(away - self._away(weights), 0.0)
-            there = _overlapped(prices, reading)
-        else:
-            reading = np.minimum(reading, _MOST_READING * prices)
-            rest = np.maximum(prices**_OVERLAP - reading**_OVERLAP, 0.0) ** (1.0 / _OVERLAP)
-            share, there = 1.0 - away, _overlapped(rest, _NEAR_SHARE * reading)
-        return np.asarray(prices + share * (there - prices))
+        alone = self._slowness(np.maximum(read[:, 0], self.rows_mib))
+        together = self._slowness(np.asarray(total_mib))
+        reading = np.minimum(self.read_ms * read[:, 1] * alone, _MOST_READING * prices)
+        rest = prices**_OVERLAP - reading**_OVERLAP
+        there = rest + (reading * together / alone) ** _OVERLAP
+        return np.asarray(there ** (1.0 / _OVERLAP))
 
-    def _away(self, mib: Floats) -> Floats:
-        """Share of so many MiB of weights that come from memory."""
-        begins = _FAR_BEGINS * self.far_mib
-        return np.clip((mib - begins) / (self.far_mib - begins), 0.0, 1.0)
-
-
-def _overlapped(one: Floats, other: Floats) -> Floats:
-    """Time of two things that are done at once, but not quite."""
-    return np.asarray((one**_OVERLAP + other**_OVERLAP) ** (1.0 / _OVERLAP))
+    def _slowness(self, mib: Floats) -> Floats:
+        """Reading weights when so many MiB are read in turns, over reading them from memory."""
+        missed = np.maximum(0.0, 1.0 - self.cache_mib / np.maximum(mib, 1e-9))
+        return np.asarray(_NEAR_SHARE + (1.0 - _NEAR_SHARE) * missed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +291,8 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
         longer=float(law[1]),
         longest_ms=longest_ms if law[1] > 0 else math.inf,
         read_ms_per_mib=place.read_ms,
-        far_mib=place.far_mib,
-        rows_near=place.near,
+        cache_mib=place.cache_mib,
+        rows_mib=place.rows_mib,
         unseen_factor=factor,
         unseen_share=unseen_share,
         fixed_ms=float(fixed_ms),
@@ -317,9 +305,9 @@ def _best_place(timed: Sequence[_Timed], longest_ms: float) -> tuple[_Place, Flo
     places = [_Place()]
     if len(timed) >= TRAFFIC_NETWORKS:
         places += [
-            _Place(read_ms, far_mib, near)
-            for near in (False, True)
-            for far_mib in _FAR_MIB
+            _Place(read_ms, cache_mib, rows_mib)
+            for rows_mib in _ROWS_MIB
+            for cache_mib in _CACHE_MIB
             for read_ms in _READ_MS
         ]
     best, least = None, math.inf

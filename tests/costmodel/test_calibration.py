@@ -148,42 +148,32 @@ def wide(mib: float) -> Op:
     return conv_op(in_channels=width, out_channels=width, size=(1, 1), kernel=(3, 3))
 
 
-def overlapped(one: float, other: float) -> float:
-    """Time of two things done at once, but not quite."""
-    return float((one**3 + other**3) ** (1 / 3))
-
-
-def away(mib: float, far_mib: float) -> float:
-    """Share of so many MiB that no cache holds."""
-    return min(max((mib - far_mib / 4) / (0.75 * far_mib), 0.0), 1.0)
+def reading(op: Op, turns_mib: float, cache_mib: float, read_ms: float) -> float:
+    """Time of a kernel that reads its weights among so many MiB that are read in turns."""
+    missed = max(0.0, 1.0 - cache_mib / turns_mib)
+    read = read_ms * op.num_weights * 4 / 2**20 * (0.2 + 0.8 * missed)
+    return float((law_ms(op) ** 3 + read**3) ** (1 / 3))
 
 
 def placed_table(
-    far_mib: float, read_ms: float, *, rows_near: bool
+    cache_mib: float, read_ms: float, rows_mib: float
 ) -> tuple[LatencyTable, dict[str, Sequence[Op]]]:
     """Networks of 1 to 100 MiB of weights, which take longer where no cache holds them.
 
     Args:
-        far_mib: of weights from which on none are in a cache.
+        cache_mib: of weights that a cache holds.
         read_ms: for a MiB from memory.
-        rows_near: whether the rows' weights were in a cache, or in memory.
+        rows_mib: of weights that a kernel alone was timed with, at least its own.
     """
     networks: dict[str, Sequence[Op]] = {}
     rows: dict[Op, Measurement] = {}
     for index, total in enumerate(np.geomspace(1.0, 100.0, 14)):
         ops = [wide(total * share) for share in (0.1, 0.2, 0.3, 0.4)]
         weights = [op.num_weights * 4 / 2**20 for op in ops]
-        here, whole = away(sum(weights), far_mib), 0.0
+        whole = 0.0
         for op, mib in zip(ops, weights, strict=True):
-            near = overlapped(law_ms(op), 0.3 * read_ms * mib)
-            far = overlapped(law_ms(op), read_ms * mib)
-            if rows_near:
-                rows[op] = row(op, law_ms(op))
-                share = max(here - away(mib, far_mib), 0.0)
-                whole += law_ms(op) + share * (overlapped(law_ms(op), read_ms * mib) - law_ms(op))
-            else:
-                rows[op] = row(op, far)
-                whole += far + (1 - here) * (near - far)
+            rows[op] = row(op, reading(op, max(mib, rows_mib), cache_mib, read_ms))
+            whole += reading(op, sum(weights), cache_mib, read_ms)
         networks[f"net{index}"] = ops
         key = model_op(f"net{index}", "0" * 16, tuple(ops))
         rows[key] = row(key, whole)
@@ -201,15 +191,15 @@ class Stored(LawCost):
         return Prices(values=values, low=values, high=values)
 
 
-@pytest.mark.parametrize("rows_near", [True, False])
-@pytest.mark.parametrize("far_mib", [16.0, 64.0])
-def test_where_weights_lie_is_learned(far_mib: float, *, rows_near: bool) -> None:
-    table, networks = placed_table(far_mib, 0.06, rows_near=rows_near)
+@pytest.mark.parametrize("rows_mib", [0.0, 32.0, math.inf])
+@pytest.mark.parametrize("cache_mib", [8.0, 24.0])
+def test_where_weights_lie_is_learned(cache_mib: float, rows_mib: float) -> None:
+    table, networks = placed_table(cache_mib, 0.06, rows_mib)
     cost = Stored(table)
     found = fit_calibration(table, cost)
     assert found is not None
-    assert found.rows_near == rows_near
-    assert found.far_mib == pytest.approx(far_mib, rel=0.5)
+    assert found.rows_mib == rows_mib
+    assert found.cache_mib == pytest.approx(cache_mib, rel=0.5)
     assert found.interval_share < 0.1
     for item in table.models():
         ops = networks[item.op.attribute("name", "")]
@@ -219,10 +209,10 @@ def test_where_weights_lie_is_learned(far_mib: float, *, rows_near: bool) -> Non
 
 
 def test_where_it_makes_no_difference_where_weights_lie_nothing_is_moved() -> None:
-    table, _ = placed_table(16.0, 0.0, rows_near=True)
+    table, _ = placed_table(16.0, 0.0, math.inf)
     found = fit_calibration(table, Stored(table))
     assert found is not None
-    assert (found.read_ms_per_mib, found.far_mib) == (0.0, 0.0)
+    assert (found.read_ms_per_mib, found.cache_mib) == (0.0, 0.0)
 
 
 class Biased(LawCost):
