@@ -297,7 +297,7 @@ FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "reshape": (3, _reshape),
     "softmax": (3, _softmax),
     "batch_norm": (5, _batch_norm),
-    "resize": (4, _resize),
+    "resize": (7, _resize),
     "sigmoid": (2.5, _elementwise("sigmoid")),
     "clip": (2.5, _elementwise("clip")),
     "lrn": (4, _lrn),

@@ -122,7 +122,7 @@ FAMILIES: Mapping[str, tuple[float, Maker]] = {
     "tokens_add": (2.5, _alike("tokens_add", "same", "bias")),
     "tokens_split": (2, _alike("tokens_split", "split", "slice", "concat", "pad")),
     "reduce": (
-        5, _alike("reduce", "mean", "mean_tokens", "mean_channels", "sum", "max", "l2", "arg_max"),
+        7, _alike("reduce", "mean", "mean_tokens", "mean_channels", "sum", "max", "l2", "arg_max"),
     ),
     "erf": (2.5, _alike("erf")),
     "math": (
