@@ -28,9 +28,9 @@ _MISSING = 0.02
 #: Networks that the plain sum counts for in the fit: so much speaks for it beforehand.
 _PRIOR_NETWORKS = 1.0
 _MIB = float(1 << 20)
-#: To choose from: MiB of weights that a cache holds for a process (what of the last cache it gets is
-#: not what the system says, on shared machines least of all); what reading one of them from memory
-#: takes, in ms; and MiB that rows were timed with, where one kernel alone has fewer.
+#: To choose from: MiB of weights that a cache holds for a process (what of the last cache it gets
+#: is not what the system says, on shared machines least of all); what reading one of them from
+#: memory takes, in ms; and MiB that rows were timed with, where one kernel alone has fewer.
 _CACHE_MIB = (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
 _READ_MS = (0.02, 0.04, 0.06, 0.08, 0.11)
 _ROWS_MIB = (0.0, 32.0, math.inf)
