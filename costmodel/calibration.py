@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ _MOST_READING = 0.98
 _LEAST_GAIN = 0.02
 #: What is timed at once: a block of ``Plan.block_ms``.
 _AT_ONCE_MS = 1.0
+#: What is chosen of a place.
+_PLACE_CHOICES = 3
 #: Coverage of intervals.
 _COVERAGE = 0.9
 #: Least and largest factor on the regression's prices.
@@ -282,12 +285,13 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
     law = _law(shares)
     if not _SLOPE_RANGE[0] <= law[0] <= _SLOPE_RANGE[1]:
         return None
-    factor, unseen_share = _unseen(timed, place, longest_ms)
+    chosen = _PLACE_CHOICES if place.read_ms > 0 else 0
+    factor, unseen_share = _unseen(timed, place, longest_ms, chosen)
     fixed_ms, kernel_ms = law[2:] if len(law) > 2 else (0.0, 0.0)
     return Calibration(
         slope=float(law[0]),
         networks={item.name: item.measured_ms / item.sum_ms for item in timed},
-        interval_share=_covering(errors),
+        interval_share=_covering(errors, chosen),
         longer=float(law[1]),
         longest_ms=longest_ms if law[1] > 0 else math.inf,
         read_ms_per_mib=place.read_ms,
@@ -301,24 +305,36 @@ def fit_calibration(table: LatencyTable, cost: CostModel) -> Calibration | None:
 
 
 def _best_place(timed: Sequence[_Timed], longest_ms: float) -> tuple[_Place, Floats, Floats]:
-    """Where weights lie, what networks are then made of, and their errors if left out."""
-    places = [_Place()]
-    if len(timed) >= TRAFFIC_NETWORKS:
-        places += [
-            _Place(read_ms, cache_mib, rows_mib)
-            for rows_mib in _ROWS_MIB
-            for cache_mib in _CACHE_MIB
-            for read_ms in _READ_MS
-        ]
-    best, least = None, math.inf
-    for place in places:
+    """Where weights lie, what networks are then made of, and their errors if left out.
+
+    A dozen networks leave open which of some places they tell of. Each counts by the likelihood of
+    the errors of networks left out, taken for Laplace's with a scale that is not known.
+    """
+
+    def tried(place: _Place) -> tuple[_Place, Floats, Floats]:
         shares = _shares(timed, [item.prices for item in timed], place, longest_ms)
-        errors = _left_out(shares)
-        loss = float(np.mean(np.minimum(errors, 0.5)))
-        if best is None or loss < (1.0 - _LEAST_GAIN) * least:
-            best, least = (place, shares, errors), loss
-    assert best is not None
-    return best
+        return place, shares, _left_out(shares)
+
+    plain = tried(_Place())
+    if len(timed) < TRAFFIC_NETWORKS:
+        return plain
+    grid = np.array(list(itertools.product(_ROWS_MIB, _CACHE_MIB, _READ_MS)))
+    losses = np.array([_loss(tried(_placed(*point))[2]) for point in grid])
+    if losses.min() >= (1.0 - _LEAST_GAIN) * _loss(plain[2]):
+        return plain
+    weights = (losses / losses.min()) ** -len(timed)
+    rows_mib = max(_ROWS_MIB, key=lambda mib: float(weights[grid[:, 0] == mib].sum()))
+    mine = grid[:, 0] == rows_mib
+    middle = np.exp(np.average(np.log(grid[mine, 1:]), axis=0, weights=weights[mine]))
+    return tried(_placed(rows_mib, *middle))
+
+
+def _placed(rows_mib: float, cache_mib: float, read_ms: float) -> _Place:
+    return _Place(float(read_ms), float(cache_mib), float(rows_mib))
+
+
+def _loss(errors: Floats) -> float:
+    return float(np.mean(np.minimum(errors, 0.5)))
 
 
 def _shares(
@@ -334,9 +350,12 @@ def _shares(
 
 
 def _unseen(
-    timed: Sequence[_Timed], place: _Place, longest_ms: float
+    timed: Sequence[_Timed], place: _Place, longest_ms: float, chosen: int
 ) -> tuple[float, float | None]:
-    """Factor that takes the regression's bias out of unseen kernels' prices, and what is left."""
+    """Factor that takes the regression's bias out of unseen kernels' prices, and what is left.
+
+    ``chosen`` is as in ``_covering``.
+    """
     known = [item for item in timed if item.held_out is not None]
     if len(known) < TRAFFIC_NETWORKS:
         return 1.0, None
@@ -352,15 +371,19 @@ def _unseen(
     factor = float(np.clip(np.exp(kept), *_BIAS_RANGE))
     as_rows = _shares(known, [item.prices for item in known], place, longest_ms)
     asked = _shares(known, [prices * factor for prices in held_out], place, longest_ms)
-    return factor, _covering(_left_out(as_rows, asked))
+    return factor, _covering(_left_out(as_rows, asked), chosen)
 
 
-def _covering(errors: Floats) -> float:
+def _covering(errors: Floats, chosen: int) -> float:
     """The error that covers nine of ten further networks.
 
     Of many errors the one that has its place among them (split conformal, Lei et al. 2018). Fewer
     than nineteen have only their largest there, which one odd network decides: they are taken for
     normally distributed ones around zero (Student 1908).
+
+    Args:
+        errors: of networks left out.
+        chosen: numbers that were chosen on all of them before: so many errors say nothing.
     """
     place = int(np.ceil(_COVERAGE * (len(errors) + 1))) - 1
     if place < len(errors) - 1:
@@ -368,8 +391,9 @@ def _covering(errors: Floats) -> float:
     # Imported here because SciPy takes a while to import, and most commands fit nothing.
     from scipy.special import stdtrit
 
-    deviations = float(stdtrit(len(errors), (1.0 + _COVERAGE) / 2.0))
-    return deviations * float(np.sqrt(np.mean(np.square(errors))))
+    freedom = max(1, len(errors) - chosen)
+    deviations = float(stdtrit(freedom, (1.0 + _COVERAGE) / 2.0))
+    return deviations * float(np.sqrt(np.sum(np.square(errors)) / freedom))
 
 
 def _left_out(shares: Floats, asked: Floats | None = None) -> Floats:

@@ -67,6 +67,14 @@ WINDOWS = _words(
     "average_pool lp_pool max_pool maxpool_with_mask nhwc_max_pool qlinear_average_pool"
 )
 
+#: Normalisations that take the statistics of each row of features.
+ROW_NORMS = _words(
+    """
+    layer_norm rms_norm simplified_layer_normalization skip_layer_normalization
+    skip_simplified_layer_normalization
+    """
+)
+
 #: FLOPs per element written of kinds with a fixed recipe: softmax takes a maximum, a difference, an
 #: exponential, a sum and a quotient; a normalisation with its own statistics takes a mean (1), a
 #: variance (3), scales (1) and applies gain and bias (2); with stored statistics only the last two.

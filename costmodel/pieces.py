@@ -9,12 +9,23 @@ from __future__ import annotations
 
 from math import prod
 
-from costmodel.kinds import ELEMENTWISE
+from costmodel.kinds import ELEMENTWISE, ROW_NORMS
 from costmodel.op import Op, Shape
+
+#: Elements of a row that are taken at once; the rest of a row costs as much as a row's beginning.
+_VECTOR = 8
+#: Cache lines that the nearest cache holds, on most processors of 32 KiB and more.
+_NEAR_LINES = 512
+#: Kinds that take statistics along one axis; over all axes from one on; and of each channel's map.
+_BY_AXIS = frozenset({"softmax", "log_softmax", "hardmax"})
+_BY_ROW = _BY_AXIS | ROW_NORMS
+_BY_PLANE = frozenset({"batch_norm", "instance_norm"})
 
 
 def pieces_of(op: Op) -> int:
     """Runs that a kernel reads or writes one by one; 0 for one that takes its tensors whole.
+
+    Of a kernel with statistics of its own, a softmax or a normalisation, the rows that have them.
 
     >>> gate = Op(kind="mul", inputs=((1, 8, 7, 7), (1, 8, 1, 1)), outputs=((1, 8, 7, 7),))
     >>> pieces_of(gate)
@@ -35,7 +46,7 @@ def pieces_of(op: Op) -> int:
         return _copied(op.inputs[0], op.outputs[0])
     if kind in ELEMENTWISE:
         return _broadcast((*op.inputs, *op.weights), op.outputs[0])
-    return 0
+    return _rows(op)
 
 
 def form_of(op: Op) -> str:
@@ -52,16 +63,46 @@ def form_of(op: Op) -> str:
         if order is None:
             return ""
         kept = [axis for axis in order if op.inputs[0][axis] > 1]
-        if kept and kept[-1] == max(kept) and kept != sorted(kept):
+        if kept == sorted(kept):
+            return "copy"
+        if kept[-1] == max(kept):
             return "blocks"
-        return "swap" if _moves_one(kept) else "elements"
+        # Runtimes look at all axes here, those of one element among them.
+        if not _moves_one(list(order)):
+            return "elements"
+        # The last axis becomes as many places that are written in turns.
+        wide = op.inputs[0][-1] > _NEAR_LINES and kept[-1] != max(kept)
+        return "scatter" if wide else "swap"
     if op.kind == "resize":
         return str(op.attribute("mode") or "")
     if op.kind.startswith("reduce_"):
         source, result = op.inputs[0], op.outputs[0]
         # The last axis is reduced where as many elements are left as the others hold.
-        return "inner" if not result or result[-1] != source[-1] else "outer"
+        if not result or result[-1] != source[-1]:
+            return "inner"
+        return "between" if _first_kept(source, result) else "outer"
     return ""
+
+
+def _rows(op: Op) -> int:
+    """Rows of a softmax or of a normalisation; twice as many where their ends fill no vector."""
+    shape = op.inputs[0]
+    if op.kind in _BY_PLANE:
+        rows = prod(shape[:2])
+    elif op.kind not in _BY_ROW or not shape:
+        return 0
+    else:
+        axis = op.attribute("axis", -1)
+        place = axis % len(shape) if isinstance(axis, int) else len(shape) - 1
+        along = op.kind in _BY_AXIS and op.attribute("since", 13) != 1
+        rows = prod(shape) // max(1, shape[place]) if along else prod(shape[:place])
+    return rows if prod(shape) // max(1, rows) % _VECTOR == 0 else 2 * rows
+
+
+def _first_kept(source: Shape, result: Shape) -> bool:
+    """Whether the first axis of more than one element stays in a reduction that keeps the last."""
+    sizes, left = ([size for size in shape if size > 1] for shape in (source, result))
+    return len(left) > 1 and sizes[0] == left[0]
 
 
 def _order(op: Op) -> tuple[int, ...] | None:

@@ -317,8 +317,8 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     # Nor are the weights of taps read that no window has in the image.
     read = raw["weights"] * np.where(spread & ~plain, rows_used * columns_used, 1.0)
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
-    # Of a matrix product the last axes are no pixels.
-    factor = np.where((raw["product"] > 0) & (raw["window"] == 0), 1.0, factor)
+    # Of what has no window the last axes are no columns of a product.
+    factor = np.where(plain & (raw["window"] == 0), 1.0, factor)
     factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
     work = raw["work"] * np.maximum(factor, 0.01)
     strided = raw["stride"] > 1

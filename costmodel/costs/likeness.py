@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.costs.features import PLAIN_TERMS, Table
-from costmodel.kinds import CONV_KINDS, ELEMENTWISE, MOVES, REDUCTIONS, RELABELS, WINDOWS
+from costmodel.kinds import (
+    CONV_KINDS,
+    ELEMENTWISE,
+    MOVES,
+    REDUCTIONS,
+    RELABELS,
+    ROW_NORMS,
+    WINDOWS,
+)
 from costmodel.products import PRODUCT_KINDS
 
 Floats = NDArray[np.float64]
@@ -26,6 +34,7 @@ PRODUCT, RELABEL = "product", "relabel"
 _CLASSES: Mapping[str, frozenset[str]] = {
     "elementwise": ELEMENTWISE,
     "move": MOVES - RELABELS,
+    "normalisation": ROW_NORMS | {"group_norm", "instance_norm"},
     PRODUCT: CONV_KINDS | PRODUCT_KINDS,
     RELABEL: RELABELS,
     "window": REDUCTIONS | WINDOWS,

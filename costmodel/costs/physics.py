@@ -26,16 +26,21 @@ _PRIOR_ROWS = 10.0
 #: Rows that the law of its class, scaled to the family's own times, counts for in a family's: where
 #: few rows, or rows of one size, leave open what a family's time grows with, its like decide.
 _CLASS_ROWS = 1.0
+#: The same of a path with too few rows for a law of its own: what it grows with, they may know.
+_FEW_ROWS = 1.0
 #: Paths unlike their family: matrix times vector, bound by reading weights, and depthwise.
 _STRANGERS = (
     "/vector",
     "/depthwise",
     "/both",
     "/blocks",
+    "/copy",
+    "/scatter",
     "/swap",
     "/elements",
     "/inner",
     "/outer",
+    "/between",
     "/linear",
     "/nearest",
 )
@@ -44,7 +49,9 @@ _STRANGERS = (
 _MOST_PER_PIECE = 20.0
 #: Least latency a law may answer, in ms: nothing runs in no time.
 FLOOR_MS = 1e-5
-_PIECES = TERMS.index("pieces")
+#: Least share of a row's time that is not what every run costs.
+_LEAST_OWN = 0.1
+_CONSTANT, _PIECES = TERMS.index("constant"), TERMS.index("pieces")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +153,8 @@ def fit_physics(
         if name == RELABEL:  # some runtimes touch no memory for one kind and copy it for another
             return _law(*own)
         shared = classes[name]
-        factor = np.median(own[1] / np.maximum(own[0] @ shared, FLOOR_MS))
-        return _law(*own, shared * float(factor), prior_rows=_CLASS_ROWS)
+        logs = np.log(_slowness(own[0], own[1], shared))
+        return _law(*own, _slower(shared, float(np.exp(np.median(logs)))), prior_rows=_CLASS_ROWS)
 
     families = {name: like_others(family_of == name) for name in sorted(set(family_of))}
     by_path: dict[str, Floats] = {}
@@ -159,7 +166,9 @@ def fit_physics(
             prior = None if path.endswith(_STRANGERS) else family
             by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows], prior)
         elif "/" in path:
-            by_path[path] = family * _pace(path, latency_ms[rows], terms[rows] @ family)
+            own = latency_ms[rows], weights[rows]
+            paced = _slower(family, _pace(path, _slowness(terms[rows], own[0], family)))
+            by_path[path] = _law(terms[rows], *own, paced, prior_rows=_FEW_ROWS)
     return Physics(
         by_path=by_path,
         by_kind={kind: like_others(kind_of == kind) for kind in sorted(set(kinds))},
@@ -168,14 +177,26 @@ def fit_physics(
     )
 
 
-def _pace(path: str, latency_ms: Floats, family_ms: Floats) -> float:
+def _slower(law: Floats, factor: float) -> Floats:
+    """A law of which all but what every run costs takes so many times as long."""
+    return np.where(np.arange(len(law)) == _CONSTANT, law, law * factor)
+
+
+def _slowness(terms: Floats, latency_ms: Floats, law: Floats) -> Floats:
+    """``(rows,)`` how much slower rows are than a law says, beside what every run costs."""
+    start = law[_CONSTANT] * terms[:, _CONSTANT]
+    own = np.maximum(latency_ms - start, _LEAST_OWN * latency_ms)
+    return np.asarray(own / np.maximum(terms @ law - start, FLOOR_MS))
+
+
+def _pace(path: str, slowness: Floats) -> float:
     """How much slower a few rows of a path are than the law of their family says.
 
     A path unlike its family is believed at once: an interpolation by columns was 16 times slower
     than copies of pixels, a transposition of single elements 25 times slower than one of blocks.
     """
     doubt = 0.25 if path.endswith(_STRANGERS) else 2.0
-    logs = np.log(latency_ms / np.maximum(family_ms, FLOOR_MS))
+    logs = np.log(slowness)
     return float(np.exp(np.median(logs) * len(logs) / (len(logs) + doubt)))
 
 

@@ -18,6 +18,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dtrmm
 from threadpoolctl import threadpool_limits
 
+from costmodel.costs.likeness import class_of
+
 Floats = NDArray[np.float64]
 
 #: Variance of the log residual of Ops that only a law prices.
@@ -227,13 +229,13 @@ def search_hyper(features: Floats, residual: Floats, noise: Floats) -> Hyper:
 
 
 def family_of(path: str) -> str:
-    """Paths that run the same loops; everything that is no convolution is one family.
+    """Paths that run loops alike: those of one head, and kinds without a form by their class.
 
     >>> family_of("conv@nchw16c/stem"), family_of("relu")
-    ('family conv@nchw16c', 'family other')
+    ('family conv@nchw16c', 'family elementwise')
     """
     head, _, tail = path.partition("/")
-    return f"family {head}" if tail else "family other"
+    return f"family {head}" if tail else f"family {class_of(head.partition('@')[0])}"
 
 
 class Residual:

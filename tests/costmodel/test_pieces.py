@@ -37,6 +37,18 @@ def transposed(shape: Shape, order: Shape) -> Op:
         (Op(kind="div", inputs=((1, 8, 7, 7),), weights=((),), outputs=((1, 8, 7, 7),)), 0),
         (Op(kind="slice", inputs=((1, 8, 8, 8),), outputs=((1, 4, 8, 8),)), 2),
         (Op(kind="relu", inputs=((1, 8, 7, 7),), outputs=((1, 8, 7, 7),)), 0),
+        (Op(kind="softmax", inputs=((4, 6, 64, 64),), outputs=((4, 6, 64, 64),),
+            attributes=(("axis", -1), ("since", 13))), 4 * 6 * 64),
+        (Op(kind="softmax", inputs=((1, 12, 49, 49),), outputs=((1, 12, 49, 49),),
+            attributes=(("axis", -1), ("since", 13))), 2 * 12 * 49),  # 49 fills no vectors
+        (Op(kind="softmax", inputs=((2, 3, 4),), outputs=((2, 3, 4),),
+            attributes=(("axis", 1), ("since", 1))), 2 * 2),  # over all axes from one on
+        (Op(kind="softmax", inputs=((2, 8, 5),), outputs=((2, 8, 5),),
+            attributes=(("axis", 1), ("since", 13))), 10),
+        (Op(kind="layer_norm", inputs=((1, 49, 96),), weights=((96,), (96,)),
+            outputs=((1, 49, 96),), attributes=(("axis", -1),)), 49),
+        (Op(kind="instance_norm", inputs=((2, 3, 8, 8),), weights=((3,), (3,)),
+            outputs=((2, 3, 8, 8),)), 6),
     ],
 )  # fmt: skip
 def test_pieces_are_counted(op: Op, pieces: int) -> None:
@@ -51,8 +63,13 @@ def test_pieces_are_counted(op: Op, pieces: int) -> None:
         (transposed((1, 49, 6, 32), (0, 2, 1, 3)), "blocks"),
         (transposed((1, 64, 14, 14), (0, 2, 3, 1)), "swap"),
         (transposed((1, 8, 7, 8, 7, 64), (0, 5, 1, 3, 2, 4)), "elements"),
+        (transposed((1, 1, 1, 7, 7, 64), (0, 5, 1, 3, 2, 4)), "elements"),
+        (transposed((1, 1, 7, 1, 7, 64), (0, 1, 3, 2, 4, 5)), "copy"),
+        (transposed((1, 45, 45, 945), (0, 3, 1, 2)), "scatter"),
+        (transposed((1, 45, 45, 226), (0, 3, 1, 2)), "swap"),
         (Op(kind="reduce_mean", inputs=((1, 49, 96),), outputs=((1, 49, 1),)), "inner"),
         (Op(kind="reduce_mean", inputs=((1, 49, 96),), outputs=((1, 96),)), "outer"),
+        (Op(kind="reduce_mean", inputs=((4, 49, 96),), outputs=((4, 96),)), "between"),
         (Op(kind="relu", inputs=((1, 8),), outputs=((1, 8),)), ""),
     ],
 )
