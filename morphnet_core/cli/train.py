@@ -49,6 +49,8 @@ class ExportName(StrEnum):
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half",
         "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 60% --out fast "
         "--finish finetune --export onnx --export litert",
+        "morphnet train digits.keras --data mnist.py --cost flops --target 50% --out half "
+        "--finish finetune --distil 0.9 --no-augment",
     ),
 )
 def train(
@@ -73,6 +75,26 @@ def train(
         ),
     ] = FinishName.retrain,
     finish_epochs: Annotated[int, typer.Option("--finish-epochs", min=0)] = 10,
+    distil: Annotated[
+        float,
+        typer.Option(
+            "--distil",
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="With --finish finetune: share of the loss that is how the result differs from "
+            "what the given network returns; 0 leaves that out.",
+        ),
+    ] = 0.5,
+    no_augment: Annotated[
+        bool,
+        typer.Option(
+            "--no-augment",
+            help="Train on images as they are. The standard recipe mirrors every second one, left "
+            "to right, and shifts all by up to an eighth; where that changes what they show, as "
+            "of digits, leave it out. A recipe of your own (compiled) never does it.",
+        ),
+    ] = False,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Samples a step; default: 64.")
     ] = None,
@@ -138,6 +160,8 @@ def train(
         search_epochs=search_epochs,
         finish=finish.value,
         finish_epochs=finish_epochs,
+        distil=distil,
+        augment=not no_augment,
         importance=importance.value,
         signal=signal,
         grow=grow,

@@ -31,6 +31,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     search_epochs: int = 5,
     finish: Finish = "retrain",
     finish_epochs: int = 10,
+    distil: float = 0.5,
+    augment: bool = True,
     importance: Importance = "taylor",
     grow: float = 1.0,
     seed: int = 0,
@@ -73,6 +75,13 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         finish: ``retrain`` from fresh weights, as MorphNet does, ``finetune`` the surviving ones,
             which is better while epochs are few, or ``none``.
         finish_epochs: epochs of that.
+        distil: share of the loss, from 0 to 1, that is how the smaller network differs from the
+            seed as it was given, while its surviving weights are trained on; 0 leaves that out.
+            Each step then costs a forward pass of the seed more.
+        augment: whether the ``standard`` recipe mirrors every second image and shifts all of them
+            by up to an eighth, where the data are arrays of images of 16 pixels a side or more.
+            Leave that out where it changes what they show, as of digits. Recipes of your own never
+            do it.
         importance: of channels for the last choice: ``taylor``, of the loss before anything was
             charged, or the ``signal`` that was pressed on, as it is in the end.
         grow: how many times its size in the seed a group may reach.
@@ -117,6 +126,9 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
             f"Received: finish={finish!r}, importance={importance!r}."
         )
         raise InvalidInputError(message)
+    if not 0.0 <= distil <= 1.0:
+        message = f"distil is a share of the loss, from 0 to 1. Received: {distil!r}."
+        raise InvalidInputError(message)
     model = as_keras(model, data.samples())
     course = Course(
         data=data,
@@ -128,6 +140,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         search_epochs=search_epochs,
         finish=finish,
         finish_epochs=finish_epochs,
+        distil=distil,
+        augment=augment and compiled is standard,
         importance=importance,
         grow=grow,
         seed=seed,

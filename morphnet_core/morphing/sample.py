@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,8 @@ from morphnet_core.data.nested import num_samples, taken
 from morphnet_core.data.streams import first_batches, is_stream
 from morphnet_core.gates.insert import functional
 
-#: Samples that means of channels are taken over.
-EXAMPLES = 128
+#: Samples that means of channels, and statistics of normalisations, are taken over.
+EXAMPLES = 512
 
 
 def sizes_like(data: Data, model: Any, sizes: Sizes | None = None) -> Sizes:
@@ -62,15 +63,30 @@ def sample_for(model: Any, data: Data, sizes: Sizes) -> Any:
 
 
 def examples_for(model: Any, data: Data) -> list[list[NDArray[Any]]]:
-    """The first samples of the data, in batches, in the order and the types of a model's inputs."""
+    """Samples of the data, in batches, in the order and the types of a model's inputs.
+
+    They are spread over arrays, which may be sorted; of a stream they are the first.
+    """
     found, count = [], 0
-    for x, _, _ in data.first(EXAMPLES if is_stream(data.x) else -(-EXAMPLES // data.batch_size)):
+    for x in _inputs(data):
         some = [array[: EXAMPLES - count] for array in fed(model, x).values()]
         found.append(some)
         count += len(some[0])
         if count >= EXAMPLES:
             break
     return found
+
+
+def _inputs(data: Data) -> Iterator[Any]:
+    """Batches of inputs, of ``EXAMPLES`` samples at least, if there are as many."""
+    if is_stream(data.x):
+        yield from (x for x, _, _ in data.first(EXAMPLES))
+        return
+    count = num_samples(data.x)
+    places = np.linspace(0, count - 1, min(count, EXAMPLES)).astype(int)
+    for begin in range(0, len(places), data.batch_size):
+        some = places[begin : begin + data.batch_size]
+        yield keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[some], data.x)
 
 
 def two_batches(data: Data) -> Data:

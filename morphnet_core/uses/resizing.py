@@ -21,7 +21,7 @@ from morphnet_core.morphing.sample import examples_for, sizes_like
 from morphnet_core.pricing import Cost, Pricer
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
-from morphnet_core.surgery import expand, shrink
+from morphnet_core.surgery import expand, reestimate, shrink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +120,9 @@ def shrink_to_budget(
         "measured_ms": best.measured_ms,
         "hit": loop.hit,
     }
-    small = shrink(
-        model, best.projection.alive, grouping=grouping, examples=examples_for(model, data)
-    )
+    examples = examples_for(model, data)
+    small = shrink(model, best.projection.alive, grouping=grouping, examples=examples)
+    reestimate(small, examples)
     if data.x_val is not None:
         before, after = (data.metrics(recipe.compiled(copied(item), 1)) for item in (model, small))
         costs |= {f"{name}_before": value for name, value in before.items()}
