@@ -142,6 +142,8 @@ class Course:
             seed = model_digest(model)
             distils = self.finish == "finetune" and self.distil > 0.0
             teacher = copied(model) if distils else None  # as it is before the search
+            if self._change is not None:
+                self.say("images are mirrored and shifted while training (not so: augment=False)")
             keras.utils.set_random_seed(self.seed)
             budget = self._budget(model)
             belongs = self._belongs(budget, seed)
@@ -334,7 +336,7 @@ class Course:
     def _trained(
         self, model: Any, teacher: Any, kept: Kept, section: Section, before: int
     ) -> dict[str, float]:
-        """Train the chosen network, by a teacher if there is one; its metrics on validation data."""
+        """Train the chosen network, by a teacher or without; its metrics on validation data."""
         best = _Best() if self.data.validation else None
         training = Training(
             model=model,

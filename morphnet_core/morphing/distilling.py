@@ -215,4 +215,4 @@ def _of_each(given: Any, count: int) -> Sequence[Any]:
 
 
 def _title(loss: Any) -> str:
-    return str(getattr(loss, "__name__", None) or getattr(loss, "name", None) or type(loss).__name__)
+    return str(getattr(loss, "__name__", "") or getattr(loss, "name", "") or type(loss).__name__)
