@@ -49,8 +49,8 @@ class ExportName(StrEnum):
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half",
         "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 60% --out fast "
         "--finish finetune --export onnx --export litert",
-        "morphnet train digits.keras --data mnist.py --cost flops --target 50% --out half "
-        "--finish finetune --distil 0.9 --no-augment",
+        "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half "
+        "--finish finetune --finish-epochs 60 --distil 0.5 --augment",
     ),
 )
 def train(
@@ -83,16 +83,16 @@ def train(
             max=1.0,
             metavar="SHARE",
             help="With --finish finetune: share of the loss that is how the result differs from "
-            "what the given network returns; 0 leaves that out.",
+            "what the given network returns.",
         ),
-    ] = 0.5,
-    no_augment: Annotated[
+    ] = 0.0,
+    augment: Annotated[
         bool,
         typer.Option(
-            "--no-augment",
-            help="Train on images as they are. The standard recipe mirrors every second one, left "
-            "to right, and shifts all by up to an eighth; where that changes what they show, as "
-            "of digits, leave it out. A recipe of your own (compiled) never does it.",
+            "--augment",
+            help="Mirror every second image, left to right, and shift all by up to an eighth while "
+            "training by the standard recipe (no compiled in DATA.py). Not for images that then "
+            "show something else, such as digits.",
         ),
     ] = False,
     batch_size: Annotated[
@@ -161,7 +161,7 @@ def train(
         finish=finish.value,
         finish_epochs=finish_epochs,
         distil=distil,
-        augment=not no_augment,
+        augment=augment,
         importance=importance.value,
         signal=signal,
         grow=grow,

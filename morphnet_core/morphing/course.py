@@ -18,7 +18,7 @@ from costmodel.sizes import Sizes
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
 from morphnet_core.data import Data
-from morphnet_core.data.augmented import are_images, flipped_and_shifted
+from morphnet_core.data.augmented import flipped_and_shifted
 from morphnet_core.data.ordered import Change
 from morphnet_core.data.streams import Replayed
 from morphnet_core.groups import Grouping, find_groups
@@ -90,7 +90,7 @@ class Course:
 
     Attributes:
         distil: share of the loss that is the seed's, while its weights are trained on.
-        augment: whether images are flipped and shifted while the network is trained.
+        augment: whether images are mirrored and shifted in every training.
         sizes: values of all open dimensions.
         save_every_s: seconds between two saves of a training, at least.
         pictures: whether any are drawn.
@@ -142,8 +142,6 @@ class Course:
             seed = model_digest(model)
             distils = self.finish == "finetune" and self.distil > 0.0
             teacher = copied(model) if distils else None  # as it is before the search
-            if self._change is not None:
-                self.say("images are mirrored and shifted while training (not so: augment=False)")
             keras.utils.set_random_seed(self.seed)
             budget = self._budget(model)
             belongs = self._belongs(budget, seed)
@@ -331,7 +329,7 @@ class Course:
 
     @property
     def _change(self) -> Change | None:
-        return flipped_and_shifted if self.augment and are_images(self.data) else None
+        return flipped_and_shifted if self.augment else None
 
     def _trained(
         self, model: Any, teacher: Any, kept: Kept, section: Section, before: int
