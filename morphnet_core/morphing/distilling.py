@@ -7,7 +7,7 @@ does (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +150,7 @@ def _lesson(given: Any, weight: float) -> _Lesson | None:
     except ValueError:  # a name that means one of several losses
         return None
     own = isinstance(loss, keras.losses.Loss)
-    kind = type(loss) if own else loss
+    kind: Any = type(loss) if own else loss
     if getattr(keras.losses, getattr(kind, "__name__", ""), None) is not kind:
         return None
     name = kind.__name__.replace("_", "").lower()
@@ -208,9 +208,9 @@ def _by_output(model: Any, given: Any) -> list[Any]:
     return _of_each(keras.tree.flatten(given), count)
 
 
-def _of_each(given: Any, count: int) -> Sequence[Any]:
+def _of_each(given: Any, count: int) -> list[Any]:
     """One for each output, or the same for all of them."""
-    flat = keras.tree.flatten(given)
+    flat: list[Any] = list(keras.tree.flatten(given))
     return flat if len(flat) == count else flat[:1] * count
 
 
