@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import keras
+import numpy as np
 
 from costmodel.readers.keras import packed
 from morphnet_core.signals.source import as_numpy
@@ -90,5 +91,8 @@ def _collect(layer: Any) -> Callable[[], None]:
 
 
 def _tensor(item: Any) -> Any:
-    text = getattr(getattr(item, "dtype", None), "kind", "") in {"O", "S", "U"}
-    return keras.ops.convert_to_tensor(item, dtype="string" if text else None)
+    found = np.asarray(item)
+    if found.dtype.kind in "OSU":
+        return keras.ops.convert_to_tensor(found, dtype="string")
+    double = found.dtype == np.float64  # which JAX refuses
+    return keras.ops.convert_to_tensor(found.astype(keras.config.floatx()) if double else found)
