@@ -27,7 +27,7 @@ Out = Annotated[
     "shrink",
     short_help="Cut a network to a structure or to a budget; no training.",
     epilog=examples(
-        "morphnet shrink net.keras --structure structure.json --out small.keras",
+        "morphnet shrink net.keras --structure structure.json --data cifar.py --out small.keras",
         "morphnet shrink net.keras --data cifar.py --table cpu.jsonl --target-ms 5 -o small.keras",
     ),
 )
@@ -40,7 +40,12 @@ def shrink_model(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", "-d", metavar="DATA.py", help="To rate channels on (see train)."),
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="DATA.py",
+            help="To rate channels on (see train), and to take statistics of what is left.",
+        ),
     ] = None,
     table: options.TableOption = None,
     cost: options.Cost = "regression",
@@ -64,6 +69,9 @@ def shrink_model(
     Either to a structure that training found, or to a budget: channels are then rated by how much
     the loss would change without them (Taylor importance), and the widths of most importance are
     chosen that the budget pays for.
+
+    With data, biases make up for what removed channels returned on average, and statistics of batch
+    normalisation are taken anew: most of the accuracy that can be had without training.
     """
     keras_options.check_out(out, ".keras")
     if (structure is None) == (target is None and target_ms is None):
@@ -71,16 +79,18 @@ def shrink_model(
         raise InvalidInputError(message)
     seed_model = keras_options.open_model(model, [*(imports or ()), *([data] if data else ())])
     sizes = options.parse_sizes(size, shape)
+    from morphnet_core.morphing import load_recipe
     from morphnet_core.uses.resizing import shrink_to_budget, shrink_to_structure
 
     if structure is not None:
-        found = shrink_to_structure(seed_model, structure, sizes=sizes)
+        known = load_recipe(data).data if data is not None else None
+        found = shrink_to_structure(seed_model, structure, data=known, sizes=sizes)
     else:
         wanted = keras_options.one_target(target_ms, target)
         if data is None:
             message = "To cut to a budget, channels are rated on data: give --data DATA.py."
             raise InvalidInputError(message)
-        from morphnet_core.morphing import device_clock, load_recipe
+        from morphnet_core.morphing import device_clock
 
         prices = keras_options.prices_of(table, cost, target_ms, donor or ())
         given = options.parse_runner_options(runner_option, threads)

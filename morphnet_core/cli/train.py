@@ -49,6 +49,8 @@ class ExportName(StrEnum):
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half",
         "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 60% --out fast "
         "--finish finetune --export onnx --export litert",
+        "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half "
+        "--finish finetune --finish-epochs 60 --distil 0.5 --augment",
     ),
 )
 def train(
@@ -73,6 +75,26 @@ def train(
         ),
     ] = FinishName.retrain,
     finish_epochs: Annotated[int, typer.Option("--finish-epochs", min=0)] = 10,
+    distil: Annotated[
+        float,
+        typer.Option(
+            "--distil",
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="With --finish finetune: share of the loss that is how the result differs from "
+            "what the given network returns.",
+        ),
+    ] = 0.0,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment",
+            help="Mirror every second image, left to right, and shift all by up to an eighth while "
+            "training by the standard recipe (no compiled in DATA.py). Not for images that then "
+            "show something else, such as digits.",
+        ),
+    ] = False,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Samples a step; default: 64.")
     ] = None,
@@ -138,6 +160,8 @@ def train(
         search_epochs=search_epochs,
         finish=finish.value,
         finish_epochs=finish_epochs,
+        distil=distil,
+        augment=augment,
         importance=importance.value,
         signal=signal,
         grow=grow,

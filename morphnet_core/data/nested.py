@@ -97,6 +97,13 @@ def taken(value: Any, begin: int, end: int) -> Any:
     return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[begin:end], value)
 
 
+def spread(value: Any, count: int) -> Any:
+    """At most ``count`` samples of every leaf, from its beginning to its end."""
+    samples = num_samples(value)
+    places = np.linspace(0, samples - 1, min(samples, count)).astype(int)
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[places], value)
+
+
 def repeated(value: Any, count: int) -> Any:
     """The first ``count`` samples of every leaf, from the beginning again where there are fewer."""
 

@@ -6,7 +6,7 @@ from numbers is taken up again wherever training was interrupted, under every ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from morphnet_core.data.data import Data
 from morphnet_core.data.nested import num_samples
 from morphnet_core.data.streams import Replayed, is_stream, rest, shuffles
+
+#: Gets an array of inputs, and what to draw from, and returns them changed.
+Change = Callable[[Any, np.random.Generator], Any]
 
 
 class Feed:
@@ -28,12 +31,13 @@ class Feed:
     Args:
         data: to train on.
         seed: numbers that the order follows from.
+        change: of every batch of arrays; what it draws follows from the same numbers and the step.
     """
 
-    def __init__(self, data: Data, seed: Sequence[int]) -> None:
+    def __init__(self, data: Data, seed: Sequence[int], change: Change | None = None) -> None:
         self._data = data
         by_number = not is_stream(data.x) or shuffles(data.x)
-        self._ordered = _Ordered(data, tuple(seed)) if by_number else None
+        self._ordered = _Ordered(data, tuple(seed), change) if by_number else None
 
     def forget(self, batches: int) -> None:
         """Drop batches of a generator that were trained on by another process; others need not."""
@@ -72,12 +76,13 @@ class Feed:
 class _Ordered(keras.utils.PyDataset):  # type: ignore[misc]
     """Arrays or numbered batches in the order of the epoch that was begun."""
 
-    def __init__(self, data: Data, seed: tuple[int, ...]) -> None:
+    def __init__(self, data: Data, seed: tuple[int, ...], change: Change | None) -> None:
         own = data.x if is_stream(data.x) else None
         names = ("workers", "use_multiprocessing", "max_queue_size")
         super().__init__(**({} if own is None else {name: getattr(own, name) for name in names}))
         self._data = data
         self._seed = seed
+        self._change = change
         self._batches = own
         self.begin(0)
 
@@ -93,6 +98,7 @@ class _Ordered(keras.utils.PyDataset):  # type: ignore[misc]
         else:
             parts = list(_over_again(chance, int(self._batches.num_batches), steps))
         self._parts: list[Any] = parts[done:]
+        self._begun = (epoch, done)
 
     @property
     def num_batches(self) -> int:
@@ -104,6 +110,11 @@ class _Ordered(keras.utils.PyDataset):  # type: ignore[misc]
         if self._batches is not None:
             return self._batches[part]
         x, y, weights = (_picked(item, part) for item in _fields(self._data))
+        change = self._change
+        if change is not None:
+            epoch, done = self._begun
+            chance = np.random.default_rng((*self._seed, epoch, 1 + done + place))
+            x = keras.tree.map_structure(lambda leaf: change(leaf, chance), x)
         if weights is not None:
             return x, y, weights
         return (x,) if y is None else (x, y)

@@ -18,11 +18,14 @@ from costmodel.sizes import Sizes
 from morphnet_core.budget import LatencyBudget
 from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
 from morphnet_core.data import Data
+from morphnet_core.data.augmented import flipped_and_shifted
+from morphnet_core.data.ordered import Change
 from morphnet_core.data.streams import Replayed
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import structure_of
 from morphnet_core.morphing.answers import KeptClock
 from morphnet_core.morphing.clock import Clock, DeviceClock, as_onnx, device_clock
+from morphnet_core.morphing.distilling import taught
 from morphnet_core.morphing.identity import cost_label, data_digest, model_digest, plainly_given
 from morphnet_core.morphing.keeping import Kept
 from morphnet_core.morphing.loop import LoopResult, build, fit_to_device, require_milliseconds
@@ -32,8 +35,9 @@ from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Section, Unfinished
 from morphnet_core.morphing.verify import same_outputs, write_litert
 from morphnet_core.plots import plot_breakdown, plot_widths
 from morphnet_core.pricing import Cost
+from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
-from morphnet_core.surgery import shrink
+from morphnet_core.surgery import reestimate, shrink
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
@@ -85,6 +89,8 @@ class Course:
     """What is decided before a model is morphed; see ``morph``.
 
     Attributes:
+        distil: share of the loss that is the seed's, while its weights are trained on.
+        augment: whether images are mirrored and shifted in every training.
         sizes: values of all open dimensions.
         save_every_s: seconds between two saves of a training, at least.
         pictures: whether any are drawn.
@@ -101,6 +107,8 @@ class Course:
     search_epochs: int
     finish: Finish
     finish_epochs: int
+    distil: float
+    augment: bool
     importance: Importance
     grow: float
     seed: int
@@ -132,6 +140,8 @@ class Course:
         unfinished = Unfinished.of(self.out if self.resumes else None, self.save_every_s)
         with Kept(self.out, self.say) as kept, unfinished.told(self.say):
             seed = model_digest(model)
+            distils = self.finish == "finetune" and self.distil > 0.0
+            teacher = copied(model) if distils else None  # as it is before the search
             keras.utils.set_random_seed(self.seed)
             budget = self._budget(model)
             belongs = self._belongs(budget, seed)
@@ -152,7 +162,7 @@ class Course:
                 small = self.compiled(small, max(1, self.finish_epochs) * self.data.steps)
                 if not finish.begun:
                     self._compare(budget, small)
-                metrics = self._trained(small, kept, finish, before=skipped)
+                metrics = self._trained(small, teacher, kept, finish, before=skipped)
             grew = (loop.best.projection.counts > budget.grouping.full_counts).any()
             structure = None if grew else _structure(budget, loop)
             self.at.append("writing and checking the result")
@@ -190,6 +200,7 @@ class Course:
             "target": self.target if self.target is not None else self.target_ms,
             "search_epochs": self.search_epochs,
             "importance": self.importance,
+            "augment": self.augment,
             "seed": self.seed,
             "sizes": dict(self.sizes),
             "backend": keras.backend.backend(),
@@ -198,7 +209,7 @@ class Course:
 
     def _finish_of(self, belongs: Mapping[str, Any], loop: LoopResult) -> dict[str, Any]:
         counts = loop.best.projection.counts
-        own = {"finish": self.finish, "finish_epochs": self.finish_epochs}
+        own = {"finish": self.finish, "finish_epochs": self.finish_epochs, "distil": self.distil}
         return {**belongs, **own, "widths": counts.tolist()}
 
     def _budget(self, model: Any) -> LatencyBudget:
@@ -261,6 +272,7 @@ class Course:
             section=section,
             callbacks=[budget, *([snapshot] if rated else []), *self.callbacks],
             parts=parts,
+            change=self._change,
             verbose=self.verbose,
         )
         if section.done:
@@ -311,10 +323,18 @@ class Course:
             return build(model, budget.pricer, found, self.seed)
         searched = budget.finished_model()
         examples = examples_for(searched, self.data)
-        return shrink(searched, found.alive, grouping=budget.grouping, examples=examples)
+        small = shrink(searched, found.alive, grouping=budget.grouping, examples=examples)
+        reestimate(small, examples)
+        return small
 
-    def _trained(self, model: Any, kept: Kept, section: Section, before: int) -> dict[str, float]:
-        """Train the chosen network; its metrics on the validation data."""
+    @property
+    def _change(self) -> Change | None:
+        return flipped_and_shifted if self.augment else None
+
+    def _trained(
+        self, model: Any, teacher: Any, kept: Kept, section: Section, before: int
+    ) -> dict[str, float]:
+        """Train the chosen network, by a teacher or without; its metrics on validation data."""
         best = _Best() if self.data.validation else None
         training = Training(
             model=model,
@@ -324,13 +344,15 @@ class Course:
             section=section,
             callbacks=[*([] if best is None else [best]), *self.callbacks],
             parts={} if best is None else {"best": best},
+            change=self._change,
             validated=best is not None,
             verbose=self.verbose,
         )
         if section.done:
             training.restore_end()
         elif training.epochs:
-            training.run(before)
+            with taught(model, teacher, self.distil if teacher is not None else 0.0, self.say):
+                training.run(before)
             if best is not None:
                 best.give_back(model)
         kept.keep("model.keras", model, spare=False)

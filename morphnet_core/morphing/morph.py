@@ -10,6 +10,7 @@ from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import as_keras
 from costmodel.sizes import Sizes
 from morphnet_core.data import Data
+from morphnet_core.data.augmented import are_images
 from morphnet_core.morphing.clock import Clock
 from morphnet_core.morphing.course import Course, Finish, Importance, Morphed
 from morphnet_core.morphing.recipe import standard
@@ -31,6 +32,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     search_epochs: int = 5,
     finish: Finish = "retrain",
     finish_epochs: int = 10,
+    distil: float = 0.0,
+    augment: bool = False,
     importance: Importance = "taylor",
     grow: float = 1.0,
     seed: int = 0,
@@ -73,6 +76,12 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         finish: ``retrain`` from fresh weights, as MorphNet does, ``finetune`` the surviving ones,
             which is better while epochs are few, or ``none``.
         finish_epochs: epochs of that.
+        distil: share of the loss, from 0 to 1, that is how the smaller network differs from the
+            seed as it was given, while its surviving weights are trained on. Each step then costs a
+            forward pass of the seed more.
+        augment: whether the ``standard`` recipe mirrors every second image, left to right, and
+            shifts all of them by up to an eighth. Not for images that then show something else,
+            such as digits.
         importance: of channels for the last choice: ``taylor``, of the loss before anything was
             charged, or the ``signal`` that was pressed on, as it is in the end.
         grow: how many times its size in the seed a group may reach.
@@ -117,6 +126,18 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
             f"Received: finish={finish!r}, importance={importance!r}."
         )
         raise InvalidInputError(message)
+    if not 0.0 <= distil <= (1.0 if finish == "finetune" else 0.0):
+        message = (
+            "distil is a share of the loss, from 0 to 1, and for finish='finetune' alone. "
+            f"Received: distil={distil!r}, finish={finish!r}."
+        )
+        raise InvalidInputError(message)
+    if augment and not (compiled is standard and are_images(data)):
+        message = (
+            "augment is for the standard recipe, and for arrays of images of at least 16 pixels a "
+            "side with 1 or 3 channels last. A recipe of your own changes its data in load()."
+        )
+        raise InvalidInputError(message)
     model = as_keras(model, data.samples())
     course = Course(
         data=data,
@@ -128,6 +149,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         search_epochs=search_epochs,
         finish=finish,
         finish_epochs=finish_epochs,
+        distil=distil,
+        augment=augment,
         importance=importance,
         grow=grow,
         seed=seed,

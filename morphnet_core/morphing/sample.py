@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from costmodel.readers.keras import input_shapes, packed
 from costmodel.sizes import OpenSizesError, Sizes, bind_shapes
 from morphnet_core.data import Batch, Data, fed
-from morphnet_core.data.nested import num_samples, taken
+from morphnet_core.data.nested import num_samples, spread, taken
 from morphnet_core.data.streams import first_batches, is_stream
 from morphnet_core.gates.insert import functional
 
-#: Samples that means of channels are taken over.
-EXAMPLES = 128
+#: Samples that means of channels, and statistics of normalisations, are taken over.
+EXAMPLES = 512
+_NO_TARGETS: dict[str, Any] = {"y": None, "weights": None}
 
 
 def sizes_like(data: Data, model: Any, sizes: Sizes | None = None) -> Sizes:
@@ -62,12 +63,15 @@ def sample_for(model: Any, data: Data, sizes: Sizes) -> Any:
 
 
 def examples_for(model: Any, data: Data) -> list[list[NDArray[Any]]]:
-    """The first samples of the data, in batches, in the order and the types of a model's inputs."""
+    """Samples of the data, in batches, in the order and the types of a model's inputs.
+
+    Of arrays, which may be sorted, they are taken from everywhere; of a stream, the first.
+    """
+    some = data if is_stream(data.x) else replace(data, x=spread(data.x, EXAMPLES), **_NO_TARGETS)
     found, count = [], 0
-    for x, _, _ in data.first(EXAMPLES if is_stream(data.x) else -(-EXAMPLES // data.batch_size)):
-        some = [array[: EXAMPLES - count] for array in fed(model, x).values()]
-        found.append(some)
-        count += len(some[0])
+    for x, _, _ in some.first(EXAMPLES):
+        found.append([array[: EXAMPLES - count] for array in fed(model, x).values()])
+        count += len(found[-1][0])
         if count >= EXAMPLES:
             break
     return found

@@ -14,7 +14,7 @@ import keras
 from numpy.typing import NDArray
 
 from morphnet_core.data import Data
-from morphnet_core.data.ordered import Feed
+from morphnet_core.data.ordered import Change, Feed
 from morphnet_core.morphing.chance import chances, take_chances
 from morphnet_core.morphing.statefile import Arrays, State, damaged
 from morphnet_core.morphing.unfinished import Section
@@ -46,6 +46,7 @@ class Training:
         section: where it is saved.
         callbacks: of Keras, in order.
         parts: those of them that remember something, by name.
+        change: of the inputs of every batch; see ``Feed``.
         validated: whether the validation data are looked at after every epoch.
         verbose: of Keras.
     """
@@ -57,6 +58,7 @@ class Training:
     section: Section
     callbacks: Sequence[Any] = ()
     parts: Mapping[str, Part] = field(default_factory=dict)
+    change: Change | None = None
     validated: bool = False
     verbose: int | str = "auto"
 
@@ -69,7 +71,7 @@ class Training:
         Raises:
             InvalidInputError: if a state cannot be written or does not fit the model.
         """
-        feed, saver = Feed(self.data, self.seed), _Saver(self)
+        feed, saver = Feed(self.data, self.seed, self.change), _Saver(self)
         with distribution_scope(self.model):
             self.model.optimizer.build(self.model.trainable_variables)
         epoch, step = 0, 0

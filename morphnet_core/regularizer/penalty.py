@@ -159,7 +159,7 @@ def attach(model: Any, state: PenaltyState) -> None:
     if functional(model) is not model:
         # A sequential model saves its attributes but does not ask them for losses.
         setattr(_first(model), ATTRIBUTE, state)
-    _forget_compiled(model)
+    forget_compiled(model)
 
 
 def detach(model: Any, state: PenaltyState) -> None:
@@ -168,7 +168,7 @@ def detach(model: Any, state: PenaltyState) -> None:
         if getattr(owner, ATTRIBUTE, None) is state:
             delattr(owner, ATTRIBUTE)
             owner._tracker.untrack(state)
-    _forget_compiled(model)
+    forget_compiled(model)
 
 
 def _first(model: Any) -> Any:
@@ -176,7 +176,7 @@ def _first(model: Any) -> Any:
     return model.inputs[0]._keras_history.operation
 
 
-def _forget_compiled(model: Any) -> None:
+def forget_compiled(model: Any) -> None:
     """Let the next ``fit`` and ``evaluate`` trace their steps anew."""
     for name in ("train_function", "test_function"):
         if getattr(model, name, None) is not None:

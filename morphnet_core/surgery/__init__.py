@@ -2,5 +2,6 @@
 
 from morphnet_core.surgery.reference import masked
 from morphnet_core.surgery.resized import expand, rebuild, shrink
+from morphnet_core.surgery.statistics import reestimate
 
-__all__ = ["expand", "masked", "rebuild", "shrink"]
+__all__ = ["expand", "masked", "rebuild", "reestimate", "shrink"]

@@ -13,6 +13,7 @@ from costmodel.readers.keras import as_keras, read_keras
 from costmodel.sizes import Sizes
 from morphnet_core.budget.callback import in_unit
 from morphnet_core.budget.taylor import losses_of, taylor_importance
+from morphnet_core.data import Data
 from morphnet_core.expansion import expand_to, scaled_counts
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import alive_of
@@ -21,7 +22,7 @@ from morphnet_core.morphing.sample import examples_for, sizes_like
 from morphnet_core.pricing import Cost, Pricer
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
-from morphnet_core.surgery import expand, shrink
+from morphnet_core.surgery import expand, reestimate, shrink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +50,29 @@ class Resized:
 
 
 def shrink_to_structure(
-    model: Any, structure: Structure | str | Path, *, sizes: Sizes | None = None
+    model: Any,
+    structure: Structure | str | Path,
+    *,
+    data: Data | None = None,
+    sizes: Sizes | None = None,
 ) -> Resized:
     """Cut a network to a structure that training found, with its weights.
 
     Args:
         model: a Keras model, or its file.
         structure: what to keep, or its file.
+        data: to take means of removed channels, and statistics of what is left, over.
         sizes: values of open dimensions of the model.
 
     Raises:
-        InvalidInputError: if the structure is of another network.
+        InvalidInputError: if the structure is of another network, or the data do not fit.
         ModelFormatError: if the model cannot be read or cut.
     """
     model = as_keras(model, sizes=sizes)
     grouping = find_groups(read_keras(model, sizes))
     kept = structure if isinstance(structure, Structure) else Structure.load(structure)
     counts = grouping.counts(alive_of(grouping, kept)).tolist()
-    small = shrink(model, kept, grouping=grouping)
+    small = _shrunk(model, kept, grouping, data)
     return Resized(model=small, grouping=grouping, counts=tuple(counts))
 
 
@@ -120,15 +126,23 @@ def shrink_to_budget(
         "measured_ms": best.measured_ms,
         "hit": loop.hit,
     }
-    small = shrink(
-        model, best.projection.alive, grouping=grouping, examples=examples_for(model, data)
-    )
+    small = _shrunk(model, best.projection.alive, grouping, data)
     if data.x_val is not None:
         before, after = (data.metrics(recipe.compiled(copied(item), 1)) for item in (model, small))
         costs |= {f"{name}_before": value for name, value in before.items()}
         costs |= after
     counts = tuple(best.projection.counts.tolist())
     return Resized(model=small, grouping=grouping, counts=counts, costs=costs)
+
+
+def _shrunk(model: Any, kept: Any, grouping: Grouping, data: Data | None) -> Any:
+    """The network without what goes, and as right as data make it without training."""
+    if data is None:
+        return shrink(model, kept, grouping=grouping)
+    examples = examples_for(model, data)
+    small = shrink(model, kept, grouping=grouping, examples=examples)
+    reestimate(small, examples)
+    return small
 
 
 def expand_by(

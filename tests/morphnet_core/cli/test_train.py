@@ -82,7 +82,8 @@ def table(net: Path) -> Path:
 def test_a_budget_in_flops(run: Any, net: Path, recipe: Path, tmp_path: Path) -> None:
     code, out, err = run(
         "train", net, "--data", recipe, "--cost", "flops", "--target", "50%", *SHORT,
-        "--out", tmp_path / "half", "--json",
+        "--finish", "finetune", "--distil", 0.7, "--out", tmp_path / "half",
+        "--json",
     )  # fmt: skip
     assert code == 0, err
     found = json.loads(out)
@@ -133,6 +134,8 @@ def test_cutting_to_a_structure_and_to_a_budget(
     assert code == 0, err
     seed, small = keras.models.load_model(net), keras.models.load_model(out)
     assert small.count_params() <= 0.45 * seed.count_params()
+    assert np.abs(np.array(seed.get_layer("norm_a").moving_mean)).max() == 0.0
+    assert np.abs(np.array(small.get_layer("norm_a").moving_mean)).max() > 0.0
     kept = [int(small.get_layer(name).filters) for name in "ab"]
     text = Structure.from_json(
         json.dumps({f"{name}/Conv2D": width for name, width in zip("ab", kept, strict=True)})
@@ -144,6 +147,11 @@ def test_cutting_to_a_structure_and_to_a_budget(
     assert code == 0, err
     groups = json.loads(out_text)["groups"].values()
     assert [now for size, now in groups if size == 24] == kept
+    code, _, err = run("shrink", net, "-s", tmp_path / "structure.json", "-d", recipe, "-o", out)
+    assert code == 0, err
+    small, same = (keras.models.load_model(path) for path in (out, tmp_path / "same.keras"))
+    means = [np.array(item.get_layer("norm_a").moving_mean) for item in (small, same)]
+    assert np.abs(means[0]).max() > 0.0 == np.abs(means[1]).max()
 
 
 def test_widening_by_a_factor_and_up_to_a_cost(run: Any, net: Path, tmp_path: Path) -> None:

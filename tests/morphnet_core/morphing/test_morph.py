@@ -98,3 +98,67 @@ def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
 def test_wrong_options_are_named() -> None:
     with pytest.raises(InvalidInputError, match="finish is retrain, finetune or none"):
         morph(network(), data(), "flops", compiled=compiled, target="50%", finish="later")  # type: ignore[arg-type]
+
+
+def images() -> Data:
+    random = np.random.default_rng(0)
+    x = random.integers(256, size=(32, 16, 16, 3)).astype("uint8")
+    return Data(x=x, y=random.integers(3, size=32), batch_size=16)
+
+
+def quickly(some: Data, **options: Any) -> Any:
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((*some.x.shape[1:],))
+    x = layers.Conv2D(8, 3, strides=4, use_bias=False, name="a")(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.BatchNormalization(name="norm")(x)))
+    model = keras.Model(inputs, layers.Dense(3, name="head")(x), name="net")
+    settings: dict[str, Any] = {
+        "target": "60%", "search_epochs": 1, "finish_epochs": 1, "verbose": 0, "dry_run": False,
+        **options,
+    }  # fmt: skip
+    return morph(model, some, "flops", **settings)
+
+
+def test_images_are_changed_where_that_is_asked_for_and_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from morphnet_core.morphing import course
+
+    seen: list[Any] = []
+
+    def change(some: Any, chance: np.random.Generator) -> Any:
+        seen.append(some.shape)
+        return some
+
+    monkeypatch.setattr(course, "flipped_and_shifted", change)
+    quickly(images(), augment=True)
+    assert set(seen) == {(16, 16, 16, 3)}
+    seen.clear()
+    quickly(images())
+    assert not seen
+    for some, options in ((images(), {"compiled": compiled}), (data(), {})):
+        with pytest.raises(InvalidInputError, match="augment is for the standard recipe"):
+            quickly(some, augment=True, **options)
+
+
+def test_the_seed_teaches_the_surviving_weights_as_much_as_is_asked() -> None:
+    def found(**options: Any) -> Any:
+        return np.concatenate([w.ravel() for w in quickly(data(), **options).model.get_weights()])
+
+    plain, much = found(finish="finetune", distil=0.0), found(finish="finetune", distil=0.9)
+    assert np.abs(much - plain).max() > 1e-4
+    for distil, finish in ((1.5, "finetune"), (0.5, "retrain")):
+        with pytest.raises(InvalidInputError, match=f"from 0 to 1, and .* distil={distil}"):
+            found(distil=distil, finish=finish)
+
+
+def test_statistics_are_those_of_the_network_that_is_left() -> None:
+    from morphnet_core.morphing.sample import examples_for
+    from morphnet_core.surgery import reestimate
+
+    model = quickly(data(), finish="none").model
+    before = model.get_weights()
+    assert before[0].shape[-1] < 8
+    reestimate(model, examples_for(model, data()))
+    for one, two in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)

@@ -72,8 +72,8 @@ class Law:
 def morphed(out: Path | None = None, **options: Any) -> Any:
     settings: dict[str, Any] = {
         "compiled": compiled, "target": "60%", "search_epochs": 2, "finish": "finetune",
-        "finish_epochs": 1, "verbose": 0, "exports": (), "dry_run": False, "save_every_s": 0.0,
-        "clock": Law(), **options,
+        "finish_epochs": 1, "distil": 0.5, "verbose": 0, "exports": (), "dry_run": False,
+        "save_every_s": 0.0, "clock": Law(), **options,
     }  # fmt: skip
     return morph(settings.pop("model", None) or network(), data(), "params", out=out, **settings)
 
