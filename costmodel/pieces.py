@@ -92,7 +92,7 @@ def _rows(op: Op) -> int:
     elif op.kind not in _BY_ROW or not shape:
         return 0
     else:
-        axis = op.attribute("axis", -1)
+        axis = op.attribute("axis")
         place = axis % len(shape) if isinstance(axis, int) else len(shape) - 1
         along = op.kind in _BY_AXIS and op.attribute("since", 13) != 1
         rows = prod(shape) // max(1, shape[place]) if along else prod(shape[:place])

@@ -151,9 +151,10 @@ def _lesson(given: Any, weight: float) -> _Lesson | None:
         return None
     own = isinstance(loss, keras.losses.Loss)
     kind: Any = type(loss) if own else loss
-    if getattr(keras.losses, getattr(kind, "__name__", ""), None) is not kind:
+    name = str(getattr(kind, "__name__", ""))
+    if getattr(keras.losses, name, None) is not kind:
         return None
-    name = kind.__name__.replace("_", "").lower()
+    name = name.replace("_", "").lower()
     settings = loss.get_config() if own else {}
     common = {"reduction": settings.get("reduction", "sum_over_batch_size")}
     if name in _DISTANCES:
