@@ -189,9 +189,9 @@ def solve(
         scales, offsets = before + prior @ duals, expected + alike @ lifts
         total = work.counts @ ((work.amounts @ np.exp(scales)) * np.exp(offsets))
         errors = np.log(latency_ms / np.maximum(total, 1e-300))
-        loss = np.sum((errors / noise) ** 2)
-        loss += duals @ (scales - before) + lifts @ (offsets - expected)
-        return _Place(duals, lifts, scales, offsets, errors, 0.5 * float(loss))
+        prior_loss = float(duals @ (scales - before) + lifts @ (offsets - expected))
+        loss = 0.5 * (float(np.sum((errors / noise) ** 2)) + prior_loss)
+        return _Place(duals, lifts, scales, offsets, errors, loss)
 
     here, gain = at(np.zeros(len(before)), np.zeros(len(expected))), np.inf
     for _ in range(_STEPS):
