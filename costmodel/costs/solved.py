@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.beliefs import near, unknown
+from costmodel.costs.beliefs import HELPED_BY, NOBODY, near, unknown
 from costmodel.costs.solver import (
     NOISE,
+    USUAL,
     Belief,
+    Leeway,
     covariance_between,
+    kinship,
     parts_of,
     solve,
 )
-from costmodel.costs.work import Work, asked, work_of
+from costmodel.costs.work import Thing, Work, asked, work_of
+from costmodel.device import Device
 from costmodel.op import Op
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable
@@ -32,6 +36,8 @@ Floats = NDArray[np.float64]
 NINE_OF_TEN = 1.645
 #: Timed networks that the usual width counts for beside the errors of those that are there.
 _USUAL = 5.0
+#: Where a device's state tells of its leeway: its width, offset and noise.
+_TOLD = ("unlike_what_was_believed", "kernels_off", "times_unexplained")
 #: Kernels that are enough to tell how the time of each splits up.
 _ENOUGH = 300
 
@@ -43,6 +49,8 @@ class SolvedNetworks:
     Attributes:
         timed: the networks of the table.
         belief: how devices differ, around the table's own speeds.
+        leeway: how far the table's device was found to be from what was believed of it.
+        helped: whether donors said what to believe.
         parts: kernels' and things' shares of the timed networks.
         inverse: ``(networks, networks)`` inverse covariance of the logarithms of their times.
         wider: by how much left-out networks are further off than was to be expected.
@@ -50,6 +58,8 @@ class SolvedNetworks:
 
     timed: Work
     belief: Belief
+    leeway: Leeway
+    helped: bool
     parts: tuple[Floats, Floats]
     inverse: Floats
     wider: float
@@ -74,16 +84,17 @@ class SolvedNetworks:
         belief = Belief(
             things=asking.things,
             mean=np.pad(self.belief.mean, (0, len(asking.things) - len(self.belief.mean))),
-            covariance=near(asking.things),
-        )
+            covariance=_around(asking.things, helped=self.helped),
+        ).widened(self.leeway.width)
         own = parts_of(asking, belief)
         missing = len(asking.things) - len(self.belief.things)
         parts = self.parts[0], np.pad(self.parts[1], ((0, 0), (0, missing)))
-        common = covariance_between(belief, (asking, own), (self.timed, parts))
-        left = covariance_between(belief, (asking, own), (asking, own)) - (
+        offset = self.leeway.offset
+        common = covariance_between(belief, (asking, own), (self.timed, parts), offset)
+        left = covariance_between(belief, (asking, own), (asking, own), offset) - (
             common @ self.inverse @ common.T
         )
-        deviation = float(np.sqrt(max(left[0, 0], 0.0) + NOISE**2))
+        deviation = float(np.sqrt(max(left[0, 0], 0.0) + self.leeway.noise**2))
         return float(np.expm1(NINE_OF_TEN * self.wider * deviation))
 
     def describe(self) -> str:
@@ -110,30 +121,57 @@ def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | No
     scales = solve(work, latency_ms, unknown(work.things), np.full(len(rows), NOISE))
     timed = work_of(networks, work.things)
     mean = np.pad(scales.scales, (0, len(timed.things) - len(work.things)))
-    belief = Belief(things=timed.things, mean=mean, covariance=near(timed.things))
+    leeway = leeway_of(table.device)
+    helped = table.device.state.get(HELPED_BY) != NOBODY
+    around = _around(timed.things, helped=helped)
+    belief = Belief(things=timed.things, mean=mean, covariance=around).widened(leeway.width)
     parts = parts_of(timed, belief)
-    covariance = covariance_between(belief, (timed, parts), (timed, parts))
-    noisy = covariance + NOISE**2 * np.eye(len(times))
-    inverse = np.asarray(np.linalg.inv(noisy), dtype=np.float64)
+    covariance = covariance_between(belief, (timed, parts), (timed, parts), leeway.offset)
+    spread = [np.nan_to_num(row.spread) / 2.0 for row, _ in timed_whole]
+    noise = np.maximum(spread, leeway.noise) ** 2
+    inverse = np.asarray(np.linalg.inv(covariance + np.diag(noise)), dtype=np.float64)
     sums = timed.counts @ cost.price(timed.kernels).values
     return SolvedNetworks(
         timed=timed,
         belief=belief,
+        leeway=leeway,
+        helped=helped,
         parts=parts,
         inverse=inverse,
-        wider=_wider(np.log(np.array(times) / sums), inverse),
+        wider=_wider(np.log(np.array(times) / sums) / noise, inverse),
     )
 
 
-def _wider(errors: Floats, inverse: Floats) -> float:
+def told_of(leeway: Leeway) -> dict[str, str]:
+    """What a solved device's state says of its leeway."""
+    return {key: f"{value:.3g}" for key, value in zip(_TOLD, astuple(leeway), strict=True)}
+
+
+def leeway_of(device: Device) -> Leeway:
+    """The leeway that a solved device's state tells; the usual one where it does not."""
+    return Leeway(
+        *(
+            float(device.state.get(key, value))
+            for key, value in zip(_TOLD, astuple(USUAL), strict=True)
+        )
+    )
+
+
+def _around(things: Sequence[Thing], *, helped: bool) -> Floats:
+    """``(things, things)`` covariance of devices' speeds, around donors' or around nothing."""
+    return near(things) if helped else kinship(things)
+
+
+def _wider(pulls: Floats, inverse: Floats) -> float:
     """Deviations of left-out networks over what was expected, the usual one included.
 
     Args:
-        errors: of the networks by the law that they themselves made: all but ``NOISE`` over what
-            leaving each out would show (Rasmussen and Williams 2006, 5.4.2).
+        pulls: errors of the networks by the law that they themselves made, over their noise's
+            variance: from them follows what leaving each out would show (Rasmussen and Williams
+            2006, 5.4.2).
         inverse: of their covariance.
     """
-    left_out = errors / NOISE**2 / np.sqrt(np.diag(inverse))
+    left_out = pulls / np.sqrt(np.diag(inverse))
     # One network far out of line must not make all of them doubtful.
     squares = np.minimum(left_out**2, 9.0)
     return float(np.sqrt((_USUAL + squares.sum()) / (_USUAL + len(squares))))

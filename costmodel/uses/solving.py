@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.costs.beliefs import HELPED_BY, NOBODY, SOLVED, Donor, beliefs, donor_of
-from costmodel.costs.solved import NINE_OF_TEN
-from costmodel.costs.solver import NOISE, Belief, foreseen, most_telling, settle
+from costmodel.costs.solved import NINE_OF_TEN, told_of
+from costmodel.costs.solver import Belief, foreseen, most_telling, settle
 from costmodel.costs.work import Work, asked, work_of
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
@@ -108,8 +108,8 @@ def solve(
         HELPED_BY: "; ".join(table.device.label for table in tables) or NOBODY,
     }
     donated = [row.op for table in tables for row in table.kernels()]
-    rows = solve_networks(found, [donor_of(table) for table in tables], device, donated)
-    table = LatencyTable(replace(device, state=told), rows)
+    device = replace(device, state=told)
+    table = solve_networks(found, [donor_of(table) for table in tables], device, donated)
     if out is None:
         return table
     table.save(Path(out))
@@ -118,13 +118,13 @@ def solve(
 
 def solve_networks(
     found: Sequence[Listed], donors: Sequence[Donor], device: Device, kernels: Sequence[Op] = ()
-) -> list[Measurement]:
-    """The rows of such a table, for networks that are already there.
+) -> LatencyTable:
+    """Such a table, for networks that are already there.
 
     Args:
         found: networks and their times.
         donors: devices that this one may be like.
-        device: that the networks were timed on.
+        device: that the networks were timed on; its state tells what the kernels are solved from.
         kernels: that are to be rows besides those of the networks.
 
     Raises:
@@ -135,10 +135,11 @@ def solve_networks(
     single = work_of([[op] for op in asking if asked(op)])
     work = work_of(networks, single.things)
     times = np.array([item.timing.latency_ms for item in found])
-    noise = np.array([max(NOISE, np.nan_to_num(item.timing.spread) / 2.0) for item in found])
+    noise = np.array([np.nan_to_num(item.timing.spread) / 2.0 for item in found])
     before = beliefs(donors, device, work)
     _require_likely(work, times, before, found[0])
-    values, deviations = settle(work, times, before, noise, single)
+    settled = settle(work, times, before, noise)
+    values, deviations = settled.prices(single)
     each = zip(
         single.kernels,
         np.maximum(values, _LEAST_MS).tolist(),
@@ -158,7 +159,8 @@ def solve_networks(
         )
         for item in found
     ]
-    return rows
+    state = {**device.state, **told_of(settled.leeway)}
+    return LatencyTable(replace(device, state=state), rows)
 
 
 def suggest(

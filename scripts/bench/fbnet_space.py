@@ -156,9 +156,7 @@ def ranked(donors: Sequence[str], name: str, seed: int) -> dict[str, float]:
     device = Device(name=name, runtime="any", provenance="imported")
     rows = np.random.default_rng(seed).permutation(KNOWN)[:SAMPLES].tolist()
     before = beliefs([donor(other) for other in donors], device, work)
-    prices, _ = settle(
-        rows_of(work, rows), truth[rows], before, np.full(SAMPLES, NOISE), singles(work)
-    )
+    prices, _ = settle(rows_of(work, rows), truth[rows], before).prices(singles(work))
     guess, real = (work.counts[ASKED] @ prices), truth[ASKED]
     middle = np.argsort(real)[len(real) // 10 : -len(real) // 10]
     return {

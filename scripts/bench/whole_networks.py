@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import ledger
@@ -20,7 +21,7 @@ import pandas as pd
 from phone_cpus import device_of, networks, settings, times_of
 from scipy.stats import spearmanr
 
-from costmodel.costs.beliefs import SOLVED, Donor, donor_of
+from costmodel.costs.beliefs import HELPED_BY, NOBODY, SOLVED, Donor, donor_of
 from costmodel.costs.lookup import Lookup
 from costmodel.costs.solved import solved_networks
 from costmodel.device import Device
@@ -72,9 +73,8 @@ def listed(runtime: str, times: np.ndarray) -> list[Listed]:
 def table_of(
     found: Sequence[Listed], donors: Sequence[Donor], device: Device, kernels: Iterable[Op] = ()
 ) -> LatencyTable:
-    rows = solve_networks(found, donors, device, list(kernels))
-    told = Device(**(device.identity | {"state": {SOLVED: "these"}}))  # type: ignore[arg-type]
-    return LatencyTable(told, rows)
+    told = {SOLVED: "these", HELPED_BY: "those" if donors else NOBODY}
+    return solve_networks(found, donors, replace(device, state=told), list(kernels))
 
 
 @lru_cache

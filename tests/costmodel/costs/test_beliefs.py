@@ -9,7 +9,7 @@ import pytest
 from timed_networks import drawn_networks, law_of
 
 from costmodel.costs.beliefs import SOLVED, beliefs, donor_of, unknown
-from costmodel.costs.solver import NOISE, settle
+from costmodel.costs.solver import settle
 from costmodel.costs.work import work_of
 from costmodel.device import Device
 from costmodel.measurement import Measurement
@@ -57,7 +57,7 @@ def test_a_donor_like_the_device_needs_three_networks(work, whole):
     singles = work_of([[op] for op in work.kernels], work.things)
     found = []
     for before in (beliefs([donor], PHONE, work), [unknown(work.things)]):
-        prices, _ = settle(few, truth[:3], before, np.full(3, NOISE), singles)
+        prices, _ = settle(few, truth[:3], before).prices(singles)
         found.append(float(np.median(np.abs(work.counts[3:] @ prices / truth[3:] - 1.0))))
     assert found[0] < min(0.03, found[1])
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from timed_networks import drawn_networks, law_of
 
+from costmodel.costs.beliefs import HELPED_BY, NOBODY
 from costmodel.costs.lookup import Lookup
-from costmodel.costs.solved import solved_networks
+from costmodel.costs.solved import leeway_of, solved_networks, told_of
+from costmodel.costs.solver import USUAL
 from costmodel.costs.work import work_of
 from costmodel.device import Device
 from costmodel.network import Layer, Network
@@ -21,7 +24,7 @@ from costmodel.table import LatencyTable
 from costmodel.uses.listed import Listed
 from costmodel.uses.solving import solve_networks
 
-PHONE = Device(name="phone", runtime="litert", provenance="imported")
+PHONE = Device(name="phone", runtime="litert", provenance="imported", state={HELPED_BY: NOBODY})
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def found():
 
 def predictions(found, timed):
     kernels = [op for item in found for op in item.network.ops]
-    table = LatencyTable(PHONE, solve_networks(found[:timed], [], PHONE, kernels))
+    table = solve_networks(found[:timed], [], PHONE, kernels)
     cost = Lookup(table)
     law = solved_networks(table, cost)
     assert isinstance(law, NetworkLaw)
@@ -69,7 +72,30 @@ def test_more_networks_make_narrower_intervals(found):
     assert many < 0.7 * few
 
 
+def test_noisy_times_make_wider_intervals(found):
+    draw = np.random.default_rng(4).normal(size=len(found))
+    noisy = [
+        replace(
+            item, timing=replace(item.timing, latency_ms=item.timing.latency_ms * np.exp(0.1 * off))
+        )
+        for item, off in zip(found, draw, strict=True)
+    ]
+    exact, wide = (
+        np.median([(item.high - item.low) / item.total for item in predictions(those, 20)])
+        for those in (found, noisy)
+    )
+    assert wide > 1.5 * exact
+
+
+def test_a_table_says_how_far_its_device_was_from_what_was_believed(found):
+    table = solve_networks(found[:15], [], PHONE)
+    leeway = leeway_of(table.device)
+    assert leeway != USUAL
+    assert told_of(leeway).items() <= table.device.state.items()
+    assert leeway_of(PHONE) == USUAL
+
+
 def test_without_networks_there_is_no_law(found):
-    table = LatencyTable(PHONE, solve_networks(found[:5], [], PHONE))
+    table = solve_networks(found[:5], [], PHONE)
     kernels = LatencyTable(PHONE, table.kernels())
     assert solved_networks(kernels, Lookup(kernels)) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from timed_networks import drawn_networks, law_of
@@ -60,8 +62,58 @@ def test_the_belief_that_foresaw_the_times_counts_most(work):
     rows = list(range(5))
     part = work_of([_kernels(work, row) for row in rows], work.things)
     singles = work_of([[op] for op in work.kernels], work.things)
-    prices, _ = settle(part, times[rows], [bad, good], np.full(5, NOISE), singles)
+    prices, _ = settle(part, times[rows], [bad, good]).prices(singles)
     assert work.counts @ prices == pytest.approx(times, rel=0.05)
+
+
+def test_times_that_contradict_the_belief_are_met_nonetheless(work):
+    """Whole steps of Gauss and Newton swing to and fro here, and never come near."""
+    times = times_of(work, 1.0)
+    known = unknown(work.things)
+    wrong = replace(known, mean=3.0 * np.random.default_rng(5).normal(size=len(known.mean)))
+    part = work_of([_kernels(work, row) for row in range(12)], work.things)
+    found = solve(part, times[:12], wrong, np.full(12, NOISE))
+    took = part.counts @ found.prices(work_of([[op] for op in part.kernels], work.things))[0]
+    assert took == pytest.approx(times[:12], rel=0.05)
+
+
+def test_beliefs_that_differ_leave_the_networks_sums_as_they_were(work):
+    times = times_of(work, 1.0)
+    known = unknown(work.things)
+    tilt = np.where([thing.bound == "maths" for thing in known.things], 2.0, -2.0)
+    part = work_of([_kernels(work, 0)], work.things)
+    settled = settle(part, times[:1], [replace(known, mean=s * tilt) for s in (1.0, -1.0)])
+    singles = work_of([[op] for op in part.kernels], work.things)
+    each = [part.counts @ found.prices(singles)[0] for found in settled.found]
+    assert settled.weights.max() < 0.9
+    assert part.counts @ settled.prices(singles)[0] == pytest.approx(settled.weights @ each)
+    assert part.counts @ settled.prices(singles)[0] == pytest.approx(times[:1], rel=0.05)
+
+
+def test_noise_is_told_by_the_times(work):
+    times = times_of(work)
+    rows = list(range(30))
+    part = work_of([_kernels(work, row) for row in rows], work.things)
+    singles = work_of([[op] for op in work.kernels], work.things)
+    off = np.random.default_rng(2).normal(size=30)
+    exact, noisy = (
+        settle(part, times[rows] * np.exp(noise * off), [unknown(work.things)])
+        for noise in (0.005, 0.08)
+    )
+    assert exact.leeway.noise < 0.02 < 0.04 < noisy.leeway.noise
+    assert np.median(noisy.prices(singles)[1]) > np.median(exact.prices(singles)[1])
+
+
+def test_times_that_are_unlike_the_donors_widen_what_is_believed(work):
+    law = np.log(law_of(work.things, 3.0))
+    known = unknown(work.things)
+    rows = list(range(20))
+    part = work_of([_kernels(work, row) for row in rows], work.things)
+    like, unlike = (
+        settle(part, times_of(work)[rows], [replace(known, mean=mean)])
+        for mean in (law, 3.0 * np.random.default_rng(1).permutation(law))
+    )
+    assert like.leeway.width < 1.0 < unlike.leeway.width
 
 
 def test_the_most_telling_are_unlike_each_other(work):
