@@ -94,7 +94,8 @@ def _rows(op: Op) -> int:
     else:
         axis = op.attribute("axis")
         place = axis % len(shape) if isinstance(axis, int) else len(shape) - 1
-        along = op.kind in _BY_AXIS and op.attribute("since", 13) != 1
+        # Before opset 13 a softmax went over all axes from its own on.
+        along = op.kind in _BY_AXIS and op.attribute("since", 13) >= 13
         rows = prod(shape) // max(1, shape[place]) if along else prod(shape[:place])
     return rows if prod(shape) // max(1, rows) % _VECTOR == 0 else 2 * rows
 
