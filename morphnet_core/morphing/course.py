@@ -28,8 +28,14 @@ from morphnet_core.morphing.clock import Clock, DeviceClock, as_onnx, device_clo
 from morphnet_core.morphing.distilling import taught
 from morphnet_core.morphing.identity import cost_label, data_digest, model_digest, plainly_given
 from morphnet_core.morphing.keeping import Kept
-from morphnet_core.morphing.loop import LoopResult, build, fit_to_device, require_milliseconds
-from morphnet_core.morphing.sample import examples_for, sample_for
+from morphnet_core.morphing.loop import (
+    LoopResult,
+    build,
+    cut,
+    fit_to_device,
+    require_milliseconds,
+)
+from morphnet_core.morphing.sample import sample_for
 from morphnet_core.morphing.training import Part, Training
 from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Section, Unfinished
 from morphnet_core.morphing.verify import same_outputs, write_litert
@@ -37,7 +43,6 @@ from morphnet_core.plots import plot_breakdown, plot_widths
 from morphnet_core.pricing import Cost
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
-from morphnet_core.surgery import reestimate, shrink
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
@@ -140,8 +145,7 @@ class Course:
         unfinished = Unfinished.of(self.out if self.resumes else None, self.save_every_s)
         with Kept(self.out, self.say) as kept, unfinished.told(self.say):
             seed = model_digest(model)
-            distils = self.finish == "finetune" and self.distil > 0.0
-            teacher = copied(model) if distils else None  # as it is before the search
+            teacher = copied(model) if self.distil else None  # as it is before the search
             keras.utils.set_random_seed(self.seed)
             budget = self._budget(model)
             belongs = self._belongs(budget, seed)
@@ -321,11 +325,7 @@ class Course:
         found = loop.best.projection
         if self.finish == "retrain":
             return build(model, budget.pricer, found, self.seed)
-        searched = budget.finished_model()
-        examples = examples_for(searched, self.data)
-        small = shrink(searched, found.alive, grouping=budget.grouping, examples=examples)
-        reestimate(small, examples)
-        return small
+        return cut(budget.finished_model(), found.alive, budget.grouping, self.data)
 
     @property
     def _change(self) -> Change | None:
@@ -351,7 +351,7 @@ class Course:
         if section.done:
             training.restore_end()
         elif training.epochs:
-            with taught(model, teacher, self.distil if teacher is not None else 0.0, self.say):
+            with taught(model, teacher, self.distil, self.say):
                 training.run(before)
             if best is not None:
                 best.give_back(model)

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.groups import Alive
+from morphnet_core.data import Data
+from morphnet_core.groups import Alive, Grouping
 from morphnet_core.morphing.clock import Clock
+from morphnet_core.morphing.sample import examples_for
 from morphnet_core.pricing import Pricer
 from morphnet_core.projection import Projection, project
-from morphnet_core.surgery import expand, rebuild
+from morphnet_core.surgery import expand, rebuild, reestimate, shrink
 
 #: Measured and wanted latency may differ by this share.
 CLOSE = 0.02
@@ -118,6 +120,14 @@ def build(model: Any, pricer: Pricer, found: Projection, seed: int | None) -> An
     if (found.counts > grouping.full_counts).any():
         return expand(model, found.counts, grouping=grouping, seed=seed)
     return rebuild(model, found.alive, grouping=grouping, seed=seed)
+
+
+def cut(model: Any, kept: Any, grouping: Grouping, data: Data) -> Any:
+    """The network without what goes, and as right as data make it without training."""
+    examples = examples_for(model, data)
+    small = shrink(model, kept, grouping=grouping, examples=examples)
+    reestimate(small, examples)
+    return small
 
 
 def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on

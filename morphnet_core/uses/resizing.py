@@ -18,11 +18,12 @@ from morphnet_core.expansion import expand_to, scaled_counts
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import Clock, DeviceClock, Recipe, fit_to_device
-from morphnet_core.morphing.sample import examples_for, sizes_like
+from morphnet_core.morphing.loop import cut
+from morphnet_core.morphing.sample import sizes_like
 from morphnet_core.pricing import Cost, Pricer
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
-from morphnet_core.surgery import expand, reestimate, shrink
+from morphnet_core.surgery import expand, shrink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,10 @@ def shrink_to_structure(
     grouping = find_groups(read_keras(model, sizes))
     kept = structure if isinstance(structure, Structure) else Structure.load(structure)
     counts = grouping.counts(alive_of(grouping, kept)).tolist()
-    small = _shrunk(model, kept, grouping, data)
+    if data is None:
+        small = shrink(model, kept, grouping=grouping)
+    else:
+        small = cut(model, kept, grouping, data)
     return Resized(model=small, grouping=grouping, counts=tuple(counts))
 
 
@@ -126,23 +130,13 @@ def shrink_to_budget(
         "measured_ms": best.measured_ms,
         "hit": loop.hit,
     }
-    small = _shrunk(model, best.projection.alive, grouping, data)
+    small = cut(model, best.projection.alive, grouping, data)
     if data.x_val is not None:
         before, after = (data.metrics(recipe.compiled(copied(item), 1)) for item in (model, small))
         costs |= {f"{name}_before": value for name, value in before.items()}
         costs |= after
     counts = tuple(best.projection.counts.tolist())
     return Resized(model=small, grouping=grouping, counts=counts, costs=costs)
-
-
-def _shrunk(model: Any, kept: Any, grouping: Grouping, data: Data | None) -> Any:
-    """The network without what goes, and as right as data make it without training."""
-    if data is None:
-        return shrink(model, kept, grouping=grouping)
-    examples = examples_for(model, data)
-    small = shrink(model, kept, grouping=grouping, examples=examples)
-    reestimate(small, examples)
-    return small
 
 
 def expand_by(
