@@ -10,12 +10,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.counts import DTYPE_BYTES
 from costmodel.costs.gpu.runtimes import Rules, rules_of
 from costmodel.costs.gpu.sizes import Sizes
 from costmodel.device import Device
 from costmodel.kinds import CONV_KINDS, POOL_KINDS
-from costmodel.op import Op
+from costmodel.op import DTYPE_BYTES, Op
 from costmodel.pieces import form_of, pieces_of
 from costmodel.products import PRODUCT_KINDS
 
