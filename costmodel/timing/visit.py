@@ -106,7 +106,7 @@ def _warm_up(workload: Workload, block: Block, visit_ms: float, block_ms: float)
             break
 
 
-def _collect(  # noqa: PLR0913, PLR0917 - what a visit is made of
+def _collect(
     workload: Workload,
     watch: Watch,
     samples: list[Sample],
