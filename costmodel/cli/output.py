@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from costmodel.errors import InvalidInputError
+from costmodel.schemas import VERSION
 
 if TYPE_CHECKING:
     from costmodel.profiler import Progress
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Widest text when stdout is no terminal.
 _WIDE = 160
+#: Where GitHub's runners name the file of a run's summary.
+GITHUB_SUMMARY = "GITHUB_STEP_SUMMARY"
 #: Seconds between two lines of progress when stderr is no terminal.
 _LINE_EVERY_S = 15.0
 
@@ -54,13 +61,14 @@ def emit(
     """Write the result to stdout.
 
     Args:
-        data: gives the JSON form.
+        data: gives the JSON form: an object, or a list of objects, as ``costmodel/schemas``
+            describes it for the verb; which version of that, is added here.
         sheets: gives the form for people.
         as_json: which one.
         markdown: whether people read it as markdown.
     """
     if as_json:
-        typer.echo(json.dumps(data(), indent=2, allow_nan=False))
+        typer.echo(_json(data()))
     else:
         from costmodel.report import to_markdown, to_text
 
@@ -68,6 +76,56 @@ def emit(
         width = shutil.get_terminal_size((_WIDE, 24)).columns if sys.stdout.isatty() else _WIDE
         typer.echo(to_markdown(found) if markdown else to_text(found, width), nl=False)
     sys.stdout.flush()  # so that a reader who is gone is noticed here
+
+
+def write_summary(text: str, path: Path | None, *, to_github: bool) -> None:
+    """Write a summary in markdown into a file, to the page of a GitHub run, or both.
+
+    Args:
+        text: markdown.
+        path: file to write; None for none.
+        to_github: whether to append it to the file that ``GITHUB_STEP_SUMMARY`` names.
+    """
+    if path is not None:
+        path.write_text(text, encoding="utf-8")
+        note(f"Wrote {path}.")
+    if to_github:
+        with github_summary().open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+
+
+def github_summary() -> Path:
+    """The file whose markdown GitHub shows on the page of this run.
+
+    Raises:
+        InvalidInputError: outside of GitHub's runners.
+    """
+    name = os.environ.get(GITHUB_SUMMARY)
+    if not name:
+        message = (
+            f"--github-summary is for runs on GitHub, which set {GITHUB_SUMMARY}; it is not set "
+            "here. Write a file instead: --summary F.md."
+        )
+        raise InvalidInputError(message)
+    return Path(name)
+
+
+def save_json(data: object, path: Path) -> None:
+    """Write what ``--json`` would print into a file."""
+    path.write_text(f"{_json(data)}\n", encoding="utf-8")
+    note(f"Wrote {path}.")
+
+
+def _json(data: object) -> str:
+    return json.dumps(_versioned(data), indent=2, allow_nan=False)
+
+
+def _versioned(data: object) -> object:
+    """The same with ``schema_version`` in front, in every object of a list."""
+    if isinstance(data, Mapping):
+        return {"schema_version": VERSION, **data}
+    assert isinstance(data, Sequence), "a verb writes objects, which can grow"
+    return [_versioned(item) for item in data]
 
 
 def progress(what: str) -> Progress:

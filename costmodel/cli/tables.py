@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.options import Json, Markdown, Plot, Rounds, TableName
+from costmodel.cli.options import Json, Markdown, Parquet, Plot, Rounds, TableName
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "costmodel show cpu.jsonl",
         "costmodel show cpu.jsonl --plot staircase.png",
         "costmodel show cpu.jsonl --curve",
+        "costmodel show cpu.jsonl --parquet cpu.parquet",
         "costmodel show cpu.jsonl --json",
     ),
 )
@@ -33,6 +34,7 @@ def show(
     curve: Annotated[
         bool, typer.Option("--curve", help="Also: how the error on networks falls with rows.")
     ] = False,
+    parquet: Parquet = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
@@ -51,6 +53,9 @@ def show(
     rows = open_table(table)
     if plot is not None:
         note(f"Drew {_draw(rows, plot)}.")
+    if parquet is not None:
+        rows.to_parquet(parquet)
+        note(f"Wrote {parquet}.")
     points = learning_curve(rows) if curve else None
     emit(
         lambda: (

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from costmodel._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from costmodel.report.comparison import comparison_sheets
+    from costmodel.report.comparison import comparison_sheets, summary_markdown
+    from costmodel.report.frames import comparison_records, prediction_records
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
     from costmodel.report.prediction import prediction_sheets
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Sheet",
     "audit_sheets",
+    "comparison_records",
     "comparison_sheets",
     "import_sheets",
     "learning_json",
     "learning_sheet",
+    "prediction_records",
     "prediction_sheets",
     "score_sheets",
     "suggestion_sheet",
+    "summary_markdown",
     "table_sheets",
     "table_summary",
     "to_markdown",
@@ -40,13 +44,16 @@ __getattr__, __dir__ = lazy_names(
     {
         "Sheet": "sheet",
         "audit_sheets": "quality",
+        "comparison_records": "frames",
         "comparison_sheets": "comparison",
         "import_sheets": "importing",
         "learning_json": "learning",
         "learning_sheet": "learning",
+        "prediction_records": "frames",
         "prediction_sheets": "prediction",
         "score_sheets": "quality",
         "suggestion_sheet": "solving",
+        "summary_markdown": "comparison",
         "table_sheets": "table",
         "table_summary": "table",
         "to_markdown": "sheet",
