@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
+from typing import Annotated
 
 import msgspec
 
@@ -27,8 +28,28 @@ MAX_REGRESSION = 0.05
 _QUIET_SHARE = 0.5
 #: Nothing repeats better than this.
 _LEAST_NOISE = 0.002
+#: A witness whose rounds scatter less counts no more for it.
+STEADY = 0.005
 #: Brings a median of absolute deviations to a standard deviation.
 _MAD = 1.4826
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """What something takes, by its rounds.
+
+    Attributes:
+        ms: the time.
+        noise: standard error of its logarithm.
+    """
+
+    ms: Annotated[float, msgspec.Meta(gt=0, le=1e12)]
+    noise: Annotated[float, msgspec.Meta(ge=0, le=1e3)]
+
+    @classmethod
+    def of(cls, rounds_ms: Sequence[float]) -> Level:
+        """The mean of the quieter half of the rounds, and its error by a jackknife over them."""
+        return cls(ms=quiet_level(rounds_ms), noise=_standard_error(rounds_ms))
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -36,9 +57,8 @@ class _Line(msgspec.Struct, frozen=True):
 
     model: str
     measured_on: str
-    measured_ms: float | None = None
     rounds_ms: tuple[float, ...] = ()
-    witnesses_ms: dict[str, float] = {}
+    witnesses: dict[str, Level] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +68,12 @@ class Hour:
     Attributes:
         device: label of the device.
         networks: by name, the time of every round in ms.
-        witnesses: by the digest of a row of the table, what it took, in ms.
+        witnesses: by the digest of a row of the table, what it took.
     """
 
     device: str
     networks: Mapping[str, Sequence[float]]
-    witnesses: Mapping[str, float]
+    witnesses: Mapping[str, Level]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +163,7 @@ def read_baseline(path: Path) -> Hour:
     return Hour(
         device=timed[0].measured_on,
         networks={line.model: line.rounds_ms for line in timed},
-        witnesses=timed[0].witnesses_ms,
+        witnesses=timed[0].witnesses,
     )
 
 
@@ -173,14 +193,16 @@ def changes(before: Hour, now: Hour, limit: float = MAX_REGRESSION) -> dict[str,
     alarm. What is left of a network's ``x`` is its slowdown ``s``. Its standard error has two
     parts: how far the witnesses' own ``x`` scatter about their median although nothing in them
     changed (1.4826 times the median absolute deviation, a robust standard deviation, widened by
-    ``1 + 1 / witnesses`` since the median is one of theirs), and how far the network's rounds
-    scatter (a jackknife over the rounds, both hours). Their root of squares is ``e``.
+    ``1 + 1 / n`` since the median is one of theirs), and how far the network's rounds scatter (a
+    jackknife over the rounds, both hours). Their root of squares is ``e``. Both medians are
+    weighted: a witness ``w`` whose own rounds scatter counts by ``1 / (e_w^2 + STEADY^2)``, and
+    ``n = (sum of weights)^2 / sum of their squares`` is how many there are, so to speak.
 
-    ``s / e`` is compared with Student's t of one degree of freedom less than there are witnesses,
-    one-sided, at ``FALSE_ALARMS`` over the number of networks (Bonferroni's correction, so that
-    many networks raise no more false alarms than one). A network is slower where ``s / e`` is
-    beyond that *and* the slowdown beyond ``limit``: a difference that is certain but small is none
-    that matters, and one that is large but uncertain is none that is known.
+    ``s / e`` is compared with Student's t of ``n - 1`` degrees of freedom, one-sided, at
+    ``FALSE_ALARMS`` over the number of networks (Bonferroni's correction, so that many networks
+    raise no more false alarms than one). A network is slower where ``s / e`` is beyond that *and*
+    the slowdown beyond ``limit``: a difference that is certain but small is none that matters, and
+    one that is large but uncertain is none that is known.
 
     Args:
         before: the baseline.
@@ -202,14 +224,14 @@ def changes(before: Hour, now: Hour, limit: float = MAX_REGRESSION) -> dict[str,
         )
         raise InvalidInputError(message)
     witnesses = [
-        math.log(now.witnesses[digest] / before.witnesses[digest])
-        for digest in now.witnesses
+        _Shift.of(before.witnesses[digest], level)
+        for digest, level in now.witnesses.items()
         if digest in before.witnesses
     ]
-    shifts = {
-        name: math.log(quiet_level(now.networks[name]) / quiet_level(before.networks[name]))
-        for name in common
+    levels = {
+        name: (Level.of(before.networks[name]), Level.of(now.networks[name])) for name in common
     }
+    shifts = {name: _Shift.of(*pair) for name, pair in levels.items()}
     found = {}
     for name in common:
         beside = witnesses
@@ -222,36 +244,67 @@ def changes(before: Hour, now: Hour, limit: float = MAX_REGRESSION) -> dict[str,
                 f"device, whose rows are then timed again, or {MIN_WITNESSES + 1} networks at once."
             )
             raise InvalidInputError(message)
-        rounds = before.networks[name], now.networks[name]
-        found[name] = _change(rounds, shifts[name], beside, limit, len(common))
+        found[name] = _change(levels[name], beside, limit, len(common))
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """Logarithm of what something's time was multiplied by, and its standard error."""
+
+    value: float
+    noise: float
+
+    @classmethod
+    def of(cls, before: Level, now: Level) -> _Shift:
+        return cls(math.log(now.ms / before.ms), math.hypot(before.noise, now.noise))
+
+    @property
+    def weight(self) -> float:
+        return 1.0 / (self.noise**2 + STEADY**2)
+
+
 def _change(
-    rounds: tuple[Sequence[float], Sequence[float]],
-    shift: float,
-    witnesses: Sequence[float],
-    limit: float,
-    networks: int,
+    levels: tuple[Level, Level], witnesses: Sequence[_Shift], limit: float, networks: int
 ) -> Change:
     from scipy.stats import t  # here, so that only who has a baseline pays for it
 
-    drift = median(witnesses)
-    scatter = _MAD * median(abs(item - drift) for item in witnesses)
-    scatter = max(scatter, _LEAST_NOISE) * math.sqrt(1.0 + 1.0 / len(witnesses))
-    noise = math.hypot(scatter, *(_standard_error(item) for item in rounds))
-    before, now = rounds
+    before, now = levels
+    own = _Shift.of(before, now)
+    weights = [item.weight for item in witnesses]
+    count = sum(weights) ** 2 / sum(weight**2 for weight in weights)
+    drift = _median([item.value for item in witnesses], weights)
+    scatter = _MAD * _median([abs(item.value - drift) for item in witnesses], weights)
+    noise = math.hypot(max(scatter, _LEAST_NOISE) * math.sqrt(1.0 + 1.0 / count), own.noise)
+    freedom = max(count - 1.0, 1.0)
     return Change(
-        before_ms=quiet_level(before),
-        now_ms=quiet_level(now),
+        before_ms=before.ms,
+        now_ms=now.ms,
         drift=math.exp(drift),
-        slowdown=math.exp(shift - drift) - 1.0,
+        slowdown=math.exp(own.value - drift) - 1.0,
         noise=noise,
-        statistic=(shift - drift) / noise,
-        critical=float(t.ppf(1.0 - FALSE_ALARMS / networks, len(witnesses) - 1)),
+        statistic=(own.value - drift) / noise,
+        critical=float(t.ppf(1.0 - FALSE_ALARMS / networks, freedom)),
         limit=limit,
         witnesses=len(witnesses),
     )
+
+
+def _median(values: Sequence[float], weights: Sequence[float]) -> float:
+    """Where half of the weight lies below, between the values around it.
+
+    >>> _median([1.0, 2.0, 9.0, 4.0], [1.0] * 4), _median([1.0, 2.0, 9.0], [0.1, 0.1, 1.0])
+    (3.0, 9.0)
+    """
+    half, below = sum(weights) / 2.0, 0.0
+    ordered = sorted(zip(values, weights, strict=True))
+    for place, (value, weight) in enumerate(ordered):
+        below += weight
+        if math.isclose(below, half):
+            return (value + ordered[place + 1][0]) / 2.0
+        if below > half:
+            return value
+    return ordered[-1][0]
 
 
 def _standard_error(rounds_ms: Sequence[float]) -> float:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from costmodel._moved import moved_names
-from costmodel.baseline import MAX_REGRESSION, Change, Hour, changes, quiet_level
+from costmodel.baseline import MAX_REGRESSION, Change, Hour, Level, changes
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.figures import ms, percent, signed_percent
+from costmodel.html import html_table
 from costmodel.measurement import Measurement
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op, model_op
 from costmodel.pace import Pace, witness_networks, witnesses
-from costmodel.percentiles import Percentiles
+from costmodel.percentiles import SHARES, Percentiles
 from costmodel.prediction import Prediction, finite, price_network
 from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
 from costmodel.protocols import CostModel, NetworkLaw
@@ -47,8 +49,7 @@ class Comparison:
         pace: how fast that device is now beside when the table was made; None where no table of
             that device was given.
         percentiles: of its single times; None where whoever timed it does not tell them.
-        witnesses: by their digests, what rows of the table took that were timed again beside it,
-            in ms.
+        witnesses: by their digests, what rows of the table took that were timed again beside it.
         change: since a baseline; None without one, and for a network that it has not.
     """
 
@@ -57,17 +58,36 @@ class Comparison:
     device: Device
     pace: Pace | None = None
     percentiles: Percentiles | None = None
-    witnesses: Mapping[str, float] = field(default_factory=dict)
+    witnesses: Mapping[str, Level] = field(default_factory=dict)
     change: Change | None = None
 
     def __str__(self) -> str:
         """One line: both times, and how far they are apart."""
         if self.measured_ms is None:
             return f"{self.model}: not timed ({self.measurement.reason})"
-        measured = f"measured {self.measured_ms:.4g} ms"
+        measured = f"measured {ms(self.measured_ms, self.repeatability)} ms"
         if self.predicted_ms is None or self.error is None:
             return f"{self.model}: {measured}, nothing in it has a price"
-        return f"{self.model}: predicted {self.predicted_ms:.4g} ms, {measured} ({self.error:+.1%})"
+        predicted = f"predicted {ms(self.predicted_ms)} ms"
+        return f"{self.model}: {predicted}, {measured} ({signed_percent(self.error)})"
+
+    def _repr_html_(self) -> str:
+        """The comparison in a notebook."""
+        low, high = self.prediction.interval_ms or (None, None)
+        told = self.percentiles.to_json() if self.percentiles else {}
+        rows = [
+            ("predicted", f"{ms(self.predicted_ms)} ms ({ms(low)} to {ms(high)})"),
+            ("measured", f"{ms(self.measured_ms, self.repeatability)} ms"),
+            ("error", signed_percent(self.error)),
+            ("repeats within", percent(self.repeatability)),
+            *((f"{name}", f"{ms(told[name])} ms") for name in SHARES if told.get(name)),
+            ("measured on", self.device.label),
+        ]
+        if self.change is not None:
+            slower = " (slower)" if self.change.slower else ""
+            rows.append(("since the baseline", signed_percent(self.change.slowdown) + slower))
+        notes = [self.measurement.reason] if self.measurement.reason else []
+        return html_table(self.model, rows, notes=notes)
 
     @property
     def model(self) -> str:
@@ -142,7 +162,7 @@ class Comparison:
             "rounds": len(self.measurement.rounds),
             "rounds_ms": list(self.rounds_ms),
             "percentiles_ms": self.percentiles.to_json() if self.percentiles else None,
-            "witnesses_ms": dict(self.witnesses),
+            "witnesses": {digest: asdict(level) for digest, level in self.witnesses.items()},
             "change": self.change.to_json() if self.change else None,
             "unpriced": [item.name for item in self.prediction.unpriced],
             "predicted_for": self.prediction.device.label if self.prediction.device else None,
@@ -287,7 +307,7 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
     now = {job.op: rows[job.op] for job in again}
     pace = Pace.of(table, now) if table is not None else None
     levels = {
-        op.digest: quiet_level([item.quiet_ms for item in row.rounds])
+        op.digest: Level.of([item.quiet_ms for item in row.rounds])
         for op, row in now.items()
         if row.has_number
     }

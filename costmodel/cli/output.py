@@ -10,23 +10,32 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from costmodel.errors import InvalidInputError
 from costmodel.schemas import VERSION
+from costmodel.uses.progress import LINE_EVERY_S, progress
 
 if TYPE_CHECKING:
-    from costmodel.profiler import Progress
     from costmodel.report import Sheet
+
+__all__ = [
+    "emit",
+    "github_summary",
+    "note",
+    "progress",
+    "reading",
+    "save_json",
+    "tell_decisions",
+    "write_summary",
+]
 
 #: Widest text when stdout is no terminal.
 _WIDE = 160
 #: Where GitHub's runners name the file of a run's summary.
 GITHUB_SUMMARY = "GITHUB_STEP_SUMMARY"
-#: Seconds between two lines of progress when stderr is no terminal.
-_LINE_EVERY_S = 15.0
 
 
 def note(message: str) -> None:
@@ -74,7 +83,8 @@ def emit(
 
         found = sheets()
         width = shutil.get_terminal_size((_WIDE, 24)).columns if sys.stdout.isatty() else _WIDE
-        typer.echo(to_markdown(found) if markdown else to_text(found, width), nl=False)
+        text = to_text(found, width, styled=_in_colour(sys.stdout))
+        typer.echo(to_markdown(found) if markdown else text, nl=False)
     sys.stdout.flush()  # so that a reader who is gone is noticed here
 
 
@@ -110,6 +120,12 @@ def github_summary() -> Path:
     return Path(name)
 
 
+def _in_colour(stream: TextIO) -> bool:
+    """Whether a stream is a terminal whose user has not said that no colours are wanted."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and stream.isatty()
+
+
 def save_json(data: object, path: Path) -> None:
     """Write what ``--json`` would print into a file."""
     path.write_text(f"{_json(data)}\n", encoding="utf-8")
@@ -128,15 +144,6 @@ def _versioned(data: object) -> object:
     return [_versioned(item) for item in data]
 
 
-def progress(what: str) -> Progress:
-    """A bar with the time left on a terminal, else a line now and then; both on stderr.
-
-    Args:
-        what: is going on, e.g. ``Profiling``.
-    """
-    return _Bar(what) if sys.stderr.isatty() else _Lines(what)
-
-
 def reading(what: str) -> Callable[[float], None]:
     """Tells the share of a file that is read, now and then, once it takes long.
 
@@ -148,81 +155,8 @@ def reading(what: str) -> Callable[[float], None]:
     def tell(share: float) -> None:
         nonlocal told
         now = time.perf_counter()
-        if now - told >= _LINE_EVERY_S:
+        if now - told >= LINE_EVERY_S:
             told = now
             note(f"{what}: {share:.0%}")
 
     return tell
-
-
-class _Lines:
-    """Progress as lines of a log."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._told = 0.0
-
-    def start(self, total: int) -> None:
-        self._told = time.perf_counter()
-        note(f"{self._what}: {total} visits to make.")
-
-    def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
-        now = time.perf_counter()
-        if now - self._told >= _LINE_EVERY_S:
-            self._told = now
-            left = _duration(seconds_left)
-            typer.echo(f"{self._what}: {done} of {total} visits, {left} left. {note}", err=True)
-
-    def stop(self) -> None:
-        """Nothing to tidy up."""
-
-
-class _Bar:
-    """Progress as a bar."""
-
-    def __init__(self, what: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        self._bar: Any = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]} left"),
-            TextColumn("{task.fields[what]}", style="dim"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task(what, total=None, left="?", what="")
-
-    def start(self, total: int) -> None:
-        self._bar.update(self._task, total=total)
-        self._bar.start()
-
-    def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
-        self._bar.update(
-            self._task,
-            completed=done,
-            total=total,
-            left=_duration(seconds_left),
-            what=note.replace("[", "\\["),
-        )
-
-    def stop(self) -> None:
-        self._bar.stop()
-
-
-def _duration(seconds: float) -> str:
-    """Time for people.
-
-    >>> _duration(42.4), _duration(200), _duration(float("inf"))
-    ('42 s', '3 min 20 s', '?')
-    """
-    if not 0 <= seconds < 1e9:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

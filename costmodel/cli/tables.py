@@ -15,6 +15,7 @@ from costmodel.errors import InvalidInputError
 if TYPE_CHECKING:
     from costmodel.pace import Pace
     from costmodel.protocols import CostModel
+    from costmodel.report import Sheet
     from costmodel.table import LatencyTable
 
 
@@ -64,11 +65,20 @@ def show(
         ),
         lambda: (
             *report.table_sheets(rows),
+            *_staircase(rows),
             *([] if points is None else [report.learning_sheet(points)]),
         ),
         as_json=json,
         markdown=markdown,
     )
+
+
+def _staircase(table: LatencyTable) -> list[Sheet]:
+    from costmodel.plots import staircase_of_table
+    from costmodel.report import staircase_sheet
+
+    found = staircase_of_table(table)
+    return [] if found is None else [staircase_sheet(found.title, found.axis, found.measured)]
 
 
 def _draw(table: LatencyTable, path: Path) -> Path:

@@ -32,6 +32,11 @@ class Account:
         self.times_ms: dict[int, list[float]] = defaultdict(list)
         self._since_probe: list[int] = []
 
+    @property
+    def mean_start_ms(self) -> float:
+        """What starting a process took, on average; 0 before the first."""
+        return self.spent_ms["start"] / max(self.counts["starts"], 1)
+
     def visited(self, event: Visited) -> Collection[int]:
         """Book a visit; returns the jobs whose last visit is now known to be spoiled."""
         self.spent_ms["timed"] += event.timed_ms

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from costmodel.report.quality import audit_sheets, score_sheets
     from costmodel.report.sheet import Sheet, to_markdown, to_text
     from costmodel.report.solving import suggestion_sheet
+    from costmodel.report.staircase import staircase_sheet
     from costmodel.report.table import table_sheets, table_summary
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "prediction_records",
     "prediction_sheets",
     "score_sheets",
+    "staircase_sheet",
     "suggestion_sheet",
     "summary_markdown",
     "table_sheets",
@@ -52,6 +54,7 @@ __getattr__, __dir__ = lazy_names(
         "prediction_records": "frames",
         "prediction_sheets": "prediction",
         "score_sheets": "quality",
+        "staircase_sheet": "staircase",
         "suggestion_sheet": "solving",
         "summary_markdown": "comparison",
         "table_sheets": "table",

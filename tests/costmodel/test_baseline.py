@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.baseline import Change, Hour, changes, quiet_level, read_baseline, require_device
+from costmodel.baseline import Change, Hour, Level, changes, read_baseline, require_device
 from costmodel.errors import InvalidInputError
 
 DEVICE = "board, fake, float32, 1 thread"
@@ -33,8 +33,13 @@ def hour(draw: random.Random, networks: dict[str, float], *, pace: float = 1.0) 
     return Hour(
         device=DEVICE,
         networks={name: rounds(truth) for name, truth in networks.items()},
-        witnesses={f"w{number}": quiet_level(rounds(1.0 + number)) for number in range(13)},
+        witnesses={f"w{number}": Level.of(rounds(1.0 + number)) for number in range(13)},
     )
+
+
+def steady(*times_ms: float) -> dict[str, Level]:
+    """Witnesses whose rounds do not scatter."""
+    return {f"w{place}": Level(ms=ms, noise=0.0) for place, ms in enumerate(times_ms)}
 
 
 def found_slower(seed: int, factor: float, *, pace: float = 1.0) -> list[str]:
@@ -53,7 +58,7 @@ def test_a_slower_network_is_told_from_noise_and_from_a_slower_machine(pace: flo
 
 
 def test_what_is_certain_but_small_is_no_alarm() -> None:
-    before = Hour(device=DEVICE, networks={"a": [2.0] * 9}, witnesses={f"w{n}": 1.0 for n in "123"})
+    before = Hour(device=DEVICE, networks={"a": [2.0] * 9}, witnesses=steady(1.0, 1.0, 1.0))
     now = Hour(device=DEVICE, networks={"a": [2.06] * 9}, witnesses=before.witnesses)
     (change,) = changes(before, now).values()
     assert change.slowdown == pytest.approx(0.03)
@@ -65,11 +70,25 @@ def test_what_is_certain_but_small_is_no_alarm() -> None:
 
 
 def test_what_is_large_but_uncertain_is_no_alarm() -> None:
-    scattered = {f"w{number}": 1.0 + 0.3 * (number % 3) for number in range(9)}
-    before = Hour(device=DEVICE, networks={"a": [2.0] * 9}, witnesses=dict.fromkeys(scattered, 1.0))
+    scattered = steady(*(1.0 + 0.3 * (number % 3) for number in range(9)))
+    before = Hour(device=DEVICE, networks={"a": [2.0] * 9}, witnesses=steady(*[1.0] * 9))
     now = Hour(device=DEVICE, networks={"a": [3.0] * 9}, witnesses=scattered)
     (change,) = changes(before, now).values()
     assert (change.slowdown > change.limit, change.slower) == (True, False)
+
+
+def test_witnesses_whose_own_rounds_scatter_hardly_count() -> None:
+    calm = steady(*[1.0] * 9)
+    wild = {f"x{place}": Level(ms=1.0 + 0.1 * place, noise=0.3) for place in range(9)}
+    before = Hour(device=DEVICE, networks={"a": [2.0] * 9}, witnesses=calm | steady_as(wild))
+    now = Hour(device=DEVICE, networks={"a": [2.2] * 9}, witnesses=calm | wild)
+    (change,) = changes(before, now).values()
+    assert (change.drift, change.witnesses, change.slower) == (1.0, 18, True)
+    assert change.noise < 0.01
+
+
+def steady_as(wild: dict[str, Level]) -> dict[str, Level]:
+    return {name: Level(ms=1.0, noise=0.3) for name in wild}
 
 
 def test_without_witnesses_the_other_networks_stand_for_them() -> None:
@@ -104,10 +123,12 @@ def line(**more: object) -> dict[str, object]:
 
 def test_a_baseline_is_read_from_the_output_of_compare(tmp_path: Path) -> None:
     path = tmp_path / "old.json"
-    lines = [line(witnesses_ms={"w": 2.0}), line(model="untimed", rounds_ms=[])]
+    told = {"w": {"ms": 2.0, "noise": 0.01}}
+    lines = [line(witnesses=told), line(model="untimed", rounds_ms=[])]
     path.write_text(json.dumps(lines))
     found = read_baseline(path)
-    assert found == Hour(device=DEVICE, networks={"a": (1.0, 1.1)}, witnesses={"w": 2.0})
+    level = Level(ms=2.0, noise=0.01)
+    assert found == Hour(device=DEVICE, networks={"a": (1.0, 1.1)}, witnesses={"w": level})
     require_device(found, DEVICE)
     with pytest.raises(InvalidInputError, match=r"measured on 'board.*this is 'another"):
         require_device(found, "another")
@@ -122,6 +143,7 @@ def test_a_baseline_is_read_from_the_output_of_compare(tmp_path: Path) -> None:
         (json.dumps([line(rounds_ms=[])]), "no network with 'rounds_ms'"),
         (json.dumps([line(), line()]), "two networks of the name 'a'"),
         (json.dumps([line(rounds_ms=[0.0])]), "no time"),
+        (json.dumps([line(witnesses={"w": {"ms": -1.0, "noise": 0.0}})]), "witnesses"),
     ],
 )
 def test_a_file_that_is_no_baseline_is_named(tmp_path: Path, text: str, says: str) -> None:
