@@ -23,7 +23,9 @@ def arguments(net: Path, table: Path) -> tuple[object, ...]:
 @pytest.fixture
 def baseline(run: Run, arguments: tuple[object, ...], tmp_path: Path) -> Path:
     path = tmp_path / "old.json"
-    path.write_text(run(*arguments, "--json").out)
+    made = run(*arguments, "--json", "--save-baseline", path)
+    assert made.code == 0, made.err
+    assert path.read_text(encoding="utf-8") == made.out
     return path
 
 
