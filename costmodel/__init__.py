@@ -3,9 +3,9 @@
 >>> import costmodel as cm
 >>> report = cm.profile("cpu.jsonl", models="net.onnx", budget="10m")  # doctest: +SKIP
 >>> print(cm.predict("net.onnx", "cpu.jsonl"))  # doctest: +SKIP
-net: 1.310 ms (1.25 to 1.37), 41 layers
+net: 1.31 ms (1.25 to 1.37), 41 layers
 >>> print(*cm.compare(["net.onnx", "other.onnx"], "cpu.jsonl"))  # doctest: +SKIP
-net: predicted 1.310 ms, measured 1.290 ms (+1.6 %)
+net: predicted 1.31 ms, measured 1.29 ms (+1.6 %)
 
 Everything is imported at its first use, so that ``import costmodel`` stays light: numpy, pandas,
 scikit-learn, onnx and every runtime are imported by the modules that use them.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
     from costmodel.uses.profiling import profile
+    from costmodel.uses.progress import progress
     from costmodel.uses.solving import solve
     from costmodel.uses.tables import fit, score
 
@@ -38,6 +39,7 @@ __all__ = [
     "import_file",
     "predict",
     "profile",
+    "progress",
     "score",
     "solve",
 ]
@@ -55,6 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "import_file": "uses.importing",
         "predict": "uses.predicting",
         "profile": "uses.profiling",
+        "progress": "uses.progress",
         "score": "uses.tables",
         "solve": "uses.solving",
     },

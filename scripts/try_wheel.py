@@ -119,10 +119,12 @@ def make_kit(environment: Environment, *, fast: bool) -> Path:
     kit.mkdir()
     samples = 16 if fast else 80  # so many convolutions that some can be held out
     profile = f"profile --threads 1 --samples {samples} --thinned 0 --rounds 2 --out cpu.jsonl"
+    compare = "costmodel compare net.onnx other.onnx --table cpu.jsonl --rounds 2"
     commands = [
         [environment.python, "-I", str(KIT), "networks", *([] if fast else ["keras"])],
         ["costmodel", *profile.split(), "--models", "net.onnx", "other.onnx", "pruned.onnx"],
         [environment.python, "-I", str(KIT), "laptop"],
+        [*compare.split(), "--save-baseline", "baseline.json"],
     ]
     for command in commands:
         done = environment.run(command, kit)

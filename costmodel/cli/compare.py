@@ -10,7 +10,15 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.output import emit, note, progress
+from costmodel.cli.output import (
+    emit,
+    github_summary,
+    note,
+    progress,
+    save_json,
+    write_summary,
+)
+from costmodel.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from costmodel.comparison import Comparison
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
         "costmodel compare net.onnx --table cpu.jsonl",
         "costmodel compare *.onnx --table cpu.jsonl --max-error 0.1 --plot errors.png",
         "costmodel compare net.onnx --table laptop.jsonl --other-device",
+        "costmodel compare net.onnx --table cpu.jsonl --save-baseline new.json",
+        "costmodel compare net.onnx --table cpu.jsonl --baseline baseline.json --max-regression 5%",
         "costmodel compare --table cpu.jsonl --against timings.csv --json",
     ),
 )
@@ -57,19 +67,47 @@ def compare_models(
             help="Somebody's times instead of this machine's: columns model and latency_ms.",
         ),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            metavar="OLD.json",
+            help="Of --save-baseline or --json on this device: exit with 1 if a network has become "
+            "slower, beyond the noise and apart from the machine's pace.",
+        ),
+    ] = None,
+    save_baseline: Annotated[
+        Path | None,
+        typer.Option("--save-baseline", metavar="NEW.json", help="Write what --baseline reads."),
+    ] = None,
+    max_regression: Annotated[
+        str | None,
+        typer.Option(
+            "--max-regression", metavar="5%", help="How much slower it may become; default: 5%."
+        ),
+    ] = None,
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
     imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
     plot: options.Plot = None,
+    parquet: options.Parquet = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", metavar="F.md", help="Also write it as markdown.")
+    ] = None,
+    to_github: Annotated[
+        bool,
+        typer.Option("--github-summary", help="Append that to the page of this GitHub run."),
+    ] = False,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
     """Predict networks and time them here, by the protocol that made the table.
 
     With --against, predictions are held against somebody's list instead, and nothing is timed.
-    Exit code 1 if a network could not be timed, or an error is above --max-error.
+    Exit code 1 if a network could not be timed, an error is above --max-error, or a network is
+    slower than in --baseline.
     """
     from costmodel.report import comparison_sheets
     from costmodel.uses.comparing import compare
@@ -80,6 +118,8 @@ def compare_models(
         from costmodel.plots import check_picture
 
         check_picture(plot)
+    if to_github:
+        github_summary()  # before anything is timed
     found = compare(
         models or (),
         table,
@@ -94,6 +134,8 @@ def compare_models(
         seed=seed,
         other_device=other_device,
         against=against,
+        baseline=baseline,
+        max_regression=_limit(max_regression, baseline),
         calibrated=not no_calibration,
         progress=progress("Comparing"),
     )
@@ -107,7 +149,37 @@ def compare_models(
         from costmodel.plots import plot_comparison
 
         note(f"Drew {plot_comparison(found, plot)}.")
+    if save_baseline is not None:
+        save_json([item.to_json() for item in found], save_baseline)
+    _write(found, parquet, summary, to_github=to_github)
     _finish(found, max_error)
+
+
+def _limit(text: str | None, baseline: Path | None) -> float:
+    from costmodel.baseline import MAX_REGRESSION
+
+    if text is None:
+        return MAX_REGRESSION
+    if baseline is None:
+        message = "--max-regression is held against a baseline. Give one: --baseline OLD.json."
+        raise InvalidInputError(message)
+    return options.parse_share("--max-regression", text)
+
+
+def _write(
+    found: Sequence[Comparison], parquet: Path | None, summary: Path | None, *, to_github: bool
+) -> None:
+    """Write what else was asked for."""
+    if parquet is not None:
+        from costmodel.report import comparison_records
+        from costmodel.tidy.frame import write_records
+
+        write_records(comparison_records(found), parquet)
+        note(f"Wrote {parquet}.")
+    if summary is not None or to_github:
+        from costmodel.report import summary_markdown
+
+        write_summary(summary_markdown(found), summary, to_github=to_github)
 
 
 def _finish(found: Sequence[Comparison], max_error: float | None) -> None:
@@ -121,5 +193,8 @@ def _finish(found: Sequence[Comparison], max_error: float | None) -> None:
         note(f"Without a measured time: {', '.join(untimed)}.")
     if above and max_error is not None:
         note(f"Error above {max_error * 100:g} %: {', '.join(above)}.")
-    if untimed or above:
+    slower = [item.model for item in found if item.change is not None and item.change.slower]
+    if slower:
+        note(f"Slower than the baseline: {', '.join(slower)}.")
+    if untimed or above or slower:
         raise typer.Exit(FINDING)

@@ -50,11 +50,13 @@ class Visit(NamedTuple):
         summary: its numbers.
         warm_ms: wall time of the blocks that do not count.
         timed_ms: wall time of the blocks that were looked at, kept or discarded.
+        times_ms: time per execution of each of those blocks.
     """
 
     summary: Summary
     warm_ms: float
     timed_ms: float
+    times_ms: tuple[float, ...] = ()
 
 
 def visit(workload: Workload, watch: Watch, *, visit_ms: float, block_ms: float) -> Visit:
@@ -87,6 +89,7 @@ def visit(workload: Workload, watch: Watch, *, visit_ms: float, block_ms: float)
         summary=summarise(samples),
         warm_ms=(warmed - before) * 1000.0,
         timed_ms=(done - warmed) * 1000.0,
+        times_ms=tuple(item.block.latency_ms for item in samples if item.has_time),
     )
 
 

@@ -66,7 +66,7 @@ def test_devices_lists_the_fake_runner(run: Run) -> None:
     runners = {item["name"]: item for item in found.json["runners"]}
     assert runners["fake"]["usable"] is True
     assert runners["fake"]["device"] == "fake, fake, float32, 1 thread"
-    assert set(found.json) == {"runners", "profiles", "providers"}
+    assert set(found.json) == {"schema_version", "runners", "profiles", "providers"}
     assert "fake" in run("devices").out
 
 
