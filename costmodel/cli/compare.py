@@ -11,6 +11,8 @@ import typer
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.output import emit, note, progress
+from costmodel.cli.showing import Shown
+from costmodel.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from costmodel.comparison import Comparison
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
         "costmodel compare *.onnx --table cpu.jsonl --max-error 0.1 --plot errors.png",
         "costmodel compare net.onnx --table laptop.jsonl --other-device",
         "costmodel compare --table cpu.jsonl --against timings.csv --json",
+        "costmodel compare net.onnx --table cpu.jsonl --overlay nodes.json --trace trace.json",
+        "costmodel compare net.onnx --table cpu.jsonl --ort-profile onnxruntime_profile.json",
     ),
 )
 def compare_models(
@@ -57,22 +61,36 @@ def compare_models(
             help="Somebody's times instead of this machine's: columns model and latency_ms.",
         ),
     ] = None,
+    ort_profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--ort-profile",
+            metavar="P.json",
+            help="A profile that ONNX Runtime wrote of this network, instead of the clock: "
+            "compares shares.",
+        ),
+    ] = None,
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
     imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
     plot: options.Plot = None,
+    overlay: options.Overlay = None,
+    annotate: options.Annotate = None,
+    trace: options.Trace = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
     """Predict networks and time them here, by the protocol that made the table.
 
-    With --against, predictions are held against somebody's list instead, and nothing is timed.
+    With --against, predictions are held against somebody's list instead, and nothing is timed;
+    with --ort-profile, against a profile of the runtime's own.
     Exit code 1 if a network could not be timed, or an error is above --max-error.
     """
-    from costmodel.report import comparison_sheets
+    from costmodel.report import comparison_sheets, profile_sheets
     from costmodel.uses.comparing import compare
+    from costmodel.uses.profiled import compare_profile
     from costmodel.uses.user_code import import_first
 
     import_first(imports)
@@ -80,29 +98,56 @@ def compare_models(
         from costmodel.plots import check_picture
 
         check_picture(plot)
-    found = compare(
-        models or (),
-        table,
-        cost=cost,
-        donors=donor or (),
-        runner=runner,
-        options=options.parse_runner_options(runner_option),
-        threads=threads,
-        sizes=options.parse_sizes(size, shape),
-        signature=signature,
-        rounds=rounds,
-        seed=seed,
-        other_device=other_device,
-        against=against,
-        calibrated=not no_calibration,
-        progress=progress("Comparing"),
-    )
-    emit(
-        lambda: [item.to_json() for item in found],
-        lambda: comparison_sheets(found),
-        as_json=json,
-        markdown=markdown,
-    )
+    given = options.parse_sizes(size, shape)
+    chosen = options.parse_runner_options(runner_option)
+    if ort_profile is not None:
+        if against or max_error is not None or rounds or plot or overlay or annotate or trace:
+            message = (
+                "--ort-profile compares shares of time: leave out --against, --max-error, "
+                "--rounds, --plot, --overlay, --annotate and --trace."
+            )
+            raise InvalidInputError(message)
+        parted = compare_profile(
+            models or (),
+            table,
+            ort_profile,
+            cost=cost,
+            donors=donor or (),
+            runner=runner,
+            options=chosen,
+            threads=threads,
+            sizes=given,
+            signature=signature,
+            calibrated=not no_calibration,
+        )
+        emit(parted.to_json, lambda: profile_sheets(parted), as_json=json, markdown=markdown)
+        return
+    shown = Shown(overlay=overlay, annotate=annotate, trace=trace)
+    with shown.files_of(models or (), given, signature) as (files, sizes, entry):
+        found = compare(
+            files,
+            table,
+            cost=cost,
+            donors=donor or (),
+            runner=runner,
+            options=chosen,
+            threads=threads,
+            sizes=sizes,
+            signature=entry,
+            rounds=rounds,
+            seed=seed,
+            other_device=other_device,
+            against=against,
+            calibrated=not no_calibration,
+            progress=progress("Comparing"),
+        )
+        emit(
+            lambda: [item.to_json() for item in found],
+            lambda: comparison_sheets(found),
+            as_json=json,
+            markdown=markdown,
+        )
+        shown.write(found, models or (), files)
     if plot is not None:
         from costmodel.plots import plot_comparison
 

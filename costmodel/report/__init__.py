@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
     from costmodel.report.prediction import prediction_sheets
+    from costmodel.report.profile import profile_sheets
     from costmodel.report.quality import audit_sheets, score_sheets
     from costmodel.report.sheet import Sheet, to_markdown, to_text
     from costmodel.report.solving import suggestion_sheet
@@ -27,6 +28,7 @@ __all__ = [
     "learning_json",
     "learning_sheet",
     "prediction_sheets",
+    "profile_sheets",
     "score_sheets",
     "suggestion_sheet",
     "table_sheets",
@@ -45,6 +47,7 @@ __getattr__, __dir__ = lazy_names(
         "learning_json": "learning",
         "learning_sheet": "learning",
         "prediction_sheets": "prediction",
+        "profile_sheets": "profile",
         "score_sheets": "quality",
         "suggestion_sheet": "solving",
         "table_sheets": "table",
