@@ -101,10 +101,10 @@ def compare_models(
     given = options.parse_sizes(size, shape)
     chosen = options.parse_runner_options(runner_option)
     if ort_profile is not None:
-        if against or max_error is not None or rounds or plot or overlay or annotate or trace:
+        if against or max_error is not None or plot or overlay or annotate or trace:
             message = (
-                "--ort-profile compares shares of time: leave out --against, --max-error, "
-                "--rounds, --plot, --overlay, --annotate and --trace."
+                "--ort-profile compares shares of time: leave out --against, --max-error, --plot, "
+                "--overlay, --annotate and --trace."
             )
             raise InvalidInputError(message)
         parted = compare_profile(

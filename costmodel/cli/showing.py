@@ -89,7 +89,7 @@ class Shown:
             made = showing.trace(found, self.trace)
             note(f"Wrote {made}: open it in chrome://tracing or Perfetto.")
         copy = self.annotate
-        if copy is None and self.overlay is not None and files != models:
+        if copy is None and self.overlay is not None and list(files) != list(models):
             copy = self.overlay.with_suffix(".onnx")  # the exported file will be gone
         if copy is not None:
             note(f"Wrote {showing.annotate(found[0], files[0], copy)}.")

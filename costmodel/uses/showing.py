@@ -28,8 +28,8 @@ class Overlay:
     Attributes:
         model: an ONNX file whose nodes have the names that the files use: the model itself where it
             names every node, else a copy.
-        files: the predicted numbers, then those per GMAC, measured, and the error, as far as there
-            are any.
+        files: the error, measured, per GMAC, as far as there are any, and last the predicted
+            numbers: the viewer shows first what it loads last.
         share: part of the predicted time that is on nodes of the graph, 0 to 1.
         lost: kernels that no node stands for.
     """

@@ -52,16 +52,18 @@ class _Quantity:
     """One number per node.
 
     Attributes:
-        suffix: of the file's name; empty for the first.
+        suffix: of the file's name; empty for the predicted numbers.
         title: what people read.
         value: of the kernels on one node; NaN for none.
         color: of a value; None to colour by the scale.
+        adds: whether a sum over nodes means something.
     """
 
     suffix: str
     title: str
     value: Callable[[tuple[Kernel, ...]], float]
     color: Callable[[float], str] | None = None
+    adds: bool = False
 
 
 def node_data(found: Result, placed: Placed, graph_name: str) -> dict[str, dict[str, Any]]:
@@ -73,19 +75,19 @@ def node_data(found: Result, placed: Placed, graph_name: str) -> dict[str, dict[
         graph_name: the graph's name.
 
     Returns:
-        Always the predicted numbers, under an empty name; for milliseconds, also those per GMAC,
-        and where the network was measured and the runtime looked, ``measured`` and ``error``.
+        Last, as the viewer shows first what it loads last, always the predicted numbers, under an
+        empty name; for milliseconds, also those ``per_gmac``, and where the network was measured
+        and the runtime looked, ``measured`` and ``error``.
     """
     unit = prediction_of(found).unit
-    wanted = [_Quantity(suffix="", title=f"predicted {unit}", value=_predicted)]
-    if unit == "ms":
-        wanted.append(_Quantity(suffix="per_gmac", title="predicted ms per GMAC", value=per_gmac))
+    wanted = []
     kernels = [item for items in placed.nodes.values() for item in items]
     if not isnan(measured_of(found)) and any(isfinite(item.measured_ms) for item in kernels):
-        wanted.append(_Quantity(suffix="measured", title="measured ms", value=_measured))
-        wanted.append(
-            _Quantity(suffix="error", title="error %", value=_percent, color=_error_color)
-        )
+        wanted += [_Quantity(suffix="error", title="error %", value=_percent, color=_error_color)]
+        wanted += [_Quantity(suffix="measured", title="measured ms", value=_measured, adds=True)]
+    if unit == "ms":
+        wanted += [_Quantity(suffix="per_gmac", title="predicted ms per GMAC", value=per_gmac)]
+    wanted += [_Quantity(suffix="", title=f"predicted {unit}", value=_predicted, adds=True)]
     return {item.suffix: {graph_name: _data(item, placed)} for item in wanted}
 
 
@@ -105,6 +107,8 @@ def _data(quantity: _Quantity, placed: Placed) -> dict[str, object]:
     found: dict[str, object] = {"name": quantity.title, "results": results}
     if quantity.color is None:
         found["gradient"] = [{"stop": stop, "bgColor": color} for stop, color in _SCALE]
+    if not quantity.adds:
+        found |= {"hideAggregatedStats": ["sum"], "hideInChildrenStatsTable": True}
     return found
 
 

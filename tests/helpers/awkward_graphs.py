@@ -66,6 +66,43 @@ def awkward_model(second: str = "same") -> onnx.ModelProto:
     return helper.make_model(graph, ir_version=8, opset_imports=imports, functions=[gate])
 
 
+def looped_model() -> onnx.ModelProto:
+    """A convolution, three turns of a loop around a product, and a softmax; no node has a name."""
+    rng = np.random.default_rng(0)
+    value, float_ = helper.make_tensor_value_info, TensorProto.FLOAT
+    weights = [
+        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in (("w", (8, 8, 3, 3)), ("m", (14, 14)))
+    ]
+    turns = numpy_helper.from_array(np.asarray(3, np.int64), "turns")
+    shape = [1, 8, 14, 14]
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "m"], ["next"]),
+            helper.make_node("Identity", ["go"], ["still"]),
+        ],
+        "body",
+        [
+            value("turn", TensorProto.INT64, []),
+            value("go", TensorProto.BOOL, []),
+            value("state", float_, shape),
+        ],
+        [value("still", TensorProto.BOOL, []), value("next", float_, shape)],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "w"], ["seen"]),
+            helper.make_node("Loop", ["turns", "", "seen"], ["turned"], body=body),
+            helper.make_node("Softmax", ["turned"], ["y"]),
+        ],
+        "looped",
+        [value("image", float_, [1, 8, 16, 16])],
+        [value("y", float_, shape)],
+        [*weights, turns],
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+
+
 def run_awkward(model: onnx.ModelProto) -> NDArray[np.float32]:
     """What the runtime makes of it, whatever its nodes are called."""
     nameless = onnx.ModelProto()

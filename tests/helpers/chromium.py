@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import queue
-import shlex
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -33,6 +34,16 @@ def find_chromium() -> str | None:
     return next((path for path in map(shutil.which, (*names, *unpacked)) if path), None)
 
 
+#: The browser reads its orders from 3 and answers into 4.
+_LAUNCH = """
+import fcntl, os, sys
+orders, answers = (fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 9) for pipe in sys.argv[1:3])
+for number, pipe in ((3, orders), (4, answers)):
+    os.dup2(pipe, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
 class Chromium:
     """One page of a headless browser; a context manager.
 
@@ -53,14 +64,28 @@ class Chromium:
         self._session = ""
 
     def __enter__(self) -> Chromium:
+        self._start()
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            found = self.call("Target.attachToTarget", targetId=target, flatten=True)
+            self._session = found["sessionId"]
+            for part in ("Page", "Runtime", "Log"):
+                self.call(f"{part}.enable")
+            self.resize(*self.size)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
         their_input, to_them = os.pipe()
         from_them, their_output = os.pipe()
-        command = [self.program, *FLAGS, f"--user-data-dir={self.home}", "--remote-debugging-pipe"]
-        # The browser reads its orders from 3 and answers into 4.
-        line = f"exec {shlex.join([*command, 'about:blank'])} 3<&{their_input} 4>&{their_output}"
+        own = [f"--user-data-dir={self.home}", "--remote-debugging-pipe", "about:blank"]
+        command = [self.program, *FLAGS, *own]
         environment = os.environ | {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home)}
         self._process = subprocess.Popen(
-            ["sh", "-c", line],
+            [sys.executable, "-S", "-c", _LAUNCH, str(their_input), str(their_output), *command],
             pass_fds=(their_input, their_output),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -73,13 +98,6 @@ class Chromium:
         self._in = os.fdopen(from_them, "rb")
         self._reader = threading.Thread(target=_read, args=(self._in, self._inbox), daemon=True)
         self._reader.start()
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        found = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = found["sessionId"]
-        for part in ("Page", "Runtime", "Log"):
-            self.call(f"{part}.enable")
-        self.resize(*self.size)
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self._session = ""
@@ -90,7 +108,8 @@ class Chromium:
             self._process.kill()
             self._process.wait()
         self._reader.join(timeout=10)
-        self._out.close()
+        with contextlib.suppress(OSError):  # what was not taken is of no use any more
+            self._out.close()
         self._in.close()
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:

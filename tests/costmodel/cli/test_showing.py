@@ -104,7 +104,7 @@ def test_mistakes_are_told_before_the_work(
     done = run("compare", awkward, awkward, *PRICED, "--overlay", tmp_path / "n.json")
     assert done.code == 2
     assert "give one network at a time. Received: 2" in done.err
-    done = run("compare", awkward, *PRICED, "--ort-profile", profile, "--rounds", 3)
+    done = run("compare", awkward, *PRICED, "--ort-profile", profile, "--max-error", 1)
     assert done.code == 2
     assert "--ort-profile compares shares of time" in done.err
     done = run("compare", awkward, awkward, *PRICED, "--ort-profile", profile)

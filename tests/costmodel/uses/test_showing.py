@@ -38,14 +38,14 @@ def test_every_kernel_of_an_awkward_network_is_on_its_graph(
     awkward: Path, found: Prediction, tmp_path: Path
 ) -> None:
     made = cm.overlay(found, awkward, tmp_path / "nodes.json")
-    assert made.files == (tmp_path / "nodes.json", tmp_path / "nodes.per_gmac.json")
+    assert made.files == (tmp_path / "nodes.per_gmac.json", tmp_path / "nodes.json")
     assert made.model == tmp_path / "nodes.onnx"
     assert (made.share, made.lost) == (1.0, ())
     assert str(made) == (
         f"model-explorer {made.model} --extensions=model_explorer_onnx "
         f"--node_data_paths={made.files[0]},{made.files[1]}"
     )
-    data = json.loads(made.files[0].read_text(encoding="utf-8"))
+    data = json.loads(made.files[-1].read_text(encoding="utf-8"))
     assert set(data) == {"awkward"}
     results = data["awkward"]["results"]
     assert set(results) == {"Conv_0", "same", "same_2", "Add_3", "Gate_4", "choose", "pool"}

@@ -18,7 +18,7 @@ def test_a_prediction_has_its_numbers_and_those_per_gmac(
     prediction: Prediction, graph: NamedModel
 ) -> None:
     found = node_data(prediction, place(prediction, graph), "net_graph")
-    assert list(found) == ["", "per_gmac"]
+    assert list(found) == ["per_gmac", ""]
     data = found[""]["net_graph"]
     assert data["name"] == "predicted ms"
     results = data["results"]
@@ -43,7 +43,7 @@ def test_a_comparison_has_measured_times_and_errors(
     comparison: Comparison, graph: NamedModel
 ) -> None:
     found = node_data(comparison, place(comparison, graph), "net_graph")
-    assert list(found) == ["", "per_gmac", "measured", "error"]
+    assert list(found) == ["error", "measured", "per_gmac", ""]
     measured = found["measured"]["net_graph"]["results"]
     assert measured["conv"]["value"] == 1.25
     assert set(measured) == {"conv", "relu", "fc", "odd", "choose"}
@@ -51,6 +51,8 @@ def test_a_comparison_has_measured_times_and_errors(
     assert {name: entry["value"] for name, entry in errors.items()} == pytest.approx(
         {"conv": -20.0, "relu": -60.0, "fc": -46.67}
     )
+    assert found["error"]["net_graph"]["hideAggregatedStats"] == ["sum"]
+    assert "hideAggregatedStats" not in found["measured"]["net_graph"]
     assert len({entry["bgColor"] for entry in errors.values()}) == 3
 
 
@@ -60,7 +62,7 @@ def test_a_network_nobody_looked_into_has_no_measured_nodes(
     layers = tuple(replace(item, seen=float("nan")) for item in comparison.prediction.layers)
     bare = replace(comparison.prediction, layers=layers, unpriced=())
     blind = replace(comparison, prediction=bare)
-    assert list(node_data(blind, place(blind, graph), "g")) == ["", "per_gmac"]
+    assert list(node_data(blind, place(blind, graph), "g")) == ["per_gmac", ""]
 
 
 def test_counts_have_one_quantity(prediction: Prediction, graph: NamedModel) -> None:
