@@ -90,7 +90,7 @@ class Shown:
             note(f"Wrote {made}: open it in chrome://tracing or Perfetto.")
         copy = self.annotate
         if copy is None and self.overlay is not None and list(files) != list(models):
-            copy = self.overlay.with_suffix(".onnx")  # the exported file will be gone
+            copy = self.overlay.with_suffix(".named.onnx")  # the exported file will be gone
         if copy is not None:
             note(f"Wrote {showing.annotate(found[0], files[0], copy)}.")
         if self.overlay is not None:

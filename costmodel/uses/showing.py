@@ -87,7 +87,7 @@ def overlay(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made = overlay(predict(relu, cost="flops"), relu, f"{folder}/tiny.json")
     ...     sorted(path.name for path in Path(folder).iterdir()), made.share
-    (['tiny.json', 'tiny.onnx'], 1.0)
+    (['tiny.json', 'tiny.named.onnx'], 1.0)
     """
     out = with_ending(out, ".json")
     with model_files([model], sizes, example=example, signature=signature) as ((path,), _):
@@ -96,7 +96,7 @@ def overlay(
         if shown is None and _is_own(model, path) and not graph.renamed:
             shown = path
         if shown is None:
-            shown = _annotated(found, graph, placed, out.with_suffix(".onnx"))
+            shown = _annotated(found, graph, placed, out.with_suffix(".named.onnx"))
     files = []
     for suffix, data in node_data(found, placed, graph.graph_name).items():
         file = out.with_suffix(f".{suffix}.json") if suffix else out

@@ -59,7 +59,7 @@ def test_predict_writes_all_three(run: Run, awkward: Path, tmp_path: Path) -> No
     assert done.json["model"] == "awkward"
     assert f"model-explorer {told} --extensions=model_explorer_onnx" in done.err
     assert f"Wrote {trace}: open it in chrome://tracing or Perfetto." in done.err
-    assert not nodes.with_suffix(".onnx").exists()  # the annotated copy has the names
+    assert not nodes.with_suffix(".named.onnx").exists()  # the annotated copy has the names
     names = {node.name for node in onnx.load(told).graph.node}
     assert set(json.loads(nodes.read_text(encoding="utf-8"))["awkward"]["results"]) == names
     assert json.loads(trace.read_text(encoding="utf-8"))[0]["args"] == {"name": "awkward"}
@@ -72,7 +72,7 @@ def test_compare_shows_what_was_measured(run: Run, profiled: Path, tmp_path: Pat
     measured = json.loads((tmp_path / "n.measured.json").read_text(encoding="utf-8"))
     assert measured["awkward"]["results"]["Conv_0"]["value"] > 0
     assert (tmp_path / "n.error.json").is_file()
-    assert nodes.with_suffix(".onnx").is_file()
+    assert nodes.with_suffix(".named.onnx").is_file()
     events = json.loads(trace.read_text(encoding="utf-8"))
     assert {"predicted", "measured"} <= {
         item["args"].get("name") for item in events if item["ph"] == "M"

@@ -39,7 +39,7 @@ def test_every_kernel_of_an_awkward_network_is_on_its_graph(
 ) -> None:
     made = cm.overlay(found, awkward, tmp_path / "nodes.json")
     assert made.files == (tmp_path / "nodes.per_gmac.json", tmp_path / "nodes.json")
-    assert made.model == tmp_path / "nodes.onnx"
+    assert made.model == tmp_path / "nodes.named.onnx"
     assert (made.share, made.lost) == (1.0, ())
     assert str(made) == (
         f"model-explorer {made.model} --extensions=model_explorer_onnx "
@@ -54,6 +54,16 @@ def test_every_kernel_of_an_awkward_network_is_on_its_graph(
     assert results["choose"]["value"].startswith("no price: If runs a graph inside")
     copy = onnx.load(made.model)
     assert {node.name for node in copy.graph.node} == set(results)
+
+
+def test_a_copy_never_takes_the_place_of_the_model(
+    awkward: Path, found: Prediction, tmp_path: Path
+) -> None:
+    model = tmp_path / "net.onnx"
+    model.write_bytes(awkward.read_bytes())
+    made = cm.overlay(found, model, model.with_suffix(".json"))
+    assert made.model.name == "net.named.onnx"
+    assert model.read_bytes() == awkward.read_bytes()
 
 
 def test_a_model_that_names_its_nodes_needs_no_copy(tmp_path: Path) -> None:
