@@ -53,6 +53,7 @@ NOT_HERE: Mapping[str, str] = {
     r"^scripts/": "is for a checkout; scripts/bench/fresh_clone.py runs it in one",
     r"^python scripts/": "is for a checkout, and takes Debian's packages or hours",
     r"^pytest ": "is for a checkout",
+    r"^model-explorer ": "serves until it is stopped; tests/costmodel/viewers look at its page",
     r"^pip install ": "is how this environment was made, from the wheel",
 }
 #: The same for snippets of Python.

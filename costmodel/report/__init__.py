@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
     from costmodel.report.prediction import prediction_sheets
+    from costmodel.report.profile import profile_sheets
     from costmodel.report.quality import audit_sheets, score_sheets
     from costmodel.report.sheet import Sheet, to_markdown, to_text
     from costmodel.report.solving import suggestion_sheet
@@ -31,6 +32,7 @@ __all__ = [
     "learning_sheet",
     "prediction_records",
     "prediction_sheets",
+    "profile_sheets",
     "score_sheets",
     "staircase_sheet",
     "suggestion_sheet",
@@ -53,6 +55,7 @@ __getattr__, __dir__ = lazy_names(
         "learning_sheet": "learning",
         "prediction_records": "frames",
         "prediction_sheets": "prediction",
+        "profile_sheets": "profile",
         "score_sheets": "quality",
         "staircase_sheet": "staircase",
         "suggestion_sheet": "solving",
