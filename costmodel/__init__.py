@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from costmodel.table import LatencyTable
     from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
+    from costmodel.uses.explaining import explain
     from costmodel.uses.importing import import_file
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
@@ -34,6 +35,7 @@ __all__ = [
     "compare",
     "devices",
     "doctor",
+    "explain",
     "fit",
     "import_file",
     "predict",
@@ -51,6 +53,7 @@ __getattr__, __dir__ = lazy_names(
         "compare": "uses.comparing",
         "devices": "uses.listing",
         "doctor": "uses.checking_up",
+        "explain": "uses.explaining",
         "fit": "uses.tables",
         "import_file": "uses.importing",
         "predict": "uses.predicting",

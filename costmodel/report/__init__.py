@@ -11,6 +11,7 @@ from costmodel._lazy import lazy_names
 
 if TYPE_CHECKING:
     from costmodel.report.comparison import comparison_sheets
+    from costmodel.report.explanation import explanation_sheets
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
     from costmodel.report.prediction import prediction_sheets
@@ -23,6 +24,7 @@ __all__ = [
     "Sheet",
     "audit_sheets",
     "comparison_sheets",
+    "explanation_sheets",
     "import_sheets",
     "learning_json",
     "learning_sheet",
@@ -41,6 +43,7 @@ __getattr__, __dir__ = lazy_names(
         "Sheet": "sheet",
         "audit_sheets": "quality",
         "comparison_sheets": "comparison",
+        "explanation_sheets": "explanation",
         "import_sheets": "importing",
         "learning_json": "learning",
         "learning_sheet": "learning",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     files = model_files([model], sizes or {}, example=example, signature=signature)
     with files as ((path,), bound):
         (own,) = sizes_of_each([path], bound)
-        network = _network(path, own, choice, device)
+        network = kernel_reader(choice, device)(path, own)
     priced_by = priced_by or cost_of(cost, rows, donors)
     return price_network(
         network,
@@ -101,18 +101,31 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     )
 
 
-def _network(
-    path: Path, sizes: Mapping[str, int], choice: Choice, device: Device | None
-) -> Network:
-    """A model's Ops: asked from the runtime, else by rule for the device, else as written."""
-    runner, reason = lowering_runner(choice, device)
-    if runner is not None:
-        require_runtime(path, runner.device.runtime)
-        return runner.lower(path, sizes)
-    if device is None or device.runtime == DATASHEET:
-        return read_written(path, sizes)
-    require_runtime(path, device.runtime)
-    from costmodel.anticipation import anticipate_file
+def kernel_reader(
+    choice: Choice, device: Device | None
+) -> Callable[[Path, Mapping[str, int]], Network]:
+    """How a file's Ops are found: asked from the runtime, else by rule, else as written.
 
-    _LOG.info("Kernels are anticipated by rule, not asked from the runtime: %s.", reason)
-    return anticipate_file(path, sizes, device)
+    Args:
+        choice: of a runner.
+        device: of the table, or of the cost model; None without either.
+
+    Returns:
+        A function of a file and its open sizes.
+    """
+    runner, reason = lowering_runner(choice, device)
+
+    def read(path: Path, sizes: Mapping[str, int]) -> Network:
+        if runner is not None:
+            require_runtime(path, runner.device.runtime)
+            return runner.lower(path, sizes)
+        if device is None or device.runtime == DATASHEET:
+            return read_written(path, sizes)
+        require_runtime(path, device.runtime)
+        from costmodel.anticipation import anticipate_file
+
+        return anticipate_file(path, sizes, device)
+
+    if runner is None and device is not None and device.runtime != DATASHEET:
+        _LOG.info("Kernels are anticipated by rule, not asked from the runtime: %s.", reason)
+    return read
