@@ -30,7 +30,11 @@ class Channels:
 
     Attributes:
         name: of the group: the first layer that writes them.
-        size: how many there are.
+        size: how many there are that can be taken or added one by one.
+        each: channels of the first layer's that one of them stands for: as many as a grouped
+            convolution has groups whose shares are the same.
+        spans: of one of them, channels that lie together in what kernels work on: in a tensor, or
+            in what one group of a convolution reads or writes.
         writers: layers, as the file names them, that write fresh ones.
         through: layers that pass them on, such as depthwise convolutions.
         readers: layers that make others of them.
@@ -39,6 +43,8 @@ class Channels:
 
     name: str
     size: int
+    each: int = 1
+    spans: tuple[int, ...] = (1,)
     writers: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()

@@ -18,7 +18,6 @@ from costmodel.onnx_model.bypass import bypass
 from costmodel.onnx_model.file import open_model, save_model
 from costmodel.op import Op
 from costmodel.prediction import (
-    ERROR_CORRELATION,
     SUMMATION_SHARE,
     Prediction,
     PricedLayer,
@@ -29,6 +28,8 @@ from costmodel.profiler import Plan, Progress
 from costmodel.registry import Option
 from costmodel.sizes import Sizes
 
+#: Assumed correlation of the errors of a kernel and of the one that takes its place.
+_ALIKE = 0.95
 #: Prices the executed kernels of a file.
 Predict = Callable[[Path], Prediction]
 
@@ -50,7 +51,7 @@ def check(
     path: Path,
     proposals: Sequence[Proposal],
     *,
-    before: Prediction,
+    before_ms: float,
     predict: Predict,
     editable: Editable | None,
     folder: Path,
@@ -60,15 +61,19 @@ def check(
     Args:
         path: the network as it is.
         proposals: to check.
-        before: prediction of the network as it is.
-        predict: the same for a changed file.
+        before_ms: predicted for the network as it is, for people.
+        predict: prices the kernels of a file evenly, the changed one's and the other's alike.
         editable: changes its channels; None where no proposal does.
         folder: for the files.
 
     Returns:
         Those that are predicted to save something; and why others are not there.
     """
-    found, notes = [], []
+    found: list[Checked] = []
+    notes: list[str] = []
+    if not proposals:
+        return found, notes
+    before = predict(path)
     for number, proposal in enumerate(proposals, 1):
         file = folder / f"{path.stem}-{number}.onnx"
         where = proposal.layers[0] if proposal.layers else next(iter(proposal.widths), "")
@@ -85,8 +90,8 @@ def check(
         half = gain_half_width(before, after)
         advice = Advice(
             proposal=proposal,
-            before_ms=before.total,
-            after_ms=after.total,
+            before_ms=before_ms,
+            after_ms=before_ms - gain,
             gain_ms=gain,
             low_ms=gain - half,
             high_ms=gain + half,
@@ -112,23 +117,30 @@ def _write(path: Path, proposal: Proposal, editable: Editable | None, file: Path
 def gain_half_width(before: Prediction, after: Prediction) -> float:
     """Half width of the interval of what a change saves.
 
-    Kernels that both networks execute are wrong in both alike. Of the others, those that went and
-    those that came are priced by the same laws, so that a part of their errors is the same, too.
+    Kernels that both networks execute are wrong in both alike. Of the others, those of a kind that
+    went and those that came in their place are neighbours, priced by one law: most of their errors
+    is the same, too.
     """
-    mine, theirs = (Counter(layer.op for layer in item.layers) for item in (before, after))
-    gone = _half(before.layers, mine - theirs)
-    come = _half(after.layers, theirs - mine)
-    both = gone * gone + come * come - 2.0 * ERROR_CORRELATION * gone * come
+    counts = [Counter(layer.op for layer in item.layers) for item in (before, after)]
+    gone = _halves(before.layers, counts[0] - counts[1])
+    come = _halves(after.layers, counts[1] - counts[0])
+    halves = []
+    for kind in gone.keys() | come.keys():
+        one, other = (interval_of_sum(item.get(kind, [])) for item in (gone, come))
+        halves.append(sqrt(max(0.0, one * one + other * other - 2.0 * _ALIKE * one * other)))
     scale = before.total / before.uncalibrated if before.uncalibrated > 0 else 1.0
-    return hypot(scale * sqrt(max(both, 0.0)), SUMMATION_SHARE * (before.total - after.total))
+    share = SUMMATION_SHARE * (before.total - after.total)
+    return hypot(scale * interval_of_sum(halves), share)
 
 
-def _half(layers: Sequence[PricedLayer], counts: Mapping[Op, int]) -> float:
-    """Half width of the sum of some kernels, so many of each."""
+def _halves(layers: Sequence[PricedLayer], counts: Mapping[Op, int]) -> dict[str, list[float]]:
+    """Half widths by kind of some kernels, each as often as it is executed."""
     once = {layer.op: layer for layer in layers if layer.op in counts}
-    return interval_of_sum(
-        [counts[op] * max(0.0, layer.high - layer.low) / 2.0 for op, layer in once.items()]
-    )
+    found: dict[str, list[float]] = {}
+    for op, layer in once.items():
+        half = counts[op] * max(0.0, layer.high - layer.low) / 2.0
+        found.setdefault(op.kind, []).append(half)
+    return found
 
 
 def time_checked(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -129,7 +129,12 @@ def rates_of(table: LatencyTable | None) -> Rates | None:
 
 
 def find_losses(
-    prediction: Prediction, device: Device | None, law: NetworkLaw | None, rates: Rates | None
+    prediction: Prediction,
+    device: Device | None,
+    law: NetworkLaw | None,
+    rates: Rates | None,
+    *,
+    written: Collection[str] = (),
 ) -> tuple[Loss, ...]:
     """What is the matter with a network's kernels, the most milliseconds first.
 
@@ -140,8 +145,10 @@ def find_losses(
         device: whose runtime executes it.
         law: from kernels to networks, which may know where weights come from.
         rates: of the device at its best; None where they are not known.
+        written: layers by whose names kernels are called, where they carry out any of them;
+            constants that the file computes are none.
     """
-    layers = prediction.layers
+    layers = [_called(layer, written) for layer in prediction.layers]
     sizes = _bytes([layer.op for layer in layers])
     size_of = dict(zip((layer.name for layer in layers), sizes, strict=True))
 
@@ -151,7 +158,8 @@ def find_losses(
             return ""
         if not rates.is_bound_by_memory(layer.op.macs, size):
             return ""
-        return f"it moves {size / 1e6:.1f} MB for {layer.op.macs / 1e6:.1f} M multiply-adds"
+        work = f"{layer.op.macs / 1e6:.3g} M" if layer.op.macs else "no"
+        return f"it moves {size / 1e6:.1f} MB for {work} multiply-adds"
 
     found = [
         _loss("fast path", layers, lambda layer: off_fast_path(layer.op, device)),
@@ -160,6 +168,11 @@ def find_losses(
         Loss(matter="cache", suspects=_ranked(_reading(layers, law))),
     ]
     return tuple(sorted((item for item in found if item.suspects), key=lambda item: -item.ms))
+
+
+def _called(layer: PricedLayer, written: Collection[str]) -> PricedLayer:
+    names = tuple(name for name in layer.covers if name in written)
+    return replace(layer, covers=names) if names else layer
 
 
 def _bytes(ops: Sequence[Op]) -> list[float]:

@@ -10,13 +10,13 @@ from typing import Literal
 
 from costmodel.editing import Channels, Editable
 from costmodel.explanation.losses import LAYOUT_KINDS, Loss, Matter, Suspect
-from costmodel.explanation.steps import Step, above, by_group
+from costmodel.explanation.steps import Step, above, below, by_group, own_block
 from costmodel.kinds import RELABELS
 from costmodel.network import Layer, Network
 from costmodel.op import SESSION
 from costmodel.prediction import Prediction
 
-Kind = Literal["padding", "fast path", "step", "memory", "cache", "layout"]
+Kind = Literal["padding", "fast path", "step", "block", "memory", "cache", "layout"]
 
 #: Widths that blocked kernels ask of what they read, whatever their block.
 _ALIGNMENT = 4
@@ -82,7 +82,7 @@ def propose(
 
 def _padding(editable: Editable, free: Sequence[Channels], block: int) -> Proposal | None:
     """All groups at the widths that are fastest together; None where all fill their blocks."""
-    odd = [group for group in free if group.size % block]
+    odd = [group for group in free if group.size % own_block(group, block)]
     wanted = editable.fast_widths() if odd else {}
     if not wanted:
         return None
@@ -122,13 +122,15 @@ def _of_group(
     block: int,
 ) -> Iterator[Proposal]:
     """Changes to try of one group: of the first matter that it has to do with."""
+    block = own_block(group, block)
     causes = frozenset((*group.readers, *group.through))
     odd = _first(suspects.get("fast path", ()), causes)
     if odd is not None:
         yield from _to_fast(group, odd, block)
         return
     step = stairs.get(group.name)
-    if step is not None and step.fewer and 0 < step.past <= block // 2:
+    past = group.size % block
+    if step is not None and step.fewer and 0 < past <= block // 2:
         yield _step_down(group, step, block)
         return
     for matter in ("cache", "memory"):
@@ -136,6 +138,10 @@ def _of_group(
         if slow is not None:
             yield _narrower(group, matter, slow, block)
             return
+    less = below(group.size, block)
+    if less >= group.size / 2:
+        why = f"its {group.size * group.each} channels fill their blocks, as fast as they can"
+        yield _changed(group, "block", less, why)
 
 
 def _first(suspects: Sequence[Suspect], layers: frozenset[str]) -> Suspect | None:
@@ -145,10 +151,14 @@ def _first(suspects: Sequence[Suspect], layers: frozenset[str]) -> Suspect | Non
 
 def _to_fast(group: Channels, odd: Suspect, block: int) -> Iterator[Proposal]:
     """To the next widths that a fast kernel takes, up and down."""
-    for multiple in sorted({_ALIGNMENT, block}):
-        if group.size % multiple == 0:
+    for multiple in sorted({min(_ALIGNMENT, block), block}):
+        past = group.size % multiple
+        if not past:
             continue
-        for width in (above(group.size, multiple), group.size // multiple * multiple):
+        widths = [above(group.size, multiple)]
+        if past <= max(_ALIGNMENT, block // 2):  # cutting more is no matter of the path
+            widths.append(group.size - past)
+        for width in widths:
             if width:
                 yield _changed(group, "fast path", width, f"{_name(odd)}: {odd.why}")
 
@@ -158,8 +168,8 @@ def _step_down(group: Channels, step: Step, block: int) -> Proposal:
     if isfinite(step.cost_ms) and step.cost_ms > 0:
         more = f"; up to {step.more} cost {step.cost_ms:.2g} ms more"
     plural = "are" if step.past > 1 else "is"
-    why = f"{step.past} of its {group.size} channels {plural} past a step of {block}"
-    found = _changed(group, "step", step.fewer, why)
+    why = f"{step.past} of its {step.channels} channels {plural} past a step of {block}"
+    found = _changed(group, "step", below(group.size, block), why)
     return replace(found, todo=found.todo + more)
 
 
@@ -176,7 +186,7 @@ def _changed(group: Channels, kind: Kind, width: int, why: str) -> Proposal:
         kind=kind,
         layers=group.writers or (group.name,),
         why=why,
-        todo=f"{width} channels instead of {group.size}{how}",
+        todo=f"{width * group.each} channels instead of {group.size * group.each}{how}",
         widths={group.name: (group.size, width)},
         keeps_function=keeps,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import gcd, isfinite, lcm
 
 from costmodel.anticipation import CHANNEL_SLICES
 from costmodel.anticipation.fast_path import blocked_layout
@@ -61,6 +61,17 @@ def block_of(device: Device | None) -> int:
     return block if block > 1 else _USUAL_BLOCK
 
 
+def own_block(group: Channels, block: int) -> int:
+    """How many of a group fill whole blocks wherever they are.
+
+    >>> own_block(Channels(name="a", size=32), 16)
+    16
+    >>> own_block(Channels(name="shuffled", size=34, each=16, spans=(16, 4)), 16)
+    4
+    """
+    return lcm(*(block // gcd(block, span) for span in group.spans))
+
+
 def below(channels: int, block: int) -> int:
     """The next whole number of blocks below; 0 where there is none.
 
@@ -84,28 +95,29 @@ def find_steps(editable: Editable, block: int) -> tuple[Step, ...]:
 
     Args:
         editable: the network.
-        block: channels of one step.
+        block: channels of one step of the device's.
     """
     free = [group for group in editable.groups if not group.frozen]
     wanted = [
         {group.name: width}
         for group in free
-        for width in (below(group.size, block) or group.size, above(group.size, block))
+        for own in [own_block(group, block)]
+        for width in (below(group.size, own) or group.size, above(group.size, own))
     ]
     gains = editable.gains_ms(wanted)
     pairs = zip(free, gains[::2], gains[1::2], strict=True)
-    return tuple(_step(group, less, more, block) for group, less, more in pairs)
+    return tuple(_step(group, less, more, own_block(group, block)) for group, less, more in pairs)
 
 
 def _step(group: Channels, less: float, more: float, block: int) -> Step:
     fewer = below(group.size, block)
     return Step(
         group=group.name,
-        channels=group.size,
-        past=group.size % block,
-        fewer=fewer,
+        channels=group.size * group.each,
+        past=group.size % block * group.each,
+        fewer=fewer * group.each,
         gain_ms=less if fewer and isfinite(less) else float("nan"),
-        more=above(group.size, block),
+        more=above(group.size, block) * group.each,
         cost_ms=-more if isfinite(more) else float("nan"),
     )
 

@@ -16,6 +16,7 @@ from costmodel.editing import Editable, load_editor
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.explanation.advice import Explanation
 from costmodel.explanation.checking import Checked, check, ranked, time_checked
+from costmodel.explanation.even import Even, price_evenly
 from costmodel.explanation.losses import Rates, find_losses, rates_of
 from costmodel.explanation.proposals import Proposal, propose, propose_skips
 from costmodel.explanation.steps import block_of, find_steps
@@ -191,17 +192,21 @@ class _Desk:
         editable, notes = self._editable()
         block = block_of(self.device)
         steps = find_steps(editable, block) if editable is not None else ()
-        losses = find_losses(before, self.device, self.law, rates)
+        written = read_written(self.path, self.sizes)
+        names = {layer.name for layer in written.layers}
+        losses = find_losses(before, self.device, self.law, rates, written=names)
         proposals = [
             *propose(editable, losses, steps, block),
-            *propose_skips(read_written(self.path, self.sizes), network, before),
+            *propose_skips(written, network, before),
         ]
         least_ms = least_gain * before.total
         checked, unchecked = check(
             self.path,
             _likely(proposals, _GUESSED * least_ms, most),
-            before=before,
-            predict=lambda file: self.priced(self.read(file, self.sizes)),
+            before_ms=before.total,
+            predict=lambda file: price_evenly(
+                self.read(file, self.sizes), Even(self.cost), self.law
+            ),
             editable=editable,
             folder=folder,
         )
@@ -221,7 +226,7 @@ class _Desk:
         try:
             editor = load_editor()
             opened = editor.open(
-                self.path, self.sizes, cost=self.cost, device=self.device, law=self.law
+                self.path, self.sizes, cost=Even(self.cost), device=self.device, law=self.law
             )
         except ModelFormatError as error:
             return None, [f"No advice on channels: {error}"]

@@ -24,6 +24,9 @@ from morphnet_core.alignment.source import Source, read_source, write_model
 from morphnet_core.groups import Grouping, Units
 from morphnet_core.pricing import Pricer
 
+#: After which the search for widths tries no other start: advice is waited for.
+_SEARCH_S = 20.0
+
 
 class OnnxEditor:
     """Opens ONNX files; a ``costmodel.editing.Editor``."""
@@ -70,31 +73,55 @@ class EditableOnnx:
     def groups(self) -> tuple[Channels, ...]:
         """All its channels, in the network's order."""
         grouping = self._grouping
-        touching: dict[str, list[list[str]]] = {
-            role: [[] for _ in grouping.groups] for role in ("writers", "through", "readers")
-        }
+        count = len(grouping.groups)
+        writers: list[list[str]] = [[] for _ in range(count)]
+        through: list[list[str]] = [[] for _ in range(count)]
+        readers: list[list[str]] = [[] for _ in range(count)]
         for layer in grouping.network.layers:
             read, written = (
                 {item.group for name in names for item in grouping.members.get(name, ())}
                 for names in (layer.inputs, layer.outputs)
             )
-            roles = {
-                "writers": written - read,
-                "through": written & read,
-                "readers": read - written,
-            }
-            for role, found in roles.items():
+            for found, names in (
+                (written - read, writers),
+                (written & read, through),
+                (read - written, readers),
+            ):
                 for group in found:
-                    touching[role][group].append(layer.name)
+                    names[group].append(layer.name)
         return tuple(
             Channels(
                 name=group.name,
                 size=group.size,
+                each=self._each(index, writers[index]),
+                spans=self._spans(index),
+                writers=tuple(writers[index]),
+                through=tuple(through[index]),
+                readers=tuple(readers[index]),
                 frozen=group.frozen,
-                **{role: tuple(names[index]) for role, names in touching.items()},
             )
             for index, group in enumerate(grouping.groups)
         )
+
+    def _positions(self, group: int, names: Sequence[str]) -> tuple[int, ...]:
+        """Channels of some tensors that a unit of a group stands for."""
+        members = (item for name in names for item in self._grouping.members.get(name, ()))
+        return tuple(dict.fromkeys(item.positions for item in members if item.group == group))
+
+    def _each(self, group: int, writers: Sequence[str]) -> int:
+        """The same of the first writer's result."""
+        layers = self._grouping.network.layers
+        written = (layer.outputs for layer in layers if layer.name in writers[:1])
+        return max(self._positions(group, next(written, ())), default=1)
+
+    def _spans(self, group: int) -> tuple[int, ...]:
+        """The same of what kernels work on."""
+        spans: dict[int, None] = {}
+        for layer in self._grouping.network.layers:
+            shares = 1 if layer.op.is_depthwise else layer.op.groups
+            found = self._positions(group, (*layer.inputs, *layer.outputs))
+            spans.update(dict.fromkeys(max(1, count // shares) for count in found))
+        return tuple(spans) or (1,)
 
     def gains_ms(self, many: Sequence[Widths]) -> list[float]:
         """What each change saves by rule; minus infinity where a kernel would have no price."""
@@ -121,7 +148,7 @@ class EditableOnnx:
 
     def fast_widths(self) -> Widths:
         """Widths from those of now on that it is predicted to be fastest with."""
-        counts = best_counts(self.evaluator, Limits())
+        counts = best_counts(self.evaluator, Limits(seconds=_SEARCH_S))
         return {
             group.name: int(count)
             for group, count in zip(self._grouping.groups, counts, strict=True)

@@ -30,18 +30,18 @@ WHOLE = (
     "light_bvlc_alexnet",
     "light_inception_v1",
     "light_resnet50",
-    "light_shufflenet",
     "light_squeezenet",
+    "resnet20_cifar10",
     "ultraface_slim-320",
 )
 #: Networks that are thinned.
 THINNED = (
     "light_densenet121",
     "light_inception_v1",
-    "light_shufflenet",
     "light_squeezenet",
     "resnet20_cifar10",
     "ultraface_slim-320",
+    "yunet_s_320",
 )
 #: Which channels thinning leaves.
 SEED = 1

@@ -17,7 +17,7 @@ from costmodel.table import LatencyTable
 
 DEVICE = Device(name="board", runtime="onnxruntime", isa="avx512")
 RATES = Rates(macs_per_ms=1e8, bytes_per_ms=1e7)
-LAW = Calibration(slope=1.0, networks={}, interval_share=0.0, cache_mib=4.0, read_ms_per_mib=0.05)
+LAW = Calibration(slope=1.0, networks={}, interval_share=0.0, cache_mib=4.0, read_ms_per_mib=0.07)
 
 
 def dense(shared: int, columns: int) -> Op:
@@ -51,7 +51,7 @@ def test_a_product_of_one_row_is_bound_by_memory_and_a_convolution_is_not() -> N
     (found,) = find_losses(prediction(heavy, replace(busy, layout="nchw16c")), DEVICE, None, RATES)
     assert found.matter == "memory"
     assert [item.layers for item in found.suspects] == [("layer0",)]
-    assert found.suspects[0].why == "it moves 16.8 MB for 4.2 M multiply-adds"
+    assert found.suspects[0].why == "it moves 16.8 MB for 4.19 M multiply-adds"
     assert find_losses(prediction(heavy), DEVICE, None, None) == ()
 
 
