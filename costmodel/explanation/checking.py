@@ -51,7 +51,8 @@ def check(
     path: Path,
     proposals: Sequence[Proposal],
     *,
-    before_ms: float,
+    shown_ms: float,
+    before: Prediction,
     predict: Predict,
     editable: Editable | None,
     folder: Path,
@@ -61,8 +62,9 @@ def check(
     Args:
         path: the network as it is.
         proposals: to check.
-        before_ms: predicted for the network as it is, for people.
-        predict: prices the kernels of a file evenly, the changed one's and the other's alike.
+        shown_ms: what people are told that the network takes as it is.
+        before: its kernels, priced as those of a changed network are.
+        predict: prices the kernels of a changed file.
         editable: changes its channels; None where no proposal does.
         folder: for the files.
 
@@ -71,9 +73,6 @@ def check(
     """
     found: list[Checked] = []
     notes: list[str] = []
-    if not proposals:
-        return found, notes
-    before = predict(path)
     for number, proposal in enumerate(proposals, 1):
         file = folder / f"{path.stem}-{number}.onnx"
         where = proposal.layers[0] if proposal.layers else next(iter(proposal.widths), "")
@@ -90,8 +89,8 @@ def check(
         half = gain_half_width(before, after)
         advice = Advice(
             proposal=proposal,
-            before_ms=before_ms,
-            after_ms=before_ms - gain,
+            before_ms=shown_ms,
+            after_ms=shown_ms - gain,
             gain_ms=gain,
             low_ms=gain - half,
             high_ms=gain + half,

@@ -97,7 +97,7 @@ def find_steps(editable: Editable, block: int) -> tuple[Step, ...]:
         editable: the network.
         block: channels of one step of the device's.
     """
-    free = [group for group in editable.groups if not group.frozen]
+    free = [group for group in editable.groups if not group.frozen and group.size > 1]
     wanted = [
         {group.name: width}
         for group in free

@@ -30,7 +30,7 @@ from costmodel.registry import Option
 from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, clock_of
 from costmodel.uses.models import Model, model_files, require_onnx
-from costmodel.uses.predicting import kernel_reader
+from costmodel.uses.predicting import kernel_reader, require_threads
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
 
 #: Advices that are looked for, and the least share of the network's time that is worth a word.
@@ -105,24 +105,24 @@ def explain(  # noqa: PLR0913 - each has a sensible default
         message = f"most must be >= 0, least_gain in [0, 1). Received: {most}, {least_gain}."
         raise InvalidInputError(message)
     rows = open_table(table) if table is not None else None
-    priced_by = cost_of(cost, rows, donors)
-    if priced_by.unit != "ms":
-        message = (
-            f"The cost model {priced_by.name!r} prices in {priced_by.unit}, which tells of no "
-            "device. Use one in milliseconds: a table's regression, or a datasheet's roofline."
-        )
-        raise InvalidInputError(message)
-    device = rows.device if rows is not None else priced_by.device
+    require_threads(rows, threads)
+    # A fit takes seconds, so what is wrong with the model is said before.
+    given = cost_of(cost, rows, donors) if rows is None else None
+    device = rows.device if rows is not None else given.device if given else None
     choice = Choice.of(runner, options, threads)
     clock = _clock(choice, device) if verify else None
     files = model_files([model], sizes or {}, example=example, signature=signature)
     with files as ((path,), bound), tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         require_onnx(path, "explaining")
         (own,) = sizes_of_each([path], bound)
+        read = kernel_reader(choice, device)
+        network = read(path, own)
+        priced_by = _in_ms(given or cost_of(cost, rows, donors))
         desk = _Desk(
             path=path,
             sizes=own,
-            read=kernel_reader(choice, device),
+            network=network,
+            read=read,
             cost=priced_by,
             device=device,
             law=calibration_of(rows, priced_by) if calibrated else None,
@@ -142,6 +142,21 @@ def explain(  # noqa: PLR0913 - each has a sensible default
             advices = tuple(item.advice for item in checked)
             found = replace(found, advices=advices, measured_on=measured_on)
         return found if fix is None else replace(found, fixed=_fixed(checked, Path(fix)))
+
+
+def _in_ms(cost: CostModel) -> CostModel:
+    """The cost model itself.
+
+    Raises:
+        InvalidInputError: if it does not price in milliseconds.
+    """
+    if cost.unit == "ms":
+        return cost
+    message = (
+        f"The cost model {cost.name!r} prices in {cost.unit}, which tells of no device. Use one in "
+        "milliseconds: a table's regression, or a datasheet's roofline."
+    )
+    raise InvalidInputError(message)
 
 
 def _clock(choice: Choice, device: Device | None) -> tuple[str, dict[str, Option]]:
@@ -166,6 +181,7 @@ class _Desk:
     Attributes:
         path: the network.
         sizes: of its open dimensions.
+        network: its kernels.
         read: finds the kernels of a file.
         cost: prices them.
         device: whose numbers these are.
@@ -174,20 +190,19 @@ class _Desk:
 
     path: Path
     sizes: Mapping[str, int]
+    network: Network
     read: Callable[[Path, Mapping[str, int]], Network]
     cost: CostModel
     device: Device | None
     law: NetworkLaw | None
 
-    def priced(self, network: Network) -> Prediction:
-        return price_network(network, self.cost, self.law, device=self.cost.device or self.device)
-
     def explanation(
         self, rates: Rates | None, most: int, least_gain: float, folder: Path
     ) -> tuple[Explanation, list[Checked]]:
         """What there is to say, and the files that advices were checked on, in the same order."""
-        network = self.read(self.path, self.sizes)
-        before = self.priced(network)
+        before = price_network(
+            self.network, self.cost, self.law, device=self.cost.device or self.device
+        )
         _require_total(before)
         editable, notes = self._editable()
         block = block_of(self.device)
@@ -197,16 +212,15 @@ class _Desk:
         losses = find_losses(before, self.device, self.law, rates, written=names)
         proposals = [
             *propose(editable, losses, steps, block),
-            *propose_skips(written, network, before),
+            *propose_skips(written, self.network, before),
         ]
         least_ms = least_gain * before.total
         checked, unchecked = check(
             self.path,
             _likely(proposals, _GUESSED * least_ms, most),
-            before_ms=before.total,
-            predict=lambda file: price_evenly(
-                self.read(file, self.sizes), Even(self.cost), self.law
-            ),
+            shown_ms=before.total,
+            before=self._even(self.network),
+            predict=lambda file: self._even(self.read(file, self.sizes)),
             editable=editable,
             folder=folder,
         )
@@ -220,6 +234,9 @@ class _Desk:
             notes=(*notes, *unchecked),
         )
         return found, worth
+
+    def _even(self, network: Network) -> Prediction:
+        return price_evenly(network, Even(self.cost), self.law)
 
     def _editable(self) -> tuple[Editable | None, list[str]]:
         """The network as its channels can be changed; None and why not."""

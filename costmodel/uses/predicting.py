@@ -17,6 +17,7 @@ from costmodel.protocols import CostModel, Runner
 from costmodel.readers.written import read_written, require_runtime
 from costmodel.registry import Option
 from costmodel.sizes import Sizes
+from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice, lowering_runner
 from costmodel.uses.models import Model, model_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
@@ -81,12 +82,7 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     # A fit takes seconds, so what is wrong with the model is said before.
     priced_by = cost_of(cost, rows, donors) if rows is None else None
     device = rows.device if rows is not None else priced_by.device if priced_by else None
-    if threads is not None and rows is not None and threads != rows.device.threads:
-        message = (
-            f"The table is of {rows.device.threads} threads, --threads is {threads}. "
-            "Give a table of that many threads, or leave --threads out."
-        )
-        raise InvalidInputError(message)
+    require_threads(rows, threads)
     choice = Choice.of(runner, options, threads)
     files = model_files([model], sizes or {}, example=example, signature=signature)
     with files as ((path,), bound):
@@ -99,6 +95,16 @@ def predict(  # noqa: PLR0913 - each has a sensible default
         calibration_of(rows, priced_by) if calibrated else None,
         device=(priced_by.device or device) if priced_by.unit == "ms" else None,
     )
+
+
+def require_threads(table: LatencyTable | None, threads: int | None) -> None:
+    """Raise ``InvalidInputError`` if a table is of other threads than those asked for."""
+    if threads is not None and table is not None and threads != table.device.threads:
+        message = (
+            f"The table is of {table.device.threads} threads, --threads is {threads}. "
+            "Give a table of that many threads, or leave --threads out."
+        )
+        raise InvalidInputError(message)
 
 
 def kernel_reader(
