@@ -23,7 +23,7 @@ from costmodel.explanation.steps import block_of, find_steps
 from costmodel.network import Network
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.prediction import Prediction, price_network
-from costmodel.profiler import Progress
+from costmodel.profiler import Plan, Progress
 from costmodel.protocols import CostModel, NetworkLaw, Runner
 from costmodel.readers.written import read_written
 from costmodel.registry import Option
@@ -78,7 +78,7 @@ def explain(  # noqa: PLR0913 - each has a sensible default
         least_gain: share of the network's time that an advice must bring to be listed.
         verify: time the network and every changed one.
         fix: file to write the network to with everything that keeps its function.
-        rounds: most visits to a network that is timed; 12 by default.
+        rounds: visits to every network that is timed; 12 by default.
         calibrated: correct sums of kernels by networks timed in the table, where it has any.
         progress: who is told how far the timing is.
         example: as for ``predict``.
@@ -135,7 +135,7 @@ def explain(  # noqa: PLR0913 - each has a sensible default
                 runner=clock[0],
                 options=clock[1],
                 sizes=bound,
-                plan=DEFAULT_PLAN.with_rounds(rounds),
+                plan=_fair_plan(rounds),
                 progress=progress,
             )
             measured_on = device.label if device is not None and checked else ""
@@ -157,6 +157,12 @@ def _in_ms(cost: CostModel) -> CostModel:
         "milliseconds: a table's regression, or a datasheet's roofline."
     )
     raise InvalidInputError(message)
+
+
+def _fair_plan(rounds: int | None) -> Plan:
+    """As many rounds for every network, settled or not: of more the least is less."""
+    plan = DEFAULT_PLAN.with_rounds(rounds)
+    return replace(plan, min_rounds=plan.rounds)
 
 
 def _clock(choice: Choice, device: Device | None) -> tuple[str, dict[str, Option]]:
