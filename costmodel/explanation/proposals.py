@@ -11,9 +11,9 @@ from typing import Literal
 from costmodel.editing import Channels, Editable
 from costmodel.explanation.losses import LAYOUT_KINDS, Loss, Matter, Suspect
 from costmodel.explanation.steps import Step, above, below, by_group, own_block
-from costmodel.kinds import RELABELS
+from costmodel.kinds import POOL_KINDS, RELABELS
 from costmodel.network import Layer, Network
-from costmodel.op import SESSION
+from costmodel.op import SESSION, Op
 from costmodel.prediction import Prediction
 
 Kind = Literal["padding", "fast path", "step", "block", "memory", "cache", "layout"]
@@ -140,7 +140,9 @@ def _of_group(
             return
     less = below(group.size, block)
     if less >= group.size / 2:
-        why = f"its {group.size * group.each} channels fill their blocks, as fast as they can"
+        short = (block - past) % block * group.each
+        full = f"end {short} before a block is full" if short else "fill their blocks"
+        why = f"nothing: its {group.size * group.each} channels {full}"
         yield _changed(group, "block", less, why)
 
 
@@ -168,7 +170,8 @@ def _step_down(group: Channels, step: Step, block: int) -> Proposal:
     if isfinite(step.cost_ms) and step.cost_ms > 0:
         more = f"; up to {step.more} cost {step.cost_ms:.2g} ms more"
     plural = "are" if step.past > 1 else "is"
-    why = f"{step.past} of its {step.channels} channels {plural} past a step of {block}"
+    each = block * group.each
+    why = f"{step.past} of its {step.channels} channels {plural} past a step of {each}"
     found = _changed(group, "step", below(group.size, block), why)
     return replace(found, todo=found.todo + more)
 
@@ -212,7 +215,7 @@ def propose_skips(written: Network, executed: Network, prediction: Prediction) -
         if layer.op.kind == SESSION or not layer.covers:
             continue
         moves = layer.op.kind in LAYOUT_KINDS
-        beside = [] if moves else around.conversions(layer)
+        beside = [] if moves or _has_blocked_kernel(layer.op) else around.conversions(layer)
         if not moves and not beside:
             continue
         chain = wiring.chain(layer.covers, reach=_REACH if moves else 0)
@@ -238,6 +241,11 @@ def propose_skips(written: Network, executed: Network, prediction: Prediction) -
     return list(found.values())
 
 
+def _has_blocked_kernel(op: Op) -> bool:
+    """Whether other channels, rather than another layer, would bring a kernel into the layout."""
+    return op.macs > 0 or op.kind in POOL_KINDS or op.kind == "concat"
+
+
 class _Wiring:
     """Who writes and who reads the tensors of some layers."""
 
@@ -250,10 +258,13 @@ class _Wiring:
                 self._readers.setdefault(name, []).append(layer)
 
     def conversions(self, layer: Layer) -> list[Layer]:
-        """Changes of layout that a kernel's operands and results go through."""
+        """Changes of layout before and after a kernel; none where there are not both."""
         before = [self._writer[name] for name in layer.inputs if name in self._writer]
         after = [item for name in layer.outputs for item in self._readers.get(name, ())]
-        return [item for item in (*before, *after) if item.op.kind in LAYOUT_KINDS]
+        found = [
+            [item for item in side if item.op.kind in LAYOUT_KINDS] for side in (before, after)
+        ]
+        return [item for side in found for item in side] if all(found) else []
 
     def chain(self, names: Sequence[str], *, reach: int) -> tuple[str, str, tuple[str, ...]] | None:
         """The tensor that some layers write, one of the same size before them, and all their names.
