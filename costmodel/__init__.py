@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from costmodel.table import LatencyTable
     from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
+    from costmodel.uses.explaining import explain
     from costmodel.uses.importing import import_file
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
@@ -39,6 +40,7 @@ __all__ = [
     "compare_profile",
     "devices",
     "doctor",
+    "explain",
     "fit",
     "import_file",
     "overlay",
@@ -61,6 +63,7 @@ __getattr__, __dir__ = lazy_names(
         "compare_profile": "uses.profiled",
         "devices": "uses.listing",
         "doctor": "uses.checking_up",
+        "explain": "uses.explaining",
         "fit": "uses.tables",
         "import_file": "uses.importing",
         "overlay": "uses.showing",

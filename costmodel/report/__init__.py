@@ -11,6 +11,7 @@ from costmodel._lazy import lazy_names
 
 if TYPE_CHECKING:
     from costmodel.report.comparison import comparison_sheets, summary_markdown
+    from costmodel.report.explanation import explanation_sheets
     from costmodel.report.frames import comparison_records, prediction_records
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
@@ -27,6 +28,7 @@ __all__ = [
     "audit_sheets",
     "comparison_records",
     "comparison_sheets",
+    "explanation_sheets",
     "import_sheets",
     "learning_json",
     "learning_sheet",
@@ -50,6 +52,7 @@ __getattr__, __dir__ = lazy_names(
         "audit_sheets": "quality",
         "comparison_records": "frames",
         "comparison_sheets": "comparison",
+        "explanation_sheets": "explanation",
         "import_sheets": "importing",
         "learning_json": "learning",
         "learning_sheet": "learning",
