@@ -46,6 +46,7 @@ from morphnet_core.morphing.looking import loss_of, loss_of_cut
 from morphnet_core.morphing.loop import cut
 from morphnet_core.morphing.recipe import RATE, standard
 from morphnet_core.morphing.sample import judged_by
+from morphnet_core.morphing.unfinished import Unfinished
 from morphnet_core.pricing import Pricer
 from morphnet_core.projection import best_units, project, proposals
 from morphnet_core.regularizer import CostRegularizer
@@ -280,6 +281,7 @@ def one(case: Case) -> None:
     }
     small.save(WORK / f"{case.key}.keras")
     keep(case, record)
+    Unfinished.of(run.folder).forget()
 
 
 def chosen(shop: Shop) -> Alive:
