@@ -7,7 +7,8 @@ so that two runs differ in nothing but how often they were interrupted: by ``kil
 by a device that another process holds (``--no-wait``), by a clock that fails and by a disk that is
 full. The command is given again after each until it succeeds, and then the whole is begun anew,
 until there were enough interruptions. What comes out is held against a run that nothing
-interrupted.
+interrupted. Networks that came through are kept in the folder ``interruptions`` of
+``$COSTMODEL_BENCH_DIR``: this command, too, goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ledger
+import numpy as np
+import place
 
+from costmodel.durable import write_lines
 from costmodel.errors import LockedError
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.profiler.lock import device_lock, hold
@@ -70,10 +74,10 @@ clock.measure = measure
 
 def load():
     random = np.random.default_rng(0)
-    y = random.integers(4, size=2048)
-    x = random.normal(size=(2048, 16, 16, 3)).astype("float32")
+    y = random.integers(4, size=1024)
+    x = random.normal(size=(1024, 16, 16, 3)).astype("float32")
     x[:, :, :, 0] += (y[:, None, None] - 1.5) / 3.0
-    return x, y, x[:512], y[:512]
+    return x, y, x[:256], y[:256]
 """
 
 
@@ -113,6 +117,12 @@ class Outcome:
     structure: str = ""
     weights: str = ""
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Outcome:
+        """One that was kept."""
+        each = [Interrupted(**item) for item in record["interruptions"]]
+        return cls(**{**record, "interruptions": each})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +175,15 @@ class Shop:
 
 
 def stage_of(out: Path) -> str:
-    """How far a saved state has come, by its files."""
-    names = [name for name in ("search", "device", "finish")
-             if (out / "unfinished" / f"{name}.npz").exists()]  # fmt: skip
-    return names[-1] if names else "nothing saved"
+    """How far a saved state has come, by its files; the seed is timed before the search."""
+    folder = out / "unfinished"
+    if (folder / "finish.npz").exists():
+        return "finish"
+    if not (folder / "search.npz").exists():
+        return "nothing saved"
+    with np.load(folder / "search.npz", allow_pickle=False) as saved:
+        done = json.loads(str(saved["head"]))["values"]["done"]
+    return "device" if done else "search"
 
 
 def interrupt(shop: Shop, process: subprocess.Popen[str], kind: str) -> str:
@@ -286,26 +301,68 @@ def drawn(count: int, chance: random.Random) -> list[str]:
     return [every[place % len(every)] for place in range(count)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """The networks that came through, the one that nothing interrupted first.
+
+    Attributes:
+        path: where they are kept.
+    """
+
+    path: Path
+
+    def read(self) -> list[Outcome]:
+        """Those of this very code; of other code nothing is kept."""
+        if not self.path.exists():
+            return []
+        record = json.loads(self.path.read_text(encoding="utf-8"))
+        same = record["commit"] == ledger.commit()
+        return [Outcome.of(item) for item in record["networks"]] if same else []
+
+    def write(self, outcomes: list[Outcome]) -> None:
+        """Keep all of them."""
+        record = {"commit": ledger.commit(), "networks": [asdict(item) for item in outcomes]}
+        write_lines(self.path, [json.dumps(record, indent=1).encode()])
+
+
+def collected(shop: Shop, book: Book, kinds: list[str], seed: int) -> list[Outcome]:
+    """Networks until there were enough interruptions; the first is one without any."""
+    every = book.read()
+    if not every:
+        shop.prepare()
+    for outcome in every:
+        for item in outcome.interruptions:
+            kinds.remove(item.kind)
+    while kinds or not every:
+        out = shop.folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        chance = random.Random(f"{seed} {len(every)}")
+        own, whole_s = (kinds, every[0].seconds) if every else ([], 0.0)
+        every.append(complete(shop, out, own, chance, whole_s))
+        book.write(every)
+        alike = [
+            "the same" if getattr(every[-1], name) == getattr(every[0], name) else "OTHER"
+            for name in ("structure", "weights")
+        ]
+        print(f"{every[-1].seconds} s; structure and weights: {', '.join(alike)}", flush=True)
+    return every
+
+
 def main() -> int:
     parser = ledger.parser(__doc__)
     parser.add_argument("--interruptions", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     ledger.require_clean_tree()
-    chance = random.Random(arguments.seed)
-    kinds = drawn(arguments.interruptions, chance)
-    outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory() as folder:
-        shop = Shop(folder=Path(folder))
-        shop.prepare()
-        whole = complete(shop, shop.folder / "whole", [], chance, 0.0)
-        print(f"uninterrupted: {whole.seconds} s", flush=True)
-        while kinds:
-            out = shop.folder / f"{len(outcomes)}"
-            outcomes.append(complete(shop, out, kinds, chance, whole.seconds))
+    shop = Shop(folder=place.folder("interruptions"))
+    book = Book(path=shop.folder / f"{arguments.interruptions}-{arguments.seed}.json")
+    kinds = drawn(arguments.interruptions, random.Random(arguments.seed))
+    whole, *outcomes = collected(shop, book, kinds, arguments.seed)
+    interruptions = [item for outcome in outcomes for item in outcome.interruptions]
     found = figures(whole, outcomes, arguments.seed)
-    every = [item for outcome in outcomes for item in outcome.interruptions]
-    counts = {name: Counter(getattr(item, name) for item in every) for name in ("kind", "stage")}
+    counts = {
+        name: Counter(getattr(item, name) for item in interruptions) for name in ("kind", "stage")
+    }
     note = (
         f"A command that nothing interrupts takes {whole.seconds} s of the processor. Moments were "
         "drawn evenly from that, anew after each; a command that had ended by then was not "
