@@ -325,14 +325,17 @@ class Book:
         write_lines(self.path, [json.dumps(record, indent=1).encode()])
 
 
-def collected(shop: Shop, book: Book, kinds: list[str], seed: int) -> list[Outcome]:
-    """Networks until there were enough interruptions; the first is one without any."""
+def collected(shop: Shop, book: Book, count: int, seed: int) -> list[Outcome]:
+    """Networks until there were so many interruptions; the first is one without any."""
     every = book.read()
     if not every:
         shop.prepare()
-    for outcome in every:
-        for item in outcome.interruptions:
-            kinds.remove(item.kind)
+    kinds = drawn(count, random.Random(seed))
+    used = [item.kind for outcome in every for item in outcome.interruptions]
+    for kind in used:
+        if kind in kinds:
+            kinds.remove(kind)
+    del kinds[max(0, count - len(used)) :]
     while kinds or not every:
         out = shop.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
@@ -355,9 +358,8 @@ def main() -> int:
     arguments = parser.parse_args()
     ledger.require_clean_tree()
     shop = Shop(folder=place.folder("interruptions"))
-    book = Book(path=shop.folder / f"{arguments.interruptions}-{arguments.seed}.json")
-    kinds = drawn(arguments.interruptions, random.Random(arguments.seed))
-    whole, *outcomes = collected(shop, book, kinds, arguments.seed)
+    book = Book(path=shop.folder / f"{arguments.seed}.json")
+    whole, *outcomes = collected(shop, book, arguments.interruptions, arguments.seed)
     interruptions = [item for outcome in outcomes for item in outcome.interruptions]
     found = figures(whole, outcomes, arguments.seed)
     counts = {
