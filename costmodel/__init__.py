@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
     from costmodel.uses.profiling import profile
+    from costmodel.uses.reporting import write_page
     from costmodel.uses.solving import solve
     from costmodel.uses.tables import fit, score
 
@@ -40,6 +41,7 @@ __all__ = [
     "profile",
     "score",
     "solve",
+    "write_page",
 ]
 
 __version__ = "0.2.0"
@@ -57,6 +59,7 @@ __getattr__, __dir__ = lazy_names(
         "profile": "uses.profiling",
         "score": "uses.tables",
         "solve": "uses.solving",
+        "write_page": "uses.reporting",
     },
 )
 
