@@ -18,6 +18,7 @@ from bokeh.transform import factor_cmap, factor_mark
 
 from costmodel.kinds import MATMUL_KINDS, MOVES
 from costmodel.op import CONV_KINDS, Op
+from costmodel.pages.parts import Key
 from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE
 
 #: The last of Okabe and Ito's colours that is seen on white and on black.
@@ -26,6 +27,7 @@ PURPLE = "#CC79A7"
 SORTS = ("convolutions", "depthwise", "matrix products", "moving data", "others")
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 MARKS = ("circle", "triangle", "square", "diamond", "x")
+SIGNS = ("●", "▲", "■", "◆", "✕")
 #: Height of a chart, in pixels.
 HEIGHT = 400
 #: Characters of a name beside an axis.
@@ -101,25 +103,18 @@ def marks(plot: Any, source: ColumnDataSource, x: str, y: str, **options: Any) -
         nonselection_line_alpha=0.12,
         marker=factor_mark("sort", MARKS, SORTS),
         color=factor_cmap("sort", COLOURS, SORTS),
-        legend_group="sort",
         **options,
     )
 
 
-def legend_above(plot: Any) -> None:
-    """Move the legend out of the way of what is drawn."""
-    legend = plot.legend[0]
-    plot.add_layout(legend, "above")
-    legend.orientation = "horizontal"
-    legend.ncols = 3
-    legend.border_line_color = None
-    legend.background_fill_alpha = 0.0
-    legend.label_text_font_size = "12px"
-    legend.padding = legend.margin = 2
-    legend.spacing = 8
+def sorts_shown(source: ColumnDataSource) -> list[Key]:
+    """The legend of ``marks``: the sorts that a source has."""
+    known = set(source.data["sort"])
+    every = zip(SORTS, COLOURS, SIGNS, strict=True)
+    return [Key(sign, colour, sort) for sort, colour, sign in every if sort in known]
 
 
-def identity(plot: Any, low: float, high: float, repeats: float | None) -> None:
+def identity(plot: Any, low: float, high: float, repeats: float | None) -> list[Key]:
     """Draw where predicted equals measured, and the band within which measuring repeats itself.
 
     Args:
@@ -127,6 +122,9 @@ def identity(plot: Any, low: float, high: float, repeats: float | None) -> None:
         low: least of both.
         high: greatest.
         repeats: relative half width of the band; None to draw none.
+
+    Returns:
+        The legend of both.
     """
     ends = [low, high]
     plot.x_range = Range1d(low, high)
@@ -138,9 +136,12 @@ def identity(plot: Any, low: float, high: float, repeats: float | None) -> None:
             y2=[end * (1 + repeats) for end in ends],
             fill_color=GREEN,
             fill_alpha=0.25,
-            legend_label=f"measuring repeats within {repeats * 100:.1f} %",
         )
-    plot.line(ends, ends, color=GREY, line_width=1.2, legend_label="predicted = measured")
+    plot.line(ends, ends, color=GREY, line_width=1.2)
+    keys = [Key("╱", GREY, "predicted = measured")]
+    if repeats is not None:
+        keys.append(Key("▒", GREEN, f"measuring repeats within {repeats * 100:.1f} %"))
+    return keys
 
 
 def names_beside(names: Sequence[str]) -> tuple[list[str], FactorRange]:

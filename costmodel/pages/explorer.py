@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from bokeh.models import ColumnDataSource, CustomJS, Select
 
-from costmodel.pages.charts import chart, hover, legend_above
-from costmodel.pages.parts import Part
+from costmodel.pages.charts import chart, hover
+from costmodel.pages.parts import Key, Part
 from costmodel.pages.staircases import Choice, Steps
 from costmodel.plots.canvas import BLUE, GREEN, ORANGE
 
@@ -72,6 +72,12 @@ def explorer(found: Mapping[Choice, Steps], device: str) -> Part:
         "interval, the least that this width or any greater one costs (only widths at the right end "
         f"of a step are worth having), and the rows that were timed. {device}.",
         controls=controls,
+        legend=[
+            Key("●", ORANGE, "measured, up to where its halves differ"),
+            Key("━", BLUE, "predicted"),
+            Key("▒", BLUE, "90 % interval"),
+            Key("╌", GREEN, "envelope"),
+        ],
         plots=[_plot(line, points)],
     )
 
@@ -81,19 +87,19 @@ def _plot(line: ColumnDataSource, points: ColumnDataSource) -> Any:
     plot.y_range.start = 0.0
     plot.varea_step(
         "width", "low", "high", source=line, step_mode="before",
-        fill_color=BLUE, fill_alpha=0.18, legend_label="90 % interval",
+        fill_color=BLUE, fill_alpha=0.18,
     )  # fmt: skip
     drawn = plot.step(
         "width", "price", source=line, mode="before",
-        color=BLUE, line_width=2, legend_label="predicted",
+        color=BLUE, line_width=2,
     )  # fmt: skip
     plot.step(
         "width", "envelope", source=line, mode="before",
-        color=GREEN, line_width=2, line_dash="dashed", legend_label="envelope",
+        color=GREEN, line_width=2, line_dash="dashed",
     )  # fmt: skip
     timed = plot.scatter(
         "width", "measured", source=points, size=10, marker="circle",
-        color=ORANGE, fill_alpha=0.8, legend_label="measured",
+        color=ORANGE, fill_alpha=0.8,
     )  # fmt: skip
     plot.segment(
         "width", "low", "width", "high", source=points, line_width=2, color=ORANGE
@@ -103,7 +109,6 @@ def _plot(line: ColumnDataSource, points: ColumnDataSource) -> Any:
                       "interval": "@low{0.0000} to @high{0.0000} ms"},
     )  # fmt: skip
     hover(plot, timed, {"channels": "@width", "measured": "@measured{0.0000} ms"})
-    legend_above(plot)
     return plot
 
 

@@ -10,9 +10,9 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, Span, Whisker
 
 from costmodel.comparison import summarise
 from costmodel.pages.account import account
-from costmodel.pages.charts import chart, hover, identity, legend_above, names_beside
+from costmodel.pages.charts import chart, hover, identity, names_beside
 from costmodel.pages.grid import Column, grid
-from costmodel.pages.parts import Part, Section
+from costmodel.pages.parts import Key, Part, Section
 from costmodel.pages.records import ComparisonRecord
 from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE
 from costmodel.report.comparison import summary_sheet
@@ -119,7 +119,7 @@ def _scatter(known: Sequence[ComparisonRecord]) -> Part:
     summary = summarise(known)
     plot = chart(x="measured ms", y="predicted ms", log=True)
     every = np.concatenate([data["measured"], data["predicted"]])
-    identity(plot, float(every.min()) / 1.4, float(every.max()) * 1.4, summary.repeatability)
+    keys = identity(plot, float(every.min()) / 1.4, float(every.max()) * 1.4, summary.repeatability)
     whisker = Whisker(
         base="measured", lower="low", upper="high", source=source, line_color=ORANGE,
         line_width=1.5, level="underlay",
@@ -129,15 +129,14 @@ def _scatter(known: Sequence[ComparisonRecord]) -> Part:
     plot.add_layout(whisker)
     drawn = plot.scatter(
         "measured", "predicted", source=source, size=10, color=BLUE, fill_alpha=0.8,
-        legend_label="a network, with its interval",
     )  # fmt: skip
     hover(plot, drawn, _WORDS)
-    legend_above(plot)
     told = f"median |error| {percent(summary.median_error)}, worst "
     told += f"{signed_percent(summary.worst_error)} ({summary.worst_model})"
     return Part(
         title="Predicted against measured",
         text=f"{len(known)} networks: {told}; in the interval: {percent(summary.in_interval, 0)}.",
+        legend=[Key("●", BLUE, "a network"), Key("┃", ORANGE, "its interval"), *keys],
         plots=[plot],
     )
 
@@ -171,7 +170,11 @@ def _errors(known: Sequence[ComparisonRecord]) -> Part:
     hover(plot, drawn, _WORDS)
     return Part(
         title="Errors",
-        text="Above 0 is predicted too slow. The line is the prediction's interval, the band is "
-        "10 % to either side; the fastest network is on top.",
+        text="Above 0 is predicted too slow; the fastest network is on top.",
+        legend=[
+            Key("●", BLUE, "error"),
+            Key("━", ORANGE, "the prediction's interval"),
+            Key("▒", GREEN, "10 % to either side"),
+        ],
         plots=[plot],
     )

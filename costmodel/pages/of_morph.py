@@ -7,14 +7,15 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource, Span
 
-from costmodel.pages.charts import chart, hover, legend_above, names_beside
-from costmodel.pages.parts import Part, Section
+from costmodel.pages.charts import chart, hover, names_beside
+from costmodel.pages.parts import Key, Part, Section
 from costmodel.pages.records import MorphRecord
 from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE
 from costmodel.report.sheet import facts, percent, quantity, signed_percent
 
 #: Bars of one chart; of more layers, the dearest are shown.
 MOST = 60
+_PAIR = (Key("■", GREY, "seed"), Key("■", BLUE, "now"))
 
 
 def morph_section(record: MorphRecord) -> Section:
@@ -53,6 +54,7 @@ def morph_section(record: MorphRecord) -> Section:
                 title="Where the time goes, before and after",
                 text=f"Predicted {unit} of each layer as it is executed, in the network's order."
                 + (f" {left} cheaper layers are not shown." if left else ""),
+                legend=_PAIR,
                 plots=[_pairs(shown, f"predicted {unit}")],
             )
         )
@@ -61,6 +63,7 @@ def morph_section(record: MorphRecord) -> Section:
             Part(
                 title="Channels, before and after",
                 text=f"{len(changed)} of {len(record.groups)} groups of layers have another width.",
+                legend=_PAIR,
                 plots=[_pairs(dict(list(changed.items())[:MOST]), "channels")],
             )
         )
@@ -84,16 +87,14 @@ def _rounds(record: MorphRecord) -> Part:
     seed = ColumnDataSource({"name": names[:1], "value": [record.seed]})
     plot = chart(x=record.unit, y="", height=120 + 34 * len(names), y_range=names[::-1])
     plot.ygrid.grid_line_color = None
-    plot.hbar(y="name", right="value", height=0.6, source=seed, color=GREY, legend_label="seed")
+    plot.hbar(y="name", right="value", height=0.6, source=seed, color=GREY)
     bars = plot.hbar(
         y="name", right="value", height=0.6, source=predicted, color=BLUE, fill_alpha=0.7,
-        legend_label="predicted",
     )  # fmt: skip
     hover(plot, bars, {"predicted": "@value{0.000}"})
     if timed:
         dots = plot.scatter(
             "value", "name", source=measured, size=13, marker="diamond", color=ORANGE,
-            legend_label="measured",
         )  # fmt: skip
         hover(plot, dots, {"measured": "@value{0.000} ms"})
     plot.add_layout(
@@ -101,11 +102,15 @@ def _rounds(record: MorphRecord) -> Part:
              line_dash="dashed")
     )  # fmt: skip
     plot.x_range.start = 0.0
-    legend_above(plot)
     return Part(
         title="Toward the target",
-        text="The seed, and each network that was chosen and timed. The dashed line is the target: "
-        f"{quantity(record.target, record.unit)}.",
+        text="The seed, and each network that was chosen, and timed where a device was at hand.",
+        legend=[
+            Key("■", GREY, "seed"),
+            Key("■", BLUE, "predicted"),
+            *([Key("◆", ORANGE, "measured")] if timed else []),
+            Key("╎", GREEN, f"target: {quantity(record.target, record.unit)}"),
+        ],
         plots=[plot],
     )
 
@@ -126,11 +131,10 @@ def _pairs(values: Mapping[str, Sequence[float]], axis: str) -> Any:
     plot.x_range.start = 0
     wide = plot.hbar(
         y="short", right="before", height=0.78, source=source, color=GREY, fill_alpha=0.45,
-        line_alpha=0.6, legend_label="seed",
+        line_alpha=0.6,
     )  # fmt: skip
     plot.hbar(
-        y="short", right="after", height=0.42, source=source, color=BLUE, legend_label="now"
+        y="short", right="after", height=0.42, source=source, color=BLUE
     )
     hover(plot, wide, {"": "@name", "seed": "@before{0.[0000]}", "now": "@after{0.[0000]}"})
-    legend_above(plot)
     return plot

@@ -12,7 +12,7 @@ from bokeh.transform import factor_cmap
 
 from costmodel.op import Op
 from costmodel.pages.account import account
-from costmodel.pages.charts import COLOURS, SORTS, chart, hover, legend_above, sort_of
+from costmodel.pages.charts import COLOURS, SORTS, chart, hover, sort_of, sorts_shown
 from costmodel.pages.grid import Column, grid, pick_together
 from costmodel.pages.of_table import roofline_chart
 from costmodel.pages.parts import Part, Section
@@ -110,6 +110,7 @@ def _layers(layers: Sequence[LayerRecord], rows: Sequence[ColumnDataSource]) -> 
         Part(
             title="Layers in their order",
             text="What each kernel takes, in the order in which they run, with its interval.",
+            legend=sorts_shown(source),
             plots=[_in_order(source, len(layers))],
         ),
         Part(
@@ -129,7 +130,9 @@ def _layers(layers: Sequence[LayerRecord], rows: Sequence[ColumnDataSource]) -> 
     if np.isfinite(np.asarray(source.data["gmacs"])).any():
         text = "Predicted multiply-adds a second over multiply-adds a byte."
         plot = roofline_chart(source, None, view=of_layers.view)
-        parts.append(Part(title="Roofline", text=text, plots=[plot]))
+        parts.append(
+            Part(title="Roofline", text=text, legend=sorts_shown(source), plots=[plot])
+        )
     return parts
 
 
@@ -178,7 +181,7 @@ def _in_order(source: ColumnDataSource, count: int) -> Any:
     plot.y_range.start = 0.0
     plot.xgrid.grid_line_color = None
     drawn = plot.vbar(
-        x="place", top="measured", width=0.9, source=source, legend_group="sort",
+        x="place", top="measured", width=0.9, source=source,
         color=factor_cmap("sort", COLOURS, SORTS), fill_alpha=0.85, line_width=0,
         nonselection_fill_alpha=0.2,
     )  # fmt: skip
@@ -189,7 +192,6 @@ def _in_order(source: ColumnDataSource, count: int) -> Any:
         plot, drawn, {"": "@name", "kernel": "@label", "ms": "@measured{0.0000}",
                       "share": "@share{0.0 %}", "price": "@basis"},
     )  # fmt: skip
-    legend_above(plot)
     return plot
 
 

@@ -20,13 +20,13 @@ from costmodel.pages.charts import (
     chart,
     hover,
     identity,
-    legend_above,
     marks,
     sort_of,
+    sorts_shown,
 )
 from costmodel.pages.explorer import explorer
 from costmodel.pages.grid import Column, Grid, grid
-from costmodel.pages.parts import Part, Section
+from costmodel.pages.parts import Key, Part, Section
 from costmodel.pages.rates import Roofs, rate_of, roofs
 from costmodel.pages.staircases import staircases
 from costmodel.pages.subjects import Tabled
@@ -80,6 +80,7 @@ def table_section(subject: Tabled) -> tuple[Section, ColumnDataSource]:
         Part(
             title="Coverage",
             text="What the rows span. A network whose layers lie far outside is extrapolated.",
+            legend=sorts_shown(source)[:2],
             plots=_coverage(rows),
             sheets=sheets,
         ),
@@ -120,11 +121,10 @@ def _against(table: LatencyTable, source: ColumnDataSource, found: Grid) -> list
     accuracy = Accuracy.of(predicted[known], measured[known])
     plot = chart(x="measured ms", y="predicted ms, the row left out", log=True)
     both = np.concatenate([measured[known], predicted[known]])
-    identity(plot, both.min() / 1.3, both.max() * 1.3, repeats.mape if repeats.rows else None)
+    keys = identity(plot, both.min() / 1.3, both.max() * 1.3, repeats.mape if repeats.rows else None)
     drawn = marks(plot, source, "measured", "left_out", view=found.view)
     fields = {"": "@label", "measured": "@measured{0.0000} ms", "if left out": "@left_out{0.0000} ms"}
     hover(plot, drawn, fields | {"error": "@error{+0.0 %}", "repeats": "@repeats{0.0 %}"})
-    legend_above(plot)
     within = f"{percent(accuracy.within_10, 0)} within 10 %"
     ceiling = f"rows repeat within {percent(repeats.mape)} on average" if repeats.rows else (
         "how well rows repeat is not known"
@@ -135,6 +135,7 @@ def _against(table: LatencyTable, source: ColumnDataSource, found: Grid) -> list
             text=f"Each kernel predicted as if its own row were not in the table: median |error| "
             f"{percent(accuracy.median)}, {within}; {ceiling}, and no prediction can be "
             "better than that.",
+            legend=[*sorts_shown(source), *keys],
             plots=[plot],
         )
     ]
@@ -162,6 +163,7 @@ def _roofline(
             f"{limits.gbytes:.4g} GB/s ({limits.widest}). What lies under the slope is bound by "
             "memory, what lies under the flat part by arithmetic; what lies far below both is slow "
             "for another reason.",
+            legend=[*sorts_shown(source), Key("╌", GREY, "best of any row")],
             plots=[plot],
         )
     ]
@@ -188,7 +190,6 @@ def roofline_chart(source: ColumnDataSource, limits: Roofs | None, *, view: Any 
             color=GREY,
             line_width=2,
             line_dash="dashed",
-            legend_label="best of any row",
         )
     options = {} if view is None else {"view": view}
     drawn = marks(plot, source, "intensity", "gmacs", **options)
@@ -198,7 +199,6 @@ def roofline_chart(source: ColumnDataSource, limits: Roofs | None, *, view: Any 
         {"": "@label", "ms": "@measured{0.0000}", "GMAC/s": "@gmacs{0.0}",
          "MAC/byte": "@intensity{0.0}"},
     )  # fmt: skip
-    legend_above(plot)
     return plot
 
 
@@ -222,8 +222,7 @@ def _coverage(rows: Sequence[Measurement]) -> list[Any]:
         if counts:
             drawn = plot.scatter(
                 "into", "out", source=source, size="size", marker=mark, color=colour,
-                fill_alpha=0.35, line_alpha=0.8, legend_label=sort,
+                fill_alpha=0.35, line_alpha=0.8,
             )  # fmt: skip
             hover(plot, drawn, {"channels": "@into -> @out", "rows": "@rows"})
-    legend_above(plot)
     return [plot]

@@ -9,6 +9,21 @@ from typing import Any
 from costmodel.report.sheet import Sheet
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One line of a legend, which is text: it wraps, and is read aloud.
+
+    Attributes:
+        sign: a character that looks like the mark.
+        colour: of the mark.
+        text: what it means.
+    """
+
+    sign: str
+    colour: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One heading and what is below it, in this order.
@@ -17,6 +32,7 @@ class Part:
         title: the heading.
         text: what it shows and how to read it.
         controls: widgets, side by side where there is room.
+        legend: of the plots.
         plots: plots and grids, one below the other.
         sheets: tables of texts.
     """
@@ -24,6 +40,7 @@ class Part:
     title: str
     text: str = ""
     controls: Sequence[Any] = ()
+    legend: Sequence[Key] = ()
     plots: Sequence[Any] = ()
     sheets: Sequence[Sheet] = ()
 

@@ -11,12 +11,12 @@ import bokeh
 from bokeh.document import Document
 from bokeh.embed import file_html
 from bokeh.events import DocumentReady
-from bokeh.models import CustomJS, DataTable, Plot, RadioButtonGroup
+from bokeh.models import CustomJS, DataTable, Plot, RadioButtonGroup, Select
 from bokeh.resources import INLINE
 from jinja2 import Environment
 
 from costmodel import __version__
-from costmodel.pages.looks import DARK, GRID, LIGHT
+from costmodel.pages.looks import DARK, GRID, LIGHT, SELECT
 from costmodel.pages.parts import Section
 
 #: Colour schemes to choose from.
@@ -43,8 +43,9 @@ def render(sections: Sequence[Section], title: str) -> str:
     document = Document()
     named = [_named(section, document) for section in sections]
     plots = list(document.select({"type": Plot}))
-    for table in document.select({"type": DataTable}):
-        table.stylesheets = [GRID]
+    for kind, style in ((DataTable, GRID), (Select, SELECT)):
+        for widget in document.select({"type": kind}):
+            widget.stylesheets = [style]
     switch = RadioButtonGroup(labels=list(SCHEMES), active=0, name="switch")
     switch.js_on_change("active", CustomJS(args={"plots": plots}, code=_SWITCH))
     document.js_on_event(DocumentReady, CustomJS(args={"plots": plots}, code=_FOLLOW))
