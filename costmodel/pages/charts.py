@@ -19,17 +19,21 @@ from bokeh.transform import factor_cmap, factor_mark
 from costmodel.kinds import MATMUL_KINDS, MOVES
 from costmodel.op import CONV_KINDS, Op
 from costmodel.pages.parts import Key
-from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE
+from costmodel.plots.canvas import BLUE, GREEN, ORANGE
 
 #: The last of Okabe and Ito's colours that is seen on white and on black.
 PURPLE = "#CC79A7"
+#: A grey that is as far from white as from a dark page.
+GREY = "#7d7d7d"
 #: Sorts of kernels; each has a colour and, for those who see few colours, a mark of its own.
 SORTS = ("convolutions", "depthwise", "matrix products", "moving data", "others")
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 MARKS = ("circle", "triangle", "square", "diamond", "x")
 SIGNS = ("●", "▲", "■", "◆", "✕")
-#: Height of a chart, in pixels.
-HEIGHT = 400
+#: Signs of bars.
+BARS = ("■",) * len(SORTS)
+#: Height of a chart, and greatest width of one that is best about square, in pixels.
+HEIGHT, SQUARE = 420, 720
 #: Characters of a name beside an axis.
 _NAME = 22
 
@@ -107,10 +111,10 @@ def marks(plot: Any, source: ColumnDataSource, x: str, y: str, **options: Any) -
     )
 
 
-def sorts_shown(source: ColumnDataSource) -> list[Key]:
+def sorts_shown(source: ColumnDataSource, signs: Sequence[str] = SIGNS) -> list[Key]:
     """The legend of ``marks``: the sorts that a source has."""
     known = set(source.data["sort"])
-    every = zip(SORTS, COLOURS, SIGNS, strict=True)
+    every = zip(SORTS, COLOURS, signs, strict=True)
     return [Key(sign, colour, sort) for sort, colour, sign in every if sort in known]
 
 
@@ -127,6 +131,7 @@ def identity(plot: Any, low: float, high: float, repeats: float | None) -> list[
         The legend of both.
     """
     ends = [low, high]
+    plot.max_width = SQUARE
     plot.x_range = Range1d(low, high)
     plot.y_range = Range1d(low, high)
     if repeats is not None:

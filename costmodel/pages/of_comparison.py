@@ -10,11 +10,11 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, Span, Whisker
 
 from costmodel.comparison import summarise
 from costmodel.pages.account import account
-from costmodel.pages.charts import chart, hover, identity, names_beside
+from costmodel.pages.charts import GREY, chart, hover, identity, names_beside
 from costmodel.pages.grid import Column, grid
 from costmodel.pages.parts import Key, Part, Section
 from costmodel.pages.records import ComparisonRecord
-from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE
+from costmodel.plots.canvas import BLUE, GREEN, ORANGE
 from costmodel.report.comparison import summary_sheet
 from costmodel.report.sheet import Sheet, facts, percent, signed_percent
 
@@ -65,8 +65,7 @@ def comparison_section(records: Sequence[ComparisonRecord], title: str) -> Secti
             "measured on": first.measured_on,
             "predicted for": first.predicted_for or "",
             "cost model": first.cost,
-            "median |error|": percent(summarise(records).median_error),
-            "median repeatability": percent(summarise(records).repeatability),
+            "error": signed_percent(first.error) if len(records) == 1 else "",
         },
         _notes(records),
     )

@@ -7,10 +7,10 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource, Span
 
-from costmodel.pages.charts import chart, hover, names_beside
+from costmodel.pages.charts import GREY, chart, hover, names_beside
 from costmodel.pages.parts import Key, Part, Section
 from costmodel.pages.records import MorphRecord
-from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE
+from costmodel.plots.canvas import BLUE, GREEN, ORANGE
 from costmodel.report.sheet import facts, percent, quantity, signed_percent
 
 #: Bars of one chart; of more layers, the dearest are shown.

@@ -12,13 +12,12 @@ from bokeh.transform import factor_cmap
 
 from costmodel.op import Op
 from costmodel.pages.account import account
-from costmodel.pages.charts import COLOURS, SORTS, chart, hover, sort_of, sorts_shown
+from costmodel.pages.charts import BARS, COLOURS, GREY, SORTS, chart, hover, sort_of, sorts_shown
 from costmodel.pages.grid import Column, grid, pick_together
 from costmodel.pages.of_table import roofline_chart
 from costmodel.pages.parts import Part, Section
 from costmodel.pages.rates import rate_of
 from costmodel.pages.records import LayerRecord, PredictionRecord
-from costmodel.plots.canvas import GREY
 from costmodel.report.prediction import SOURCES
 from costmodel.report.sheet import Sheet, facts, ms, percent
 from costmodel.report.table import path_of
@@ -110,7 +109,7 @@ def _layers(layers: Sequence[LayerRecord], rows: Sequence[ColumnDataSource]) -> 
         Part(
             title="Layers in their order",
             text="What each kernel takes, in the order in which they run, with its interval.",
-            legend=sorts_shown(source),
+            legend=sorts_shown(source, BARS),
             plots=[_in_order(source, len(layers))],
         ),
         Part(

@@ -15,6 +15,7 @@ from costmodel.measurement import Measurement
 from costmodel.op import CONV_KINDS
 from costmodel.pages.charts import (
     COLOURS,
+    GREY,
     MARKS,
     SORTS,
     chart,
@@ -30,7 +31,6 @@ from costmodel.pages.parts import Key, Part, Section
 from costmodel.pages.rates import Roofs, rate_of, roofs
 from costmodel.pages.staircases import staircases
 from costmodel.pages.subjects import Tabled
-from costmodel.plots.canvas import GREY
 from costmodel.protocols import CostModel, HoldsOut
 from costmodel.report.sheet import percent
 from costmodel.report.table import path_of, table_sheets
@@ -39,8 +39,8 @@ from costmodel.table import LatencyTable
 
 _KERNEL_COLUMNS = (
     Column(name="label", title="kernel", width=300),
-    Column(name="measured", title="measured ms", kind="ms", width=100),
-    Column(name="left_out", title="if left out, ms", kind="ms", width=110),
+    Column(name="measured", title="measured ms", kind="ms", width=110),
+    Column(name="left_out", title="if left out, ms", kind="ms", width=125),
     Column(name="error", title="error", kind="percent", width=75),
     Column(name="repeats", title="repeats", kind="percent", width=75),
     Column(name="gmacs", title="GMAC/s", kind="number", width=80),

@@ -18,7 +18,7 @@ from costmodel.table import LatencyTable
 
 VERBS = (
     *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
-    "doctor",
+    *("report", "doctor"),
 )
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")
 Run = Callable[..., Any]  # the fixture's
@@ -43,7 +43,7 @@ def test_help_lists_the_verbs_in_the_order_of_use(run: Run) -> None:
 
 
 def test_help_and_import_stay_light() -> None:
-    heavy = ["numpy", "onnx", "onnxruntime", "pandas", "sklearn", "scipy", "matplotlib", "keras"]
+    heavy = ["numpy", "onnx", "onnxruntime", "pandas", "sklearn", "scipy", "matplotlib", "keras", "bokeh"]
     code = (
         "import sys, contextlib, io\n"
         "from costmodel.cli import main\n"
