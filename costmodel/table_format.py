@@ -76,7 +76,7 @@ class Content:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file says that it is a table, well-formed or not: by its first line, or its name."""
+    """Whether a file says that it is a table, well-formed or not: by its first line or name."""
     if path.suffix == ".jsonl":
         return True
     try:

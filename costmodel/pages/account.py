@@ -72,7 +72,7 @@ def _bars(parts: Mapping[str, float], measured: float | None) -> dict[str, list[
     found: dict[str, list[Any]] = {key: [] for key in ("name", "left", "right", "colour", "hatch")}
 
     def add(name: str, start: float, end: float, share: str = "") -> None:
-        sign = "−" if end < start else ""
+        sign = "-" if end < start else ""
         found["name"].append(f"{name}\n{sign}{ms(abs(end - start))} ms{share}")
         found["left"].append(start)
         found["right"].append(end)

@@ -67,6 +67,7 @@ def chart(*, x: str, y: str, log: bool = False, height: int = HEIGHT, **options:
         sizing_mode="stretch_width",
         x_axis_label=x,
         y_axis_label=y,
+        outline_line_color=None,
         tools="pan,box_zoom,wheel_zoom,tap,save,reset",
         toolbar_location="above",
         # A finger that scrolls the page must not move the plot: zooming is asked for.
@@ -143,7 +144,7 @@ def identity(plot: Any, low: float, high: float, repeats: float | None) -> list[
             fill_alpha=0.25,
         )
     plot.line(ends, ends, color=GREY, line_width=1.2)
-    keys = [Key("╱", GREY, "predicted = measured")]
+    keys = [Key("⟋", GREY, "predicted = measured")]
     if repeats is not None:
         keys.append(Key("▒", GREEN, f"measuring repeats within {repeats * 100:.1f} %"))
     return keys

@@ -15,7 +15,12 @@ from costmodel.pages.staircases import Choice, Steps
 from costmodel.plots.canvas import BLUE, GREEN, ORANGE
 
 #: What the controls are called, in the order in which they narrow the choice.
-CONTROLS = {"kernel": "Kernel", "stride": "Stride", "size": "Input size", "inputs": "Input channels"}
+CONTROLS = {
+    "kernel": "Kernel",
+    "stride": "Stride",
+    "size": "Input size",
+    "inputs": "Input channels",
+}
 _BETWEEN = " | "
 #: Shows another convolution; the kernel's own strides, sizes and channels are offered for it.
 _SHOW = """
@@ -68,9 +73,9 @@ def explorer(found: Mapping[Choice, Steps], device: str) -> Part:
         control.js_on_change("value", show)
     return Part(
         title="Staircase over channels",
-        text="What one convolution takes as its output channels grow: the regression with its 90 % "
-        "interval, the least that this width or any greater one costs (only widths at the right end "
-        f"of a step are worth having), and the rows that were timed. {device}.",
+        text="What one convolution takes as its output channels grow, by the regression and by the "
+        "rows that were timed. The envelope is the least that this width or any greater one costs: "
+        f"only widths at the right end of its steps are worth having. {device}.",
         controls=controls,
         legend=[
             Key("●", ORANGE, "measured, up to where its halves differ"),
@@ -101,9 +106,7 @@ def _plot(line: ColumnDataSource, points: ColumnDataSource) -> Any:
         "width", "measured", source=points, size=10, marker="circle",
         color=ORANGE, fill_alpha=0.8,
     )  # fmt: skip
-    plot.segment(
-        "width", "low", "width", "high", source=points, line_width=2, color=ORANGE
-    )
+    plot.segment("width", "low", "width", "high", source=points, line_width=2, color=ORANGE)
     hover(
         plot, drawn, {"channels": "@width", "predicted": "@price{0.0000} ms",
                       "interval": "@low{0.0000} to @high{0.0000} ms"},

@@ -12,13 +12,12 @@ def _scheme(
     *, page: str, raised: str, ink: str, quiet: str, rule: str, link: str, picked: str
 ) -> dict[str, str]:
     own = {
-        **{"page": page, "raised": raised, "ink": ink, "quiet": quiet},
-        **{"rule": rule, "link": link, "picked": picked, "bokeh-icon-color": quiet},
+        "page": page, "raised": raised, "ink": ink, "quiet": quiet,
+        "rule": rule, "link": link, "picked": picked, "bokeh-icon-color": quiet,
     }
     plots = {
         "background-fill-color": page,
         "border-fill-color": page,
-        "outline-line-color": rule,
         "grid-line-color": rule,
         "axis-line-color": quiet,
         "major-tick-line-color": quiet,

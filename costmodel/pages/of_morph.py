@@ -37,9 +37,7 @@ def morph_section(record: MorphRecord) -> Section:
             "off the target": signed_percent(reached / record.target - 1.0),
             "predicted": quantity(record.predicted, unit),
             "device": record.device,
-            **{
-                name: f"{value:.4g}" for name, value in record.metrics.items() if value is not None
-            },
+            **{name: f"{value:.4g}" for name, value in record.metrics.items() if value is not None},
             "time": ", ".join(f"{name} {spent:.0f} s" for name, spent in record.seconds.items()),
         },
     )
@@ -133,8 +131,6 @@ def _pairs(values: Mapping[str, Sequence[float]], axis: str) -> Any:
         y="short", right="before", height=0.78, source=source, color=GREY, fill_alpha=0.45,
         line_alpha=0.6,
     )  # fmt: skip
-    plot.hbar(
-        y="short", right="after", height=0.42, source=source, color=BLUE
-    )
+    plot.hbar(y="short", right="after", height=0.42, source=source, color=BLUE)
     hover(plot, wide, {"": "@name", "seed": "@before{0.[0000]}", "now": "@after{0.[0000]}"})
     return plot

@@ -44,9 +44,7 @@ _KERNELS = (
 )
 
 
-def prediction_section(
-    record: PredictionRecord, rows: Sequence[ColumnDataSource] = ()
-) -> Section:
+def prediction_section(record: PredictionRecord, rows: Sequence[ColumnDataSource] = ()) -> Section:
     """What a network will take.
 
     Args:
@@ -129,9 +127,7 @@ def _layers(layers: Sequence[LayerRecord], rows: Sequence[ColumnDataSource]) -> 
     if np.isfinite(np.asarray(source.data["gmacs"])).any():
         text = "Predicted multiply-adds a second over multiply-adds a byte."
         plot = roofline_chart(source, None, view=of_layers.view)
-        parts.append(
-            Part(title="Roofline", text=text, legend=sorts_shown(source), plots=[plot])
-        )
+        parts.append(Part(title="Roofline", text=text, legend=sorts_shown(source), plots=[plot]))
     return parts
 
 
@@ -192,5 +188,3 @@ def _in_order(source: ColumnDataSource, count: int) -> Any:
                       "share": "@share{0.0 %}", "price": "@basis"},
     )  # fmt: skip
     return plot
-
-

@@ -1,9 +1,9 @@
-"""A table's section: the device, its rows against what they would be predicted at, its staircases."""
+"""A table's section: the device, its rows against their predictions, its staircases."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -12,7 +12,7 @@ from bokeh.models import ColumnDataSource
 
 from costmodel.audit import repeatability
 from costmodel.measurement import Measurement
-from costmodel.op import CONV_KINDS
+from costmodel.op import CONV_KINDS, Op
 from costmodel.pages.charts import (
     COLOURS,
     GREY,
@@ -70,8 +70,8 @@ def table_section(subject: Tabled) -> tuple[Section, ColumnDataSource]:
         *_against(table, source, found),
         Part(
             title="Kernels",
-            text="Every row of the table. What is picked here is picked in the charts, and the other "
-            "way round; a filter holds for both.",
+            text="Every row of the table. What is picked here is picked in the charts, and the "
+            "other way round; a filter holds for both.",
             controls=found.controls,
             plots=[found.table],
         ),
@@ -80,17 +80,18 @@ def table_section(subject: Tabled) -> tuple[Section, ColumnDataSource]:
         Part(
             title="Coverage",
             text="What the rows span. A network whose layers lie far outside is extrapolated.",
-            legend=sorts_shown(source)[:2],
+            legend=[key for key in sorts_shown(source) if key.text in SORTS[:2]],
             plots=_coverage(rows),
             sheets=sheets,
         ),
     ]
-    title = table.path.stem if table.path else table.device.label
-    return Section(kind="Table", title=title, facts=[device], parts=parts), source
+    return Section(kind="Table", title=subject.title, facts=[device], parts=parts), source
 
 
 def _source(rows: Sequence[Measurement], cost: CostModel | None) -> ColumnDataSource:
-    left_out = cost.held_out() if isinstance(cost, HoldsOut) else {}
+    left_out: Mapping[Op, float] = {}
+    if cost is not None and isinstance(cost, HoldsOut):
+        left_out = cost.held_out()
     rates = [rate_of(row.op, row.latency_ms) for row in rows]
     measured = np.array([row.latency_ms for row in rows])
     predicted = np.array([left_out.get(row.op, nan) for row in rows])
@@ -121,20 +122,20 @@ def _against(table: LatencyTable, source: ColumnDataSource, found: Grid) -> list
     accuracy = Accuracy.of(predicted[known], measured[known])
     plot = chart(x="measured ms", y="predicted ms, the row left out", log=True)
     both = np.concatenate([measured[known], predicted[known]])
-    keys = identity(plot, both.min() / 1.3, both.max() * 1.3, repeats.mape if repeats.rows else None)
+    band = repeats.mape if repeats.rows else None
+    keys = identity(plot, both.min() / 1.3, both.max() * 1.3, band)
     drawn = marks(plot, source, "measured", "left_out", view=found.view)
-    fields = {"": "@label", "measured": "@measured{0.0000} ms", "if left out": "@left_out{0.0000} ms"}
-    hover(plot, drawn, fields | {"error": "@error{+0.0 %}", "repeats": "@repeats{0.0 %}"})
-    within = f"{percent(accuracy.within_10, 0)} within 10 %"
-    ceiling = f"rows repeat within {percent(repeats.mape)} on average" if repeats.rows else (
-        "how well rows repeat is not known"
-    )  # fmt: skip
+    times = {"measured": "@measured{0.0000} ms", "if left out": "@left_out{0.0000} ms"}
+    shares = {"error": "@error{+0.0 %}", "repeats": "@repeats{0.0 %}"}
+    hover(plot, drawn, {"": "@label"} | times | shares)
+    ceiling = "how well rows repeat is not known"
+    if band is not None:
+        ceiling = f"rows repeat within {percent(band)} on average, which no prediction can beat"
     return [
         Part(
             title="Predicted against measured",
             text=f"Each kernel predicted as if its own row were not in the table: median |error| "
-            f"{percent(accuracy.median)}, {within}; {ceiling}, and no prediction can be "
-            "better than that.",
+            f"{percent(accuracy.median)}, {percent(accuracy.within_10, 0)} within 10 %; {ceiling}.",
             legend=[*sorts_shown(source), *keys],
             plots=[plot],
         )
@@ -148,9 +149,7 @@ def _staircases(table: LatencyTable, cost: CostModel | None) -> list[Part]:
     return [explorer(found, table.device.label)] if found else []
 
 
-def _roofline(
-    rows: Sequence[Measurement], source: ColumnDataSource, found: Grid
-) -> list[Part]:
+def _roofline(rows: Sequence[Measurement], source: ColumnDataSource, found: Grid) -> list[Part]:
     limits = roofs(rows)
     if limits is None:
         return []
@@ -161,8 +160,8 @@ def _roofline(
             text="Multiply-adds a second over multiply-adds a byte. The roofs are the best that any "
             f"row reached, not a data sheet: {limits.gmacs:.4g} GMAC/s ({limits.fastest}) and "
             f"{limits.gbytes:.4g} GB/s ({limits.widest}). What lies under the slope is bound by "
-            "memory, what lies under the flat part by arithmetic; what lies far below both is slow "
-            "for another reason.",
+            "memory, what lies under the flat part by arithmetic; what lies far below both is "
+            "slow for another reason.",
             legend=[*sorts_shown(source), Key("╌", GREY, "best of any row")],
             plots=[plot],
         )

@@ -1,10 +1,10 @@
-"""Records: what the verbs write with ``--json``, and ``morphnet train`` into its folder, read back."""
+"""Records: what verbs write with ``--json``, and ``morphnet train`` into its folder, read back."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -144,7 +144,7 @@ def read_record(path: Path) -> Record:
     content = _load(path)
     if isinstance(content, list):
         if not content:
-            _fail(path, "it is an empty list", "give what 'costmodel compare --json' wrote")
+            raise _error(path, "it is an empty list", "give what 'costmodel compare --json' wrote")
         return _convert(path, content, tuple[ComparisonRecord, ...], "costmodel compare --json")
     if isinstance(content, dict) and "ops" in content:
         return read_prediction(content, str(path))
@@ -152,7 +152,7 @@ def read_record(path: Path) -> Record:
         return _convert(path, content, MorphRecord, "morphnet train --out FOLDER")
     kind = type(content).__name__
     keys = f" with {', '.join(map(repr, list(content)[:4]))}" if isinstance(content, dict) else ""
-    _fail(
+    raise _error(
         path,
         f"it holds a {kind}{keys}",
         "give a table, what 'costmodel predict --json' or 'compare --json' wrote, or the folder "
@@ -168,7 +168,7 @@ def read_prediction(content: dict[str, Any], where: str) -> PredictionRecord:
     """
     unit = content.get("unit", "ms")
     if unit != "ms":
-        _fail(where, f"it is a prediction in {unit!r}", "a page shows ms; predict with --table")
+        raise _error(where, f"it is a prediction in {unit!r}", "a page shows ms; predict with --table")
     return _convert(where, content, PredictionRecord, "costmodel predict --json")
 
 
@@ -184,7 +184,7 @@ def read_comparisons(content: list[dict[str, Any]], where: str) -> tuple[Compari
 def _read_morph(folder: Path) -> MorphRecord:
     path = folder / MORPH_FILE
     if not path.is_file():
-        _fail(
+        raise _error(
             folder,
             f"this folder has no {MORPH_FILE}",
             "give the --out of a 'morphnet train' that has ended; earlier versions wrote none",
@@ -197,22 +197,24 @@ def _load(path: Path) -> Any:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        _fail(path, f"it cannot be read ({error.strerror})", "give a file that is there")
+        what = f"it cannot be read ({error.strerror})"
+        raise _error(path, what, "give a file that is there") from error
     if len(data) > LARGEST:
-        _fail(path, f"it is larger than {LARGEST >> 20} MiB", "give a smaller file")
+        raise _error(path, f"it is larger than {LARGEST >> 20} MiB", "give a smaller file")
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        _fail(path, f"it is no JSON: {error}", "give a table, or what a verb wrote with --json")
+        remedy = "give a table, or what a verb wrote with --json"
+        raise _error(path, f"it is no JSON: {error}", remedy) from error
 
 
 def _convert(where: object, content: Any, kind: type[_Any], writer: str) -> _Any:
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, InvalidInputError) as error:
-        _fail(where, str(error), f"write it again with this version: {writer}")
+        remedy = f"write it again with this version: {writer}"
+        raise _error(where, str(error), remedy) from error
 
 
-def _fail(where: object, what: str, remedy: str) -> NoReturn:
-    message = f"{where}: {what}; {remedy}."
-    raise InvalidInputError(message)
+def _error(where: object, what: str, remedy: str) -> InvalidInputError:
+    return InvalidInputError(f"{where}: {what}; {remedy}.")

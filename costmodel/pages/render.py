@@ -51,7 +51,7 @@ def render(sections: Sequence[Section], title: str) -> str:
     document.js_on_event(DocumentReady, CustomJS(args={"plots": plots}, code=_FOLLOW))
     document.add_root(switch)
     template = files("costmodel.pages").joinpath("page.html").read_text(encoding="utf-8")
-    return file_html(
+    page: str = file_html(
         document,
         INLINE,
         title,
@@ -65,6 +65,7 @@ def render(sections: Sequence[Section], title: str) -> str:
             "bokeh_version": bokeh.__version__,
         },
     )
+    return page
 
 
 def _named(section: Section, document: Document) -> Section:

@@ -1,4 +1,4 @@
-"""Staircases to choose from: what a cost model charges over channels, beside the rows that exist."""
+"""Staircases to choose from: what a cost model charges over channels, beside stored rows."""
 
 from __future__ import annotations
 

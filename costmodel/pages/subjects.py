@@ -13,6 +13,7 @@ from costmodel.table import LatencyTable
 class Tabled:
     """A table, and what was learned from it; None where nothing can be."""
 
+    title: str
     table: LatencyTable
     cost: CostModel | None
 

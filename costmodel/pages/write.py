@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bokeh.models import ColumnDataSource
-
 from costmodel.pages.of_comparison import comparison_section
 from costmodel.pages.of_morph import morph_section
 from costmodel.pages.of_prediction import prediction_section
@@ -38,4 +36,3 @@ def page_of(subjects: Sequence[Subject], title: str = "") -> str:
             sections.append(comparison_section(item.records, item.title))
     named = ", ".join(section.title for section in sections[:3])
     return render(sections, title or named + (" ..." if len(sections) > 3 else ""))
-

@@ -44,9 +44,10 @@ def write_page(*shown: Shown, html: Path | str, title: str = "") -> Path:
         MissingDependencyError: without Bokeh.
 
     >>> import tempfile
-    >>> name = "amd-epyc-family-25-model-17/openvino-int8"
-    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
-    ...     write_page(name, cm.predict("net.onnx", name), html=f"{folder}/page.html")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = write_page("tpu-v2/xla-bfloat16", html=f"{folder}/tpu.html")
+    ...     page.stat().st_size < 6e6
+    True
     """
     if not shown:
         message = "There is nothing to show. Give a table, a file of --json, or a morph's folder."
@@ -82,7 +83,7 @@ def check_page(path: Path) -> None:
 def _subjects(item: Shown) -> list[Subject]:
     """What one thing is, with the name that people have for it."""
     if isinstance(item, LatencyTable):
-        return [_table(item)]
+        return [_table(item, item.path.stem if item.path else item.device.label)]
     if isinstance(item, Prediction):
         return [read_prediction(item.to_json(), item.model)]
     if isinstance(item, Comparison):
@@ -101,19 +102,21 @@ def _subjects(item: Shown) -> list[Subject]:
 
 def _file(given: Path | str) -> Subject:
     path = Path(given)
-    if not path.exists() or is_table(path):
-        return _table(open_table(given))
+    if not path.exists():
+        return _table(open_table(given), str(given))  # a shipped profile's name
+    if is_table(path):
+        return _table(open_table(path), path.stem)
     found = read_record(path)
     return Compared(title=path.stem, records=found) if isinstance(found, tuple) else found
 
 
-def _table(table: LatencyTable) -> Tabled:
+def _table(table: LatencyTable, title: str) -> Tabled:
     cost: CostModel | None = None
     try:
         cost = fit(table)
     except InvalidInputError as error:
         _LOG.warning("Without predictions: %s", error)
-    return Tabled(table=table, cost=cost)
+    return Tabled(title=title, table=table, cost=cost)
 
 
 def _networks(count: int) -> str:

@@ -6,8 +6,8 @@
 Needs the real networks beside the checkout, Chromium (scripts/tools) and the extras report and
 keras. Networks are predicted from a shipped table and timed here, twice each, so their errors say
 nothing; a morph of a small network is only predicted. Kernels of the table of 5,000 rows are
-convolutions that the shipped table's regression has priced. A page is opened from disk, in a browser
-that has just opened another; it is open once all is drawn and painted.
+convolutions that the shipped table's regression has priced. A page is opened from disk, in a
+browser that is up; it is open once all is drawn and painted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import ledger
@@ -119,8 +120,9 @@ def write_pages(folder: Path) -> dict[str, Path]:
     comparisons = cm.compare(models, table, rounds=2, other_device=True)
     (folder / "net.json").write_text(json.dumps(cm.predict(net, table).to_json()))
     (folder / "all.json").write_text(json.dumps([item.to_json() for item in comparisons]))
-    others = [name for name in shipped_profiles() if name.startswith(("tpu-v2", "iphone", "nvidia-k"))]
-    shown = {
+    sorts = ("tpu-v2", "iphone", "nvidia-k")
+    others = [name for name in shipped_profiles() if name.startswith(sorts)]
+    shown: dict[str, list[Any]] = {
         "table": [table],
         f"table of {MANY} rows": [large_table(table)],
         **{f"table {name}": [name] for name in others},
@@ -174,8 +176,8 @@ def figures(found: Sequence[Opened]) -> list[ledger.Figure]:
         ),
         ledger.figure(
             "b-faults",
-            f"errors, requests to a network, and widths that a page does not fit, over {len(found)} "
-            f"pages at {' and '.join(map(str, WIDTHS))} pixels, in light and dark",
+            "errors, requests to a network, and widths that a page does not fit, over "
+            f"{len(found)} pages at {' and '.join(map(str, WIDTHS))} pixels, in light and dark",
             float(faults), exactly=0.0,
         ),
     ]  # fmt: skip

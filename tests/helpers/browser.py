@@ -1,4 +1,4 @@
-"""A headless Chromium driven over its DevTools protocol: what a page logs, asks for and looks like."""
+"""A headless Chromium, driven over its DevTools protocol: what a page logs, and looks like."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ class Browser:
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """Result of one method of the protocol; events that come before it are looked at."""
         self._number += 1
-        self._socket.send(
-            json.dumps({"id": self._number, "method": method, "params": parameters})
-        )
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         found = self._receive()
         while found.get("id") != self._number:
             found = self._receive()
@@ -179,12 +177,20 @@ class Browser:
         """Wait until all that was asked for is drawn."""
         self.evaluate(_DRAWN)
 
+    def pixels(self, element: str = "document.documentElement") -> bytes:
+        """A picture of an element, as a PNG file holds it; of the whole page by default."""
+        box = self.evaluate(
+            f"(({{x, y, width, height}}) => ({{x: x + scrollX, y: y + scrollY, width, height}}))"
+            f"({element}.getBoundingClientRect())"
+        )
+        found = self.call(
+            "Page.captureScreenshot", captureBeyondViewport=True, clip={**box, "scale": 1}
+        )
+        return base64.b64decode(found["data"])
+
     def picture(self, path: Path) -> Path:
         """Write a picture of the whole page."""
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(found["data"]))
+        path.write_bytes(self.pixels())
         return path
 
 
@@ -194,7 +200,8 @@ _DRAWN = """
 new Promise((done) => {
   const look = () => {
     const documents = globalThis.Bokeh?.documents ?? []
-    if (document.readyState == "complete" && documents.length > 0 && documents.every((item) => item.is_idle)) {
+    const ready = document.readyState == "complete" && documents.length > 0
+    if (ready && documents.every((item) => item.is_idle)) {
       requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())))
     } else {
       setTimeout(look, 5)

@@ -1,4 +1,4 @@
-"""Small things for a page to show: a table of the fake device, a prediction, comparisons, a morph."""
+"""Small things for a page to show: a table of the fake device and what is said of it, a morph."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def small_table(scale: int = 4) -> LatencyTable:
         for into in (16, 32)
         for out in range(16, 16 + 24 * scale, 24)
     ]
-    ops += [Op(kind="concat", inputs=((1, n, 8, 8),) * 2, outputs=((1, 2 * n, 8, 8),)) for n in (8, 64)]
-    ops += [Op(kind="add", inputs=((1, n, 8, 8),) * 2, outputs=((1, n, 8, 8),)) for n in (8, 64)]
+    for n in (8, 64):
+        pair = ((1, n, 8, 8),) * 2
+        ops.append(Op(kind="concat", inputs=pair, outputs=((1, 2 * n, 8, 8),)))
+        ops.append(Op(kind="add", inputs=pair, outputs=((1, n, 8, 8),)))
     return LatencyTable(BOARD, [row(op, law_ms(op), law_ms(op) * 1.01) for op in ops])
 
 
@@ -56,16 +58,13 @@ def small_prediction(cost: CostModel | None = None, name: str = "net") -> Predic
 
 
 def small_comparisons(cost: CostModel | None = None) -> list[Comparison]:
-    """Three networks that were timed, and one that was not."""
+    """Three networks, the first and the last off by as much."""
     found = []
     for number, name in enumerate(("one", "two", NASTY)):
         prediction = small_prediction(cost, name)
         times = [prediction.total * (0.95 + 0.1 * number) * wobble for wobble in (1.0, 1.01)]
-        found.append(
-            Comparison(
-                prediction=prediction, measurement=row(model_op(name, "0", ()), *times), device=BOARD
-            )
-        )
+        measured = row(model_op(name, "0", ()), *times)
+        found.append(Comparison(prediction=prediction, measurement=measured, device=BOARD))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import Browser, find_chromium
@@ -28,16 +29,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages by what they show."""
     pytest.importorskip("bokeh", reason="needs the report extra")
     folder = tmp_path_factory.mktemp("pages")
-    table = small_table()
-    cost = fit(table)
+    table = folder / "cpu.jsonl"
+    small_table().save(table)
+    cost = fit(table)  # what it finds is kept beside the table
     prediction = small_prediction(cost)
     (folder / "net.json").write_text(json.dumps(prediction.to_json()), encoding="utf-8")
-    shown = {
+    shown: dict[str, list[Any]] = {
         "table": [table],
         "prediction": [folder / "net.json", table],
         "comparison": [small_comparisons(cost)],
         "morph": [morph_folder(folder / "fast")],
     }
-    return {
-        kind: write_page(*what, html=folder / f"{kind}.html") for kind, what in shown.items()
-    }
+    return {kind: write_page(*what, html=folder / f"{kind}.html") for kind, what in shown.items()}

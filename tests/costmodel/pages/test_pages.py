@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_a_page_is_one_file_without_a_fault(browser: Browser, pages: Pages, kind
     assert missing == 0
     unnamed = browser.evaluate(
         "Array.from(document.querySelectorAll('main section')).filter("
-        "(item) => !item.hasAttribute('aria-label') && !item.hasAttribute('aria-labelledby')).length"
+        "(item) => !item.ariaLabel && !item.hasAttribute('aria-labelledby')).length"
     )
     assert unnamed == 0
 
@@ -76,10 +77,11 @@ def test_what_is_shown_is_never_run(browser: Browser, pages: Pages) -> None:
         browser.open(pages[kind])
         assert browser.errors == []
         assert browser.evaluate("document.querySelectorAll('img').length") == 0
-        assert NASTY in browser.evaluate("document.body.innerText + Bokeh.documents[0].to_json_string()")
+        shown = "document.body.innerText + JSON.stringify(Bokeh.documents[0].to_json())"
+        assert NASTY in browser.evaluate(shown)
 
 
-def test_controls_choose_the_staircase(browser: Browser, pages: Pages, tmp_path: Path) -> None:
+def test_controls_choose_the_staircase(browser: Browser, pages: Pages) -> None:
     browser.look(width=1400)
     browser.open(pages["table"])
     seen = []
@@ -90,31 +92,28 @@ def test_controls_choose_the_staircase(browser: Browser, pages: Pages, tmp_path:
             other = browser.evaluate(f"{control}.options.find((item) => item != {control}.value)")
             browser.evaluate(f"void ({control}.value = {other!r})")
             browser.settle()
-        seen.append((browser.evaluate(column("envelope")), pixels(browser, tmp_path)))
-    for before, after in zip(seen, seen[1:], strict=False):
+        chart = "document.querySelector('[aria-label^=Staircase] .plot')"
+        seen.append((browser.evaluate(column("envelope")), browser.pixels(chart)))
+    for before, after in pairwise(seen):
         assert before[0] != after[0]
         assert before[1] != after[1]
     assert browser.errors == []
 
 
-def pixels(browser: Browser, folder: Path) -> bytes:
-    return browser.picture(folder / "page.png").read_bytes()
-
-
-def test_the_colours_can_be_chosen(browser: Browser, pages: Pages, tmp_path: Path) -> None:
+def test_the_colours_can_be_chosen(browser: Browser, pages: Pages) -> None:
     browser.look(width=1400)
     browser.open(pages["morph"])
-    light = pixels(browser, tmp_path)
+    light = browser.pixels()
     browser.evaluate("void (Bokeh.documents[0].get_model_by_name('switch').active = 2)")
     browser.settle()
-    chosen = pixels(browser, tmp_path)
+    chosen = browser.pixels()
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 29)"
     browser.look(width=1400, dark=True)
     browser.open(pages["morph"])
     browser.evaluate("void (Bokeh.documents[0].get_model_by_name('switch').active = 2)")
     browser.settle()
     # Canvases were painted again: nothing of the light ones is left.
-    assert chosen == pixels(browser, tmp_path) != light
+    assert chosen == browser.pixels() != light
 
 
 def test_a_filter_and_an_order_hold_for_the_kernels(browser: Browser, pages: Pages) -> None:

@@ -38,7 +38,7 @@ def test_parts_add_up_to_the_clock(tmp_path: Path) -> None:
     assert isinstance(found, tuple)
     for record, item in zip(found, comparisons, strict=True):
         assert record.parts_ms is not None
-        assert list(record.parts_ms)[0] == "kernels"
+        assert next(iter(record.parts_ms)) == "kernels"
         assert sum(record.parts_ms.values()) == pytest.approx(item.measured_ms)
         assert record.parts_ms["moving data"] > 0
 
@@ -64,13 +64,13 @@ def test_a_morph_comes_back(tmp_path: Path) -> None:
 )
 def test_what_is_none_of_these_is_told(tmp_path: Path, content: Any, words: str) -> None:
     path = written(tmp_path, content)
-    with pytest.raises(InvalidInputError, match="found.json") as caught:
+    with pytest.raises(InvalidInputError, match=r"found\.json") as caught:
         read_record(path)
     assert words in str(caught.value)
 
 
 def test_a_folder_of_something_else_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="no morph.json"):
+    with pytest.raises(InvalidInputError, match=r"no morph\.json"):
         read_record(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from costmodel.errors import InvalidInputError, MissingDependencyError
 from costmodel.op import Op
 from costmodel.pages.rates import roofs
 from costmodel.table import LatencyTable
-from costmodel.uses import reporting
 from costmodel.uses.reporting import write_page
 
 pytest.importorskip("bokeh", reason="needs the report extra")
@@ -88,10 +88,8 @@ def test_what_cannot_be_shown_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_bokeh_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reporting.importlib.util, "find_spec", lambda name: None)
+def test_without_bokeh_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match=r"morphnet-latency\[report\]"):
         write_page("cpu.jsonl", html=tmp_path / "page.html")
 
