@@ -13,6 +13,7 @@ from shown import NASTY
 KINDS = ("table", "prediction", "comparison", "morph")
 #: Largest page, in bytes.
 LARGEST = 6e6
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 Pages = dict[str, Path]
 
@@ -39,12 +40,10 @@ def column(name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_is_one_file_without_a_fault(browser: Browser, pages: Pages, kind: str) -> None:
+def test_a_page_is_one_file_that_fits_anywhere(browser: Browser, pages: Pages, kind: str) -> None:
     assert pages[kind].stat().st_size <= LARGEST
     browser.look(width=1400)
     browser.open(pages[kind])
-    assert browser.errors == []
-    assert browser.requests == []
     missing = browser.evaluate(
         "Array.from(document.querySelectorAll('[data-root-id]')).filter("
         "(item) => item.childElementCount == 0 || item.firstElementChild.clientHeight == 0).length"
@@ -55,30 +54,22 @@ def test_a_page_is_one_file_without_a_fault(browser: Browser, pages: Pages, kind
         "(item) => !item.ariaLabel && !item.hasAttribute('aria-labelledby')).length"
     )
     assert unnamed == 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_page_fits_a_phone_and_takes_its_colours(
-    browser: Browser, pages: Pages, kind: str
-) -> None:
-    colours = set()
-    for dark in (False, True):
-        browser.look(width=400, dark=dark)
-        browser.open(pages[kind])
-        assert browser.evaluate("document.documentElement.scrollWidth") <= 400
-        colours.add(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert colours == {"rgb(255, 255, 255)", "rgb(21, 24, 29)"}
+    assert browser.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
+    browser.look(width=400, dark=True)
+    browser.settle()
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 400
+    assert browser.evaluate(BACKGROUND) == "rgb(21, 24, 29)"
     assert browser.errors == []
+    assert browser.requests == []
 
 
 def test_what_is_shown_is_never_run(browser: Browser, pages: Pages) -> None:
-    browser.look(width=1400)
     for kind in ("prediction", "comparison", "morph"):
         browser.open(pages[kind])
         assert browser.errors == []
         assert browser.evaluate("document.querySelectorAll('img').length") == 0
-        shown = "document.body.innerText + JSON.stringify(Bokeh.documents[0].to_json())"
-        assert NASTY in browser.evaluate(shown)
+        shown = browser.evaluate("document.body.innerText")
+        assert (NASTY in shown) == (kind != "morph")  # there it is the name of a bar
 
 
 def test_controls_choose_the_staircase(browser: Browser, pages: Pages) -> None:
@@ -101,14 +92,14 @@ def test_controls_choose_the_staircase(browser: Browser, pages: Pages) -> None:
 
 
 def test_the_colours_can_be_chosen(browser: Browser, pages: Pages) -> None:
-    browser.look(width=1400)
+    browser.look(width=700)
     browser.open(pages["morph"])
     light = browser.pixels()
     browser.evaluate("void (Bokeh.documents[0].get_model_by_name('switch').active = 2)")
     browser.settle()
     chosen = browser.pixels()
-    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 29)"
-    browser.look(width=1400, dark=True)
+    assert browser.evaluate(BACKGROUND) == "rgb(21, 24, 29)"
+    browser.look(width=700, dark=True)
     browser.open(pages["morph"])
     browser.evaluate("void (Bokeh.documents[0].get_model_by_name('switch').active = 2)")
     browser.settle()
