@@ -144,7 +144,7 @@ def identity(plot: Any, low: float, high: float, repeats: float | None) -> list[
             fill_alpha=0.25,
         )
     plot.line(ends, ends, color=GREY, line_width=1.2)
-    keys = [Key("⟋", GREY, "predicted = measured")]
+    keys = [Key("/", GREY, "predicted = measured")]
     if repeats is not None:
         keys.append(Key("▒", GREEN, f"measuring repeats within {repeats * 100:.1f} %"))
     return keys

@@ -12,8 +12,14 @@ def _scheme(
     *, page: str, raised: str, ink: str, quiet: str, rule: str, link: str, picked: str
 ) -> dict[str, str]:
     own = {
-        "page": page, "raised": raised, "ink": ink, "quiet": quiet,
-        "rule": rule, "link": link, "picked": picked, "bokeh-icon-color": quiet,
+        "page": page,
+        "raised": raised,
+        "ink": ink,
+        "quiet": quiet,
+        "rule": rule,
+        "link": link,
+        "picked": picked,
+        "bokeh-icon-color": quiet,
     }
     plots = {
         "background-fill-color": page,

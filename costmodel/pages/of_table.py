@@ -157,8 +157,8 @@ def _roofline(rows: Sequence[Measurement], source: ColumnDataSource, found: Grid
     return [
         Part(
             title="Roofline",
-            text="Multiply-adds a second over multiply-adds a byte. The roofs are the best that any "
-            f"row reached, not a data sheet: {limits.gmacs:.4g} GMAC/s ({limits.fastest}) and "
+            text="Multiply-adds a second over multiply-adds a byte. The roofs are the best that "
+            f"any row reached, not a data sheet: {limits.gmacs:.4g} GMAC/s ({limits.fastest}) and "
             f"{limits.gbytes:.4g} GB/s ({limits.widest}). What lies under the slope is bound by "
             "memory, what lies under the flat part by arithmetic; what lies far below both is "
             "slow for another reason.",

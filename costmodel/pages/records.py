@@ -168,7 +168,8 @@ def read_prediction(content: dict[str, Any], where: str) -> PredictionRecord:
     """
     unit = content.get("unit", "ms")
     if unit != "ms":
-        raise _error(where, f"it is a prediction in {unit!r}", "a page shows ms; predict with --table")
+        what = f"it is a prediction in {unit!r}"
+        raise _error(where, what, "a page shows ms; predict with --table")
     return _convert(where, content, PredictionRecord, "costmodel predict --json")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rows import row
 
 from costmodel.comparison import Comparison
+from costmodel.costs.lookup import Lookup
 from costmodel.device import Device
 from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op, model_op
@@ -16,12 +17,11 @@ from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel
 from costmodel.runners.fake import law_ms
 from costmodel.table import LatencyTable
-from costmodel.uses.tables import fit
 
 BOARD = Device(name="board", runtime="fake")
 #: What a page must show as it is, and never run.
 NASTY = "</script><img src=x onerror='throw 1'>"
-CONCAT = Op(kind="concat", inputs=((1, 16, 8, 8),) * 2, outputs=((1, 32, 8, 8),))
+CONCAT = Op(kind="concat", inputs=((1, 8, 8, 8),) * 2, outputs=((1, 16, 8, 8),))
 
 
 def conv(into: int, out: int, size: int = 14, kernel: int = 3, stride: int = 1) -> Op:
@@ -50,11 +50,11 @@ def small_table(scale: int = 4) -> LatencyTable:
 
 def small_prediction(cost: CostModel | None = None, name: str = "net") -> Prediction:
     """Three kernels, one of them twice, one that moves data, and a layer that nobody knows."""
-    ops = [conv(16, 32), conv(32, 32), conv(32, 32), CONCAT]
-    known = [Layer(name=f"layer{place}", op=op) for place, op in enumerate(ops)]
-    lost = Layer(name=NASTY, op=Op(kind="quantum"), share=0.01)
+    ops = [conv(16, 40), conv(32, 40), conv(32, 40), CONCAT]
+    known = [Layer(name=f"layer{place}", op=op, share=0.24) for place, op in enumerate(ops)]
+    lost = Layer(name=NASTY, op=Op(kind="quantum"), share=0.04)
     network = Network(name=name, layers=(*known, lost))
-    return price_network(network, cost or fit(small_table()), device=BOARD)
+    return price_network(network, cost or Lookup(small_table()), device=BOARD)
 
 
 def small_comparisons(cost: CostModel | None = None) -> list[Comparison]:

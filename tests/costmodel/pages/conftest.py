@@ -12,7 +12,6 @@ from browser import Browser, find_chromium
 from shown import morph_folder, small_comparisons, small_prediction, small_table
 
 from costmodel.uses.reporting import write_page
-from costmodel.uses.tables import fit
 
 
 @pytest.fixture(scope="session")
@@ -25,19 +24,25 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table, what is said with ``--json``, and what a morph leaves."""
+    found = tmp_path_factory.mktemp("pages")
+    small_table().save(found / "cpu.jsonl")
+    comparisons = [item.to_json() for item in small_comparisons()]
+    for name, content in (("net", small_prediction().to_json()), ("all", comparisons)):
+        (found / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    morph_folder(found / "fast")
+    return found
+
+
+@pytest.fixture(scope="session")
+def pages(folder: Path) -> dict[str, Path]:
     """Pages by what they show."""
     pytest.importorskip("bokeh", reason="needs the report extra")
-    folder = tmp_path_factory.mktemp("pages")
-    table = folder / "cpu.jsonl"
-    small_table().save(table)
-    cost = fit(table)  # what it finds is kept beside the table
-    prediction = small_prediction(cost)
-    (folder / "net.json").write_text(json.dumps(prediction.to_json()), encoding="utf-8")
     shown: dict[str, list[Any]] = {
-        "table": [table],
-        "prediction": [folder / "net.json", table],
-        "comparison": [small_comparisons(cost)],
-        "morph": [morph_folder(folder / "fast")],
+        "table": [folder / "cpu.jsonl"],  # the fit is kept beside it, for the others
+        "prediction": [folder / "net.json", folder / "cpu.jsonl"],
+        "comparison": [small_comparisons()],
+        "morph": [folder / "fast"],
     }
     return {kind: write_page(*what, html=folder / f"{kind}.html") for kind, what in shown.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rows import row
-from shown import BOARD, morph_folder, small_comparisons, small_prediction, small_table
+from shown import BOARD, small_comparisons, small_table
 
 from costmodel.cli import main
 from costmodel.errors import InvalidInputError, MissingDependencyError
@@ -29,16 +29,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 def test_the_command_takes_files_and_folders(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small_table().save(tmp_path / "cpu.jsonl")
-    for name, found in (
-        ("net", small_prediction().to_json()),
-        ("all", [item.to_json() for item in small_comparisons()]),
-    ):
-        (tmp_path / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
-    folder = morph_folder(tmp_path / "fast")
-    shown = [tmp_path / "net.json", tmp_path / "all.json", tmp_path / "cpu.jsonl", folder]
+    shown = [folder / name for name in ("net.json", "all.json", "cpu.jsonl", "fast")]
     page = tmp_path / "all.html"
     code, out, err = run(capsys, "report", *shown, "--html", page, "--title", "A & B", "--json")
     assert code == 0, err
