@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_promises import check_output
 from rows import row
 from shown import BOARD, small_comparisons, small_table
 
@@ -25,6 +26,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     with pytest.raises(SystemExit) as caught:
         main([str(item) for item in arguments])
     out, err = capsys.readouterr()
+    check_output(arguments, out)
     return int(caught.value.code or 0), out, err
 
 
@@ -38,8 +40,11 @@ def test_the_command_takes_files_and_folders(
     found = json.loads(out)
     text = page.read_text(encoding="utf-8")
     assert found == {
-        "html": str(page), "bytes": len(text.encode()), "shows": [str(item) for item in shown]
-    }  # fmt: skip
+        "schema_version": 1,
+        "html": str(page),
+        "bytes": len(text.encode()),
+        "shows": [str(item) for item in shown],
+    }
     assert "<title>A &amp; B</title>" in text
     for words in ("Prediction</small>net", "Comparison</small>all", "Table</small>cpu"):
         assert words in text
