@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, find_chromium
+from chromium import Chromium, find_chromium
 from shown import morph_folder, small_comparisons, small_prediction, small_table
 
 from costmodel.uses.reporting import write_page
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     program = find_chromium()
     if program is None:
         pytest.skip("needs Chromium: run scripts/tools, or install it")
-    with Browser(program, tmp_path_factory.mktemp("browser")) as found:
+    with Chromium(program, tmp_path_factory.mktemp("browser")) as found:
         yield found
 
 
