@@ -11,6 +11,7 @@ from costmodel.cli import (
     compare,
     devices,
     doctor,
+    explain,
     importing,
     predict,
     profile,
@@ -23,7 +24,7 @@ from costmodel.cli.app import app, run
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (devices, profile, importing, solve, tables, predict, compare, report, doctor)
+VERBS = (devices, profile, importing, solve, tables, predict, compare, explain, report, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, find_chromium
+from browser import Browser
+from chromium import find_chromium
 from shown import morph_folder, small_comparisons, small_prediction, small_table
 
 from costmodel.uses.reporting import write_page
@@ -18,7 +19,7 @@ from costmodel.uses.reporting import write_page
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
-        pytest.skip("needs Chromium: run scripts/tools, or install it")
+        pytest.skip("needs chromium: run scripts/tools, or install it")
     with Browser(program, tmp_path_factory.mktemp("browser")) as found:
         yield found
 
