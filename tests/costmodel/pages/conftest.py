@@ -28,7 +28,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table, what is said with ``--json``, and what a morph leaves."""
     found = tmp_path_factory.mktemp("pages")
-    small_table().save(found / "cpu.jsonl")
+    small_table(2).save(found / "cpu.jsonl")
     comparisons = [item.to_json() for item in small_comparisons()]
     for name, content in (("net", small_prediction().to_json()), ("all", comparisons)):
         (found / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
