@@ -67,6 +67,9 @@ def chart(*, x: str, y: str, log: bool = False, height: int = HEIGHT, **options:
         sizing_mode="stretch_width",
         x_axis_label=x,
         y_axis_label=y,
+        # The page is seen through: what is painted over an edge leaves a line of the old scheme.
+        background_fill_color=None,
+        border_fill_color=None,
         outline_line_color=None,
         tools="pan,box_zoom,wheel_zoom,tap,save,reset",
         toolbar_location="above",

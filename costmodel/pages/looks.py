@@ -22,8 +22,6 @@ def _scheme(
         "bokeh-icon-color": quiet,
     }
     plots = {
-        "background-fill-color": page,
-        "border-fill-color": page,
         "grid-line-color": rule,
         "axis-line-color": quiet,
         "major-tick-line-color": quiet,

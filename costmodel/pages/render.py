@@ -15,7 +15,6 @@ from bokeh.models import CustomJS, DataTable, Plot, RadioButtonGroup, Select
 from bokeh.resources import INLINE
 from jinja2 import Environment
 
-from costmodel import __version__
 from costmodel.pages.looks import DARK, GRID, LIGHT, SELECT
 from costmodel.pages.parts import Section
 
@@ -33,12 +32,13 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 """
 
 
-def render(sections: Sequence[Section], title: str) -> str:
+def render(sections: Sequence[Section], title: str, version: str) -> str:
     """The HTML of a page.
 
     Args:
         sections: in order.
         title: of the page.
+        version: of this package, which the page tells.
     """
     document = Document()
     named = [_named(section, document) for section in sections]
@@ -61,7 +61,7 @@ def render(sections: Sequence[Section], title: str) -> str:
             "switch": switch.name,
             "light": LIGHT,
             "dark": DARK,
-            "version": __version__,
+            "version": version,
             "bokeh_version": bokeh.__version__,
         },
     )

@@ -14,12 +14,13 @@ from costmodel.pages.render import render
 from costmodel.pages.subjects import Subject, Tabled
 
 
-def page_of(subjects: Sequence[Subject], title: str = "") -> str:
+def page_of(subjects: Sequence[Subject], title: str, version: str) -> str:
     """The HTML of a page about some subjects.
 
     Args:
         subjects: in order, at least one.
-        title: of the page; by default what the subjects are.
+        title: of the page; if it is empty, what the subjects are.
+        version: of this package, which the page tells.
     """
     tables = [(item, *table_section(item)) for item in subjects if isinstance(item, Tabled)]
     # What is picked in a prediction is picked in the tables of the page, wherever they stand.
@@ -35,4 +36,4 @@ def page_of(subjects: Sequence[Subject], title: str = "") -> str:
         else:
             sections.append(comparison_section(item.records, item.title))
     named = ", ".join(section.title for section in sections[:3])
-    return render(sections, title or named + (" ..." if len(sections) > 3 else ""))
+    return render(sections, title or named + (" ..." if len(sections) > 3 else ""), version)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from costmodel import __version__
 from costmodel.comparison import Comparison
 from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError, MissingDependencyError
@@ -57,7 +58,7 @@ def write_page(*shown: Shown, html: Path | str, title: str = "") -> Path:
     subjects = [subject for item in shown for subject in _subjects(item)]
     from costmodel.pages.write import page_of
 
-    text = page_of(subjects, title)
+    text = page_of(subjects, title, __version__)
     write_lines(path, [text.encode()])
     return path
 

@@ -34,7 +34,8 @@ from costmodel.shipped import shipped_profiles
 
 sys.path.insert(0, str(ledger.ROOT / "tests" / "helpers"))
 
-from chromium import Chromium, find_chromium
+from browser import Browser
+from chromium import find_chromium
 
 SHIPPED = "amd-epyc-family-25-model-17/onnxruntime-float32"
 #: Rows of the large table.
@@ -136,22 +137,23 @@ def write_pages(folder: Path) -> dict[str, Path]:
     }
 
 
-def opened(browser: Chromium, kind: str, page: Path, pictures: Path | None) -> Opened:
+def opened(browser: Browser, kind: str, page: Path, pictures: Path | None) -> Opened:
     """Open one page some times, at its widest; look at it at every width and in both schemes."""
     browser.look(width=WIDTHS[0])
-    seconds = tuple(browser.open_page(page) / 1e3 for _ in range(OPENINGS))[1:]
+    seconds = tuple(browser.show(page) / 1e3 for _ in range(OPENINGS))[1:]
     errors, requests, wider = [], [], []
     for width in WIDTHS:
         for dark in (False, True):
             browser.look(width=width, dark=dark)
-            browser.open_page(page)
+            browser.show(page)
             errors += browser.errors
-            requests += browser.requests
+            requests += browser.asked
             if browser.evaluate("document.documentElement.scrollWidth") > width:
                 wider.append(width)
             if pictures is not None:
                 scheme = "dark" if dark else "light"
-                (pictures / f"{page.stem}-{width}-{scheme}.png").write_bytes(browser.pixels())
+                picture = pictures / f"{page.stem}-{width}-{scheme}.png"
+                picture.write_bytes(browser.pixels())
     size = page.stat().st_size / 1e6
     return Opened(kind, size, seconds, tuple(errors), tuple(requests), tuple(wider))
 
@@ -196,7 +198,7 @@ def main() -> None:
         pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         pages = write_pages(Path(folder))
-        with Chromium(program, Path(folder) / "browser") as browser:
+        with Browser(program, Path(folder) / "browser") as browser:
             version = browser.call("Browser.getVersion")["product"]
             found = [opened(browser, kind, page, pictures) for kind, page in pages.items()]
     rows = (

@@ -16,11 +16,6 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
-#: Programs that will do, the first that is there.
-PROGRAMS = (
-    *("chromium", "chromium-headless-shell", "chromium-browser"),
-    *("google-chrome", "google-chrome-stable"),
-)
 #: Nothing is fetched, nothing is kept, and what a GPU would draw is drawn by the processor.
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -30,14 +25,13 @@ FLAGS = (
 )
 #: Seconds that one answer may take.
 PATIENCE_S = 60.0
-#: Addresses that ask nobody for anything.
-_LOCAL = ("file:", "data:", "blob:", "about:")
 
 
 def find_chromium() -> str | None:
     """The installed browser, else the one that ``scripts/tools`` unpacked."""
-    unpacked = str(ROOT / "build" / "tools" / "bin" / "chromium")
-    return next((path for path in map(shutil.which, (*PROGRAMS, unpacked)) if path), None)
+    names = ("chromium", "chromium-headless-shell")
+    unpacked = [str(ROOT / "build" / "tools" / "bin" / name) for name in names]
+    return next((path for path in map(shutil.which, (*names, *unpacked)) if path), None)
 
 
 #: The browser reads its orders from 3 and answers into 4.
@@ -56,22 +50,19 @@ class Chromium:
     Args:
         program: the browser.
         home: an empty folder for its profile.
-
-    Attributes:
-        errors: what the page has logged as an error or a warning, or thrown, since it was opened.
-        requests: addresses beyond files that it has asked for since.
+        size: width and height of the page, in pixels.
     """
 
-    def __init__(self, program: str, home: Path) -> None:
+    def __init__(self, program: str, home: Path, size: tuple[int, int] = (1400, 900)) -> None:
         self.program = program
         self.home = home
+        self.size = size
         self.errors: list[str] = []
         self.requests: list[str] = []
         self._answers: dict[int, dict[str, Any]] = {}
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._number = 0
         self._session = ""
-        self._loaded = False
 
     def __enter__(self) -> Chromium:
         self._start()
@@ -79,9 +70,9 @@ class Chromium:
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             found = self.call("Target.attachToTarget", targetId=target, flatten=True)
             self._session = found["sessionId"]
-            for part in ("Page", "Runtime", "Log", "Network"):
+            for part in ("Page", "Runtime", "Log"):
                 self.call(f"{part}.enable")
-            self.look(width=1400)
+            self.resize(*self.size)
         except BaseException:
             self.__exit__()
             raise
@@ -150,72 +141,38 @@ class Chromium:
         if "id" in message:
             self._answers[message["id"]] = message
             return
-        self._note(message["method"], message.get("params", {}))
-
-    def _note(self, event: str, told: dict[str, Any]) -> None:
-        """Keep what an event tells of the page."""
-        if event == "Page.loadEventFired":
-            self._loaded = True
-        elif event == "Runtime.exceptionThrown":
-            details = told["exceptionDetails"]
-            self.errors.append(str(details.get("exception", {}).get("description", details)))
-        elif event == "Runtime.consoleAPICalled" and told["type"] in {"error", "warning", "assert"}:
-            words = [str(item.get("value", item.get("description"))) for item in told["args"]]
-            self.errors.append(" ".join(words))
-        elif event == "Log.entryAdded" and told["entry"]["level"] in {"error", "warning"}:
+        told = message.get("params", {})
+        if message["method"] == "Runtime.exceptionThrown":
+            self.errors.append(str(told["exceptionDetails"]))
+        elif message["method"] == "Runtime.consoleAPICalled" and told["type"] == "error":
+            self.errors.append(" ".join(str(item.get("value", item)) for item in told["args"]))
+        elif message["method"] == "Network.requestWillBeSent":  # once that part is enabled
+            self.requests.append(told["request"]["url"])
+        elif message["method"] == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
-        elif event == "Network.requestWillBeSent":
-            address = told["request"]["url"]
-            if not address.startswith(_LOCAL):
-                self.requests.append(address)
 
-    def look(self, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """Give the page a size in pixels, and the system a colour scheme."""
+    def resize(self, width: int, height: int) -> None:
+        """Make the page another size."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
             deviceScaleFactor=1,
-            mobile=width < 600,
+            mobile=False,
         )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    def open(self, address: str) -> None:
-        """Go to a page and wait until it is there.
-
-        Raises:
-            RuntimeError: if it does not come.
-        """
-        self.errors.clear()
-        self.requests.clear()
-        self._loaded = False
-        self.call("Page.navigate", url=address)
-        until = time.monotonic() + PATIENCE_S
-        while not self._loaded:
-            self._take(until - time.monotonic(), address)
+    def open(self, url: str) -> None:
+        """Go to a page and wait until it is there."""
+        self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete'")
 
-    def open_page(self, page: Path) -> float:
-        """Open one of our pages; how many milliseconds it took until all was drawn."""
-        self.open(page.resolve().as_uri())
-        return self.settle()
-
-    def settle(self) -> float:
-        """Wait until all plots of one of our pages are drawn; milliseconds since it was opened."""
-        return float(self.evaluate(_DRAWN))
-
     def evaluate(self, script: str) -> Any:
-        """The value of a script, which may be a promise.
-
-        Raises:
-            RuntimeError: if it throws.
-        """
+        """The value of a script, which may be a promise."""
         found = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
         if "exceptionDetails" in found:
-            message = f"{script}: {found['exceptionDetails']}"
+            message = str(found["exceptionDetails"])
             raise RuntimeError(message)
         return found["result"].get("value")
 
@@ -229,19 +186,8 @@ class Chromium:
             time.sleep(0.1)
         return found
 
-    def pixels(self, element: str = "document.documentElement") -> bytes:
-        """A picture of an element, as a PNG file holds it; of the whole page by default."""
-        box = self.evaluate(
-            f"(({{x, y, width, height}}) => ({{x: x + scrollX, y: y + scrollY, width, height}}))"
-            f"({element}.getBoundingClientRect())"
-        )
-        found = self.call(
-            "Page.captureScreenshot", captureBeyondViewport=True, clip={**box, "scale": 1}
-        )
-        return base64.b64decode(found["data"])
-
     def screenshot(self, path: Path) -> Path:
-        """Write what is to be seen without scrolling as a PNG."""
+        """Write what is to be seen as a PNG."""
         found = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(found["data"]))
         return path
@@ -261,21 +207,3 @@ def _read(stream: IO[bytes], inbox: queue.Queue[dict[str, Any] | None]) -> None:
         *whole, rest = (rest + piece).split(b"\0")
         for message in whole:
             inbox.put(json.loads(message))
-
-
-#: Milliseconds from the start of loading until every plot says that it is drawn, and two frames
-#: more, of which the last has painted it.
-_DRAWN = """
-new Promise((done) => {
-  const look = () => {
-    const documents = globalThis.Bokeh?.documents ?? []
-    const ready = document.readyState == "complete" && documents.length > 0
-    if (ready && documents.every((item) => item.is_idle)) {
-      requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())))
-    } else {
-      setTimeout(look, 5)
-    }
-  }
-  look()
-})
-"""

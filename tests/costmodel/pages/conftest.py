@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Chromium, find_chromium
+from browser import Browser
+from chromium import find_chromium
 from shown import morph_folder, small_comparisons, small_prediction, small_table
 
 from costmodel.uses.reporting import write_page
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
-        pytest.skip("needs Chromium: run scripts/tools, or install it")
-    with Chromium(program, tmp_path_factory.mktemp("browser")) as found:
+        pytest.skip("needs chromium: run scripts/tools, or install it")
+    with Browser(program, tmp_path_factory.mktemp("browser")) as found:
         yield found
 
 
@@ -27,7 +28,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table, what is said with ``--json``, and what a morph leaves."""
     found = tmp_path_factory.mktemp("pages")
-    small_table().save(found / "cpu.jsonl")
+    small_table(2).save(found / "cpu.jsonl")
     comparisons = [item.to_json() for item in small_comparisons()]
     for name, content in (("net", small_prediction().to_json()), ("all", comparisons)):
         (found / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")

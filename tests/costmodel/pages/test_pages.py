@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Chromium
+from browser import Browser
 from shown import NASTY
 
 KINDS = ("table", "prediction", "comparison", "morph")
@@ -40,10 +40,10 @@ def column(name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_is_one_file_that_fits_anywhere(browser: Chromium, pages: Pages, kind: str) -> None:
+def test_a_page_is_one_file_that_fits_anywhere(browser: Browser, pages: Pages, kind: str) -> None:
     assert pages[kind].stat().st_size <= LARGEST
     browser.look(width=1400)
-    browser.open_page(pages[kind])
+    browser.show(pages[kind])
     missing = browser.evaluate(
         "Array.from(document.querySelectorAll('[data-root-id]')).filter("
         "(item) => item.childElementCount == 0 || item.firstElementChild.clientHeight == 0).length"
@@ -60,21 +60,21 @@ def test_a_page_is_one_file_that_fits_anywhere(browser: Chromium, pages: Pages, 
     assert browser.evaluate("document.documentElement.scrollWidth") <= 400
     assert browser.evaluate(BACKGROUND) == "rgb(21, 24, 29)"
     assert browser.errors == []
-    assert browser.requests == []
+    assert browser.asked == []
 
 
-def test_what_is_shown_is_never_run(browser: Chromium, pages: Pages) -> None:
+def test_what_is_shown_is_never_run(browser: Browser, pages: Pages) -> None:
     for kind in ("prediction", "comparison", "morph"):
-        browser.open_page(pages[kind])
+        browser.show(pages[kind])
         assert browser.errors == []
         assert browser.evaluate("document.querySelectorAll('img').length") == 0
         shown = browser.evaluate("document.body.innerText")
         assert (NASTY in shown) == (kind != "morph")  # there it is the name of a bar
 
 
-def test_controls_choose_the_staircase(browser: Chromium, pages: Pages) -> None:
+def test_controls_choose_the_staircase(browser: Browser, pages: Pages) -> None:
     browser.look(width=1400)
-    browser.open_page(pages["table"])
+    browser.show(pages["table"])
     seen = []
     for title, value in ((None, None), ("Kernel", "1x1"), ("Stride", "2"), ("Input size", "28x28")):
         if title is not None:
@@ -91,25 +91,25 @@ def test_controls_choose_the_staircase(browser: Chromium, pages: Pages) -> None:
     assert browser.errors == []
 
 
-def test_the_colours_can_be_chosen(browser: Chromium, pages: Pages) -> None:
+def test_the_colours_can_be_chosen(browser: Browser, pages: Pages) -> None:
     browser.look(width=700)
-    browser.open_page(pages["morph"])
+    browser.show(pages["morph"])
     light = browser.pixels()
     browser.evaluate("void (Bokeh.documents[0].get_model_by_name('switch').active = 2)")
     browser.settle()
     chosen = browser.pixels()
     assert browser.evaluate(BACKGROUND) == "rgb(21, 24, 29)"
     browser.look(width=700, dark=True)
-    browser.open_page(pages["morph"])
+    browser.show(pages["morph"])
     browser.evaluate("void (Bokeh.documents[0].get_model_by_name('switch').active = 2)")
     browser.settle()
     # Canvases were painted again: nothing of the light ones is left.
     assert chosen == browser.pixels() != light
 
 
-def test_a_filter_and_an_order_hold_for_the_kernels(browser: Chromium, pages: Pages) -> None:
+def test_a_filter_and_an_order_hold_for_the_kernels(browser: Browser, pages: Pages) -> None:
     browser.look(width=1400)
-    browser.open_page(pages["table"])
+    browser.show(pages["table"])
     browser.evaluate(f"void ({model('Filter kernels')}.value_input = '3x3  28X28')")
     browser.settle()
     table = "[...Bokeh.documents[0]._all_models.values()].find((item) => item.type == 'DataTable')"
@@ -123,9 +123,9 @@ def test_a_filter_and_an_order_hold_for_the_kernels(browser: Chromium, pages: Pa
     assert browser.errors == []
 
 
-def test_a_picked_layer_picks_its_kernel(browser: Chromium, pages: Pages) -> None:
+def test_a_picked_layer_picks_its_kernel(browser: Browser, pages: Pages) -> None:
     browser.look(width=1400)
-    browser.open_page(pages["prediction"])
+    browser.show(pages["prediction"])
     layers, kernels, rows = (source_with(name) for name in ("covers", "together", "left_out"))
     browser.evaluate(f"void ({layers}.selected.indices = [1])")
     picked: Any = [
@@ -138,9 +138,9 @@ def test_a_picked_layer_picks_its_kernel(browser: Chromium, pages: Pages) -> Non
     assert browser.errors == []
 
 
-def test_the_account_of_another_network(browser: Chromium, pages: Pages) -> None:
+def test_the_account_of_another_network(browser: Browser, pages: Pages) -> None:
     browser.look(width=1400)
-    browser.open_page(pages["comparison"])
+    browser.show(pages["comparison"])
     before = browser.evaluate(column("right"))
     browser.evaluate(f"void ({model('Network')}.value = 'two')")
     browser.settle()
@@ -151,10 +151,10 @@ def test_the_account_of_another_network(browser: Chromium, pages: Pages) -> None
     assert browser.errors == []
 
 
-def test_a_keyboard_is_enough(browser: Chromium, pages: Pages) -> None:
+def test_a_keyboard_is_enough(browser: Browser, pages: Pages) -> None:
     """The first stop is the way past the contents; then links, then controls that hear keys."""
     browser.look(width=1400)
-    browser.open_page(pages["table"])
+    browser.show(pages["table"])
     stops = []
     for _ in range(40):
         press(browser, "Tab", 9)
@@ -173,7 +173,7 @@ FOCUSED = """
 """
 
 
-def press(browser: Chromium, key: str, code: int) -> None:
+def press(browser: Browser, key: str, code: int) -> None:
     for event in ("keyDown", "keyUp"):
         browser.call(
             "Input.dispatchKeyEvent", type=event, key=key, code=key, windowsVirtualKeyCode=code

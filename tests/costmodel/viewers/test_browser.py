@@ -43,7 +43,7 @@ print(json.dumps([nodes, known]))
 def browser(tmp_path: Path) -> Iterator[Chromium]:
     program = find_chromium()
     if program is None:
-        pytest.skip("needs Chromium: run scripts/tools, or install it")
+        pytest.skip("needs chromium: run scripts/tools, or install it")
     with Chromium(program, tmp_path / "profile") as found:
         yield found
 
