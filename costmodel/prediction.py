@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from costmodel._moved import moved_names
 from costmodel.figures import percent, quantity
 from costmodel.html import html_table
+from costmodel.kinds import MOVES
 from costmodel.network import Layer, Network
-from costmodel.op import Op
+from costmodel.op import SESSION, Op, op_fields
 from costmodel.protocols import CostModel, NetworkLaw, Prices, Unit
 
 if TYPE_CHECKING:
@@ -197,6 +198,26 @@ class Prediction:
         return (self.low, self.high)
 
     @property
+    def parts_ms(self) -> dict[str, float] | None:
+        """What adds up to the total, in ms; None where there is no total in milliseconds.
+
+        ``kernels`` calculate, those that only copy or rearrange are ``moving data``, ``session`` is
+        the fixed cost of a run, ``whole network`` what networks timed whole say beyond the sum, and
+        ``without a price`` what the total was raised by for layers that have none.
+        """
+        if self.predicted_ms is None:
+            return None
+        parts = {"kernels": 0.0, "moving data": 0.0, "session": 0.0}
+        for layer in self.layers:
+            moves = "moving data" if layer.op.kind in MOVES else "kernels"
+            parts["session" if layer.op.kind == SESSION else moves] += layer.price
+        priced = self.total * (self.share_with_a_price if self.scaled else 1.0)
+        return parts | {
+            "whole network": priced - self.uncalibrated,
+            "without a price": self.total - priced,
+        }
+
+    @property
     def num_exact(self) -> int:
         """Layers whose price is a stored row."""
         return sum(layer.basis == "exact" for layer in self.layers)
@@ -216,6 +237,7 @@ class Prediction:
             "predicted_ms": self.predicted_ms,
             "interval_ms": list(interval) if interval else None,
             "uncalibrated_ms": self.uncalibrated_ms,
+            "parts_ms": self.parts_ms,
             "scaled": self.scaled,
             "calibration": self.calibration or None,
             "unit": self.unit,
@@ -426,6 +448,7 @@ def _layer_json(layer: PricedLayer, unit: Unit) -> dict[str, object]:
         "name": layer.name,
         "op": layer.op.label,
         "kind": layer.op.kind,
+        "kernel": op_fields(layer.op),
         "predicted_ms" if unit == "ms" else unit: layer.price,
         "interval_ms" if unit == "ms" else "interval": [layer.low, layer.high],
         "basis": layer.basis,
