@@ -268,17 +268,18 @@ def settle(
     """
     likeness = _likeness(work.kernels, work.kernels)
     noise = np.broadcast_to(noise, latency_ms.shape)
+    usual = [solve(work, latency_ms, belief, noise, likeness=likeness) for belief in beliefs]
     hopes = [
-        (hope, belief, leeway)
-        for belief in beliefs
-        for hope, leeway in _hopes(
-            solve(work, latency_ms, belief, noise, likeness=likeness), noise, likeness
-        )
+        (hope, belief, there, leeway)
+        for belief, there in zip(beliefs, usual, strict=True)
+        for hope, leeway in _hopes(there, noise, likeness)
     ]
-    most = max(hope for hope, _, _ in hopes)
+    most = max(hope for hope, *_ in hopes)
     found = tuple(
-        solve(work, latency_ms, belief, noise, leeway, likeness=likeness)
-        for hope, belief, leeway in hopes
+        there
+        if leeway == there.leeway
+        else solve(work, latency_ms, belief, noise, leeway, likeness=likeness)
+        for hope, belief, there, leeway in hopes
         if hope > most - _HOPELESS
     )
     evidence = np.array([item.evidence for item in found])
