@@ -91,6 +91,16 @@ def test_beliefs_that_differ_leave_the_networks_sums_as_they_were(work):
     assert part.counts @ settled.prices(singles)[0] == pytest.approx(times[:1], rel=0.05)
 
 
+def test_a_device_whose_time_is_all_starts_is_told_from_eight(work):
+    """A graphics card that waits for its host: multiply-adds take a thousandth of what is usual."""
+    starts = np.array([thing.is_start for thing in work.things])
+    times = work.counts @ (work.amounts @ np.where(starts, 20.0, 1e-3))
+    part = work_of([_kernels(work, row) for row in range(8)], work.things)
+    singles = work_of([[op] for op in work.kernels], work.things)
+    prices, _ = settle(part, times[:8], [unknown(work.things)]).prices(singles)
+    assert work.counts[8:] @ prices == pytest.approx(times[8:], rel=0.1)
+
+
 def test_noise_is_told_by_the_times(work):
     times = times_of(work)
     rows = list(range(30))
