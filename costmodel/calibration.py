@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.measurement import Measurement
-from costmodel.op import SESSION, Op, model_op_counts
+from costmodel.op import DTYPE_BYTES, SESSION, Op, model_op_counts
 from costmodel.protocols import CostModel, HoldsOut
 from costmodel.table import LatencyTable
 
@@ -45,6 +45,8 @@ _ACTIVATIONS = 0.1
 #: next to nothing else, and takes a third of it where a cache holds them: with 0.9 its norm would
 #: leave two thirds to computing.
 _MOST_READING = 0.98
+#: What is read by a kernel of which only the price is known; as ``_read_mib`` has it.
+_NOTHING = (0.0, 0.0, 1.0)
 #: So much better networks left out must be predicted before where weights lie is believed.
 _LEAST_GAIN = 0.02
 #: What is timed at once: a block of ``Plan.block_ms``.
@@ -80,7 +82,8 @@ class Calibration:
             rows, each left out in turn.
         read_ms_per_mib: what reading weights from memory takes; 0 where it makes no difference.
         cache_mib: weights that a cache holds.
-        rows_mib: weights that the copies of a row read in turns, where its own are fewer.
+        rows_mib: weights that the copies of a row read in turns, where its own are fewer; of a
+            narrower type than float32 as much less.
         unseen_factor: on the prices of kernels that are no rows: what the regression gets wrong in
             the same direction, network after network.
         unseen_share: like ``interval_share``, of networks none of whose kernels is a row; the same
@@ -117,7 +120,9 @@ class Calibration:
             unseen: part of the sum that is of kernels that are no rows, 0 to 1.
         """
         prices = np.asarray(prices_ms, dtype=np.float64)
-        read = np.array([_read_mib(op) for op in ops]) if ops else np.zeros((len(prices), 2))
+        read = (
+            np.array([_read_mib(op) for op in ops]) if ops else np.tile(_NOTHING, (len(prices), 1))
+        )
         total_ms = float(self._place.moved(prices, read, weight_mib(ops)).sum())
         total_ms *= 1.0 + unseen * (self.unseen_factor - 1.0)
         return total_ms * self.factor(total_ms) + self.fixed_ms + self.kernel_ms * len(prices)
@@ -133,7 +138,7 @@ class Calibration:
             op: the kernel.
             price_ms: its own price.
             factor: on the sum of its network, as ``factor`` tells.
-            weight_mib: of all kernels of its network, float32.
+            weight_mib: of all kernels of its network.
         """
         moved = self._place.moved(np.array([price_ms]), np.array([_read_mib(op)]), weight_mib)
         return factor * float(moved[0]) + self.kernel_ms
@@ -179,15 +184,19 @@ class Calibration:
 
 
 def weight_mib(ops: Sequence[Op]) -> float:
-    """Weights of all kernels of a network together, in MiB of float32."""
+    """Weights of all kernels of a network together, in MiB of their own types."""
     return sum(_read_mib(op)[0] for op in ops)
 
 
-def _read_mib(op: Op) -> tuple[float, float]:
-    """MiB of float32 that a kernel reads: its weights, and all that counts like them."""
-    weights = 4.0 * op.num_weights / _MIB
-    activations = 4.0 * (op.num_input_elements + op.num_output_elements) / _MIB
-    return weights, weights + _ACTIVATIONS * activations
+def _read_mib(op: Op) -> tuple[float, float, float]:
+    """What a kernel reads: MiB of weights, MiB of all that counts like them, and its type's width.
+
+    The width is in those of float32: copies of narrower weights are no more, and take less.
+    """
+    width = DTYPE_BYTES.get(op.dtype, 4) / 4.0
+    weights = 4.0 * width * op.num_weights / _MIB
+    activations = 4.0 * width * (op.num_input_elements + op.num_output_elements) / _MIB
+    return weights, weights + _ACTIVATIONS * activations, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +218,12 @@ class _Place:
 
         Args:
             prices: ``(kernels,)`` alone, in ms.
-            read: ``(kernels, 2)``, as ``_read_mib`` has it.
+            read: ``(kernels, 3)``, as ``_read_mib`` has it.
             total_mib: of the network.
         """
         if self.read_ms <= 0:
             return prices
-        alone = self._slowness(np.maximum(read[:, 0], self.rows_mib))
+        alone = self._slowness(np.maximum(read[:, 0], self.rows_mib * read[:, 2]))
         together = self._slowness(np.asarray(total_mib))
         reading = np.minimum(self.read_ms * read[:, 1] * alone, _MOST_READING * prices)
         rest = prices**_OVERLAP - reading**_OVERLAP
@@ -235,7 +244,7 @@ class _Timed:
         name: its name.
         measured_ms: its own time.
         counts: how often each of its kernels runs.
-        read: ``(kernels, 2)`` MiB of each, as ``_read_mib`` has it.
+        read: ``(kernels, 3)`` of each, as ``_read_mib`` has it.
         prices: of each in ms, as the table has it, or the regression where it has not.
         held_out: the same as if none were in the table; None where nobody can say.
         started: whether what a run and its kernels cost beside their work is to be learned.

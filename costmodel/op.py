@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, prod
 from typing import Annotated, Literal, overload
@@ -21,6 +22,14 @@ from costmodel.slots import Constant as Constant
 from costmodel.slots import Shape as Shape
 from costmodel.slots import Slot as Slot
 
+#: Bytes of one element, by the dtype names of ``Op``; four-bit types are packed two to a byte.
+DTYPE_BYTES: Mapping[str, float] = {
+    "float64": 8, "int64": 8, "uint64": 8, "complex64": 8,
+    "float32": 4, "int32": 4, "uint32": 4,
+    "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2,
+    "int8": 1, "uint8": 1, "bool": 1, "float8_e4m3fn": 1, "float8_e5m2": 1,
+    "int4": 0.5, "uint4": 0.5,
+}  # fmt: skip
 Step = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
 Pad = Annotated[int, msgspec.Meta(ge=-(2**20), le=2**20)]
 

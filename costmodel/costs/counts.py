@@ -17,18 +17,9 @@ from costmodel.kinds import (
     UNCOUNTED,
     WINDOWS,
 )
-from costmodel.op import MODEL, SESSION, Op
+from costmodel.op import DTYPE_BYTES, MODEL, SESSION, Op
 from costmodel.products import PRODUCT_KINDS, stored_places
 from costmodel.protocols import Prices, Unit
-
-#: Bytes of one element, by the dtype names of ``Op``; four-bit types are packed two to a byte.
-DTYPE_BYTES: Mapping[str, float] = {
-    "float64": 8, "int64": 8, "uint64": 8, "complex64": 8,
-    "float32": 4, "int32": 4, "uint32": 4,
-    "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2,
-    "int8": 1, "uint8": 1, "bool": 1, "float8_e4m3fn": 1, "float8_e5m2": 1,
-    "int4": 0.5, "uint4": 0.5,
-}  # fmt: skip
 
 #: Every kind that can be counted. ``session`` does no work of its own: all of its counts are zero.
 COUNTED_KINDS = (

@@ -10,12 +10,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.counts import DTYPE_BYTES
 from costmodel.costs.gpu.runtimes import Rules, rules_of
 from costmodel.costs.gpu.sizes import Sizes
 from costmodel.device import Device
 from costmodel.kinds import CONV_KINDS, POOL_KINDS
-from costmodel.op import Op
+from costmodel.op import DTYPE_BYTES, Op
 from costmodel.pieces import form_of, pieces_of
 from costmodel.products import PRODUCT_KINDS
 
@@ -43,12 +42,12 @@ _HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
 #: ``strided`` the same for strides above 1; ``columns`` and ``filters`` the part of it in
 #: incomplete sets of output columns or channel blocks; ``input``, ``output``, ``weight`` elements;
 #: ``expanded`` elements of an im2col buffer, ``gathered`` where a stride forbids copying runs;
-#: ``rows`` output rows times channel blocks (loop starts), ``taps`` inner loop starts or rows
-#: copied into an im2col buffer, ``edges``
+#: ``rows`` output rows times channel blocks (loop starts), or, channels last, places times groups;
+#: ``taps`` inner loop starts, or runs copied into an im2col buffer; ``edges``
 #: multiply-adds of output columns that padding touches; ``spill`` bytes beyond the near cache, or
 #: of a product's weights beyond the last one;
 #: ``light`` and ``heavy`` outputs with an activation of that class; ``calls`` matrix products per
-#: run, ``short`` the work that their incomplete sets of output channels waste; ``pieces`` runs of
+#: run, ``short`` what their incomplete sets of output channels waste; ``pieces`` runs of
 #: elements that a kernel without a window takes one by one.
 PLAIN_TERMS = ("constant", "work", "input", "output", "weight")
 TERMS = (
@@ -208,7 +207,7 @@ class Table:
 _RAW = (
     "batch", "cin", "cout", "hin", "win", "hout", "wout", "kh", "kw", "stride", "dilation",
     "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
-    "light", "heavy", "block", "window", "lanes", "product", "itemsize", "pieces",
+    "light", "heavy", "block", "window", "lanes", "product", "itemsize", "pieces", "last",
 )  # fmt: skip
 _SIZES = _RAW.index("stride")
 
@@ -261,7 +260,7 @@ def _numbers(op: Op) -> tuple[float, ...]:
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
         num_in, num_out, num_weights, work, top, bottom, left, right, "sum" in op.epilogue,
         light, heavy, _block(op.layout), is_conv, _lanes(op.implementation), is_product,
-        DTYPE_BYTES.get(op.dtype, 4), pieces,
+        DTYPE_BYTES.get(op.dtype, 4), pieces, nhwc,
     )  # fmt: skip
 
 
@@ -317,8 +316,9 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     # Nor are the weights of taps read that no window has in the image.
     read = raw["weights"] * np.where(spread & ~plain, rows_used * columns_used, 1.0)
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
-    # Of what has no window the last axes are no columns of a product.
-    factor = np.where(plain & (raw["window"] == 0), 1.0, factor)
+    # Of what has no window the last axes are no columns of a product, nor are places channels last.
+    last = raw["last"] > 0
+    factor = np.where(plain & (last | (raw["window"] == 0)), 1.0, factor)
     factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
     work = raw["work"] * np.maximum(factor, 0.01)
     strided = raw["stride"] > 1
@@ -332,9 +332,16 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     filter_share = np.where(plain, 0.0, (blocks % _FILTERS) / np.maximum(blocks, 1.0))
     window = plain & ((taps > 1) | strided)
     expanded = np.where(window, raw["batch"] * raw["cin"] * taps * pixels, 0.0)
-    copies = np.where(window, raw["batch"] * raw["cin"] * taps * raw["hout"], 0.0)
     per_group = raw["cin"] / raw["groups"]
+    # Channels last, a place's channels of one group are a run, and every group has its own row of a
+    # product; channels of groups of one are taken side by side.
+    alone = (filters == 1) & (per_group == 1)
+    places = raw["batch"] * pixels * np.where(alone, 1.0, raw["groups"])
+    runs = np.where(last, places, raw["batch"] * raw["cin"] * raw["hout"])
+    copies = np.where(window, taps * runs, 0.0)
     rows = raw["batch"] * raw["hout"] * np.ceil(raw["cout"] / _VECTOR)
+    rows = np.where(last, places, rows)
+    at_once = np.where(last, np.where(alone, 1, _VECTOR), _ROWS)
     near = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0 - _NEAR_BYTES
     columns = (
         np.full_like(pixels, 1e6),
@@ -356,7 +363,7 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
         np.where(plain, raw["batch"] * raw["groups"], 0.0),
         np.where(
             plain & (raw["lanes"] == 1),
-            work * (_padded(filters, _ROWS) / np.maximum(filters, 1.0) - 1.0),
+            work * (_padded(filters, at_once) / np.maximum(filters, 1.0) - 1.0),
             0.0,
         ),
         raw["pieces"],

@@ -44,6 +44,9 @@ from costmodel.timing.mishaps import die_with_parent, is_out_of_memory, one_line
 from costmodel.timing.visit import NoTimeError, visit
 from costmodel.timing.watch import Watch
 
+#: A workload whose loading took this share of what a visit times is kept for the next visit.
+_WORTH_SHARE = 0.25
+
 
 class Visitor(Protocol):
     """Visits the jobs of segments and tells what happened."""
@@ -121,7 +124,7 @@ class Worker:
     def _visit(self, number: int, segment: Segment) -> Event:
         care, job = segment.care, self._setup.jobs[number]
         # A whole model takes too much memory to lie beside others that are timed.
-        worth_ms = care.visit_ms if job.model is None else math.inf
+        worth_ms = _WORTH_SHARE * care.visit_ms if job.model is None else math.inf
         try:
             with self._kept.loaded(number, lambda: self._load(job), worth_ms=worth_ms) as (
                 workload,

@@ -166,6 +166,9 @@ def _sum(writer: GraphWriter, probe: Probe) -> Outputs:
 
 def _binary(kernel: str) -> Builder:
     def build(writer: GraphWriter, probe: Probe) -> Outputs:
+        if probe.variant == "colours":  # an image as it comes, made to numbers that networks like
+            image = _feed(writer, probe, (probe.batch, *probe.size, 3))
+            return (writer.node(kernel, image, writer.positive((3,))),)
         source = _feed(writer, probe)
         channels = (probe.batch, probe.in_channels)
         match probe.variant:

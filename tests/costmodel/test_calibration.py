@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from costmodel.calibration import MIN_NETWORKS, Calibration, fit_calibration, we
 from costmodel.device import Device
 from costmodel.measurement import Measurement
 from costmodel.network import session_op
-from costmodel.op import Op, conv_op, model_op
+from costmodel.op import DTYPE_BYTES, Op, conv_op, model_op
 from costmodel.protocols import Prices, Unit
 from costmodel.runners.fake import law_ms
 from costmodel.table import LatencyTable
@@ -142,37 +143,45 @@ def test_the_calibration_is_described_with_its_networks_and_doubt() -> None:
     )
 
 
-def wide(mib: float) -> Op:
+def wide(mib: float, dtype: str) -> Op:
     """A convolution of one pixel with about so many MiB of weights."""
-    width = max(1, round((mib * 2**20 / 36) ** 0.5))
-    return conv_op(in_channels=width, out_channels=width, size=(1, 1), kernel=(3, 3))
+    width = max(1, round((mib * 2**20 / (9 * DTYPE_BYTES[dtype])) ** 0.5))
+    op = conv_op(in_channels=width, out_channels=width, size=(1, 1), kernel=(3, 3))
+    return replace(op, dtype=dtype)
+
+
+def held_mib(op: Op) -> float:
+    """MiB of a kernel's weights."""
+    return op.num_weights * DTYPE_BYTES[op.dtype] / 2**20
 
 
 def reading(op: Op, turns_mib: float, cache_mib: float, read_ms: float) -> float:
     """Time of a kernel that reads its weights among so many MiB that are read in turns."""
     missed = max(0.0, 1.0 - cache_mib / turns_mib)
-    read = read_ms * op.num_weights * 4 / 2**20 * (0.2 + 0.8 * missed)
+    read = read_ms * held_mib(op) * (0.2 + 0.8 * missed)
     return float((law_ms(op) ** 3 + read**3) ** (1 / 3))
 
 
 def placed_table(
-    cache_mib: float, read_ms: float, rows_mib: float
+    cache_mib: float, read_ms: float, rows_mib: float, dtype: str = "float32"
 ) -> tuple[LatencyTable, dict[str, Sequence[Op]]]:
     """Networks of 1 to 100 MiB of weights, which take longer where no cache holds them.
 
     Args:
         cache_mib: of weights that a cache holds.
         read_ms: for a MiB from memory.
-        rows_mib: of weights that a kernel alone was timed with, at least its own.
+        rows_mib: of weights that a kernel alone was timed with, at least its own, as float32.
+        dtype: of the weights.
     """
+    copies_mib = rows_mib * DTYPE_BYTES[dtype] / 4
     networks: dict[str, Sequence[Op]] = {}
     rows: dict[Op, Measurement] = {}
     for index, total in enumerate(np.geomspace(1.0, 100.0, 14)):
-        ops = [wide(total * share) for share in (0.1, 0.2, 0.3, 0.4)]
-        weights = [op.num_weights * 4 / 2**20 for op in ops]
+        ops = [wide(total * share, dtype) for share in (0.1, 0.2, 0.3, 0.4)]
+        weights = [held_mib(op) for op in ops]
         whole = 0.0
         for op, mib in zip(ops, weights, strict=True):
-            rows[op] = row(op, reading(op, max(mib, rows_mib), cache_mib, read_ms))
+            rows[op] = row(op, reading(op, max(mib, copies_mib), cache_mib, read_ms))
             whole += reading(op, sum(weights), cache_mib, read_ms)
         networks[f"net{index}"] = ops
         key = model_op(f"net{index}", "0" * 16, tuple(ops))
@@ -193,8 +202,9 @@ class Stored(LawCost):
 
 @pytest.mark.parametrize("rows_mib", [0.0, 32.0, math.inf])
 @pytest.mark.parametrize("cache_mib", [8.0, 24.0])
-def test_where_weights_lie_is_learned(cache_mib: float, rows_mib: float) -> None:
-    table, networks = placed_table(cache_mib, 0.06, rows_mib)
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_where_weights_lie_is_learned(cache_mib: float, rows_mib: float, dtype: str) -> None:
+    table, networks = placed_table(cache_mib, 0.06, rows_mib, dtype)
     cost = Stored(table)
     found = fit_calibration(table, cost)
     assert found is not None

@@ -153,3 +153,28 @@ def test_a_matrix_unit_works_on_whole_sets_of_channels() -> None:
     assert not tpu[:, short].any()
     other = Table([op(width, "") for width in (127, 128, 129, 256)]).terms
     assert len(set(other[:, work])) == 4
+
+
+def test_channels_last_every_place_of_a_group_is_copied_and_multiplied_by_itself() -> None:
+    names = ("work", "taps", "rows", "short")
+    columns = [TERMS.index(name) for name in names]
+
+    def amounts(groups: int, width: int = 32) -> dict[str, float]:
+        plain = conv_op(
+            in_channels=width, out_channels=width, size=(10, 10), kernel=(3, 3), groups=groups
+        )
+        last = replace(
+            plain, layout="nhwc", inputs=((1, 10, 10, width),), outputs=((1, 10, 10, width),)
+        )
+        return dict(zip(names, 1e6 * Table([last]).terms[0, columns], strict=True))
+
+    whole, parted, each = amounts(1), amounts(8), amounts(32)
+    assert whole == pytest.approx(
+        {"work": 9 * 32 * 32 * 100, "taps": 900, "rows": 100, "short": 0}, abs=1e-6
+    )
+    # Four channels of a group are multiplied as if they were sixteen.
+    assert parted == pytest.approx(
+        {"work": 9 * 32 * 4 * 100, "taps": 7200, "rows": 800, "short": 3 * 9 * 32 * 4 * 100}
+    )
+    assert each["taps"] == whole["taps"]
+    assert each["short"] == 0
