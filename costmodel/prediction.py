@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, isfinite, isnan, nan, sqrt
 from typing import TYPE_CHECKING, Literal
@@ -53,6 +53,9 @@ class PricedLayer:
         note: why it is extrapolated; else empty.
         share: part of the sum of all priced layers, 0 to 1.
         covers: layers of the network as written that this kernel carries out.
+        beside: the layer as written that it belongs to where it carries out none, such as a change
+            of layout that the runtime added.
+        seen: share of the network's run time seen while lowering; NaN when nobody looked.
     """
 
     name: str
@@ -64,6 +67,8 @@ class PricedLayer:
     note: str = ""
     share: float = nan
     covers: tuple[str, ...] = ()
+    beside: str = ""
+    seen: float = nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +80,16 @@ class Unpriced:
         reason: one sentence.
         share: share of the network's run time seen while lowering; NaN when nobody looked.
         op: its work; None when the layer could not even become an Op.
+        covers: as ``PricedLayer.covers``.
+        beside: as ``PricedLayer.beside``.
     """
 
     name: str
     reason: str
     share: float = nan
     op: Op | None = None
+    covers: tuple[str, ...] = ()
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,8 +264,11 @@ def price_network(
     values = [float(value) for value in prices.values]
     priced = [index for index, value in enumerate(values) if isfinite(value)]
     uncalibrated = sum(values[index] for index in priced) if priced else nan
-    layers = tuple(_priced(network.layers[index], index, prices, uncalibrated) for index in priced)
-    unpriced = _unpriced(network, values, prices)
+    beside = network.beside()
+    layers = tuple(
+        _priced(network.layers[index], index, prices, uncalibrated, beside) for index in priced
+    )
+    unpriced = _unpriced(network, values, prices, beside)
     # A calibration is fitted on milliseconds; counts are exact and need none.
     used = calibration if cost.unit == "ms" and priced else None
     total, low, high = _total(layers, uncalibrated, cost.unit, used)
@@ -350,7 +362,9 @@ def _half_widths(layers: Sequence[PricedLayer]) -> tuple[float, float]:
     return interval_of_sum(below), interval_of_sum(above)
 
 
-def _priced(layer: Layer, index: int, prices: Prices, total: float) -> PricedLayer:
+def _priced(
+    layer: Layer, index: int, prices: Prices, total: float, beside: Mapping[str, str]
+) -> PricedLayer:
     value = float(prices.values[index])
     basis: Basis = "predicted"
     if prices.exact is not None and bool(prices.exact[index]):
@@ -368,16 +382,22 @@ def _priced(layer: Layer, index: int, prices: Prices, total: float) -> PricedLay
         note=prices.extrapolated.get(index, "") if basis == "extrapolated" else "",
         share=value / total if total > 0 else nan,
         covers=layer.covers,
+        beside=beside.get(layer.name, ""),
+        seen=layer.share,
     )
 
 
-def _unpriced(network: Network, values: Sequence[float], prices: Prices) -> tuple[Unpriced, ...]:
+def _unpriced(
+    network: Network, values: Sequence[float], prices: Prices, beside: Mapping[str, str]
+) -> tuple[Unpriced, ...]:
     found = [
         Unpriced(
             name=layer.name,
             reason=prices.reasons.get(index, "the cost model has no price for it"),
             share=layer.share,
             op=layer.op,
+            covers=layer.covers,
+            beside=beside.get(layer.name, ""),
         )
         for index, layer in enumerate(network.layers)
         if not isfinite(values[index])

@@ -40,11 +40,11 @@ KIT = Path(__file__).with_name("wheel_kit.py")
 #: For a profile that a help text shows. A page's next examples need its table to be complete.
 BUDGET = "12s"
 #: Verbs that time, and can be told to do it only twice.
-TIMERS = frozenset({"profile", "compare", "train", "shrink", "align"})
+TIMERS = frozenset({"profile", "compare", "explain", "train", "shrink", "align"})
 #: What is asked for of a network's own latency where an example asks for milliseconds.
 SHARE = {"train": 0.6, "shrink": 0.6, "expand": 1.5}
 #: Verbs whose exit code 1 is a finding, which chance or a short budget may bring about.
-FINDERS = frozenset({"profile", "check", "compare", "align"})
+FINDERS = frozenset({"profile", "check", "compare", "explain", "align"})
 
 #: Examples that cannot be run here: how to know them, and why. Each must exist.
 NOT_HERE: Mapping[str, str] = {
@@ -53,6 +53,7 @@ NOT_HERE: Mapping[str, str] = {
     r"^scripts/": "is for a checkout; scripts/bench/fresh_clone.py runs it in one",
     r"^python scripts/": "is for a checkout, and takes Debian's packages or hours",
     r"^pytest ": "is for a checkout",
+    r"^model-explorer ": "serves until it is stopped; tests/costmodel/viewers look at its page",
     r"^pip install ": "is how this environment was made, from the wheel",
 }
 #: The same for snippets of Python.

@@ -18,6 +18,7 @@ from costmodel.cli.output import (
     save_json,
     write_summary,
 )
+from costmodel.cli.showing import Shown
 from costmodel.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         "costmodel compare net.onnx --table cpu.jsonl --save-baseline new.json",
         "costmodel compare net.onnx --table cpu.jsonl --baseline baseline.json --max-regression 5%",
         "costmodel compare --table cpu.jsonl --against timings.csv --json",
+        "costmodel compare net.onnx --table cpu.jsonl --overlay nodes.json --trace trace.json",
+        "costmodel compare net.onnx --table cpu.jsonl --ort-profile onnxruntime_profile.json",
     ),
 )
 def compare_models(
@@ -86,6 +89,15 @@ def compare_models(
             "--max-regression", metavar="5%", help="How much slower it may become; default: 5%."
         ),
     ] = None,
+    ort_profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--ort-profile",
+            metavar="P.json",
+            help="A profile that ONNX Runtime wrote of this network, instead of the clock: "
+            "compares shares.",
+        ),
+    ] = None,
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
@@ -100,17 +112,22 @@ def compare_models(
         bool,
         typer.Option("--github-summary", help="Append that to the page of this GitHub run."),
     ] = False,
+    overlay: options.Overlay = None,
+    annotate: options.Annotate = None,
+    trace: options.Trace = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
     """Predict networks and time them here, by the protocol that made the table.
 
-    With --against, predictions are held against somebody's list instead, and nothing is timed.
+    With --against, predictions are held against somebody's list instead, and nothing is timed;
+    with --ort-profile, against a profile of the runtime's own.
     Exit code 1 if a network could not be timed, an error is above --max-error, or a network is
     slower than in --baseline.
     """
-    from costmodel.report import comparison_sheets
+    from costmodel.report import comparison_sheets, profile_sheets
     from costmodel.uses.comparing import compare
+    from costmodel.uses.profiled import compare_profile
     from costmodel.uses.user_code import import_first
 
     import_first(imports)
@@ -120,31 +137,59 @@ def compare_models(
         check_picture(plot)
     if to_github:
         github_summary()  # before anything is timed
-    found = compare(
-        models or (),
-        table,
-        cost=cost,
-        donors=donor or (),
-        runner=runner,
-        options=options.parse_runner_options(runner_option),
-        threads=threads,
-        sizes=options.parse_sizes(size, shape),
-        signature=signature,
-        rounds=rounds,
-        seed=seed,
-        other_device=other_device,
-        against=against,
-        baseline=baseline,
-        max_regression=_limit(max_regression, baseline),
-        calibrated=not no_calibration,
-        progress=progress("Comparing"),
-    )
-    emit(
-        lambda: [item.to_json() for item in found],
-        lambda: comparison_sheets(found),
-        as_json=json,
-        markdown=markdown,
-    )
+    given = options.parse_sizes(size, shape)
+    chosen = options.parse_runner_options(runner_option)
+    if ort_profile is not None:
+        timed = (against, max_error, plot, overlay, annotate, trace, baseline, save_baseline)
+        if any(option is not None for option in (*timed, parquet, summary)) or to_github:
+            message = (
+                "--ort-profile compares shares of time: leave out --against, --max-error, --plot, "
+                "--overlay, --annotate, --trace, --parquet, and what baselines and summaries need."
+            )
+            raise InvalidInputError(message)
+        parted = compare_profile(
+            models or (),
+            table,
+            ort_profile,
+            cost=cost,
+            donors=donor or (),
+            runner=runner,
+            options=chosen,
+            threads=threads,
+            sizes=given,
+            signature=signature,
+            calibrated=not no_calibration,
+        )
+        emit(parted.to_json, lambda: profile_sheets(parted), as_json=json, markdown=markdown)
+        return
+    shown = Shown(overlay=overlay, annotate=annotate, trace=trace)
+    with shown.files_of(models or (), given, signature) as (files, sizes, entry):
+        found = compare(
+            files,
+            table,
+            cost=cost,
+            donors=donor or (),
+            runner=runner,
+            options=chosen,
+            threads=threads,
+            sizes=sizes,
+            signature=entry,
+            rounds=rounds,
+            seed=seed,
+            other_device=other_device,
+            against=against,
+            baseline=baseline,
+            max_regression=_limit(max_regression, baseline),
+            calibrated=not no_calibration,
+            progress=progress("Comparing"),
+        )
+        emit(
+            lambda: [item.to_json() for item in found],
+            lambda: comparison_sheets(found),
+            as_json=json,
+            markdown=markdown,
+        )
+        shown.write(found, models or (), files)
     if plot is not None:
         from costmodel.plots import plot_comparison
 

@@ -102,6 +102,30 @@ Parquet = Annotated[
     Path | None,
     typer.Option("--parquet", metavar="F.parquet", help="Also write it as a tidy frame."),
 ]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(
+        "--overlay",
+        metavar="F.json",
+        help="Also write node data for Model Explorer: what each node of the graph takes.",
+    ),
+]
+Annotate = Annotated[
+    Path | None,
+    typer.Option(
+        "--annotate",
+        metavar="F.onnx",
+        help="Also write a copy of the model whose nodes say what they take (metadata_props).",
+    ),
+]
+Trace = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="F.json",
+        help="Also write a trace that chrome://tracing and Perfetto open.",
+    ),
+]
 PredictOnly = Annotated[
     bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
 ]

@@ -18,7 +18,7 @@ _MOST_FAILURES = 2
 #: Visits that a job may get, spoiled ones included, as a multiple of the plan's rounds.
 _MOST_VISITS = 1.5
 #: Share of the fewest rounds that a job must be sure of before it is let in.
-_GOOD_SHARE = 2 / 3
+_GOOD_SHARE = 0.5
 
 
 @dataclass(slots=True)

@@ -11,10 +11,12 @@ from costmodel._lazy import lazy_names
 
 if TYPE_CHECKING:
     from costmodel.report.comparison import comparison_sheets, summary_markdown
+    from costmodel.report.explanation import explanation_sheets
     from costmodel.report.frames import comparison_records, prediction_records
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
     from costmodel.report.prediction import prediction_sheets
+    from costmodel.report.profile import profile_sheets
     from costmodel.report.quality import audit_sheets, score_sheets
     from costmodel.report.sheet import Sheet, to_markdown, to_text
     from costmodel.report.solving import suggestion_sheet
@@ -26,11 +28,13 @@ __all__ = [
     "audit_sheets",
     "comparison_records",
     "comparison_sheets",
+    "explanation_sheets",
     "import_sheets",
     "learning_json",
     "learning_sheet",
     "prediction_records",
     "prediction_sheets",
+    "profile_sheets",
     "score_sheets",
     "staircase_sheet",
     "suggestion_sheet",
@@ -48,11 +52,13 @@ __getattr__, __dir__ = lazy_names(
         "audit_sheets": "quality",
         "comparison_records": "frames",
         "comparison_sheets": "comparison",
+        "explanation_sheets": "explanation",
         "import_sheets": "importing",
         "learning_json": "learning",
         "learning_sheet": "learning",
         "prediction_records": "frames",
         "prediction_sheets": "prediction",
+        "profile_sheets": "profile",
         "score_sheets": "quality",
         "staircase_sheet": "staircase",
         "suggestion_sheet": "solving",

@@ -51,6 +51,8 @@ class ExportName(StrEnum):
         "--finish finetune --export onnx --export litert",
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half "
         "--finish finetune --finish-epochs 60 --distil 0.5 --augment",
+        "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 50% --out half "
+        "--finish finetune --looks 50",
     ),
 )
 def train(
@@ -101,6 +103,16 @@ def train(
     importance: Annotated[
         ImportanceName, typer.Option("--importance", help="Of channels, in the last step.")
     ] = ImportanceName.taylor,
+    looks: Annotated[
+        int,
+        typer.Option(
+            "--looks",
+            min=0,
+            metavar="N",
+            help="Try so many choices of widths within the budget, by the loss right after cutting "
+            "on up to 1,024 validation samples, and take the best. 0 goes by importances alone.",
+        ),
+    ] = 0,
     signal: Annotated[
         str,
         typer.Option("--signal", help="gamma, group_lasso, logistic_sigmoid or hard_concrete."),
@@ -163,6 +175,7 @@ def train(
         distil=distil,
         augment=augment,
         importance=importance.value,
+        looks=looks,
         signal=signal,
         grow=grow,
         seed=seed,

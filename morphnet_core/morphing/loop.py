@@ -144,6 +144,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
     seed: int | None = 0,
     rounds: int = ROUNDS,
     tell: Callable[[str], None] | None = None,
+    choose: Callable[..., Projection] = project,
 ) -> LoopResult:
     """Widths whose network takes the target when it is timed.
 
@@ -164,6 +165,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
         seed: of the fresh weights.
         rounds: networks timed at most.
         tell: who is told of each round.
+        choose: chooses widths; takes what ``project`` takes.
 
     Raises:
         InvalidInputError: if no widths are cheap enough, or a clock is to keep a number of
@@ -171,7 +173,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
     """
 
     def projected(target_ms: float, scale: float) -> Projection:
-        return project(pricer, importance, target_ms, start=start, grow=grow, scale=scale)
+        return choose(pricer, importance, target_ms, start=start, grow=grow, scale=scale)
 
     if clock is None:
         seed_ms = pricer.seed

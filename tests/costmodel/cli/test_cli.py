@@ -18,6 +18,7 @@ from costmodel.table import LatencyTable
 
 VERBS = (
     *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
+    "explain",
     "doctor",
 )
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")

@@ -35,12 +35,12 @@ def test_each_round_visits_every_unfinished_job_once(count: int, round_: int, se
 
 @given(st.integers(1, 30), st.integers(0, 400))
 def test_as_many_jobs_are_let_in_as_there_is_time_to_measure_well(count: int, visits: int) -> None:
-    subject = schedule(count, Plan(min_rounds=6))
+    subject = schedule(count, Plan(min_rounds=8))
     subject.admit(visits)
     let_in = subject.order(0)
     assert sorted(let_in) == list(range(min(count, math.ceil(visits / 4))))
-    assert subject.visits_left == 6 * len(let_in)
-    assert subject.visits_waiting == 6 * (count - len(let_in))
+    assert subject.visits_left == 8 * len(let_in)
+    assert subject.visits_waiting == 8 * (count - len(let_in))
 
 
 def test_a_visited_job_stays_in_when_time_runs_short() -> None:

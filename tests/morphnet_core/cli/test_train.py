@@ -84,10 +84,11 @@ def table(net: Path) -> Path:
 def test_a_budget_in_flops(run: Any, net: Path, recipe: Path, tmp_path: Path) -> None:
     code, out, err = run(
         "train", net, "--data", recipe, "--cost", "flops", "--target", "50%", *SHORT,
-        "--finish", "finetune", "--distil", 0.7, "--out", tmp_path / "half",
+        "--finish", "finetune", "--distil", 0.7, "--looks", 3, "--out", tmp_path / "half",
         "--json",
     )  # fmt: skip
     assert code == 0, err
+    assert "choices of widths: a loss of" in err
     found = json.loads(out)
     assert found["predicted"] <= 0.5 * found["seed"]
     assert found["measured_ms"] is None
