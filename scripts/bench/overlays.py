@@ -52,8 +52,10 @@ MADE = (
     "keras-ConvNeXtTiny", "keras-MobileNetV3Small", "torchvision-efficientnet_b0",
     "torchvision-swin_t", "torchvision-vit_b_16",
 )  # fmt: skip
-#: Operators of nodes that multiply and add.
-MULTIPLY = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
+#: Operators of nodes that multiply and add; the last two are executed as convolutions in places.
+MULTIPLY = frozenset(
+    {"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "BatchNormalization", "Mul"}
+)
 #: Share of the time that is to be on nodes.
 WANTED = 0.99
 #: Says which nodes Model Explorer makes of a file, by graph.
