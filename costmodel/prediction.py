@@ -9,6 +9,8 @@ from math import hypot, isfinite, isnan, nan, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from costmodel._moved import moved_names
+from costmodel.figures import percent, quantity
+from costmodel.html import html_table
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 from costmodel.protocols import CostModel, NetworkLaw, Prices, Unit
@@ -29,6 +31,9 @@ SUMMATION_SHARE = 0.05
 WHOLE_SHARE = 0.95
 #: Below this share of the time, what has a price says too little of the rest for a total.
 LEAST_SHARE = 0.5
+
+#: Layers that a notebook shows.
+SHOWN = 10
 
 Basis = Literal["exact", "predicted", "extrapolated"]
 
@@ -133,11 +138,36 @@ class Prediction:
             return f"{self.model}: only {share} of its time has a price, which is too little"
         if isnan(self.total):
             return f"{self.model}: nothing in it has a price"
-        unit = f" {self.unit}"
-        between = f" ({self.low:.4g} to {self.high:.4g})" if self.high > self.low else ""
+        between = f" ({self._between})" if self.high > self.low else ""
         missing = f", {len(self.unpriced)} without a price" if self.unpriced else ""
         missing += f": scaled from {share} of the time" if self.scaled else ""
-        return f"{self.model}: {self.total:.4g}{unit}{between}, {len(self.layers)} layers{missing}"
+        total = quantity(self.total, self.unit)
+        return f"{self.model}: {total}{between}, {len(self.layers)} layers{missing}"
+
+    @property
+    def _between(self) -> str:
+        """The interval in words, with its unit once."""
+        low, high = (quantity(end, self.unit) for end in (self.low, self.high))
+        return f"{low.removesuffix(self.unit).rstrip()} to {high}"
+
+    def _repr_html_(self) -> str:
+        """The prediction in a notebook: the total, and the layers that cost most."""
+        facts = [
+            ("predicted", quantity(self.total, self.unit)),
+            ("interval", self._between if self.high > self.low else ""),
+            ("device", self.device.label if self.device else ""),
+            ("layers", f"{len(self.layers)}, {len(self.unpriced)} without a price"),
+        ]
+        ranked = sorted(self.layers, key=lambda layer: -layer.price)[:SHOWN]
+        layers = [
+            (item.name, item.op.label, quantity(item.price, self.unit), percent(item.share))
+            for item in ranked
+        ]
+        return html_table(self.model, [pair for pair in facts if pair[1]]) + html_table(
+            f"The {len(layers)} layers that cost most",
+            layers,
+            columns=("layer", "work", "price", "share"),
+        )
 
     @property
     def scaled(self) -> bool:

@@ -43,6 +43,7 @@ def predict_model(
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
     imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
+    parquet: options.Parquet = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a layer has no price.")
     ] = False,
@@ -75,6 +76,12 @@ def predict_model(
         )
         emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)
         shown.write([found], [model], files)
+    if parquet is not None:
+        from costmodel.report import prediction_records
+        from costmodel.tidy.frame import write_records
+
+        write_records(prediction_records(found), parquet)
+        note(f"Wrote {parquet}.")
     if found.unpriced:
         note(f"Warning: {len(found.unpriced)} layers have no price{_consequence(found)}.")
         if strict or isnan(found.total):
