@@ -54,8 +54,8 @@ class PricedLayer:
         note: why it is extrapolated; else empty.
         share: part of the sum of all priced layers, 0 to 1.
         covers: layers of the network as written that this kernel carries out.
-        beside: the layer as written that it belongs to where it carries out none, such as a change
-            of layout that the runtime added.
+        beside: layers as written that it belongs to where it carries out none, such as those whose
+            result a change of layout moves.
         seen: share of the network's run time seen while lowering; NaN when nobody looked.
     """
 
@@ -68,7 +68,7 @@ class PricedLayer:
     note: str = ""
     share: float = nan
     covers: tuple[str, ...] = ()
-    beside: str = ""
+    beside: tuple[str, ...] = ()
     seen: float = nan
 
 
@@ -90,7 +90,7 @@ class Unpriced:
     share: float = nan
     op: Op | None = None
     covers: tuple[str, ...] = ()
-    beside: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,7 +385,7 @@ def _half_widths(layers: Sequence[PricedLayer]) -> tuple[float, float]:
 
 
 def _priced(
-    layer: Layer, index: int, prices: Prices, total: float, beside: Mapping[str, str]
+    layer: Layer, index: int, prices: Prices, total: float, beside: Mapping[str, tuple[str, ...]]
 ) -> PricedLayer:
     value = float(prices.values[index])
     basis: Basis = "predicted"
@@ -404,13 +404,13 @@ def _priced(
         note=prices.extrapolated.get(index, "") if basis == "extrapolated" else "",
         share=value / total if total > 0 else nan,
         covers=layer.covers,
-        beside=beside.get(layer.name, ""),
+        beside=beside.get(layer.name, ()),
         seen=layer.share,
     )
 
 
 def _unpriced(
-    network: Network, values: Sequence[float], prices: Prices, beside: Mapping[str, str]
+    network: Network, values: Sequence[float], prices: Prices, beside: Mapping[str, tuple[str, ...]]
 ) -> tuple[Unpriced, ...]:
     found = [
         Unpriced(
@@ -419,7 +419,7 @@ def _unpriced(
             share=layer.share,
             op=layer.op,
             covers=layer.covers,
-            beside=beside.get(layer.name, ""),
+            beside=beside.get(layer.name, ()),
         )
         for index, layer in enumerate(network.layers)
         if not isfinite(values[index])
