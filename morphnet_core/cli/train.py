@@ -213,25 +213,26 @@ def record(found: Morphed) -> dict[str, Any]:
 
 
 def _sheets(found: Morphed) -> tuple[Sheet, ...]:
+    from costmodel.figures import METRIC_NOISE, digits, ms, quantity, signed_percent
     from costmodel.report import Sheet
 
     loop = found.loop
-    rows = [("seed", "", f"{loop.seed_ms:.4g}", "")]
+    rows = [("seed", "", quantity(loop.seed_ms, loop.unit), "")]
     for number, item in enumerate(loop.rounds, 1):
         timed = item.measured_ms
         rows.append(
             (
                 f"round {number}{' (taken)' if item is loop.best else ''}",
-                f"{item.predicted_ms:.4g}",
-                "predicted only" if timed is None else f"{timed:.4g}",
-                "" if timed is None else f"{timed / loop.target_ms - 1:+.1%}",
+                quantity(item.predicted_ms, loop.unit),
+                "predicted only" if timed is None else ms(timed),
+                "" if timed is None else signed_percent(timed / loop.target_ms - 1),
             )
         )
-    notes = [f"{name}: {value:.4g}." for name, value in found.metrics.items()]
+    notes = [f"{name}: {digits(value, METRIC_NOISE)}." for name, value in found.metrics.items()]
     notes += [f"Wrote {path}." for path in found.files.values()]
     return (
         Sheet(
-            title=f"Target {loop.target_ms:.4g}",
+            title=f"Target {quantity(loop.target_ms, loop.unit)}",
             columns=("", "predicted", "measured ms", "off the target"),
             rows=tuple(rows),
             align="lrrr",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import MissingDependencyError
+from costmodel.figures import METRIC_NOISE, digits
 from costmodel.readers.keras import read_keras
 from costmodel.sizes import Sizes
 from morphnet_core.budget import LatencyBudget
@@ -49,8 +50,8 @@ from morphnet_core.structure import Structure
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
-#: Options of a budget that write files.
-WRITING = ("history", "writer")
+#: Options of a budget that only say who is told: what is trained does not hang on them.
+WRITING = ("history", "writer", "log_groups")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,9 @@ class Morphed:
 
     def __str__(self) -> str:
         lines = [str(self.loop)]
-        lines += [f"  {name}: {value:.4g}" for name, value in self.metrics.items()]
+        lines += [
+            f"  {name}: {digits(value, METRIC_NOISE)}" for name, value in self.metrics.items()
+        ]
         lines += [f"  {name}: {seconds:.1f} s" for name, seconds in self.seconds.items()]
         lines += [f"  {kind}: {path}" for kind, path in self.files.items()]
         return "\n".join(lines)
@@ -236,7 +239,8 @@ class Course:
             target_ms=self.target_ms,
             target=self.target,
             grouping=grouping,
-            **options,
+            # Where nobody else reads the logs, groups would only crowd the progress line.
+            **{"log_groups": bool(self.callbacks), **options},
         )
 
     @property
@@ -386,7 +390,7 @@ class Course:
             before = self.data.metrics(budget.model)
             after = self.data.metrics(small)
             changes = [
-                f"{name} {after[name]:.4g} ({value:.4g} before)"
+                f"{name} {digits(after[name], METRIC_NOISE)} ({digits(value, METRIC_NOISE)} before)"
                 for name, value in before.items()
                 if name in after and (name != "loss" or len(before) == 1)  # it holds the penalty
             ]

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from json_promises import check_output
 from keras import layers
 
 from costmodel.profiler import Job, Plan, time_jobs
@@ -43,6 +44,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
             main([str(item) for item in arguments])
         written = capsys.readouterr()
         assert "Traceback" not in written.err
+        check_output(arguments, written.out)
         return int(ended.value.code or 0), written.out, written.err
 
     return call
