@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_promises import check_output
 from rows import row
 from shown import BOARD, small_comparisons, small_table
 
@@ -37,9 +38,10 @@ def test_the_command_takes_files_and_folders(
     assert code == 0, err
     found = json.loads(out)
     text = page.read_text(encoding="utf-8")
-    assert found == {
-        "html": str(page), "bytes": len(text.encode()), "shows": [str(item) for item in shown]
-    }  # fmt: skip
+    check_output(["report", "--json"], out)
+    assert found["html"] == str(page)
+    assert found["bytes"] == len(text.encode())
+    assert found["shows"] == [str(item) for item in shown]
     assert "<title>A &amp; B</title>" in text
     for words in ("Prediction</small>net", "Comparison</small>all", "Table</small>cpu"):
         assert words in text
