@@ -1,4 +1,4 @@
-"""A browser for pages of our own: how long one takes to open, what it asks for, what it looks like."""
+"""A browser for pages of our own: how long one takes to open, what it asks for, how it looks."""
 
 from __future__ import annotations
 
