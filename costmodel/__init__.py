@@ -3,9 +3,9 @@
 >>> import costmodel as cm
 >>> report = cm.profile("cpu.jsonl", models="net.onnx", budget="10m")  # doctest: +SKIP
 >>> print(cm.predict("net.onnx", "cpu.jsonl"))  # doctest: +SKIP
-net: 1.310 ms (1.25 to 1.37), 41 layers
+net: 1.31 ms (1.25 to 1.37), 41 layers
 >>> print(*cm.compare(["net.onnx", "other.onnx"], "cpu.jsonl"))  # doctest: +SKIP
-net: predicted 1.310 ms, measured 1.290 ms (+1.6 %)
+net: predicted 1.31 ms, measured 1.29 ms (+1.6 %)
 
 Everything is imported at its first use, so that ``import costmodel`` stays light: numpy, pandas,
 scikit-learn, onnx and every runtime are imported by the modules that use them.
@@ -22,24 +22,34 @@ if TYPE_CHECKING:
     from costmodel.table import LatencyTable
     from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
+    from costmodel.uses.explaining import explain
     from costmodel.uses.importing import import_file
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
+    from costmodel.uses.profiled import compare_profile
     from costmodel.uses.profiling import profile
+    from costmodel.uses.progress import progress
+    from costmodel.uses.showing import annotate, overlay, trace
     from costmodel.uses.solving import solve
     from costmodel.uses.tables import fit, score
 
 __all__ = [
     "LatencyTable",
+    "annotate",
     "compare",
+    "compare_profile",
     "devices",
     "doctor",
+    "explain",
     "fit",
     "import_file",
+    "overlay",
     "predict",
     "profile",
+    "progress",
     "score",
     "solve",
+    "trace",
 ]
 
 __version__ = "0.2.0"
@@ -48,15 +58,21 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "LatencyTable": "table",
+        "annotate": "uses.showing",
         "compare": "uses.comparing",
+        "compare_profile": "uses.profiled",
         "devices": "uses.listing",
         "doctor": "uses.checking_up",
+        "explain": "uses.explaining",
         "fit": "uses.tables",
         "import_file": "uses.importing",
+        "overlay": "uses.showing",
         "predict": "uses.predicting",
         "profile": "uses.profiling",
+        "progress": "uses.progress",
         "score": "uses.tables",
         "solve": "uses.solving",
+        "trace": "uses.showing",
     },
 )
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 from costmodel.device import Device
+from costmodel.figures import digits
 from costmodel.measurement import UNMEASURED, Measurement, Repeatability, quiet_estimate
 from costmodel.op import CONV_KINDS, MATMUL_KINDS, POOL_KINDS, Op
 from costmodel.peaks import WINOGRAD, most_macs_per_ms, savings
@@ -154,9 +155,9 @@ def _impossible(row: Measurement, device: Device, fastest: float) -> Iterator[Fi
     rate = row.op.macs / row.latency_ms
     peak = _peak_macs_per_ms(row.op, device)
     details = {
-        f"{row.latency_ms:.3g} ms is less than a few clock ticks": row.latency_ms < LEAST_MS,
-        f"{rate / 1e6:.4g} GMAC/s, the device's bound is {peak / 1e6:.4g}": rate > peak,
-        f"{rate / 1e6:.4g} GMAC/s, {rate / fastest:.1f} times the fastest other rows": (
+        f"{digits(row.latency_ms)} ms is less than a few clock ticks": row.latency_ms < LEAST_MS,
+        f"{digits(rate / 1e6)} GMAC/s, the device's bound is {digits(peak / 1e6)}": rate > peak,
+        f"{digits(rate / 1e6)} GMAC/s, {rate / fastest:.1f} times the fastest other rows": (
             peak >= rate > SPEED_FACTOR * fastest * max(1.0, savings(row.op) / WINOGRAD)
         ),
         f"median {row.median_ms:.6g} ms is less than the least time {row.latency_ms:.6g} ms": (

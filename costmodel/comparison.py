@@ -5,21 +5,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from costmodel._moved import moved_names
+from costmodel.baseline import MAX_REGRESSION, Change, Hour, Level, changes
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
+from costmodel.figures import ms, percent, signed_percent
+from costmodel.html import html_table
 from costmodel.measurement import Measurement
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.op import Op, model_op
 from costmodel.pace import Pace, witness_networks, witnesses
+from costmodel.percentiles import SHARES, Percentiles
 from costmodel.prediction import Prediction, finite, price_network
-from costmodel.profiler import Job, Plan, Progress, time_jobs
+from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
 from costmodel.protocols import CostModel, NetworkLaw
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.networks import PREFIX, named_network
@@ -44,21 +48,46 @@ class Comparison:
         device: what it was measured on.
         pace: how fast that device is now beside when the table was made; None where no table of
             that device was given.
+        percentiles: of its single times; None where whoever timed it does not tell them.
+        witnesses: by their digests, what rows of the table took that were timed again beside it.
+        change: since a baseline; None without one, and for a network that it has not.
     """
 
     prediction: Prediction
     measurement: Measurement
     device: Device
     pace: Pace | None = None
+    percentiles: Percentiles | None = None
+    witnesses: Mapping[str, Level] = field(default_factory=dict)
+    change: Change | None = None
 
     def __str__(self) -> str:
         """One line: both times, and how far they are apart."""
         if self.measured_ms is None:
             return f"{self.model}: not timed ({self.measurement.reason})"
-        measured = f"measured {self.measured_ms:.4g} ms"
+        measured = f"measured {ms(self.measured_ms, self.repeatability)} ms"
         if self.predicted_ms is None or self.error is None:
             return f"{self.model}: {measured}, nothing in it has a price"
-        return f"{self.model}: predicted {self.predicted_ms:.4g} ms, {measured} ({self.error:+.1%})"
+        predicted = f"predicted {ms(self.predicted_ms)} ms"
+        return f"{self.model}: {predicted}, {measured} ({signed_percent(self.error)})"
+
+    def _repr_html_(self) -> str:
+        """The comparison in a notebook."""
+        low, high = self.prediction.interval_ms or (None, None)
+        told = self.percentiles.to_json() if self.percentiles else {}
+        rows = [
+            ("predicted", f"{ms(self.predicted_ms)} ms ({ms(low)} to {ms(high)})"),
+            ("measured", f"{ms(self.measured_ms, self.repeatability)} ms"),
+            ("error", signed_percent(self.error)),
+            ("repeats within", percent(self.repeatability)),
+            *((f"{name}", f"{ms(told[name])} ms") for name in SHARES if told.get(name)),
+            ("measured on", self.device.label),
+        ]
+        if self.change is not None:
+            slower = " (slower)" if self.change.slower else ""
+            rows.append(("since the baseline", signed_percent(self.change.slowdown) + slower))
+        notes = [self.measurement.reason] if self.measurement.reason else []
+        return html_table(self.model, rows, notes=notes)
 
     @property
     def model(self) -> str:
@@ -84,6 +113,11 @@ class Comparison:
     def repeatability(self) -> float | None:
         """Relative disagreement of the two halves of the rounds: no error below it means much."""
         return finite(self.measurement.spread)
+
+    @property
+    def rounds_ms(self) -> tuple[float, ...]:
+        """The quiet time of every round; empty where it was not timed here."""
+        return tuple(item.quiet_ms for item in self.measurement.rounds)
 
     @property
     def error(self) -> float | None:
@@ -126,6 +160,10 @@ class Comparison:
             "status": self.measurement.status,
             "reason": self.measurement.reason,
             "rounds": len(self.measurement.rounds),
+            "rounds_ms": list(self.rounds_ms),
+            "percentiles_ms": self.percentiles.to_json() if self.percentiles else None,
+            "witnesses": {digest: asdict(level) for digest, level in self.witnesses.items()},
+            "change": self.change.to_json() if self.change else None,
             "unpriced": [item.name for item in self.prediction.unpriced],
             "predicted_for": self.prediction.device.label if self.prediction.device else None,
             "measured_on": self.device.label,
@@ -264,13 +302,53 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
     jobs = _jobs(models, networks, bound)
     with witness_jobs(table if same else None) as again:
         plan = _with_anchor(plan, networks)
-        rows = time_rows([*jobs, *again], runner, options or {}, plan, progress)
+        report = _time([*jobs, *again], runner, options or {}, plan, progress)
+    rows = _rows([*jobs, *again], report)
     now = {job.op: rows[job.op] for job in again}
     pace = Pace.of(table, now) if table is not None else None
+    levels = {
+        op.digest: Level.of([item.quiet_ms for item in row.rounds])
+        for op, row in now.items()
+        if row.has_number
+    }
     return tuple(
-        Comparison(prediction=prediction, measurement=rows[job.op], device=chosen.device, pace=pace)
+        Comparison(
+            prediction=prediction,
+            measurement=rows[job.op],
+            device=chosen.device,
+            pace=pace,
+            percentiles=Percentiles.of(report.times_ms.get(job.op, ())),
+            witnesses=levels,
+        )
         for prediction, job in zip(predictions, jobs, strict=True)
     )
+
+
+def since(
+    baseline: Hour, comparisons: Sequence[Comparison], limit: float = MAX_REGRESSION
+) -> tuple[Comparison, ...]:
+    """Comparisons, each with its network's change since a baseline.
+
+    Args:
+        baseline: an earlier hour of the same device.
+        comparisons: of networks timed together.
+        limit: how much slower a network may have become, as a share.
+
+    Raises:
+        InvalidInputError: for two networks of one name, and as ``costmodel.baseline.changes``.
+    """
+    timed = [item for item in comparisons if item.rounds_ms and item.measured_ms is not None]
+    networks = {item.model: item.rounds_ms for item in timed}
+    if len(networks) < len(timed):
+        message = (
+            "Two networks have the same name, and a baseline knows them by that: "
+            f"{', '.join(item.model for item in timed)}. Rename one of the files."
+        )
+        raise InvalidInputError(message)
+    first = comparisons[0]
+    now = Hour(device=first.device.label, networks=networks, witnesses=first.witnesses)
+    found = changes(baseline, now, limit)
+    return tuple(replace(item, change=found.get(item.model)) for item in comparisons)
 
 
 @contextmanager
@@ -382,6 +460,16 @@ def time_rows(
         LockedError: if a profiler holds the device.
         KeyboardInterrupt: when interrupted.
     """
+    return _rows(jobs, _time(jobs, runner, options, plan, progress))
+
+
+def _time(
+    jobs: Sequence[Job],
+    runner: str,
+    options: Mapping[str, Option],
+    plan: Plan,
+    progress: Progress | None,
+) -> ProfileReport:
     with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         out = Path(folder) / "compare.jsonl"
         report = time_jobs(
@@ -389,6 +477,11 @@ def time_rows(
         )
     if report.interrupted:
         raise KeyboardInterrupt
+    return report
+
+
+def _rows(jobs: Sequence[Job], report: ProfileReport) -> dict[Op, Measurement]:
+    """A row for every job, with a reason where there was no time for it."""
     rows = dict(report.table.rows)
     for job in jobs:
         if job.op not in rows:

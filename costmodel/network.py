@@ -91,6 +91,28 @@ class Network:
         """The Ops in execution order, one per layer."""
         return tuple(layer.op for layer in self.layers)
 
+    def beside(self) -> dict[str, str]:
+        """Of kernels that carry out no layer as written, by name: the layer that each belongs to.
+
+        A runtime adds kernels that change how a tensor is stored: each belongs to the layer that
+        wrote the tensor, or, where the model is fed with it, to the one that reads it.
+        """
+        writer: dict[str, str] = {}
+        for layer in self.layers:
+            home = layer.covers[-1:] or tuple(writer[n] for n in layer.inputs if n in writer)
+            writer.update(dict.fromkeys(layer.outputs, home[0]) if home else {})
+        reader: dict[str, str] = {}
+        for layer in reversed(self.layers):
+            home = layer.covers[:1] or tuple(reader[n] for n in layer.outputs if n in reader)
+            reader.update(dict.fromkeys(layer.inputs, home[0]) if home else {})
+        found = {}
+        for layer in self.layers:
+            homes = [writer[name] for name in layer.inputs if name in writer]
+            homes += [reader[name] for name in layer.outputs if name in reader]
+            if homes and not layer.covers:
+                found[layer.name] = homes[0]
+        return found
+
     def own_axis(self, axis: int, rank: int) -> int:
         """Where an axis of a tensor of ``rank`` axes lies in the model's own order, from 0."""
         if not self.channels_last or rank < 3 or not axis:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, isfinite, isnan, nan, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from costmodel._moved import moved_names
+from costmodel.figures import percent, quantity
+from costmodel.html import html_table
 from costmodel.network import Layer, Network
 from costmodel.op import Op
 from costmodel.protocols import CostModel, NetworkLaw, Prices, Unit
@@ -30,6 +32,9 @@ WHOLE_SHARE = 0.95
 #: Below this share of the time, what has a price says too little of the rest for a total.
 LEAST_SHARE = 0.5
 
+#: Layers that a notebook shows.
+SHOWN = 10
+
 Basis = Literal["exact", "predicted", "extrapolated"]
 
 
@@ -48,6 +53,9 @@ class PricedLayer:
         note: why it is extrapolated; else empty.
         share: part of the sum of all priced layers, 0 to 1.
         covers: layers of the network as written that this kernel carries out.
+        beside: the layer as written that it belongs to where it carries out none, such as a change
+            of layout that the runtime added.
+        seen: share of the network's run time seen while lowering; NaN when nobody looked.
     """
 
     name: str
@@ -59,6 +67,8 @@ class PricedLayer:
     note: str = ""
     share: float = nan
     covers: tuple[str, ...] = ()
+    beside: str = ""
+    seen: float = nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +80,16 @@ class Unpriced:
         reason: one sentence.
         share: share of the network's run time seen while lowering; NaN when nobody looked.
         op: its work; None when the layer could not even become an Op.
+        covers: as ``PricedLayer.covers``.
+        beside: as ``PricedLayer.beside``.
     """
 
     name: str
     reason: str
     share: float = nan
     op: Op | None = None
+    covers: tuple[str, ...] = ()
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +138,36 @@ class Prediction:
             return f"{self.model}: only {share} of its time has a price, which is too little"
         if isnan(self.total):
             return f"{self.model}: nothing in it has a price"
-        unit = f" {self.unit}"
-        between = f" ({self.low:.4g} to {self.high:.4g})" if self.high > self.low else ""
+        between = f" ({self._between})" if self.high > self.low else ""
         missing = f", {len(self.unpriced)} without a price" if self.unpriced else ""
         missing += f": scaled from {share} of the time" if self.scaled else ""
-        return f"{self.model}: {self.total:.4g}{unit}{between}, {len(self.layers)} layers{missing}"
+        total = quantity(self.total, self.unit)
+        return f"{self.model}: {total}{between}, {len(self.layers)} layers{missing}"
+
+    @property
+    def _between(self) -> str:
+        """The interval in words, with its unit once."""
+        low, high = (quantity(end, self.unit) for end in (self.low, self.high))
+        return f"{low.removesuffix(self.unit).rstrip()} to {high}"
+
+    def _repr_html_(self) -> str:
+        """The prediction in a notebook: the total, and the layers that cost most."""
+        facts = [
+            ("predicted", quantity(self.total, self.unit)),
+            ("interval", self._between if self.high > self.low else ""),
+            ("device", self.device.label if self.device else ""),
+            ("layers", f"{len(self.layers)}, {len(self.unpriced)} without a price"),
+        ]
+        ranked = sorted(self.layers, key=lambda layer: -layer.price)[:SHOWN]
+        layers = [
+            (item.name, item.op.label, quantity(item.price, self.unit), percent(item.share))
+            for item in ranked
+        ]
+        return html_table(self.model, [pair for pair in facts if pair[1]]) + html_table(
+            f"The {len(layers)} layers that cost most",
+            layers,
+            columns=("layer", "work", "price", "share"),
+        )
 
     @property
     def scaled(self) -> bool:
@@ -225,8 +264,11 @@ def price_network(
     values = [float(value) for value in prices.values]
     priced = [index for index, value in enumerate(values) if isfinite(value)]
     uncalibrated = sum(values[index] for index in priced) if priced else nan
-    layers = tuple(_priced(network.layers[index], index, prices, uncalibrated) for index in priced)
-    unpriced = _unpriced(network, values, prices)
+    beside = network.beside()
+    layers = tuple(
+        _priced(network.layers[index], index, prices, uncalibrated, beside) for index in priced
+    )
+    unpriced = _unpriced(network, values, prices, beside)
     # A calibration is fitted on milliseconds; counts are exact and need none.
     used = calibration if cost.unit == "ms" and priced else None
     total, low, high = _total(layers, uncalibrated, cost.unit, used)
@@ -320,7 +362,9 @@ def _half_widths(layers: Sequence[PricedLayer]) -> tuple[float, float]:
     return interval_of_sum(below), interval_of_sum(above)
 
 
-def _priced(layer: Layer, index: int, prices: Prices, total: float) -> PricedLayer:
+def _priced(
+    layer: Layer, index: int, prices: Prices, total: float, beside: Mapping[str, str]
+) -> PricedLayer:
     value = float(prices.values[index])
     basis: Basis = "predicted"
     if prices.exact is not None and bool(prices.exact[index]):
@@ -338,16 +382,22 @@ def _priced(layer: Layer, index: int, prices: Prices, total: float) -> PricedLay
         note=prices.extrapolated.get(index, "") if basis == "extrapolated" else "",
         share=value / total if total > 0 else nan,
         covers=layer.covers,
+        beside=beside.get(layer.name, ""),
+        seen=layer.share,
     )
 
 
-def _unpriced(network: Network, values: Sequence[float], prices: Prices) -> tuple[Unpriced, ...]:
+def _unpriced(
+    network: Network, values: Sequence[float], prices: Prices, beside: Mapping[str, str]
+) -> tuple[Unpriced, ...]:
     found = [
         Unpriced(
             name=layer.name,
             reason=prices.reasons.get(index, "the cost model has no price for it"),
             share=layer.share,
             op=layer.op,
+            covers=layer.covers,
+            beside=beside.get(layer.name, ""),
         )
         for index, layer in enumerate(network.layers)
         if not isfinite(values[index])

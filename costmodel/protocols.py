@@ -164,6 +164,19 @@ class HoldsOut(Protocol):
 
 
 @runtime_checkable
+class PricesSmoothly(Protocol):
+    """What a ``CostModel`` may be besides: one that prices rows as it does their neighbours.
+
+    A row's own time and a neighbour's price err in different ways, so that their difference tells
+    little of what a channel more or less costs; of two prices made alike, it does.
+    """
+
+    def price_smoothly(self, ops: Sequence[Op]) -> Prices:
+        """As ``price``, with none answered by its own row alone."""
+        ...
+
+
+@runtime_checkable
 class NetworkLaw(Protocol):
     """From the sum of a network's kernels to the network, learned from networks timed whole."""
 

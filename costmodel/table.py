@@ -14,6 +14,8 @@ from costmodel.collector import no_garbage_collection
 from costmodel.device import Device
 from costmodel.durable import append_line, mend_end, write_lines
 from costmodel.errors import InvalidInputError
+from costmodel.figures import ms
+from costmodel.html import html_table
 from costmodel.measurement import Measurement, Round
 from costmodel.op import MODEL, Op, model_op_counts
 from costmodel.shipped import find_profile as _find_profile
@@ -152,6 +154,23 @@ class LatencyTable(Mapping[Op, Measurement]):
 
     def __repr__(self) -> str:
         return f"LatencyTable({self.device.label!r}, {len(self)} rows)"
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook: its device, and its rows by kind."""
+        kinds: dict[str, list[float]] = {}
+        for row in (*self.kernels(), *self.models()):
+            kinds.setdefault(row.op.kind, []).append(row.latency_ms)
+        missing = len(self) - sum(map(len, kinds.values()))
+        rows = [
+            (kind, str(len(times)), f"{ms(min(times))} to {ms(max(times))}")
+            for kind, times in sorted(kinds.items(), key=lambda item: -len(item[1]))
+        ]
+        return html_table(
+            f"{self.device.label} ({self.device.provenance})",
+            rows,
+            columns=("kind", "rows", "ms"),
+            notes=[f"{missing} rows without a number."] if missing else [],
+        )
 
     def models(self) -> tuple[Measurement, ...]:
         """Rows of whole networks that carry a number."""

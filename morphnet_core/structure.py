@@ -16,6 +16,8 @@ from typing import Any
 
 from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
+from costmodel.figures import NOTHING, percent, quantity
+from costmodel.html import html_table
 from morphnet_core.structure_fields import (
     LayerWidth,
     fail,
@@ -71,6 +73,27 @@ class Structure:
             f"{name}/{layer.operation}" if layer.operation else name: layer.count
             for name, layer in self.layers.items()
         }
+
+    def _repr_html_(self) -> str:
+        """The structure in a notebook: what it costs, and the channels of its layers."""
+        costs = [f"{quantity(value, name)}" for name, value in self.costs.items()]
+        if self.measured_ms is not None:
+            costs.append(f"measured {quantity(self.measured_ms, 'ms')}")
+        rows = [
+            (
+                name,
+                str(layer.count),
+                str(layer.of or NOTHING),
+                percent(layer.count / layer.of if layer.of else None, 0),
+            )
+            for name, layer in self.layers.items()
+        ]
+        return html_table(
+            f"Structure of {len(rows)} layers",
+            rows,
+            columns=("layer", "channels", "of", "share"),
+            notes=[", ".join(costs)] if costs else [],
+        )
 
     def to_json(self) -> str:
         """The text of the structure's file: keys sorted, indented by 2, lists on one line."""

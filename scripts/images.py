@@ -57,15 +57,7 @@ def load_images(name: str, *, limit: int | None = None) -> Images:
     Raises:
         SystemExit: if the files are not there, with where they were looked for.
     """
-    if name not in DATA_SETS:
-        message = f"There is no image set {name!r}. Known: {', '.join(DATA_SETS)}."
-        raise SystemExit(message)
-    try:
-        parts = _fashion_mnist() if name == "fashion_mnist" else _cifar10()
-    except FileNotFoundError as error:
-        message = f"{error.filename} is missing. Set MORPHNET_IMAGES to the folder that has it."
-        raise SystemExit(message) from error
-    x_train, y_train, x_test, y_test = parts
+    x_train, y_train, x_test, y_test = load_pixels(name)
     mean, deviation = x_train.mean(axis=(0, 1, 2)), x_train.std(axis=(0, 1, 2))
     return Images(
         name=name,
@@ -76,10 +68,26 @@ def load_images(name: str, *, limit: int | None = None) -> Images:
     )
 
 
-_Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def _fashion_mnist() -> _Arrays:
+def load_pixels(name: str) -> Arrays:
+    """One of ``DATA_SETS`` as it is stored: pixels and class numbers to train on, and to test by.
+
+    Raises:
+        SystemExit: as for ``load_images``.
+    """
+    if name not in DATA_SETS:
+        message = f"There is no image set {name!r}. Known: {', '.join(DATA_SETS)}."
+        raise SystemExit(message)
+    try:
+        return _fashion_mnist() if name == "fashion_mnist" else _cifar10()
+    except FileNotFoundError as error:
+        message = f"{error.filename} is missing. Set MORPHNET_IMAGES to the folder that has it."
+        raise SystemExit(message) from error
+
+
+def _fashion_mnist() -> Arrays:
     def pixels(stem: str) -> NDArray[np.uint8]:
         data = gzip.decompress((FOLDER / f"{stem}-images-idx3-ubyte.gz").read_bytes())
         return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28, 1)
@@ -91,7 +99,7 @@ def _fashion_mnist() -> _Arrays:
     return pixels("train"), labels("train"), pixels("t10k"), labels("t10k")
 
 
-def _cifar10() -> _Arrays:
+def _cifar10() -> Arrays:
     from PIL import Image
 
     with np.load(FOLDER / "cifar10_20k_5k_jpeg.npz", allow_pickle=False) as file:

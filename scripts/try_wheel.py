@@ -40,11 +40,11 @@ KIT = Path(__file__).with_name("wheel_kit.py")
 #: For a profile that a help text shows. A page's next examples need its table to be complete.
 BUDGET = "12s"
 #: Verbs that time, and can be told to do it only twice.
-TIMERS = frozenset({"profile", "compare", "train", "shrink", "align"})
+TIMERS = frozenset({"profile", "compare", "explain", "train", "shrink", "align"})
 #: What is asked for of a network's own latency where an example asks for milliseconds.
 SHARE = {"train": 0.6, "shrink": 0.6, "expand": 1.5}
 #: Verbs whose exit code 1 is a finding, which chance or a short budget may bring about.
-FINDERS = frozenset({"profile", "check", "compare", "align"})
+FINDERS = frozenset({"profile", "check", "compare", "explain", "align"})
 
 #: Examples that cannot be run here: how to know them, and why. Each must exist.
 NOT_HERE: Mapping[str, str] = {
@@ -53,6 +53,7 @@ NOT_HERE: Mapping[str, str] = {
     r"^scripts/": "is for a checkout; scripts/bench/fresh_clone.py runs it in one",
     r"^python scripts/": "is for a checkout, and takes Debian's packages or hours",
     r"^pytest ": "is for a checkout",
+    r"^model-explorer ": "serves until it is stopped; tests/costmodel/viewers look at its page",
     r"^pip install ": "is how this environment was made, from the wheel",
 }
 #: The same for snippets of Python.
@@ -119,10 +120,12 @@ def make_kit(environment: Environment, *, fast: bool) -> Path:
     kit.mkdir()
     samples = 16 if fast else 80  # so many convolutions that some can be held out
     profile = f"profile --threads 1 --samples {samples} --thinned 0 --rounds 2 --out cpu.jsonl"
+    compare = "costmodel compare net.onnx other.onnx --table cpu.jsonl --rounds 2"
     commands = [
         [environment.python, "-I", str(KIT), "networks", *([] if fast else ["keras"])],
         ["costmodel", *profile.split(), "--models", "net.onnx", "other.onnx", "pruned.onnx"],
         [environment.python, "-I", str(KIT), "laptop"],
+        [*compare.split(), "--save-baseline", "baseline.json"],
     ]
     for command in commands:
         done = environment.run(command, kit)

@@ -140,6 +140,23 @@ def make_lists(folder: Path) -> None:
     (folder / "models.csv").write_text(untimed, encoding="utf-8")
 
 
+def make_profile(folder: Path) -> None:
+    """A profile that ONNX Runtime writes of two runs of ``net.onnx``."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "profile")
+    session = onnxruntime.InferenceSession(
+        str(folder / "net.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    feed = {item.name: np.zeros(item.shape, np.float32) for item in session.get_inputs()}
+    for _ in range(2):
+        session.run(None, feed)
+    Path(session.end_profiling()).rename(folder / "onnxruntime_profile.json")
+
+
 def make_keras(folder: Path) -> None:
     """Networks, data and a structure for the verbs that train."""
     import morphnet_core as mc
@@ -176,7 +193,10 @@ def main(arguments: Sequence[str]) -> None:
     told = " ".join(arguments)
     whole = ("batch", "height", "width") if "--shape " in told else ()
     make_lists(folder)
-    make_onnx(folder, frozenset({*re.findall(r"--size (\w+)=", told), *whole}))
+    open_sizes = frozenset({*re.findall(r"--size (\w+)=", told), *whole})
+    make_onnx(folder, open_sizes)
+    if not open_sizes:
+        make_profile(folder)
     if "keras" in arguments:
         make_keras(folder)
 

@@ -108,3 +108,38 @@ def test_a_figure_passes_within_its_limit(
     assert (found["passed"], found["target"]) == (passed, target)
     untaken = ledger.figure("a", "a number", None, "ms", **limit, reason="no time")
     assert (untaken["passed"], untaken["target"]) == (None, target)
+
+
+def test_advices_are_held_against_the_clock(ledger: Any) -> None:
+    explained = import_module("explained")
+
+    def advice(predicted: float, measured: float) -> dict[str, object]:
+        return {
+            "kind": "step",
+            "layers": ["conv1"],
+            "todo": "32 channels instead of 36",
+            "gain_ms": predicted,
+            "interval_ms": [0.5 * predicted, 1.5 * predicted],
+            "measured_gain_ms": measured,
+            "measured_before_ms": 10.0,
+            "repeatability": 0.01,
+        }
+
+    def record(*advices: dict[str, object]) -> dict[str, object]:
+        return {"predicted_ms": 10.0, "advices": list(advices)}
+
+    some = {"one": record(advice(1.0, 0.9), advice(0.5, -0.1)), "two": record()}
+    found = {item["id"]: item for item in explained.figures(some)}
+    assert found["c-sign"]["reached"] == 0.5
+    assert found["c-sign"]["passed"] is False
+    assert found["c-ratio"]["reached"] == pytest.approx(0.35)
+    assert found["c-inside"]["reached"] == 0.5
+    assert found["c-best-one"]["reached"] == pytest.approx(0.09)
+    assert "no change is predicted" in found["c-best-two"]["reason"]
+    assert len(explained.lines("one", some["one"])) == 2
+    assert explained.lines("two", some["two"]) == ["two | 10.000 | - | - | - | - | - | - | -"]
+    # Only all twelve networks make a figure that may pass.
+    whole = {f"n{number}": record(advice(1.0, 0.9)) for number in range(12)}
+    found = {item["id"]: item for item in explained.figures(whole)}
+    assert found["c-sign"]["passed"]
+    assert found["c-ratio"]["passed"]

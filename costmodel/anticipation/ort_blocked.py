@@ -65,20 +65,15 @@ def _conv(layout: Layout, node: Node) -> None:
     op = node.op
     if not node.fixed or not op.weights or len(op.weights[0]) != 4 or len(op.inputs) > 1:
         return
+    if conv_misfit(op, layout.block):
+        return
     out_channels, in_channels, *kernel = op.weights[0]
     groups, filter_in, takes = op.groups, in_channels, True
-    if op.groups > 1:
-        if out_channels % _ALIGNMENT:
-            return
-        if in_channels == 1 and out_channels == op.groups:
-            groups = layout.padded(out_channels)
-        elif in_channels % layout.block or (out_channels // op.groups) % layout.block:
-            return
-    elif in_channels < layout.block:
+    if op.is_depthwise and out_channels == op.groups:
+        groups = layout.padded(out_channels)
+    elif op.groups == 1 and in_channels < layout.block:
         takes = False
-    elif in_channels % _ALIGNMENT:
-        return
-    else:
+    elif op.groups == 1:
         filter_in = layout.padded(in_channels)
     padded = layout.padded(out_channels)
     weights = ((padded, filter_in, *kernel), *((padded,) for _ in op.weights[1:]))
@@ -87,6 +82,31 @@ def _conv(layout: Layout, node: Node) -> None:
     if takes:
         layout.take(node)
     layout.enter(node)
+
+
+def conv_misfit(op: Op, block: int) -> str:
+    """Why the channels of a convolution keep it in the plain layout; empty where they do not.
+
+    Args:
+        op: with four axes of constant weights, at its own channels rather than padded ones.
+        block: channels per block.
+
+    >>> from costmodel.op import conv_op
+    >>> conv_misfit(conv_op(in_channels=54, out_channels=64, size=(8, 8), kernel=(3, 3)), 16)
+    'its 54 input channels are no multiple of 4'
+    """
+    out_channels, in_channels = op.weights[0][:2]
+    if op.groups == 1:
+        odd = in_channels >= block and in_channels % _ALIGNMENT
+        return f"its {in_channels} input channels are no multiple of {_ALIGNMENT}" if odd else ""
+    if out_channels % _ALIGNMENT:
+        return f"its {out_channels} channels are no multiple of {_ALIGNMENT}"
+    if in_channels == 1 and out_channels == op.groups:
+        return ""
+    each = out_channels // op.groups
+    if in_channels % block or each % block:
+        return f"its groups of {in_channels} to {each} channels do not fill blocks of {block}"
+    return ""
 
 
 def _pool(layout: Layout, node: Node) -> None:

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costmodel.cli import compare, devices, doctor, importing, predict, profile, solve, tables
+from costmodel.cli import (
+    compare,
+    devices,
+    doctor,
+    explain,
+    importing,
+    predict,
+    profile,
+    solve,
+    tables,
+)
 from costmodel.cli.app import app, run
 
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (devices, profile, importing, solve, tables, predict, compare, doctor)
+VERBS = (devices, profile, importing, solve, tables, predict, compare, explain, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -145,7 +145,7 @@ app = application(
     "Latency cost models: profile a device, predict networks, hold them against the clock.",
     (
         *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
-        "doctor",
+        *("explain", "doctor"),
     ),
     "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",
     "costmodel import phone.csv --set device=Phone --set runtime=tflite-gpu --out phone.jsonl",

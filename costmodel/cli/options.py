@@ -98,6 +98,34 @@ Donors = Annotated[
 Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="F.png", help="Also draw it: .png, .svg or .pdf.")
 ]
+Parquet = Annotated[
+    Path | None,
+    typer.Option("--parquet", metavar="F.parquet", help="Also write it as a tidy frame."),
+]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(
+        "--overlay",
+        metavar="F.json",
+        help="Also write node data for Model Explorer: what each node of the graph takes.",
+    ),
+]
+Annotate = Annotated[
+    Path | None,
+    typer.Option(
+        "--annotate",
+        metavar="F.onnx",
+        help="Also write a copy of the model whose nodes say what they take (metadata_props).",
+    ),
+]
+Trace = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="F.json",
+        help="Also write a trace that chrome://tracing and Perfetto open.",
+    ),
+]
 PredictOnly = Annotated[
     bool, typer.Option("--predict-only", help="Time nothing, even with the device at hand.")
 ]
@@ -163,6 +191,30 @@ def _shapes(item: str) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _is_size(text: str) -> bool:
     return text.isdecimal() and text.isascii() and 1 <= int(text[:10]) <= MOST and len(text) < 11
+
+
+def parse_share(option: str, text: str) -> float:
+    """A share that may be given in per cent.
+
+    Args:
+        option: whose text it is, for the message.
+        text: such as ``5%`` or ``0.05``.
+
+    Raises:
+        InvalidInputError: for other texts, and for what is not from 0 to below 1000 %.
+
+    >>> parse_share("--max-regression", "5%"), parse_share("--max-regression", "0.05")
+    (0.05, 0.05)
+    """
+    number = text.strip().removesuffix("%")
+    try:
+        share = float(number) / (100.0 if number != text.strip() else 1.0)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share < 10.0:
+        message = f"{option} {text!r} is no share such as 5% or 0.05."
+        raise InvalidInputError(message)
+    return share
 
 
 def parse_runner_options(

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from costmodel.errors import InvalidInputError
+from costmodel.schemas import VERSION
+from costmodel.uses.progress import LINE_EVERY_S, progress
+
 if TYPE_CHECKING:
-    from costmodel.profiler import Progress
     from costmodel.report import Sheet
+
+__all__ = [
+    "emit",
+    "github_summary",
+    "note",
+    "progress",
+    "reading",
+    "save_json",
+    "tell_decisions",
+    "write_summary",
+]
 
 #: Widest text when stdout is no terminal.
 _WIDE = 160
-#: Seconds between two lines of progress when stderr is no terminal.
-_LINE_EVERY_S = 15.0
+#: Where GitHub's runners name the file of a run's summary.
+GITHUB_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 def note(message: str) -> None:
@@ -54,29 +70,78 @@ def emit(
     """Write the result to stdout.
 
     Args:
-        data: gives the JSON form.
+        data: gives the JSON form: an object, or a list of objects, as ``costmodel/schemas``
+            describes it for the verb; which version of that, is added here.
         sheets: gives the form for people.
         as_json: which one.
         markdown: whether people read it as markdown.
     """
     if as_json:
-        typer.echo(json.dumps(data(), indent=2, allow_nan=False))
+        typer.echo(_json(data()))
     else:
         from costmodel.report import to_markdown, to_text
 
         found = sheets()
         width = shutil.get_terminal_size((_WIDE, 24)).columns if sys.stdout.isatty() else _WIDE
-        typer.echo(to_markdown(found) if markdown else to_text(found, width), nl=False)
+        text = to_text(found, width, styled=_in_colour(sys.stdout))
+        typer.echo(to_markdown(found) if markdown else text, nl=False)
     sys.stdout.flush()  # so that a reader who is gone is noticed here
 
 
-def progress(what: str) -> Progress:
-    """A bar with the time left on a terminal, else a line now and then; both on stderr.
+def write_summary(text: str, path: Path | None, *, to_github: bool) -> None:
+    """Write a summary in markdown into a file, to the page of a GitHub run, or both.
 
     Args:
-        what: is going on, e.g. ``Profiling``.
+        text: markdown.
+        path: file to write; None for none.
+        to_github: whether to append it to the file that ``GITHUB_STEP_SUMMARY`` names.
     """
-    return _Bar(what) if sys.stderr.isatty() else _Lines(what)
+    if path is not None:
+        path.write_text(text, encoding="utf-8")
+        note(f"Wrote {path}.")
+    if to_github:
+        with github_summary().open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+
+
+def github_summary() -> Path:
+    """The file whose markdown GitHub shows on the page of this run.
+
+    Raises:
+        InvalidInputError: outside of GitHub's runners.
+    """
+    name = os.environ.get(GITHUB_SUMMARY)
+    if not name:
+        message = (
+            f"--github-summary is for runs on GitHub, which set {GITHUB_SUMMARY}; it is not set "
+            "here. Write a file instead: --summary F.md."
+        )
+        raise InvalidInputError(message)
+    return Path(name)
+
+
+def _in_colour(stream: TextIO) -> bool:
+    """Whether a stream is a terminal whose user has not said that no colours are wanted."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and stream.isatty()
+
+
+def save_json(data: object, path: Path) -> None:
+    """Write what ``--json`` would print into a file."""
+    path.write_text(f"{_json(data)}\n", encoding="utf-8")
+    note(f"Wrote {path}.")
+
+
+def _json(data: object) -> str:
+    return json.dumps(_versioned(data), indent=2, allow_nan=False)
+
+
+def _versioned(data: object) -> object:
+    """The same with ``schema_version`` in front, in every object of a list."""
+    if isinstance(data, Mapping):
+        return {"schema_version": VERSION, **data}
+    assert isinstance(data, Sequence), "a verb writes objects, which can grow"
+    return [_versioned(item) for item in data]
 
 
 def reading(what: str) -> Callable[[float], None]:
@@ -90,81 +155,8 @@ def reading(what: str) -> Callable[[float], None]:
     def tell(share: float) -> None:
         nonlocal told
         now = time.perf_counter()
-        if now - told >= _LINE_EVERY_S:
+        if now - told >= LINE_EVERY_S:
             told = now
             note(f"{what}: {share:.0%}")
 
     return tell
-
-
-class _Lines:
-    """Progress as lines of a log."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._told = 0.0
-
-    def start(self, total: int) -> None:
-        self._told = time.perf_counter()
-        note(f"{self._what}: {total} visits to make.")
-
-    def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
-        now = time.perf_counter()
-        if now - self._told >= _LINE_EVERY_S:
-            self._told = now
-            left = _duration(seconds_left)
-            typer.echo(f"{self._what}: {done} of {total} visits, {left} left. {note}", err=True)
-
-    def stop(self) -> None:
-        """Nothing to tidy up."""
-
-
-class _Bar:
-    """Progress as a bar."""
-
-    def __init__(self, what: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        self._bar: Any = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]} left"),
-            TextColumn("{task.fields[what]}", style="dim"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task(what, total=None, left="?", what="")
-
-    def start(self, total: int) -> None:
-        self._bar.update(self._task, total=total)
-        self._bar.start()
-
-    def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
-        self._bar.update(
-            self._task,
-            completed=done,
-            total=total,
-            left=_duration(seconds_left),
-            what=note.replace("[", "\\["),
-        )
-
-    def stop(self) -> None:
-        self._bar.stop()
-
-
-def _duration(seconds: float) -> str:
-    """Time for people.
-
-    >>> _duration(42.4), _duration(200), _duration(float("inf"))
-    ('42 s', '3 min 20 s', '?')
-    """
-    if not 0 <= seconds < 1e9:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

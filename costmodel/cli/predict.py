@@ -10,6 +10,7 @@ import typer
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.output import emit, note
+from costmodel.cli.showing import Shown
 
 if TYPE_CHECKING:
     from costmodel.prediction import Prediction
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         "costmodel predict net.onnx --cost flops",
         "costmodel predict net.onnx --table cpu.jsonl --size height=320 --size width=240 --json",
         "costmodel predict net.onnx --table cpu.jsonl --shape image:8x3x320x240",
+        "costmodel predict net.onnx --table cpu.jsonl --overlay nodes.json --trace trace.json",
     ),
 )
 def predict_model(
@@ -41,9 +43,13 @@ def predict_model(
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
     imports: options.Imports = None,
     no_calibration: options.NoCalibration = False,
+    parquet: options.Parquet = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a layer has no price.")
     ] = False,
+    overlay: options.Overlay = None,
+    annotate: options.Annotate = None,
+    trace: options.Trace = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -53,19 +59,29 @@ def predict_model(
     from costmodel.uses.user_code import import_first
 
     import_first(imports)
-    found = predict(
-        model,
-        table,
-        cost=cost,
-        donors=donor or (),
-        runner=runner,
-        options=options.parse_runner_options(runner_option),
-        threads=threads,
-        sizes=options.parse_sizes(size, shape),
-        signature=signature,
-        calibrated=not no_calibration,
-    )
-    emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)
+    given = options.parse_sizes(size, shape)
+    shown = Shown(overlay=overlay, annotate=annotate, trace=trace)
+    with shown.files_of([model], given, signature) as (files, sizes, entry):
+        found = predict(
+            files[0],
+            table,
+            cost=cost,
+            donors=donor or (),
+            runner=runner,
+            options=options.parse_runner_options(runner_option),
+            threads=threads,
+            sizes=sizes,
+            signature=entry,
+            calibrated=not no_calibration,
+        )
+        emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)
+        shown.write([found], [model], files)
+    if parquet is not None:
+        from costmodel.report import prediction_records
+        from costmodel.tidy.frame import write_records
+
+        write_records(prediction_records(found), parquet)
+        note(f"Wrote {parquet}.")
     if found.unpriced:
         note(f"Warning: {len(found.unpriced)} layers have no price{_consequence(found)}.")
         if strict or isnan(found.total):

@@ -142,6 +142,7 @@ def _data(report: ProfileReport, out: Path) -> dict[str, object]:
 
 
 def _sheets(report: ProfileReport, out: Path) -> tuple[Sheet, ...]:
+    from costmodel.figures import duration
     from costmodel.report.sheet import facts, percent
 
     repeats = report.repeatability
@@ -156,7 +157,7 @@ def _sheets(report: ProfileReport, out: Path) -> tuple[Sheet, ...]:
             if repeats.rows
             else "unknown: no row was timed twice"
         ),
-        "time": f"{report.seconds:.0f} s: {shares}",
+        "time": f"{duration(report.seconds)}: {shares}",
         "disturbed": f"{report.discarded} of {report.blocks + report.discarded} blocks discarded",
     }
     return (facts(str(out), pairs),)

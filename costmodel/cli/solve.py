@@ -88,7 +88,7 @@ def solve_table(
             timings, suggest, donor or (), runtime=runtime, dtype=dtype, sizes=sizes
         )
         emit(
-            lambda: list(chosen),
+            lambda: {"suggested": list(chosen)},
             lambda: (suggestion_sheet(chosen),),
             as_json=json,
             markdown=markdown,

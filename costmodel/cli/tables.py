@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from costmodel.cli.app import FINDING, app, examples
-from costmodel.cli.options import Json, Markdown, Plot, Rounds, TableName
+from costmodel.cli.options import Json, Markdown, Parquet, Plot, Rounds, TableName
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from costmodel.pace import Pace
     from costmodel.protocols import CostModel
+    from costmodel.report import Sheet
     from costmodel.table import LatencyTable
 
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         "costmodel show cpu.jsonl",
         "costmodel show cpu.jsonl --plot staircase.png",
         "costmodel show cpu.jsonl --curve",
+        "costmodel show cpu.jsonl --parquet cpu.parquet",
         "costmodel show cpu.jsonl --json",
     ),
 )
@@ -33,6 +35,7 @@ def show(
     curve: Annotated[
         bool, typer.Option("--curve", help="Also: how the error on networks falls with rows.")
     ] = False,
+    parquet: Parquet = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
@@ -51,6 +54,9 @@ def show(
     rows = open_table(table)
     if plot is not None:
         note(f"Drew {_draw(rows, plot)}.")
+    if parquet is not None:
+        rows.to_parquet(parquet)
+        note(f"Wrote {parquet}.")
     points = learning_curve(rows) if curve else None
     emit(
         lambda: (
@@ -59,11 +65,20 @@ def show(
         ),
         lambda: (
             *report.table_sheets(rows),
+            *_staircase(rows),
             *([] if points is None else [report.learning_sheet(points)]),
         ),
         as_json=json,
         markdown=markdown,
     )
+
+
+def _staircase(table: LatencyTable) -> list[Sheet]:
+    from costmodel.plots import staircase_of_table
+    from costmodel.report import staircase_sheet
+
+    found = staircase_of_table(table)
+    return [] if found is None else [staircase_sheet(found.title, found.axis, found.measured)]
 
 
 def _draw(table: LatencyTable, path: Path) -> Path:

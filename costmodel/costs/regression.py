@@ -210,12 +210,22 @@ class Regression:
 
     def price(self, ops: Sequence[Op]) -> Prices:
         """Latency in ms per Op; see ``Prices``."""
+        return self._priced(ops, self._exact)
+
+    def price_smoothly(self, ops: Sequence[Op]) -> Prices:
+        """The same without a row's own time: what a smooth law through all rows says of it."""
+        return self._priced(
+            ops, {op: row for op, row in self._exact.items() if not is_learnable(op)}
+        )
+
+    def _priced(self, ops: Sequence[Op], rows: Mapping[Op, Measurement]) -> Prices:
+        """Prices of Ops, of which ``rows`` are answered as they are."""
         values, low, high = (np.full(len(ops), np.nan) for _ in range(3))
         exact = np.zeros(len(ops), dtype=np.bool_)
         reasons: dict[int, str] = {}
         extrapolated: dict[int, str] = {}
         learnable: list[int] = []
-        for index, (op, row) in enumerate(zip(ops, map(self._exact.get, ops), strict=True)):
+        for index, (op, row) in enumerate(zip(ops, map(rows.get, ops), strict=True)):
             if row is None:
                 if is_learnable(op):
                     learnable.append(index)

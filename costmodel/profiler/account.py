@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 from costmodel.profiler.messages import Probed, Visited
@@ -20,6 +20,7 @@ class Account:
         anchor_ms: time of every probe of the anchor.
         drifting: whether the last probe was slow.
         spoiled: jobs visited around a slow probe, since ``forget_spoiled``.
+        times_ms: single times of whole networks, by job.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,13 @@ class Account:
         self.anchor_ms: list[float] = []
         self.drifting = False
         self.spoiled: set[int] = set()
+        self.times_ms: dict[int, list[float]] = defaultdict(list)
         self._since_probe: list[int] = []
+
+    @property
+    def mean_start_ms(self) -> float:
+        """What starting a process took, on average; 0 before the first."""
+        return self.spent_ms["start"] / max(self.counts["starts"], 1)
 
     def visited(self, event: Visited) -> Collection[int]:
         """Book a visit; returns the jobs whose last visit is now known to be spoiled."""
@@ -38,6 +45,7 @@ class Account:
         self.counts["visits"] += 1
         self.counts["blocks"] += event.round.blocks
         self.counts["discarded"] += event.round.discarded
+        self.times_ms[event.job].extend(event.times_ms)
         self._since_probe.append(event.job)
         return self._spoil() if self.drifting else ()
 

@@ -72,7 +72,8 @@ class Visited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """From the worker: a visit gave a number.
 
     ``round.number`` is 0 here: the parent numbers rounds. ``timed_ms``, ``warm_ms`` and
-    ``load_ms`` are wall times of the parts of the visit.
+    ``load_ms`` are wall times of the parts of the visit. ``times_ms`` are the single times of a
+    whole network, where whoever timed it tells them.
     """
 
     job: int
@@ -80,6 +81,7 @@ class Visited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     timed_ms: float
     warm_ms: float
     load_ms: float
+    times_ms: tuple[float, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -75,6 +75,7 @@ class ProfileReport:
         restarts: worker processes started after the first.
         interrupted: whether a signal ended it early.
         out_of_budget: whether the budget ended it before every row was finished.
+        times_ms: of whole networks, every single time that this session took.
     """
 
     table: LatencyTable
@@ -94,6 +95,7 @@ class ProfileReport:
     restarts: int
     interrupted: bool
     out_of_budget: bool
+    times_ms: Mapping[Op, Sequence[float]]
 
 
 def joined(earlier: ProfileReport, later: ProfileReport) -> ProfileReport:
@@ -156,4 +158,5 @@ def make_report(
         restarts=max(0, account.counts["starts"] - 1),
         interrupted=interrupted,
         out_of_budget=bool(visits_left or len(wanted) > len(rows)) and not interrupted,
+        times_ms={wanted[job]: times for job, times in account.times_ms.items() if times},
     )

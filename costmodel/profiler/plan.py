@@ -88,15 +88,15 @@ class Plan:
     """
 
     rounds: int = 24
-    min_rounds: int = 6
+    min_rounds: int = 8
     settled: float = 0.015
     budget_ms: float | None = None
-    visit_ms: float = 40.0
+    visit_ms: float = 30.0
     block_ms: float = 1.0
     timeout_ms: float = 60_000.0
     start_timeout_ms: float = 120_000.0
     memory_limit_bytes: int | None = None
-    restart_every: int = 3
+    restart_every: int = 2
     anchor: Op | None = None
     anchor_every_ms: float = 2_000.0
     seed: int = 0

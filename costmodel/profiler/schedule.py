@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from costmodel.measurement import UNMEASURED, Measurement, Round, Status, half_spread
+from costmodel.profiler.outlook import Outlook, foresee
 from costmodel.profiler.plan import Job, Plan
 
 #: A job is tried again in a later round only after these: the others would repeat.
@@ -16,7 +18,7 @@ _MOST_FAILURES = 2
 #: Visits that a job may get, spoiled ones included, as a multiple of the plan's rounds.
 _MOST_VISITS = 1.5
 #: Share of the fewest rounds that a job must be sure of before it is let in.
-_GOOD_SHARE = 2 / 3
+_GOOD_SHARE = 0.5
 
 
 @dataclass(slots=True)
@@ -165,6 +167,27 @@ class Schedule:
             max(self._plan.min_rounds - len(self.tallies[number].rounds), 1)
             for number in self._pending
         )
+
+    def outlook(self) -> Outlook:
+        """Visits and rounds still to come, those of jobs that may not settle at first among them.
+
+        Nobody knows when noise ends. A job is taken to settle, at each look after its fewest
+        rounds, as often as jobs of this profile did until now (one more of each at first, so that
+        half of them are expected to before any was looked at).
+        """
+        plan, pending = self._plan, set(self._pending)
+        looks = settled = 0
+        jobs: Counter[tuple[int, int]] = Counter()
+        for number, tally in enumerate(self.tallies):
+            seen = len(tally.rounds)
+            left = plan.rounds - (seen - tally.written_off - tally.spoiled)
+            if not tally.closed and seen >= plan.min_rounds:
+                looks += seen - plan.min_rounds + 1
+                settled += number not in pending and left > 0
+            if number in pending:
+                certain = max(plan.min_rounds - seen, 1)
+                jobs[certain, max(left, certain)] += 1
+        return foresee(jobs, (settled + 1) / (looks + 2))
 
     @property
     def visits_waiting(self) -> int:

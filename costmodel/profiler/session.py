@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 
 import msgspec
 
@@ -359,6 +360,10 @@ class Session:
         if self._progress is None:
             return
         left, done = self._schedule.visits_left, self._schedule.visits_done
-        wanted_ms = self._budget.cost_ms(left, self._budget.visit_ms(left))
+        outlook = self._schedule.outlook()
+        wanted_ms = self._budget.cost_ms(ceil(outlook.visits), self._budget.visit_ms(left))
+        # Where every round has a process of its own, starting those takes longer than the visits.
+        starts = outlook.rounds / self._plan.restart_every
+        wanted_ms += starts * self._account.mean_start_ms
         seconds_left = max(0.0, min(wanted_ms, self._budget.remaining_ms)) / 1000.0
         self._progress.advance(done, done + left, seconds_left, note)

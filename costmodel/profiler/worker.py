@@ -139,6 +139,7 @@ class Worker:
             timed_ms=stay.timed_ms,
             warm_ms=stay.warm_ms,
             load_ms=load_ms,
+            times_ms=() if job.model is None else stay.times_ms,
         )
 
     def _load(self, job: JobSpec) -> Workload:

@@ -96,7 +96,9 @@ def network_from_model(bound: BoundModel, name: str) -> Network:
     shared = equal_weights(bound.model, working, bound.constants)
     read = {name for _, node in working for name in node_reads(node)}
     read.update(item.name for item in graph.output)
-    for title, (index, node) in zip(node_titles(working), working, strict=True):
+    titles = node_titles(enumerate(graph.node))
+    for index, node in working:
+        title = titles[index]
         reason = _unreadable(node, bound, read)
         try:
             op = op_from_node(node, bound.tensors, bound.constants, opset) if not reason else None

@@ -10,25 +10,35 @@ from typing import TYPE_CHECKING
 from costmodel._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from costmodel.report.comparison import comparison_sheets
+    from costmodel.report.comparison import comparison_sheets, summary_markdown
+    from costmodel.report.explanation import explanation_sheets
+    from costmodel.report.frames import comparison_records, prediction_records
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
     from costmodel.report.prediction import prediction_sheets
+    from costmodel.report.profile import profile_sheets
     from costmodel.report.quality import audit_sheets, score_sheets
     from costmodel.report.sheet import Sheet, to_markdown, to_text
     from costmodel.report.solving import suggestion_sheet
+    from costmodel.report.staircase import staircase_sheet
     from costmodel.report.table import table_sheets, table_summary
 
 __all__ = [
     "Sheet",
     "audit_sheets",
+    "comparison_records",
     "comparison_sheets",
+    "explanation_sheets",
     "import_sheets",
     "learning_json",
     "learning_sheet",
+    "prediction_records",
     "prediction_sheets",
+    "profile_sheets",
     "score_sheets",
+    "staircase_sheet",
     "suggestion_sheet",
+    "summary_markdown",
     "table_sheets",
     "table_summary",
     "to_markdown",
@@ -40,13 +50,19 @@ __getattr__, __dir__ = lazy_names(
     {
         "Sheet": "sheet",
         "audit_sheets": "quality",
+        "comparison_records": "frames",
         "comparison_sheets": "comparison",
+        "explanation_sheets": "explanation",
         "import_sheets": "importing",
         "learning_json": "learning",
         "learning_sheet": "learning",
+        "prediction_records": "frames",
         "prediction_sheets": "prediction",
+        "profile_sheets": "profile",
         "score_sheets": "quality",
+        "staircase_sheet": "staircase",
         "suggestion_sheet": "solving",
+        "summary_markdown": "comparison",
         "table_sheets": "table",
         "table_summary": "table",
         "to_markdown": "sheet",

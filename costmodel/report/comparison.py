@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from costmodel.comparison import Comparison, summarise
 from costmodel.pace import Pace
-from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent, signed_percent
+from costmodel.report.sheet import (
+    NOTHING,
+    Sheet,
+    facts,
+    ms,
+    percent,
+    signed_percent,
+    to_markdown,
+)
 
 
 def comparison_sheets(comparisons: Sequence[Comparison]) -> tuple[Sheet, ...]:
@@ -14,7 +22,26 @@ def comparison_sheets(comparisons: Sequence[Comparison]) -> tuple[Sheet, ...]:
     sheets = [_networks(comparisons)]
     if len(comparisons) > 1:
         sheets.append(_summary(comparisons))
+    if any(item.change for item in comparisons):
+        sheets.insert(0, _changes(comparisons))
     return tuple(sheets)
+
+
+def summary_markdown(comparisons: Sequence[Comparison]) -> str:
+    """A page for a CI run: what is to be known in one line, then the tables, in markdown."""
+    tables = to_markdown(comparison_sheets(comparisons))
+    return f"## Latency\n\n**{_verdict(comparisons)}**\n\n{tables}"
+
+
+def _verdict(comparisons: Sequence[Comparison]) -> str:
+    judged = [item.change for item in comparisons if item.change is not None]
+    slower = sum(change.slower for change in judged)
+    if judged:
+        count = f"{slower} of {len(judged)}" if slower else f"None of {len(judged)}"
+        return f"{count} networks slower than the baseline by more than {percent(judged[0].limit)}."
+    found = summarise(comparisons)
+    error = f", median error {percent(found.median_error)}" if found.compared else ""
+    return f"{found.compared} of {found.models} networks predicted and measured{error}."
 
 
 def _networks(comparisons: Sequence[Comparison]) -> Sheet:
@@ -62,6 +89,35 @@ def _networks(comparisons: Sequence[Comparison]) -> Sheet:
     )
 
 
+def _changes(comparisons: Sequence[Comparison]) -> Sheet:
+    judged = [(item.model, item.change) for item in comparisons if item.change is not None]
+    new = [item.model for item in comparisons if item.change is None]
+    first = judged[0][1]
+    notes = [
+        f"machine: what {first.witnesses} others took beside it, that nobody changed; slower by: "
+        "the network alone; noise: one standard error of that.",
+    ]
+    notes += [f"Not in the baseline: {', '.join(new)}."] if new else []
+    return Sheet(
+        title=f"Against the baseline, in ms; allowed: {percent(first.limit)} slower",
+        columns=("network", "before", "now", "machine", "slower by", "noise", ""),
+        rows=tuple(
+            (
+                model,
+                ms(change.before_ms),
+                ms(change.now_ms),
+                signed_percent(change.drift - 1.0),
+                signed_percent(change.slowdown),
+                percent(change.noise),
+                "SLOWER" if change.slower else "",
+            )
+            for model, change in judged
+        ),
+        align="lrrrrrl",
+        notes=tuple(notes),
+    )
+
+
 def _has_pace(comparisons: Sequence[Comparison]) -> bool:
     return any(item.pace is not None and not item.pace.steady for item in comparisons)
 
@@ -83,8 +139,8 @@ def _row(item: Comparison, *, pace: bool) -> tuple[str, ...]:
         item.model,
         ms(item.predicted_ms),
         f"{ms(interval[0])} to {ms(interval[1])}" if interval else NOTHING,
-        ms(item.measured_ms),
-        ms(item.median_ms),
+        ms(item.measured_ms, item.repeatability),
+        ms(item.median_ms, item.repeatability),
         signed_percent(item.error),
         *((signed_percent(item.error_at_pace),) if pace else ()),
         percent(item.repeatability),

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from math import isfinite
 
-#: Written where there is no number.
-NOTHING = "-"
+from costmodel.figures import NOTHING, digits, ms, percent, quantity, signed_percent
+
+__all__ = [
+    "NOTHING",
+    "Sheet",
+    "digits",
+    "facts",
+    "ms",
+    "percent",
+    "quantity",
+    "signed_percent",
+    "to_markdown",
+    "to_text",
+]
+
+#: Cells that are to be seen at once, and how a terminal shows them.
+_STYLES = {"SLOWER": "bold red", "noisy": "yellow", "no": "yellow"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +50,14 @@ def facts(title: str, pairs: Mapping[str, str], notes: Iterable[str] = ()) -> Sh
     return Sheet(title=title, rows=rows, align="ll", notes=tuple(notes))
 
 
-def to_text(sheets: Sequence[Sheet], width: int = 120) -> str:
+def to_text(sheets: Sequence[Sheet], width: int = 120, *, styled: bool = False) -> str:
     """The sheets for a terminal.
 
     Args:
         sheets: in order.
         width: columns of the terminal; wider cells are folded, never cut.
+        styled: with the codes by which a terminal shows titles bold, notes dim and findings in
+            colour.
     """
     # Imported here, so that asking for JSON does not pay for it.
     from rich import box
@@ -50,11 +66,18 @@ def to_text(sheets: Sequence[Sheet], width: int = 120) -> str:
     from rich.text import Text
 
     file = StringIO()
-    console = Console(file=file, width=width, color_system=None, highlight=False, markup=False)
+    console = Console(
+        file=file,
+        width=width,
+        color_system="standard" if styled else None,
+        force_terminal=styled,
+        highlight=False,
+        markup=False,
+    )
     for number, sheet in enumerate(sheets):
         if number:
             console.print()
-        console.print(Text(sheet.title))
+        console.print(Text(sheet.title, style="bold"))
         if sheet.rows:
             shape = box.SIMPLE_HEAD if sheet.columns else None
             table = Table(
@@ -70,10 +93,10 @@ def to_text(sheets: Sequence[Sheet], width: int = 120) -> str:
                     overflow="fold",
                 )
             for row in sheet.rows:
-                table.add_row(*(Text(cell) for cell in row))
+                table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
             console.print(table)
         for note in sheet.notes:
-            console.print(Text(f" {note}"))
+            console.print(Text(f" {note}", style="dim"))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
@@ -100,54 +123,3 @@ def _line(cells: Sequence[str]) -> str:
 
 def _escape(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
-
-
-def ms(value: float | None) -> str:
-    """Milliseconds with four digits that mean something.
-
-    >>> ms(0.01234567), ms(12.3456), ms(1234.56), ms(None)
-    ('0.01235', '12.35', '1235', '-')
-    """
-    if value is None or not isfinite(value):
-        return NOTHING
-    if value >= 1000:
-        return f"{value:.0f}"
-    return f"{value:#.4g}".rstrip(".")
-
-
-def quantity(value: float | None, unit: str) -> str:
-    """A number with its unit; counts get a prefix.
-
-    >>> quantity(12.3456, "ms"), quantity(4.1e9, "flops"), quantity(900, "bytes")
-    ('12.35 ms', '4.10 G flops', '900 bytes')
-    """
-    if value is None or not isfinite(value):
-        return NOTHING
-    if unit == "ms":
-        return f"{ms(value)} ms"
-    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.2f} {prefix} {unit}"
-    return f"{value:.0f} {unit}"
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share.
-
-    >>> percent(0.0312), percent(None)
-    ('3.1 %', '-')
-    """
-    if value is None or not isfinite(value):
-        return NOTHING
-    return f"{value * 100:.{digits}f} %"
-
-
-def signed_percent(value: float | None) -> str:
-    """A relative error.
-
-    >>> signed_percent(-0.0312)
-    '-3.1 %'
-    """
-    if value is None or not isfinite(value):
-        return NOTHING
-    return f"{value * 100:+.1f} %"

@@ -13,7 +13,7 @@ from costmodel.device import Device
 from costmodel.measurement import UNMEASURED, Measurement, Repeatability
 from costmodel.op import CONV_KINDS, MODEL, Op
 from costmodel.prediction import finite
-from costmodel.report.sheet import NOTHING, Sheet, facts, ms, percent
+from costmodel.report.sheet import NOTHING, Sheet, digits, facts, ms, percent
 from costmodel.table import LatencyTable
 
 #: Rows without a number that are listed one by one.
@@ -189,7 +189,7 @@ def _path_row(item: PathSummary) -> tuple[str, ...]:
         str(noisy or NOTHING),
         str(failed or NOTHING),
         span,
-        NOTHING if item.best_gmacs is None else f"{item.best_gmacs:.1f}",
+        digits(item.best_gmacs),
         percent(item.spread),
     )
 
@@ -226,7 +226,13 @@ def _networks(models: Sequence[Measurement]) -> Sheet:
         title="Whole networks, in ms",
         columns=("network", "latency", "median", "repeats", "status"),
         rows=tuple(
-            (_name(row), ms(row.latency_ms), ms(row.median_ms), percent(row.spread), row.status)
+            (
+                _name(row),
+                ms(row.latency_ms, row.spread),
+                ms(row.median_ms, row.spread),
+                percent(row.spread),
+                row.status,
+            )
             for row in sorted(models, key=lambda row: row.latency_ms)
         ),
         align="lrrrl",

@@ -90,6 +90,18 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_records(records: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write a Parquet file of a row a record; fields are columns.
+
+    Raises:
+        InvalidInputError: as ``write_parquet``.
+        MissingDependencyError: as ``write_parquet``.
+    """
+    import pandas as pd
+
+    write_parquet(pd.DataFrame.from_records([dict(record) for record in records]), path)
+
+
 def rows_of(
     frame: pd.DataFrame,
     device: Device | None,

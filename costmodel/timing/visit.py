@@ -50,11 +50,13 @@ class Visit(NamedTuple):
         summary: its numbers.
         warm_ms: wall time of the blocks that do not count.
         timed_ms: wall time of the blocks that were looked at, kept or discarded.
+        times_ms: time per execution of each of those blocks.
     """
 
     summary: Summary
     warm_ms: float
     timed_ms: float
+    times_ms: tuple[float, ...] = ()
 
 
 def visit(workload: Workload, watch: Watch, *, visit_ms: float, block_ms: float) -> Visit:
@@ -70,22 +72,32 @@ def visit(workload: Workload, watch: Watch, *, visit_ms: float, block_ms: float)
         NoTimeError: if no block has a time above 0.
     """
     before = time.perf_counter()
-    warm_block_ms = _warm_up(workload, visit_ms, block_ms)
-    warmed = time.perf_counter()
     watch.reset()
-    needed = MIN_LONG_BLOCKS if warm_block_ms > visit_ms * LONG_SHARE else MIN_BLOCKS
-    samples = _collect(workload, watch, needed, visit_ms, block_ms)
+    watch.begin()
+    first = workload.block(block_ms)
+    warmed, needed = before, MIN_LONG_BLOCKS
+    samples: list[Sample] = []
+    if first.wall_ms > visit_ms * LONG_SHARE:
+        samples.append(watch.end(first))
+    else:
+        _warm_up(workload, first, visit_ms, block_ms)
+        warmed, needed = time.perf_counter(), MIN_BLOCKS
+        watch.reset()
+    _collect(workload, watch, samples, needed, visit_ms, block_ms)
     done = time.perf_counter()
     return Visit(
         summary=summarise(samples),
         warm_ms=(warmed - before) * 1000.0,
         timed_ms=(done - warmed) * 1000.0,
+        times_ms=tuple(item.block.latency_ms for item in samples if item.has_time),
     )
 
 
-def _warm_up(workload: Workload, visit_ms: float, block_ms: float) -> float:
-    """Run until steady; returns the wall time of one block in ms."""
-    block = workload.block(block_ms)
+def _warm_up(workload: Workload, block: Block, visit_ms: float, block_ms: float) -> None:
+    """Run on from a first block until steady.
+
+    What takes long is not run for this: it fills the caches in a small part of its first run.
+    """
     spent_ms = block.wall_ms
     recent = [block.latency_ms]
     while spent_ms < visit_ms * WARM_SHARE and len(recent) < MAX_WARM_BLOCKS:
@@ -95,14 +107,18 @@ def _warm_up(workload: Workload, visit_ms: float, block_ms: float) -> float:
         last = recent[-STEADY_BLOCKS:]
         if len(last) == STEADY_BLOCKS and max(last) - min(last) <= STEADY_SHARE * abs(min(last)):
             break
-    return block.wall_ms
 
 
 def _collect(
-    workload: Workload, watch: Watch, needed: int, visit_ms: float, block_ms: float
-) -> list[Sample]:
-    samples: list[Sample] = []
-    spent_ms = 0.0
+    workload: Workload,
+    watch: Watch,
+    samples: list[Sample],
+    needed: int,
+    visit_ms: float,
+    block_ms: float,
+) -> None:
+    """Add blocks to the first ones until enough undisturbed ones are in."""
+    spent_ms = sum(item.block.wall_ms for item in samples)
     while True:
         watch.begin()
         samples.append(watch.end(workload.block(block_ms)))
@@ -112,10 +128,10 @@ def _collect(
         watch.settle()
         kept = [item.block.wall_ms for item in samples if not item.disturbed]
         if len(kept) >= needed and sum(kept) >= visit_ms:
-            return samples
+            return
         target_ms = max(visit_ms, needed * median(item.block.wall_ms for item in samples))
         if len(samples) >= REPLACE * needed and spent_ms >= REPLACE * target_ms:
-            return samples
+            return
 
 
 def summarise(samples: Sequence[Sample]) -> Summary:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files
+from costmodel.baseline import MAX_REGRESSION, Hour, read_baseline, require_device
+from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files, since
+from costmodel.errors import InvalidInputError
 from costmodel.profiler import Progress
 from costmodel.protocols import CostModel, Runner
 from costmodel.readers.written import require_runtime
@@ -33,6 +35,8 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     seed: int = 0,
     other_device: bool = False,
     against: Path | str | None = None,
+    baseline: Path | str | None = None,
+    max_regression: float = MAX_REGRESSION,
     calibrated: bool = True,
     progress: Progress | None = None,
     example: Any = None,
@@ -55,6 +59,10 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         other_device: whether this machine may be another than the table's.
         against: a list of networks and their times, such as ``timings.csv`` with the columns
             ``model`` and ``latency_ms``: predictions are held against it, and nothing is timed.
+        baseline: an earlier output of ``compare --json`` on this device: each network that it has
+            gets a ``change``, which says whether it has become slower, beyond the noise and apart
+            from the pace of the machine.
+        max_regression: how much slower a network may become, as a share.
         calibrated: correct the sum of kernels by networks timed in the table, where it has any.
         progress: who is told how far it is.
         example: as for ``predict``.
@@ -67,7 +75,8 @@ def compare(  # noqa: PLR0913 - each has a sensible default
 
     Raises:
         DeviceMismatchError: if the table is of another device; names the field that differs.
-        InvalidInputError: for files, tables or options that cannot be used.
+        InvalidInputError: for files, tables or options that cannot be used, or a baseline of
+            another device.
         ModelFormatError: if a model cannot be read; nothing has been measured then.
         LockedError: if a profiler holds the device.
         KeyboardInterrupt: when interrupted.
@@ -82,6 +91,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     ('tiny', True, 'NVIDIA T4')
     """
     rows = open_table(table) if table is not None else None
+    earlier = _baseline(baseline, against)
     if against is not None:
         return compare_with_list(
             as_list(models),
@@ -99,9 +109,11 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     )
     given = model_files(as_list(models), sizes or {}, example=example, signature=signature)
     with given as (files, bound):
-        runtime = load_runner(name, settings).device.runtime
+        here = load_runner(name, settings).device
         for path in files:
-            require_runtime(path, runtime)
+            require_runtime(path, here.runtime)
+        if earlier is not None:
+            require_device(earlier, here.label)
         priced_by = cost_of(cost, rows, donors)
         found = compare_files(
             files,
@@ -114,9 +126,21 @@ def compare(  # noqa: PLR0913 - each has a sensible default
             plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
             progress=progress,
         )
+    if earlier is not None:
+        found = since(earlier, found, max_regression)
     device = rows.device if rows is not None else priced_by.device
     # A baseline is nobody's numbers by itself; the rows it was fitted on are the table's.
     return tuple(
         replace(item, prediction=replace(item.prediction, device=item.prediction.device or device))
         for item in found
     )
+
+
+def _baseline(path: Path | str | None, against: Path | str | None) -> Hour | None:
+    """The baseline, read before anything is timed."""
+    if path is None:
+        return None
+    if against is not None:
+        message = "With --against nothing is timed, so there is nothing to hold against a baseline."
+        raise InvalidInputError(message)
+    return read_baseline(Path(path))

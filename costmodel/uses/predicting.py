@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from costmodel.protocols import CostModel, Runner
 from costmodel.readers.written import read_written, require_runtime
 from costmodel.registry import Option
 from costmodel.sizes import Sizes
+from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice, lowering_runner
 from costmodel.uses.models import Model, model_files
 from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
@@ -81,17 +82,12 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     # A fit takes seconds, so what is wrong with the model is said before.
     priced_by = cost_of(cost, rows, donors) if rows is None else None
     device = rows.device if rows is not None else priced_by.device if priced_by else None
-    if threads is not None and rows is not None and threads != rows.device.threads:
-        message = (
-            f"The table is of {rows.device.threads} threads, --threads is {threads}. "
-            "Give a table of that many threads, or leave --threads out."
-        )
-        raise InvalidInputError(message)
+    require_threads(rows, threads)
     choice = Choice.of(runner, options, threads)
     files = model_files([model], sizes or {}, example=example, signature=signature)
     with files as ((path,), bound):
         (own,) = sizes_of_each([path], bound)
-        network = _network(path, own, choice, device)
+        network = kernel_reader(choice, device)(path, own)
     priced_by = priced_by or cost_of(cost, rows, donors)
     return price_network(
         network,
@@ -101,18 +97,41 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     )
 
 
-def _network(
-    path: Path, sizes: Mapping[str, int], choice: Choice, device: Device | None
-) -> Network:
-    """A model's Ops: asked from the runtime, else by rule for the device, else as written."""
-    runner, reason = lowering_runner(choice, device)
-    if runner is not None:
-        require_runtime(path, runner.device.runtime)
-        return runner.lower(path, sizes)
-    if device is None or device.runtime == DATASHEET:
-        return read_written(path, sizes)
-    require_runtime(path, device.runtime)
-    from costmodel.anticipation import anticipate_file
+def require_threads(table: LatencyTable | None, threads: int | None) -> None:
+    """Raise ``InvalidInputError`` if a table is of other threads than those asked for."""
+    if threads is not None and table is not None and threads != table.device.threads:
+        message = (
+            f"The table is of {table.device.threads} threads, --threads is {threads}. "
+            "Give a table of that many threads, or leave --threads out."
+        )
+        raise InvalidInputError(message)
 
-    _LOG.info("Kernels are anticipated by rule, not asked from the runtime: %s.", reason)
-    return anticipate_file(path, sizes, device)
+
+def kernel_reader(
+    choice: Choice, device: Device | None
+) -> Callable[[Path, Mapping[str, int]], Network]:
+    """How a file's Ops are found: asked from the runtime, else by rule, else as written.
+
+    Args:
+        choice: of a runner.
+        device: of the table, or of the cost model; None without either.
+
+    Returns:
+        A function of a file and its open sizes.
+    """
+    runner, reason = lowering_runner(choice, device)
+
+    def read(path: Path, sizes: Mapping[str, int]) -> Network:
+        if runner is not None:
+            require_runtime(path, runner.device.runtime)
+            return runner.lower(path, sizes)
+        if device is None or device.runtime == DATASHEET:
+            return read_written(path, sizes)
+        require_runtime(path, device.runtime)
+        from costmodel.anticipation import anticipate_file
+
+        return anticipate_file(path, sizes, device)
+
+    if runner is None and device is not None and device.runtime != DATASHEET:
+        _LOG.info("Kernels are anticipated by rule, not asked from the runtime: %s.", reason)
+    return read

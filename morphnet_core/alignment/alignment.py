@@ -200,7 +200,11 @@ def pad_to_fast_widths(
         counts, after = now, before
     same = bool((counts == now).all())
     padded = source.model if same else pad(source, grouping, counts)
-    checked = Agreement(difference=0.0, variation=1.0) if same else _checked(source, padded, sizes)
+    checked = (
+        Agreement(difference=0.0, variation=1.0)
+        if same
+        else checked_agreement(source, padded, sizes)
+    )
     return Alignment(
         name=source.path.stem,
         original=source.model,
@@ -218,8 +222,13 @@ def pad_to_fast_widths(
     )
 
 
-def _checked(source: Source, padded: onnx.ModelProto, sizes: Sizes) -> Agreement:
-    """How far the results are apart.
+def checked_agreement(source: Source, padded: onnx.ModelProto, sizes: Sizes) -> Agreement:
+    """How far the results of a padded network are from those of the network as it is.
+
+    Args:
+        source: the network as it is.
+        padded: the same with channels added.
+        sizes: of open dimensions.
 
     Raises:
         ModelFormatError: if they are further apart than rounding explains.

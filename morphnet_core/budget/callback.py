@@ -251,6 +251,7 @@ class LatencyBudget(CostRegularizer):
             self._terms.clear()
         if logs is not None:
             step = self.state.step
+            logs["target"] = self.targets[0]
             logs["budget_goal"] = self.controllers[0].goal(step)
             logs["budget_error"] = self.controllers[0].error
             logs["budget_strength"] = self.controllers[0].strength

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -164,12 +165,20 @@ def _finish(found: Resized, out: Path, *, as_json: bool, markdown: bool) -> None
 
         costs = found.costs
         numbers = [(key, value) for key, value in costs.items() if isinstance(value, float)]
-        rows = [(key.replace("_", " "), f"{value:.6g}") for key, value in numbers]
+        rows = [(key.replace("_", " "), _number(key, value, costs)) for key, value in numbers]
         rows.append(("weights", f"{found.model.count_params():,}"))
-        title = f"{found.model.name}" + (f", costs in {costs['unit']}" if "unit" in costs else "")
-        own = Sheet(title=title, columns=("", "value"), rows=tuple(rows), align="lr")
+        own = Sheet(title=found.model.name, columns=("", "value"), rows=tuple(rows), align="lr")
         return own, keras_options.widths_sheet(found.grouping.before_and_after(found.counts))
 
     data = {**found.to_json(), "file": str(out)}
     emit(lambda: data, sheets, as_json=as_json, markdown=markdown)
     note(f"Wrote {out}.")
+
+
+def _number(key: str, value: float, costs: Mapping[str, object]) -> str:
+    """A cost with its unit, or a metric or multiplier."""
+    from costmodel.figures import METRIC_NOISE, digits, quantity
+
+    if key in {"target", "seed", "predicted"}:
+        return quantity(value, str(costs["unit"]))
+    return quantity(value, "ms") if key == "measured_ms" else digits(value, METRIC_NOISE)

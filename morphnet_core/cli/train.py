@@ -51,6 +51,8 @@ class ExportName(StrEnum):
         "--finish finetune --export onnx --export litert",
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half "
         "--finish finetune --finish-epochs 60 --distil 0.5 --augment",
+        "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 50% --out half "
+        "--finish finetune --looks 50",
     ),
 )
 def train(
@@ -101,6 +103,16 @@ def train(
     importance: Annotated[
         ImportanceName, typer.Option("--importance", help="Of channels, in the last step.")
     ] = ImportanceName.taylor,
+    looks: Annotated[
+        int,
+        typer.Option(
+            "--looks",
+            min=0,
+            metavar="N",
+            help="Try so many choices of widths within the budget, by the loss right after cutting "
+            "on up to 1,024 validation samples, and take the best. 0 goes by importances alone.",
+        ),
+    ] = 0,
     signal: Annotated[
         str,
         typer.Option("--signal", help="gamma, group_lasso, logistic_sigmoid or hard_concrete."),
@@ -163,6 +175,7 @@ def train(
         distil=distil,
         augment=augment,
         importance=importance.value,
+        looks=looks,
         signal=signal,
         grow=grow,
         seed=seed,
@@ -200,25 +213,26 @@ def record(found: Morphed) -> dict[str, Any]:
 
 
 def _sheets(found: Morphed) -> tuple[Sheet, ...]:
+    from costmodel.figures import METRIC_NOISE, digits, ms, quantity, signed_percent
     from costmodel.report import Sheet
 
     loop = found.loop
-    rows = [("seed", "", f"{loop.seed_ms:.4g}", "")]
+    rows = [("seed", "", quantity(loop.seed_ms, loop.unit), "")]
     for number, item in enumerate(loop.rounds, 1):
         timed = item.measured_ms
         rows.append(
             (
                 f"round {number}{' (taken)' if item is loop.best else ''}",
-                f"{item.predicted_ms:.4g}",
-                "predicted only" if timed is None else f"{timed:.4g}",
-                "" if timed is None else f"{timed / loop.target_ms - 1:+.1%}",
+                quantity(item.predicted_ms, loop.unit),
+                "predicted only" if timed is None else ms(timed),
+                "" if timed is None else signed_percent(timed / loop.target_ms - 1),
             )
         )
-    notes = [f"{name}: {value:.4g}." for name, value in found.metrics.items()]
+    notes = [f"{name}: {digits(value, METRIC_NOISE)}." for name, value in found.metrics.items()]
     notes += [f"Wrote {path}." for path in found.files.values()]
     return (
         Sheet(
-            title=f"Target {loop.target_ms:.4g}",
+            title=f"Target {quantity(loop.target_ms, loop.unit)}",
             columns=("", "predicted", "measured ms", "off the target"),
             rows=tuple(rows),
             align="lrrr",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,21 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import MissingDependencyError
+from costmodel.figures import METRIC_NOISE, digits
 from costmodel.readers.keras import read_keras
 from costmodel.sizes import Sizes
 from morphnet_core.budget import LatencyBudget
-from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of
+from morphnet_core.budget.taylor import TaylorSnapshot, in_order_of, losses_of
 from morphnet_core.data import Data
 from morphnet_core.data.augmented import flipped_and_shifted
 from morphnet_core.data.ordered import Change
 from morphnet_core.data.streams import Replayed
-from morphnet_core.groups import Grouping, find_groups
+from morphnet_core.groups import Alive, Grouping, find_groups
 from morphnet_core.groups.convert import structure_of
 from morphnet_core.morphing.answers import KeptClock
 from morphnet_core.morphing.clock import Clock, DeviceClock, as_onnx, device_clock
 from morphnet_core.morphing.distilling import taught
 from morphnet_core.morphing.identity import cost_label, data_digest, model_digest, plainly_given
 from morphnet_core.morphing.keeping import Kept
+from morphnet_core.morphing.looking import Looking, loss_of_cut
 from morphnet_core.morphing.loop import (
     LoopResult,
     build,
@@ -35,19 +38,20 @@ from morphnet_core.morphing.loop import (
     fit_to_device,
     require_milliseconds,
 )
-from morphnet_core.morphing.sample import sample_for
+from morphnet_core.morphing.sample import judged_by, sample_for
 from morphnet_core.morphing.training import Part, Training
 from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Section, Unfinished
 from morphnet_core.morphing.verify import same_outputs, write_litert
 from morphnet_core.plots import plot_breakdown, plot_widths
 from morphnet_core.pricing import Cost
+from morphnet_core.projection import Projection, project
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
 
 Finish = Literal["retrain", "finetune", "none"]
 Importance = Literal["signal", "taylor"]
-#: Options of a budget that write files.
-WRITING = ("history", "writer")
+#: Options of a budget that only say who is told: what is trained does not hang on them.
+WRITING = ("history", "writer", "log_groups")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,9 @@ class Morphed:
 
     def __str__(self) -> str:
         lines = [str(self.loop)]
-        lines += [f"  {name}: {value:.4g}" for name, value in self.metrics.items()]
+        lines += [
+            f"  {name}: {digits(value, METRIC_NOISE)}" for name, value in self.metrics.items()
+        ]
         lines += [f"  {name}: {seconds:.1f} s" for name, seconds in self.seconds.items()]
         lines += [f"  {kind}: {path}" for kind, path in self.files.items()]
         return "\n".join(lines)
@@ -96,6 +102,7 @@ class Course:
     Attributes:
         distil: share of the loss that is the seed's, while its weights are trained on.
         augment: whether images are mirrored and shifted in every training.
+        looks: how many choices of widths are tried without training; 0 to go by importances.
         sizes: values of all open dimensions.
         save_every_s: seconds between two saves of a training, at least.
         pictures: whether any are drawn.
@@ -115,6 +122,7 @@ class Course:
     distil: float
     augment: bool
     importance: Importance
+    looks: int
     grow: float
     seed: int
     sizes: Sizes
@@ -150,7 +158,9 @@ class Course:
             budget = self._budget(model)
             belongs = self._belongs(budget, seed)
             search = unfinished.section("search", belongs)
-            device = unfinished.section("device", belongs | {"grow": self.grow})
+            chosen = belongs | {"grow": self.grow, "looks": self.looks}
+            device = unfinished.section("device", chosen)
+            looking = self._looking(budget, unfinished.section("looks", chosen))
             skipped = self.search_epochs * self.data.steps if search.done else 0
             timer = self._timer(model, budget, search, device)
             with self._timed(seconds, search):
@@ -159,7 +169,7 @@ class Course:
             if self.search_epochs:
                 kept.keep("searched.keras", budget.finished_model(), spare=True)
             with self._timed(seconds, device):
-                loop = self._fitted(model, budget, units, timer, device)
+                loop = self._fitted(model, budget, units, timer, device, looking)
             finish = unfinished.section("finish", self._finish_of(belongs, loop))
             with self._timed(seconds, finish):
                 small = self._built(model, budget, loop)
@@ -229,7 +239,8 @@ class Course:
             target_ms=self.target_ms,
             target=self.target,
             grouping=grouping,
-            **options,
+            # Where nobody else reads the logs, groups would only crowd the progress line.
+            **{"log_groups": bool(self.callbacks), **options},
         )
 
     @property
@@ -295,6 +306,17 @@ class Course:
         """The target of the device loop: a share is one of the clock's milliseconds."""
         return self.target if self.target is not None and clocked else budget.targets[0]
 
+    def _looking(self, budget: LatencyBudget, section: Section) -> Callable[..., Projection]:
+        """How widths are chosen."""
+        if not self.looks:
+            return project
+        data, finished = judged_by(self.data), cache(budget.finished_model)
+
+        def judge(kept: Alive) -> float:
+            return loss_of_cut(finished(), kept, budget.grouping, data, losses_of(budget.model))
+
+        return Looking(judge=judge, count=self.looks, seed=self.seed, section=section, say=self.say)
+
     def _fitted(
         self,
         model: Any,
@@ -302,6 +324,7 @@ class Course:
         units: NDArray[np.float64],
         timer: KeptClock | None,
         section: Section,
+        choose: Callable[..., Projection],
     ) -> LoopResult:
         """Widths that the budget pays for, by the clock where there is one."""
         if section.done:
@@ -316,6 +339,7 @@ class Course:
             grow=self.grow,
             seed=self.seed,
             tell=self.say,
+            choose=choose,
         )
         timed = [] if timer is None else timer.timed
         section.save({"timed": timed, "loop": loop.to_json()}, done=True)
@@ -366,7 +390,7 @@ class Course:
             before = self.data.metrics(budget.model)
             after = self.data.metrics(small)
             changes = [
-                f"{name} {after[name]:.4g} ({value:.4g} before)"
+                f"{name} {digits(after[name], METRIC_NOISE)} ({digits(value, METRIC_NOISE)} before)"
                 for name, value in before.items()
                 if name in after and (name != "loss" or len(before) == 1)  # it holds the penalty
             ]

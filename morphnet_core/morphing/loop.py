@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
+from costmodel.figures import ms, quantity, signed_percent
 from morphnet_core.data import Data
 from morphnet_core.groups import Alive, Grouping
 from morphnet_core.morphing.clock import Clock
@@ -82,16 +83,17 @@ class LoopResult:
         return cls(rounds=rounds, best=rounds[data["best"]], **own)
 
     def __str__(self) -> str:
-        lines = [f"target {self.target_ms:.4g} {self.unit} of {self.seed_ms:.4g} {self.unit}"]
+        target, seed = (quantity(cost, self.unit) for cost in (self.target_ms, self.seed_ms))
+        lines = [f"target {target} of {seed}"]
         for number, item in enumerate(self.rounds, 1):
             measured = (
                 "predicted only"
                 if item.measured_ms is None
-                else f"measured {item.measured_ms:.4g} ms "
-                f"({item.measured_ms / self.target_ms - 1:+.1%})"
+                else f"measured {ms(item.measured_ms)} ms "
+                f"({signed_percent(item.measured_ms / self.target_ms - 1)})"
             )
             taken = "  <- taken" if item is self.best else ""
-            predicted = f"predicted {item.predicted_ms:.4g} {self.unit}"
+            predicted = f"predicted {quantity(item.predicted_ms, self.unit)}"
             lines.append(f"  round {number}: {predicted}, {measured}{taken}")
         return "\n".join(lines)
 
@@ -142,6 +144,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
     seed: int | None = 0,
     rounds: int = ROUNDS,
     tell: Callable[[str], None] | None = None,
+    choose: Callable[..., Projection] = project,
 ) -> LoopResult:
     """Widths whose network takes the target when it is timed.
 
@@ -162,6 +165,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
         seed: of the fresh weights.
         rounds: networks timed at most.
         tell: who is told of each round.
+        choose: chooses widths; takes what ``project`` takes.
 
     Raises:
         InvalidInputError: if no widths are cheap enough, or a clock is to keep a number of
@@ -169,7 +173,7 @@ def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on
     """
 
     def projected(target_ms: float, scale: float) -> Projection:
-        return project(pricer, importance, target_ms, start=start, grow=grow, scale=scale)
+        return choose(pricer, importance, target_ms, start=start, grow=grow, scale=scale)
 
     if clock is None:
         seed_ms = pricer.seed
@@ -285,5 +289,6 @@ def _distance(item: LoopRound, target_ms: float) -> float:
 
 
 def _told(item: LoopRound, target_ms: float, unit: str = "ms") -> str:
-    measured = "" if item.measured_ms is None else f", measured {item.measured_ms:.4g} ms"
-    return f"predicted {item.predicted_ms:.4g} {unit}{measured}, wanted {target_ms:.4g} {unit}"
+    measured = "" if item.measured_ms is None else f", measured {ms(item.measured_ms)} ms"
+    predicted, wanted = (quantity(cost, unit) for cost in (item.predicted_ms, target_ms))
+    return f"predicted {predicted}{measured}, wanted {wanted}"

@@ -18,6 +18,8 @@ from morphnet_core.gates.insert import functional
 
 #: Samples that means of channels, and statistics of normalisations, are taken over.
 EXAMPLES = 512
+#: Samples that a network which was cut is judged by.
+JUDGED_BY = 1024
 _NO_TARGETS: dict[str, Any] = {"y": None, "weights": None}
 
 
@@ -67,14 +69,40 @@ def examples_for(model: Any, data: Data) -> list[list[NDArray[Any]]]:
 
     Of arrays, which may be sorted, they are taken from everywhere; of a stream, the first.
     """
-    some = data if is_stream(data.x) else replace(data, x=spread(data.x, EXAMPLES), **_NO_TARGETS)
+    if is_stream(data.x):
+        batches = _first_samples(data.x, EXAMPLES)
+    else:
+        some = replace(data, x=spread(data.x, EXAMPLES), **_NO_TARGETS)
+        batches = some.first(EXAMPLES)
     found, count = [], 0
-    for x, _, _ in some.first(EXAMPLES):
+    for x, _, _ in batches:
         found.append([array[: EXAMPLES - count] for array in fed(model, x).values()])
         count += len(found[-1][0])
         if count >= EXAMPLES:
             break
     return found
+
+
+def judged_by(data: Data) -> Data:
+    """The data with few samples to judge by: of the validation data, else of the training data.
+
+    Of arrays they are taken from everywhere; of a stream, the first.
+    """
+    which = "" if data.x_val is None else "_val"
+    x, y, weights = (getattr(data, f"{name}{which}") for name in ("x", "y", "weights"))
+    if is_stream(x):
+        x = _Few(_first_samples(x, JUDGED_BY))
+    else:
+        x, y, weights = (
+            None if item is None else spread(item, JUDGED_BY) for item in (x, y, weights)
+        )
+    return replace(data, x_val=x, y_val=y, weights_val=weights, validation_steps=None)
+
+
+def _first_samples(stream: Any, count: int) -> list[Batch]:
+    """The first batches of a stream, as many as hold so many samples if all are as the first."""
+    (x, _, _), *_ = first_batches(stream, 1)
+    return first_batches(stream, -(-count // num_samples(x)))
 
 
 def two_batches(data: Data) -> Data:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.figures import quantity
 from costmodel.plots.canvas import check_picture, paired_bars, save
 from morphnet_core.pricing import Pricer
 
@@ -60,7 +61,8 @@ def plot_breakdown(pricer: Pricer, counts: Sequence[int] | NDArray[np.intp], pat
     figure, axes, _ = paired_bars(names, *sides)
     axes.set(xlabel=f"predicted {pricer.unit}")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    totals = f"{sum(before.values()):.4g} to {sum(after.values()):.4g} {pricer.unit}"
+    ends = (quantity(sum(costs.values()), pricer.unit) for costs in (before, after))
+    totals = " to ".join(ends)
     axes.set_title(f"{pricer.grouping.network.name}: {totals}", fontsize=10)
     return save(figure, path)
 

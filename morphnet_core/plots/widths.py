@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
+from costmodel.figures import quantity
 from costmodel.plots.canvas import GREY, ORANGE, check_picture, paired_bars, save
 from morphnet_core.pricing import Pricer
 
@@ -77,7 +78,8 @@ def plot_widths(pricer: Pricer, counts: Sequence[int] | NDArray[np.intp], path: 
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,
                   frameon=False, fontsize=8)  # fmt: skip
     axes.set_title(
-        f"{pricer.grouping.network.name}: {pricer.seed:.4g} to {cost:.4g} {pricer.unit}",
+        f"{pricer.grouping.network.name}: {quantity(pricer.seed, pricer.unit)} to "
+        f"{quantity(cost, pricer.unit)}",
         fontsize=10,
     )
     return save(figure, path)

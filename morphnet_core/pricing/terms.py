@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from costmodel.costs.counts import DTYPE_BYTES, Activations, Bytes, Flops, Params
-from costmodel.op import CONV_KINDS, MATMUL_KINDS, Op
+from costmodel.costs.counts import Activations, Bytes, Flops, Params
+from costmodel.op import CONV_KINDS, DTYPE_BYTES, MATMUL_KINDS, Op
 from costmodel.protocols import CostModel
 from morphnet_core.pricing.wiring import Floats
 

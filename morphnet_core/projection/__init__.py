@@ -7,5 +7,6 @@ device prices, so that the importance kept is greatest and the cost is within th
 from __future__ import annotations
 
 from morphnet_core.projection.project import Projection, best_units, project
+from morphnet_core.projection.proposals import Proposal, proposals
 
-__all__ = ["Projection", "best_units", "project"]
+__all__ = ["Projection", "Proposal", "best_units", "project", "proposals"]

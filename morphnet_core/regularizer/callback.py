@@ -75,7 +75,13 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         structure = regularizer.structure()
 
     or in a loop of one's own: add ``model.losses`` to the loss and call ``begin_step()`` before
-    each step. Callbacks that are to see its logs (``TensorBoard``, ``CSVLogger``) come after it.
+    each step.
+
+    At the end of an epoch it puts into Keras' logs ``cost`` (``latency_ms`` too, where it is
+    milliseconds), ``cost_share`` of the seed's, ``strength``, ``penalty`` and ``penalty_share`` of
+    the loss, ``alive_channels`` and, for every group that may change, ``alive/GROUP``. So
+    ``TensorBoard``, ``CSVLogger`` and whatever else logs what Keras logs has them, if it comes
+    after the regularizer in the list of callbacks.
 
     Attributes:
         grouping: channels that live and die together.
@@ -100,6 +106,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
         seed: int | None = None,
         history: str | Path | None = None,
         writer: ScalarWriter | None = None,
+        log_groups: bool = True,
         decorator: Callable[..., Any] | None = None,
         decorator_parameters: Mapping[str, Any] | None = None,
     ) -> None:
@@ -125,6 +132,8 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
             seed: of the gates' noise.
             history: JSON-lines file to append to at every refresh and epoch.
             writer: takes scalars at every refresh and epoch.
+            log_groups: put the channels of every group into Keras' logs; its progress line then
+                shows all of them.
             decorator: changes the values of each source of the signal.
             decorator_parameters: its arguments.
 
@@ -138,6 +147,7 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
             strength=strength, warmup_steps=warmup_steps, refresh_every=refresh_every
         )
         self._log = RunLog(history, writer)
+        self._log_groups = log_groups
         if not isinstance(grouping, Grouping):
             grouping = find_groups(read_keras(model), **(grouping or {}))
         self.grouping = grouping
@@ -283,7 +293,8 @@ class CostRegularizer(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Report."""
         report = self.report()
-        add_to_logs(logs, report)
+        changing = (group.name for group in self.grouping.groups if not group.frozen)
+        add_to_logs(logs, report, changing if self._log_groups else ())
         if self._log.wanted:
             self._log.write(report, event="epoch", epoch=epoch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -68,12 +68,26 @@ class RunLog:
                 self._writer.scalar(f"morphnet/alive/{name}", now, report.step)
 
 
-def add_to_logs(logs: MutableMapping[str, Any] | None, report: Report) -> None:
-    """Put a report's totals into the logs of an epoch, for progress line, history, TensorBoard."""
+def add_to_logs(
+    logs: MutableMapping[str, Any] | None, report: Report, groups: Iterable[str] = ()
+) -> None:
+    """Put a report into the logs of an epoch, from where every logger of Keras takes them.
+
+    Args:
+        logs: of the epoch; None for nobody who reads them.
+        report: of its end.
+        groups: names of those whose channels are told, each as ``alive/NAME``.
+    """
     if logs is None:
         return
     loss = float(logs.get("loss") or 0.0)
     logs["cost"] = report.cost
+    if report.unit == "ms":
+        logs["latency_ms"] = report.cost
     logs["cost_share"] = report.cost_share
+    logs["strength"] = report.strength
+    logs["penalty"] = report.penalty
     logs["penalty_share"] = report.penalty / loss if loss > 0.0 else 0.0
     logs["alive_channels"] = report.alive_channels
+    for name in groups:
+        logs[f"alive/{name}"] = report.alive[name][0]

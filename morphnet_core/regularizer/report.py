@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from costmodel.figures import digits, percent, quantity
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -61,8 +63,9 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"step {self.step}: {self.cost:.6g} of {self.seed_cost:.6g} {self.unit} "
-            f"({self.cost_share:.1%}), penalty {self.penalty:.4g} at strength {self.strength:.4g}"
+            f"step {self.step}: {quantity(self.cost, self.unit)} of "
+            f"{quantity(self.seed_cost, self.unit)} ({percent(self.cost_share)}), penalty "
+            f"{digits(self.penalty)} at strength {digits(self.strength)}"
         ]
         width = max((len(name) for name in self.alive), default=0)
         lines += [f"  {name:<{width}}  {now:>5} / {of}" for name, (now, of) in self.alive.items()]

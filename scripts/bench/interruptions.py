@@ -7,28 +7,33 @@ so that two runs differ in nothing but how often they were interrupted: by ``kil
 by a device that another process holds (``--no-wait``), by a clock that fails and by a disk that is
 full. The command is given again after each until it succeeds, and then the whole is begun anew,
 until there were enough interruptions. What comes out is held against a run that nothing
-interrupted.
+interrupted. Networks that came through are kept in the folder ``interruptions`` of
+``$COSTMODEL_BENCH_DIR``: this command, too, goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ledger
+import numpy as np
+import place
 
+from costmodel.durable import write_lines
 from costmodel.errors import LockedError
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.profiler.lock import device_lock, hold
@@ -42,8 +47,8 @@ KINDS = {"kill -9": 10, "ctrl-C": 6, "disk full": 5, "clock fails": 5, "device h
 #: Kinds that only a clock meets.
 OF_CLOCK = frozenset({"clock fails", "device held"})
 PLAN = Plan(visit_ms=2.0, rounds=2, min_rounds=2, restart_every=100, anchor_every_ms=1e12)
-#: Longest that one command may take, in seconds.
-PATIENCE_S = 1200.0
+#: Longest that one command may take, and how often it is looked at, in seconds.
+PATIENCE_S, LOOK_S = 3600.0, 0.1
 #: Bytes that a file may have on the full disk.
 FULL = 1024
 
@@ -69,10 +74,10 @@ clock.measure = measure
 
 def load():
     random = np.random.default_rng(0)
-    y = random.integers(4, size=2048)
-    x = random.normal(size=(2048, 16, 16, 3)).astype("float32")
+    y = random.integers(4, size=1024)
+    x = random.normal(size=(1024, 16, 16, 3)).astype("float32")
     x[:, :, :, 0] += (y[:, None, None] - 1.5) / 3.0
-    return x, y, x[:512], y[:512]
+    return x, y, x[:256], y[:256]
 """
 
 
@@ -82,7 +87,7 @@ class Interrupted:
 
     Attributes:
         kind: of ``KINDS``.
-        moment_s: since the command was given.
+        moment_s: processor seconds that the command had had.
         code: that it ended with; negative for a signal.
         stage: how far the saved state had come.
         said: the last line.
@@ -97,13 +102,27 @@ class Interrupted:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """One network, however often it was interrupted."""
+    """One network, however often it was interrupted.
+
+    Attributes:
+        interruptions: in order.
+        finished: whether the command succeeded in the end.
+        structure: as it was written.
+        weights: a digest of them.
+        seconds: processor time of all its commands.
+    """
 
     interruptions: list[Interrupted] = field(default_factory=list)
     finished: bool = False
     structure: str = ""
     weights: str = ""
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Outcome:
+        """One that was kept."""
+        each = [Interrupted(**item) for item in record["interruptions"]]
+        return cls(**{**record, "interruptions": each})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,10 +175,15 @@ class Shop:
 
 
 def stage_of(out: Path) -> str:
-    """How far a saved state has come, by its files."""
-    names = [name for name in ("search", "device", "finish")
-             if (out / "unfinished" / f"{name}.npz").exists()]  # fmt: skip
-    return names[-1] if names else "nothing saved"
+    """How far a saved state has come, by its files; the seed is timed before the search."""
+    folder = out / "unfinished"
+    if (folder / "finish.npz").exists():
+        return "finish"
+    if not (folder / "search.npz").exists():
+        return "nothing saved"
+    with np.load(folder / "search.npz", allow_pickle=False) as saved:
+        done = json.loads(str(saved["head"]))["values"]["done"]
+    return "device" if done else "search"
 
 
 def interrupt(shop: Shop, process: subprocess.Popen[str], kind: str) -> str:
@@ -191,18 +215,38 @@ def attempt(shop: Shop, out: Path, kind: str, moment_s: float) -> tuple[int, str
     process = subprocess.Popen(
         shop.command(out, kind), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    try:
-        said, _ = process.communicate(timeout=moment_s if kind else PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        said = interrupt(shop, process, kind)
+    end = time.perf_counter() + PATIENCE_S
+    while time.perf_counter() < end:
+        try:
+            said, _ = process.communicate(timeout=LOOK_S)
+            break
+        except subprocess.TimeoutExpired:
+            if kind and processor_s(process.pid) >= moment_s:
+                said = interrupt(shop, process, kind)
+                break
+    else:
+        process.kill()
+        said, _ = process.communicate()
     return process.returncode, said
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of a process: where it is, however busy the machine is with other things."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def spent_s() -> float:
+    """Processor time of all commands that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def complete(
     shop: Shop, out: Path, kinds: list[str], chance: random.Random, whole_s: float
 ) -> Outcome:
     """Give the command until it succeeds, interrupted by what is left of ``kinds``."""
-    outcome, begin = Outcome(), time.perf_counter()
+    outcome, begin = Outcome(), spent_s()
     while not outcome.finished:
         fits = [kind for kind in kinds if stage_of(out) != "finish" or kind not in OF_CLOCK]
         kind = fits[0] if fits else ""
@@ -220,7 +264,7 @@ def complete(
             )
             outcome.interruptions.append(found)
             print(f"{len(kinds)} to go: {found}", flush=True)
-    outcome.seconds = round(time.perf_counter() - begin, 1)
+    outcome.seconds = round(spent_s() - begin, 1)
     outcome.structure = json.dumps(json.loads((out / "structure.json").read_text()))
     outcome.weights = model_digest(load_keras(out / "model.keras"))
     shutil.rmtree(out)
@@ -257,28 +301,72 @@ def drawn(count: int, chance: random.Random) -> list[str]:
     return [every[place % len(every)] for place in range(count)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """The networks that came through, the one that nothing interrupted first.
+
+    Attributes:
+        path: where they are kept.
+    """
+
+    path: Path
+
+    def read(self) -> list[Outcome]:
+        """Those of this very code; of other code nothing is kept."""
+        if not self.path.exists():
+            return []
+        record = json.loads(self.path.read_text(encoding="utf-8"))
+        same = record["commit"] == ledger.commit()
+        return [Outcome.of(item) for item in record["networks"]] if same else []
+
+    def write(self, outcomes: list[Outcome]) -> None:
+        """Keep all of them."""
+        record = {"commit": ledger.commit(), "networks": [asdict(item) for item in outcomes]}
+        write_lines(self.path, [json.dumps(record, indent=1).encode()])
+
+
+def collected(shop: Shop, book: Book, count: int, seed: int) -> list[Outcome]:
+    """Networks until there were so many interruptions; the first is one without any."""
+    every = book.read()
+    if not every:
+        shop.prepare()
+    kinds = drawn(count, random.Random(seed))
+    used = [item.kind for outcome in every for item in outcome.interruptions]
+    for kind in used:
+        if kind in kinds:
+            kinds.remove(kind)
+    del kinds[max(0, count - len(used)) :]
+    while kinds or not every:
+        out = shop.folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        chance = random.Random(f"{seed} {len(every)}")
+        own, whole_s = (kinds, every[0].seconds) if every else ([], 0.0)
+        every.append(complete(shop, out, own, chance, whole_s))
+        book.write(every)
+        alike = [
+            "the same" if getattr(every[-1], name) == getattr(every[0], name) else "OTHER"
+            for name in ("structure", "weights")
+        ]
+        print(f"{every[-1].seconds} s; structure and weights: {', '.join(alike)}", flush=True)
+    return every
+
+
 def main() -> int:
     parser = ledger.parser(__doc__)
     parser.add_argument("--interruptions", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     ledger.require_clean_tree()
-    chance = random.Random(arguments.seed)
-    kinds = drawn(arguments.interruptions, chance)
-    outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory() as folder:
-        shop = Shop(folder=Path(folder))
-        shop.prepare()
-        whole = complete(shop, shop.folder / "whole", [], chance, 0.0)
-        print(f"uninterrupted: {whole.seconds} s", flush=True)
-        while kinds:
-            out = shop.folder / f"{len(outcomes)}"
-            outcomes.append(complete(shop, out, kinds, chance, whole.seconds))
+    shop = Shop(folder=place.folder("interruptions"))
+    book = Book(path=shop.folder / f"{arguments.seed}.json")
+    whole, *outcomes = collected(shop, book, arguments.interruptions, arguments.seed)
+    interruptions = [item for outcome in outcomes for item in outcome.interruptions]
     found = figures(whole, outcomes, arguments.seed)
-    every = [item for outcome in outcomes for item in outcome.interruptions]
-    counts = {name: Counter(getattr(item, name) for item in every) for name in ("kind", "stage")}
+    counts = {
+        name: Counter(getattr(item, name) for item in interruptions) for name in ("kind", "stage")
+    }
     note = (
-        f"A command that nothing interrupts takes {whole.seconds} s. Moments were "
+        f"A command that nothing interrupts takes {whole.seconds} s of the processor. Moments were "
         "drawn evenly from that, anew after each; a command that had ended by then was not "
         "interrupted. "
         + " ".join(

@@ -120,7 +120,7 @@ def _scaled_loop(case: Case, seed_model: Any, pricer: Any, proportions: Counts) 
     tried: set[bytes] = set()
     multiple = 1 if case.method == "no-projection" else ROUND_TO
     for _ in range(4):
-        counts = _fitted(pricer, proportions, target_ms / scale, multiple)
+        counts = fitted(pricer, proportions, target_ms / scale, multiple)
         if counts.tobytes() in tried:
             break
         tried.add(counts.tobytes())
@@ -144,7 +144,7 @@ def _scaled_loop(case: Case, seed_model: Any, pricer: Any, proportions: Counts) 
     }
 
 
-def _fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> Counts:
+def fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> Counts:
     """Multiples in proportion, as near below a priced budget as can be.
 
     One factor alone leaves gaps, as all layers of a width change at once. So groups go up to the

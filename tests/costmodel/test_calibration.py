@@ -208,7 +208,9 @@ def test_where_weights_lie_is_learned(cache_mib: float, rows_mib: float, dtype: 
     cost = Stored(table)
     found = fit_calibration(table, cost)
     assert found is not None
-    assert found.rows_mib == rows_mib
+    # Copies that a cache holds are as good as none.
+    in_memory = rows_mib * DTYPE_BYTES[dtype] / 4 > cache_mib
+    assert found.rows_mib == (rows_mib if in_memory else 0.0)
     assert found.cache_mib == pytest.approx(cache_mib, rel=0.5)
     assert found.interval_share < 0.1
     for item in table.models():

@@ -6,10 +6,7 @@ import json
 from dataclasses import replace
 from math import nan
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from costmodel.audit import audit, repeatability
 from costmodel.comparison import Comparison
@@ -30,7 +27,6 @@ from costmodel.report import (
     to_markdown,
     to_text,
 )
-from costmodel.report.sheet import ms
 from costmodel.table import LatencyTable
 
 BOARD = Device(name="board", runtime="fake", threads=2, isa="avx2", caches=(32768, 1 << 20))
@@ -198,12 +194,3 @@ def test_text_never_cuts_a_long_name() -> None:
     text = to_text([sheet], width=60)
     assert "".join(text.replace("1", "").split()).count("layer/") == 30
     assert max(map(len, text.splitlines())) <= 60
-
-
-@given(st.floats(1e-6, 1e7))
-def test_milliseconds_keep_at_least_three_digits(value: float) -> None:
-    assert float(ms(value)) == pytest.approx(value, rel=1e-3)
-
-
-def test_milliseconds_of_numpy_are_written_alike() -> None:
-    assert ms(float(np.float64(1.5))) == "1.500"

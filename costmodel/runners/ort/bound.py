@@ -5,6 +5,7 @@ Python 3.8 and nothing of ours but ``costmodel.timing``: a remote device gets th
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping
 from math import prod
 from time import perf_counter
@@ -36,6 +37,8 @@ DTYPES = {
     },
 }
 
+#: From so many bytes on numpy asks for large pages.
+_LARGE_BYTES = 1 << 22
 #: Largest input or weight that is made.
 MAX_BYTES = 1 << 31
 
@@ -91,9 +94,16 @@ def aligned(values: Any, *, copy: bool = False) -> Any:
 
 
 def _room(count: int, dtype: Any) -> Any:
-    """An aligned vector of anything."""
+    """An aligned vector of anything, in pages of the usual size.
+
+    For large arrays numpy asks Linux for pages of 2 MiB and the runtime does not: a convolution of
+    9 MiB of weights that lie in such pages takes 630 us instead of 731.
+    """
     length = count * np.dtype(dtype).itemsize
-    held = np.empty(length + ALIGNMENT, dtype=np.uint8)
+    if length >= _LARGE_BYTES:
+        held: Any = np.frombuffer(mmap.mmap(-1, length), dtype=np.uint8)
+    else:
+        held = np.empty(length + ALIGNMENT, dtype=np.uint8)
     start = -held.ctypes.data % ALIGNMENT
     return held[start : start + length].view(dtype)
 

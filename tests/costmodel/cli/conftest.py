@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_promises import check_output
 from rows import ADD, conv, law_table
 
 from costmodel.cli import main
@@ -42,6 +43,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
             main([str(item) for item in arguments])
         written = capsys.readouterr()
         assert "Traceback" not in written.err
+        check_output(arguments, written.out)
         return Result(code=int(ended.value.code or 0), out=written.out, err=written.err)
 
     return call

@@ -18,6 +18,7 @@ from costmodel.table import LatencyTable
 
 VERBS = (
     *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
+    "explain",
     "doctor",
 )
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")
@@ -66,7 +67,7 @@ def test_devices_lists_the_fake_runner(run: Run) -> None:
     runners = {item["name"]: item for item in found.json["runners"]}
     assert runners["fake"]["usable"] is True
     assert runners["fake"]["device"] == "fake, fake, float32, 1 thread"
-    assert set(found.json) == {"runners", "profiles", "providers"}
+    assert set(found.json) == {"schema_version", "runners", "profiles", "providers"}
     assert "fake" in run("devices").out
 
 

@@ -73,6 +73,6 @@ def test_a_long_file_tells_how_far_it_is(
     run: Run, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("costmodel.imports.files.PIECE", 3)
-    monkeypatch.setattr("costmodel.cli.output._LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("costmodel.cli.output.LINE_EVERY_S", 0.0)
     found = run("import", csv, *SAID, "--out", tmp_path / "t.jsonl")
     assert "Reading phone.csv: 100%" in found.err

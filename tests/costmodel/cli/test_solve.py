@@ -96,9 +96,10 @@ def test_names_of_a_tables_networks_stand_for_files(
 def test_suggestions_are_of_networks_without_a_time(run: Run, timings: Path, donor: Path) -> None:
     found = run("solve", timings, "--suggest", "2", "--donor", donor, "--json")
     assert found.code == 0
-    assert len(found.json) == 2
-    assert set(found.json) <= {"net9.onnx", "net10.onnx", "net11.onnx"}
-    assert found.json[0] in run("solve", timings, "--suggest", "1", *RUNTIME).out
+    suggested = found.json["suggested"]
+    assert len(suggested) == 2
+    assert set(suggested) <= {"net9.onnx", "net10.onnx", "net11.onnx"}
+    assert suggested[0] in run("solve", timings, "--suggest", "1", *RUNTIME).out
 
 
 def test_models_are_matched_with_the_lines_that_name_them(

@@ -23,6 +23,18 @@ def test_show(run: Run, table: Path) -> None:
     assert "| kind |" in run("show", table, "--markdown").out
 
 
+def test_show_draws_the_staircase_in_a_line(run: Run, table: Path, tmp_path: Path) -> None:
+    text = run("show", table).out
+    assert "Staircase of conv 3x3" in text
+    (line,) = [line for line in text.splitlines() if "█" in line]
+    # Sixteen widths of the fake device, whose latency rises with every second of them.
+    assert "8 to 128" in line
+    columns = line.split("128")[1].split()[0]
+    assert len(columns) == 16
+    assert list(columns) == sorted(columns)
+    assert "Staircase" not in run("show", law_table(tmp_path / "adds.jsonl", [ADD])).out
+
+
 def test_show_of_a_curve_needs_networks(run: Run, table: Path) -> None:
     assert run("show", table, "--curve", "--json").json["curve"] == []
     assert "Too few networks were timed whole" in run("show", table, "--curve").out

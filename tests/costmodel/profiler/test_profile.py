@@ -189,7 +189,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("simulated")
 def test_a_budget_shortens_visits_and_keeps_the_rounds(tmp_path: Path) -> None:
-    plan = Plan(budget_ms=6_000.0, min_rounds=8, visit_ms=60.0)
+    plan = Plan(budget_ms=6_000.0, visit_ms=60.0)
     report = run(jobs(20), tmp_path / "t.jsonl", plan)
     rounds = [entry for row in report.table.rows.values() for entry in row.rounds]
     assert report.unmeasured == 0

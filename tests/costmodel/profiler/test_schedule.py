@@ -35,12 +35,12 @@ def test_each_round_visits_every_unfinished_job_once(count: int, round_: int, se
 
 @given(st.integers(1, 30), st.integers(0, 400))
 def test_as_many_jobs_are_let_in_as_there_is_time_to_measure_well(count: int, visits: int) -> None:
-    subject = schedule(count, Plan(min_rounds=6))
+    subject = schedule(count, Plan(min_rounds=8))
     subject.admit(visits)
     let_in = subject.order(0)
     assert sorted(let_in) == list(range(min(count, math.ceil(visits / 4))))
-    assert subject.visits_left == 6 * len(let_in)
-    assert subject.visits_waiting == 6 * (count - len(let_in))
+    assert subject.visits_left == 8 * len(let_in)
+    assert subject.visits_waiting == 8 * (count - len(let_in))
 
 
 def test_a_visited_job_stays_in_when_time_runs_short() -> None:
@@ -144,3 +144,43 @@ def test_a_job_with_a_number_keeps_it_when_it_fails_later() -> None:
     assert subject.fail(0, "crashed", "first") is None
     assert subject.fail(0, "crashed", "second") is None
     assert subject.is_finished(0)
+
+
+def test_the_outlook_grows_with_jobs_that_do_not_settle() -> None:
+    plan = Plan(rounds=12, min_rounds=4, settled=0.01)
+    subject = schedule(10, plan)
+    first = subject.outlook()
+    assert 4 * 10 < first.visits < 12 * 10
+    assert 4 < first.rounds < 12
+    for number in range(10):
+        for time in range(5):
+            # Half of the jobs settle at the first look; the halves of the others never agree.
+            if not subject.is_finished(number):
+                subject.record(number, visit(1.0 + 0.2 * (number % 2) * (time % 2)))
+    later = subject.outlook()
+    # Five go on: their next visit, and of the seven after it those that a look did not end, which
+    # was so of five looks in fifteen.
+    chance = 6 / 17
+    assert subject.visits_left == 5
+    assert later.visits == pytest.approx(5 * sum((1 - chance) ** ahead for ahead in range(7)))
+    assert later.visits / 5 < later.rounds <= 7
+
+
+def test_the_outlook_of_what_is_finished_is_nothing() -> None:
+    plan = Plan(rounds=4, min_rounds=2)
+    subject = schedule(3, plan)
+    for number in range(3):
+        for _ in range(2):
+            subject.record(number, visit(1.0))
+    assert (subject.outlook().visits, subject.outlook().rounds) == (0.0, 0.0)
+
+
+def test_the_outlook_never_goes_beyond_the_most_rounds() -> None:
+    plan = Plan(rounds=6, min_rounds=2, settled=0.0)
+    subject = schedule(4, plan)
+    for seen in range(6):
+        left = subject.outlook()
+        assert max(2 - seen, 1) <= left.rounds <= 6 - seen
+        for number in range(4):
+            subject.record(number, visit(1.0 + 0.5 * (seen % 2) + number))
+    assert subject.outlook().rounds == 0.0

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel.report.sheet import (
-    NOTHING,
-    Sheet,
-    facts,
-    ms,
-    percent,
-    quantity,
-    signed_percent,
-    to_markdown,
-    to_text,
-)
+from costmodel.report.sheet import Sheet, facts, to_markdown, to_text
 
 SHEET = Sheet(
     title="Kernels",
@@ -27,7 +16,6 @@ SHEET = Sheet(
     align="lr",
     notes=("Of 3.",),
 )
-MISSING = [None, math.nan, math.inf]
 
 
 def test_text_shows_every_cell_as_it_is_and_aligns_numbers() -> None:
@@ -63,21 +51,10 @@ def test_facts_without_a_value_are_left_out() -> None:
     assert "|  |  |" in to_markdown([sheet])
 
 
-@pytest.mark.parametrize("value", MISSING)
-def test_no_number_is_a_dash(value: float | None) -> None:
-    shown = {ms(value), quantity(value, "ms"), percent(value), signed_percent(value)}
-    assert shown == {NOTHING}
-
-
-@given(st.floats(1e-6, 1e9))
-def test_milliseconds_keep_four_digits(value: float) -> None:
-    assert float(ms(value)) == pytest.approx(value, rel=6e-4)
-
-
-@pytest.mark.parametrize(
-    ("value", "unit", "shown"),
-    [(2_500.0, "params", "2.50 k params"), (-3e6, "flops", "-3.00 M flops"),
-     (2e12, "flops", "2.00 T flops"), (0.0, "bytes", "0 bytes")],
-)  # fmt: skip
-def test_counts_have_a_prefix(value: float, unit: str, shown: str) -> None:
-    assert quantity(value, unit) == shown
+def test_colours_only_change_how_a_text_looks() -> None:
+    sheet = Sheet(title="t", columns=("a", ""), rows=(("net", "SLOWER"),), notes=("Of 3.",))
+    plain, styled = to_text([sheet]), to_text([sheet], styled=True)
+    assert "\x1b[" not in plain
+    assert "\x1b[1;31mSLOWER" in styled
+    bare = re.sub(r"\x1b\[[\d;]*m", "", styled)
+    assert [line.rstrip() for line in bare.splitlines()] == plain.splitlines()

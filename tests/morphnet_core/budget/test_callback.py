@@ -11,6 +11,7 @@ import pytest
 from keras import layers
 
 from costmodel.errors import InvalidInputError
+from costmodel.figures import digits
 from morphnet_core.budget import LatencyBudget, Limit
 from morphnet_core.groups.convert import structure_of
 from morphnet_core.surgery import shrink
@@ -92,7 +93,7 @@ def test_the_cheapest_group_can_be_charged_the_most_that_any_may_be(
         budget.refresh()
     paid = np.asarray(budget.state.prices)[[not g.frozen for g in budget.grouping.groups]]
     assert paid == pytest.approx(np.full(len(paid), paid.max()))
-    assert f"strength {budget.controllers[0].strength:.4g}" in str(budget.report())
+    assert f"strength {digits(budget.controllers[0].strength)}" in str(budget.report())
 
 
 def test_every_one_of_several_budgets_has_a_strength() -> None:

@@ -12,6 +12,7 @@ from functools import cache
 
 import onnx
 import pytest
+from json_promises import check_output
 from lite_models import Net, save
 from onnx_graphs import DEVICE, Blocks, bottleneck
 from timed_networks import write_networks
@@ -41,6 +42,7 @@ def run(capsys):
             main([str(item) for item in arguments])
         written = capsys.readouterr()
         assert "Traceback" not in written.err
+        check_output(arguments, written.out)
         return Result(code=int(ended.value.code or 0), out=written.out, err=written.err)
 
     return call

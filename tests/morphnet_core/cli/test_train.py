@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from json_promises import check_output
 from keras import layers
 
 from costmodel.profiler import Job, Plan, time_jobs
@@ -43,6 +44,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
             main([str(item) for item in arguments])
         written = capsys.readouterr()
         assert "Traceback" not in written.err
+        check_output(arguments, written.out)
         return int(ended.value.code or 0), written.out, written.err
 
     return call
@@ -82,10 +84,11 @@ def table(net: Path) -> Path:
 def test_a_budget_in_flops(run: Any, net: Path, recipe: Path, tmp_path: Path) -> None:
     code, out, err = run(
         "train", net, "--data", recipe, "--cost", "flops", "--target", "50%", *SHORT,
-        "--finish", "finetune", "--distil", 0.7, "--out", tmp_path / "half",
+        "--finish", "finetune", "--distil", 0.7, "--looks", 3, "--out", tmp_path / "half",
         "--json",
     )  # fmt: skip
     assert code == 0, err
+    assert "choices of widths: a loss of" in err
     found = json.loads(out)
     assert found["predicted"] <= 0.5 * found["seed"]
     assert found["measured_ms"] is None

@@ -113,7 +113,7 @@ def test_a_report_reads_well() -> None:
     assert report.cost_share == 0.75
     assert report.alive_channels == 4
     assert str(report).splitlines() == [
-        "step 7: 1.5 of 2 ms (75.0%), penalty 0.25 at strength 0.5",
+        "step 7: 1.50 ms of 2.00 ms (75.0 %), penalty 0.250 at strength 0.500",
         "  a           3 / 4",
         "  longer      1 / 16",
         "  no signal: c: no BatchNormalization carries its channels",

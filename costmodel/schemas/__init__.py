@@ -1,0 +1,46 @@
+"""Schemas of what verbs write with ``--json``: one JSON file a verb, of both command lines.
+
+Objects may get more fields within a version; a field never goes, nor changes what it means, without
+the next.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from costmodel.errors import InvalidInputError
+
+#: What ``schema_version`` says in every object that a verb writes.
+VERSION = 1
+_SUFFIX = ".json"
+
+
+def verbs() -> tuple[str, ...]:
+    """Verbs that have a schema.
+
+    >>> "predict" in verbs()
+    True
+    """
+    found = (item.name for item in files(__package__).iterdir())
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX)))
+
+
+def schema(verb: str) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what a verb writes.
+
+    Args:
+        verb: of ``costmodel`` or ``morphnet``.
+
+    Raises:
+        InvalidInputError: if there is no such verb.
+
+    >>> schema("predict")["required"][:2]
+    ['schema_version', 'model']
+    """
+    if verb not in verbs():
+        message = f"No verb {verb!r} writes JSON; these do: {', '.join(verbs())}."
+        raise InvalidInputError(message)
+    found: dict[str, Any] = json.loads((files(__package__) / f"{verb}{_SUFFIX}").read_text("utf-8"))
+    return found

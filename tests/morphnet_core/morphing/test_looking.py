@@ -1,0 +1,166 @@
+"""Of many choices of widths the one that does best is taken, and none is tried twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from costmodel.errors import InvalidInputError
+from costmodel.readers.keras import read_keras
+from morphnet_core.groups import Alive, find_groups
+from morphnet_core.morphing import Data, morph
+from morphnet_core.morphing.looking import Looking, loss_of_cut
+from morphnet_core.morphing.sample import JUDGED_BY, judged_by
+from morphnet_core.morphing.unfinished import Section
+from morphnet_core.pricing import Pricer
+from morphnet_core.projection import project, proposals
+
+pytestmark = pytest.mark.keras
+
+
+def network(**more: Any) -> Any:
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((6, 6, 3))
+    for name in "abcd":
+        x = layers.Conv2D(16, 3, padding="same", use_bias=False, name=name, **more)(x)
+        x = layers.ReLU()(layers.BatchNormalization(name=f"norm_{name}")(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(3, name="head")(x), name="net")
+
+
+def data(count: int = 36) -> Data:
+    x = np.random.default_rng(0).normal(size=(count, 6, 6, 3)).astype("float32")
+    y = np.arange(count) % 3
+    return Data(x=x, y=y, x_val=x[:12], y_val=y[:12], batch_size=12)
+
+
+@pytest.fixture
+def pricer() -> Pricer:
+    return Pricer(find_groups(read_keras(network())), "flops")
+
+
+@pytest.fixture
+def importance(pricer: Pricer) -> Any:
+    return np.random.default_rng(1).random(pricer.grouping.num_units)
+
+
+def looking(judge: Callable[[Alive], float], path: Path | None = None) -> Looking:
+    section = Section(name="looks", path=path, belongs={})
+    return Looking(judge=judge, count=8, seed=0, section=section, say=lambda _: None)
+
+
+def test_the_least_loss_is_taken_and_its_importances_serve_later(
+    pricer: Pricer, importance: Any
+) -> None:
+    target = 0.5 * pricer.seed
+    made = list(proposals(pricer, importance, target, count=8, seed=0))
+    wanted = made[-1]
+    assert len(made) > 2
+
+    def judge(kept: Alive) -> float:
+        return float((kept != wanted.projection.alive).sum())
+
+    choose = looking(judge)
+    np.testing.assert_array_equal(
+        choose(pricer, importance, target).counts, wanted.projection.counts
+    )
+    later = project(pricer, wanted.importance, 0.6 * pricer.seed)
+    np.testing.assert_array_equal(
+        choose(pricer, importance, 0.6 * pricer.seed).counts, later.counts
+    )
+
+
+def test_what_was_tried_is_not_tried_again(pricer: Pricer, importance: Any, tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def judge(kept: Alive) -> float:
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(kept.tobytes())
+        return float("nan") if len(asked) == 1 else float(len(asked))
+
+    target = 0.5 * pricer.seed
+    with pytest.raises(KeyboardInterrupt):
+        looking(judge, tmp_path / "looks.npz")(pricer, importance, target)
+
+    def again(kept: Alive) -> float:
+        assert kept.tobytes() not in asked
+        return 100.0
+
+    found = looking(again, tmp_path / "looks.npz")(pricer, importance, target)
+    assert found.alive.tobytes() == asked[1], "what is no number is not the least"
+
+
+def test_penalties_of_weights_are_no_loss() -> None:
+    plain, charged = network(), network(kernel_regularizer=keras.regularizers.L2(0.1))
+    losses = {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    found = []
+    for model in (plain, charged):
+        grouping = find_groups(read_keras(model))
+        kept = grouping.full()
+        free = next(group for group in grouping.groups if not group.frozen)
+        kept[free.units][:4] = False
+        found.append(loss_of_cut(model, kept, grouping, data(), losses))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert 0.5 < found[0] < 3.0
+
+
+def test_a_network_is_judged_by_validation_data_or_else_by_others() -> None:
+    many = np.zeros((3 * JUDGED_BY, 2), dtype="float32")
+    few = judged_by(Data(x=many, y=many, x_val=many[:5], y_val=many[:5]))
+    assert len(few.x_val) == 5
+    few = judged_by(Data(x=many, y=many))
+    assert len(few.x_val) == len(few.y_val) == JUDGED_BY
+    assert few.weights_val is None
+
+    def batches() -> Any:
+        while True:
+            yield many[:100], many[:100]
+
+    stream = judged_by(Data(x=batches(), steps_per_epoch=4))
+    assert [len(stream.x_val[place][0]) for place in range(len(stream.x_val))] == [100] * 11
+
+
+def morphed(**options: Any) -> Any:
+    told: list[str] = []
+    settings: dict[str, Any] = {
+        "target": "50%", "clock": None, "search_epochs": 1, "finish": "none", "verbose": 0,
+        "exports": (), "looks": 5, "tell": told.append, **options,
+    }  # fmt: skip
+    return morph(network(), data(), "flops", **settings), told
+
+
+def test_morph_looks_and_goes_on_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, told = morphed()
+    assert any("looked at" in line for line in told)
+    assert whole.loop.best.projection.cost <= 0.5 * whole.loop.seed_ms
+    from morphnet_core.morphing import course
+
+    calls: list[int] = []
+
+    def failing(*arguments: Any) -> float:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return loss_of_cut(*arguments)
+
+    monkeypatch.setattr(course, "loss_of_cut", failing)
+    with pytest.raises(KeyboardInterrupt):
+        morphed(out=tmp_path, dry_run=False)
+    calls[:] = [0] * 3
+    again, _ = morphed(out=tmp_path)
+    assert len(calls) < 3 + 5, "two were tried before"
+    assert again.loop.best.projection.counts.tolist() == (
+        whole.loop.best.projection.counts.tolist()
+    )
+
+
+def test_what_grows_is_not_looked_at() -> None:
+    with pytest.raises(InvalidInputError, match="without grow"):
+        morphed(grow=2.0)
