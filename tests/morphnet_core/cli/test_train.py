@@ -117,7 +117,7 @@ def test_milliseconds_are_timed_on_the_device(
     assert (tmp_path / "layers.svg").exists()
     record = read_record(tmp_path)
     assert isinstance(record, MorphRecord)
-    assert record.measured_ms == record.rounds[-1].measured_ms
+    assert record.measured_ms in [item.measured_ms for item in record.rounds]
     assert sum(before for before, _ in record.layers.values()) > 0
 
 
