@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from costmodel.uses.profiled import compare_profile
     from costmodel.uses.profiling import profile
     from costmodel.uses.progress import progress
+    from costmodel.uses.reporting import write_page
     from costmodel.uses.showing import annotate, overlay, trace
     from costmodel.uses.solving import solve
     from costmodel.uses.tables import fit, score
@@ -50,6 +51,7 @@ __all__ = [
     "score",
     "solve",
     "trace",
+    "write_page",
 ]
 
 __version__ = "0.2.0"
@@ -73,6 +75,7 @@ __getattr__, __dir__ = lazy_names(
         "score": "uses.tables",
         "solve": "uses.solving",
         "trace": "uses.showing",
+        "write_page": "uses.reporting",
     },
 )
 

@@ -29,7 +29,7 @@ _QUIET_SHARE = 0.5
 #: Nothing repeats better than this.
 _LEAST_NOISE = 0.002
 #: A witness whose rounds scatter less counts no more for it.
-STEADY = 0.005
+STEADY = 0.01
 #: Brings a median of absolute deviations to a standard deviation.
 _MAD = 1.4826
 

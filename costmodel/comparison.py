@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from costmodel._moved import moved_names
 from costmodel.baseline import MAX_REGRESSION, Change, Hour, Level, changes
@@ -134,6 +134,14 @@ class Comparison:
         return (1.0 + self.error) * self.pace.ratio - 1.0
 
     @property
+    def parts_ms(self) -> dict[str, float] | None:
+        """What adds up to the measured time: the prediction's parts, and what they leave open."""
+        parts = self.prediction.parts_ms
+        if parts is None or self.measured_ms is None:
+            return parts
+        return parts | {"unexplained": self.measured_ms - self.prediction.total}
+
+    @property
     def in_interval(self) -> bool | None:
         """Whether the measured time lies in the prediction's interval; None when one is missing."""
         interval = self.prediction.interval_ms
@@ -154,6 +162,7 @@ class Comparison:
             "error_at_pace": self.error_at_pace,
             "priced_share": self.prediction.priced_share,
             "uncalibrated_ms": self.prediction.uncalibrated_ms,
+            "parts_ms": self.parts_ms,
             "median_ms": self.median_ms,
             "repeatability": self.repeatability,
             "in_interval": self.in_interval,
@@ -170,6 +179,23 @@ class Comparison:
             "cost": self.prediction.cost,
             "source": self.prediction.source,
         }
+
+
+class Compared(Protocol):
+    """What a summary asks of a comparison, in memory or read back from its JSON."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    @property
+    def predicted_ms(self) -> float | None: ...  # noqa: D102
+    @property
+    def measured_ms(self) -> float | None: ...  # noqa: D102
+    @property
+    def repeatability(self) -> float | None: ...  # noqa: D102
+    @property
+    def error(self) -> float | None: ...  # noqa: D102
+    @property
+    def in_interval(self) -> bool | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +229,7 @@ class Summary:
     spearman: float | None = None
 
 
-def summarise(comparisons: Sequence[Comparison]) -> Summary:
+def summarise(comparisons: Sequence[Compared]) -> Summary:
     """The errors of several networks in a few numbers."""
     errors = [(item.error, item.model) for item in comparisons if item.error is not None]
     sizes = [abs(error) for error, _ in errors]
@@ -229,7 +255,7 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     )
 
 
-def _spearman(comparisons: Sequence[Comparison]) -> float | None:
+def _spearman(comparisons: Sequence[Compared]) -> float | None:
     pairs = [
         (item.predicted_ms, item.measured_ms) for item in comparisons if item.error is not None
     ]

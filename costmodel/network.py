@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from costmodel.errors import ModelFormatError
+from costmodel.kinds import MOVES
 from costmodel.op import SESSION, Op, Shape
 
 
@@ -91,24 +92,26 @@ class Network:
         """The Ops in execution order, one per layer."""
         return tuple(layer.op for layer in self.layers)
 
-    def beside(self) -> dict[str, str]:
-        """Of kernels that carry out no layer as written, by name: the layer that each belongs to.
+    def beside(self) -> dict[str, tuple[str, ...]]:
+        """Of kernels that carry out no layer as written, by name: the layers that each belongs to.
 
-        A runtime adds kernels that change how a tensor is stored: each belongs to the layer that
-        wrote the tensor, or, where the model is fed with it, to the one that reads it.
+        A kernel that a runtime added to store a tensor another way belongs to those of the kernel
+        that wrote the tensor. One that works, such as the product that takes the place of another,
+        belongs to those of the kernel that reads its result. Where there is none, the other's do.
         """
-        writer: dict[str, str] = {}
+        writer: dict[str, tuple[str, ...]] = {}
+        reader: dict[str, tuple[str, ...]] = {}
         for layer in self.layers:
-            home = layer.covers[-1:] or tuple(writer[n] for n in layer.inputs if n in writer)
-            writer.update(dict.fromkeys(layer.outputs, home[0]) if home else {})
-        reader: dict[str, str] = {}
+            home = layer.covers or next((writer[n] for n in layer.inputs if n in writer), ())
+            writer.update(dict.fromkeys(layer.outputs, home) if home else {})
         for layer in reversed(self.layers):
-            home = layer.covers[:1] or tuple(reader[n] for n in layer.outputs if n in reader)
-            reader.update(dict.fromkeys(layer.inputs, home[0]) if home else {})
+            home = layer.covers or next((reader[n] for n in layer.outputs if n in reader), ())
+            reader.update(dict.fromkeys(layer.inputs, home) if home else {})
         found = {}
         for layer in self.layers:
-            homes = [writer[name] for name in layer.inputs if name in writer]
-            homes += [reader[name] for name in layer.outputs if name in reader]
+            before = [writer[name] for name in layer.inputs if name in writer]
+            after = [reader[name] for name in layer.outputs if name in reader]
+            homes = before + after if layer.op.kind in MOVES else after + before
             if homes and not layer.covers:
                 found[layer.name] = homes[0]
         return found

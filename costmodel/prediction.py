@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from costmodel._moved import moved_names
 from costmodel.figures import percent, quantity
 from costmodel.html import html_table
+from costmodel.kinds import MOVES
 from costmodel.network import Layer, Network
-from costmodel.op import Op
+from costmodel.op import SESSION, Op, op_fields
 from costmodel.protocols import CostModel, NetworkLaw, Prices, Unit
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class PricedLayer:
         note: why it is extrapolated; else empty.
         share: part of the sum of all priced layers, 0 to 1.
         covers: layers of the network as written that this kernel carries out.
-        beside: the layer as written that it belongs to where it carries out none, such as a change
-            of layout that the runtime added.
+        beside: layers as written that it belongs to where it carries out none, such as those whose
+            result a change of layout moves.
         seen: share of the network's run time seen while lowering; NaN when nobody looked.
     """
 
@@ -67,7 +68,7 @@ class PricedLayer:
     note: str = ""
     share: float = nan
     covers: tuple[str, ...] = ()
-    beside: str = ""
+    beside: tuple[str, ...] = ()
     seen: float = nan
 
 
@@ -89,7 +90,7 @@ class Unpriced:
     share: float = nan
     op: Op | None = None
     covers: tuple[str, ...] = ()
-    beside: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +198,26 @@ class Prediction:
         return (self.low, self.high)
 
     @property
+    def parts_ms(self) -> dict[str, float] | None:
+        """What adds up to the total, in ms; None where there is no total in milliseconds.
+
+        ``kernels`` calculate, those that only copy or rearrange are ``moving data``, ``session`` is
+        the fixed cost of a run, ``whole network`` what networks timed whole say beyond the sum, and
+        ``without a price`` what the total was raised by for layers that have none.
+        """
+        if self.predicted_ms is None:
+            return None
+        parts = {"kernels": 0.0, "moving data": 0.0, "session": 0.0}
+        for layer in self.layers:
+            moves = "moving data" if layer.op.kind in MOVES else "kernels"
+            parts["session" if layer.op.kind == SESSION else moves] += layer.price
+        priced = self.total * (self.share_with_a_price if self.scaled else 1.0)
+        return parts | {
+            "whole network": priced - self.uncalibrated,
+            "without a price": self.total - priced,
+        }
+
+    @property
     def num_exact(self) -> int:
         """Layers whose price is a stored row."""
         return sum(layer.basis == "exact" for layer in self.layers)
@@ -216,6 +237,7 @@ class Prediction:
             "predicted_ms": self.predicted_ms,
             "interval_ms": list(interval) if interval else None,
             "uncalibrated_ms": self.uncalibrated_ms,
+            "parts_ms": self.parts_ms,
             "scaled": self.scaled,
             "calibration": self.calibration or None,
             "unit": self.unit,
@@ -363,7 +385,7 @@ def _half_widths(layers: Sequence[PricedLayer]) -> tuple[float, float]:
 
 
 def _priced(
-    layer: Layer, index: int, prices: Prices, total: float, beside: Mapping[str, str]
+    layer: Layer, index: int, prices: Prices, total: float, beside: Mapping[str, tuple[str, ...]]
 ) -> PricedLayer:
     value = float(prices.values[index])
     basis: Basis = "predicted"
@@ -382,13 +404,13 @@ def _priced(
         note=prices.extrapolated.get(index, "") if basis == "extrapolated" else "",
         share=value / total if total > 0 else nan,
         covers=layer.covers,
-        beside=beside.get(layer.name, ""),
+        beside=beside.get(layer.name, ()),
         seen=layer.share,
     )
 
 
 def _unpriced(
-    network: Network, values: Sequence[float], prices: Prices, beside: Mapping[str, str]
+    network: Network, values: Sequence[float], prices: Prices, beside: Mapping[str, tuple[str, ...]]
 ) -> tuple[Unpriced, ...]:
     found = [
         Unpriced(
@@ -397,7 +419,7 @@ def _unpriced(
             share=layer.share,
             op=layer.op,
             covers=layer.covers,
-            beside=beside.get(layer.name, ""),
+            beside=beside.get(layer.name, ()),
         )
         for index, layer in enumerate(network.layers)
         if not isfinite(values[index])
@@ -426,6 +448,7 @@ def _layer_json(layer: PricedLayer, unit: Unit) -> dict[str, object]:
         "name": layer.name,
         "op": layer.op.label,
         "kind": layer.op.kind,
+        "kernel": op_fields(layer.op),
         "predicted_ms" if unit == "ms" else unit: layer.price,
         "interval_ms" if unit == "ms" else "interval": [layer.low, layer.high],
         "basis": layer.basis,

@@ -75,6 +75,18 @@ class Content:
     ends_open: bool = False
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file says that it is a table, well-formed or not: by its first line or name."""
+    if path.suffix == ".jsonl":
+        return True
+    try:
+        with path.open("rb") as file:
+            header = msgspec.json.decode(file.readline(MAX_LINE_BYTES))
+    except (OSError, *_UNDECODABLE):
+        return False
+    return isinstance(header, dict) and {"format", "device"} <= header.keys()
+
+
 def encode_header(device: Device) -> bytes:
     """First line of a table of ``device``."""
     return _ENCODER.encode({"format": FORMAT, "device": device}) + b"\n"

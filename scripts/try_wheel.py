@@ -41,6 +41,8 @@ KIT = Path(__file__).with_name("wheel_kit.py")
 BUDGET = "12s"
 #: Verbs that time, and can be told to do it only twice.
 TIMERS = frozenset({"profile", "compare", "explain", "train", "shrink", "align"})
+#: Options that name what a verb writes.
+MAKERS = frozenset({"--out", "-o", "--plot", "--html"})
 #: What is asked for of a network's own latency where an example asks for milliseconds.
 SHARE = {"train": 0.6, "shrink": 0.6, "expand": 1.5}
 #: Verbs whose exit code 1 is a finding, which chance or a short budget may bring about.
@@ -121,16 +123,17 @@ def make_kit(environment: Environment, *, fast: bool) -> Path:
     samples = 16 if fast else 80  # so many convolutions that some can be held out
     profile = f"profile --threads 1 --samples {samples} --thinned 0 --rounds 2 --out cpu.jsonl"
     compare = "costmodel compare net.onnx other.onnx --table cpu.jsonl --rounds 2"
-    commands = [
+    commands: list[list[str] | str] = [
         [environment.python, "-I", str(KIT), "networks", *([] if fast else ["keras"])],
         ["costmodel", *profile.split(), "--models", "net.onnx", "other.onnx", "pruned.onnx"],
         [environment.python, "-I", str(KIT), "laptop"],
-        [*compare.split(), "--save-baseline", "baseline.json"],
+        "costmodel predict net.onnx --table cpu.jsonl --json > net.json",
+        f"{compare} --save-baseline baseline.json --json > all.json",
     ]
     for command in commands:
         done = environment.run(command, kit)
         if done.returncode not in {0, 1}:
-            message = f"{shlex.join(command)}: {done.stderr}"
+            message = f"{command}: {done.stderr}"
             raise RuntimeError(message)
     shutil.rmtree(kit / ".tmp")
     return kit
@@ -203,7 +206,7 @@ def problem_of(
     if not done.stdout.strip():
         return f"it printed nothing: {done.stderr.strip()[-1500:]}"
     pairs = itertools.pairwise(arguments)
-    made = [value for name, value in pairs if name in {"--out", "-o", "--plot"}]
+    made = [value for name, value in pairs if name in MAKERS]
     missing = [name for name in made if not (folder / name).exists()]
     if missing and not (verb == "align" and found):  # which writes nothing where nothing is gained
         return f"it did not write {', '.join(missing)}"

@@ -17,7 +17,7 @@ import costmodel
 from costmodel.errors import DISTRIBUTION
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("onnx", "onnxruntime", "sklearn", "tensorflow", "keras", "matplotlib")
+HEAVY = ("onnx", "onnxruntime", "sklearn", "tensorflow", "keras", "matplotlib", "bokeh")
 
 #: Machine paths, package indexes and credentials in addresses; written so as not to match itself.
 TRACES = re.compile(

@@ -149,7 +149,8 @@ def test_the_readmes_commands_parse(line: str) -> None:
 
 def test_the_readme_shows_every_verb_that_measures_or_prices() -> None:
     shown = {shlex.split(line)[1] for line in LINES}
-    assert {"profile", "show", "check", "score", "predict", "compare"} <= shown
+    assert {"profile", "show", "check", "score", "predict", "compare", "explain"} <= shown
+    assert {"import", "solve", "report"} <= shown
     assert {"train", "shrink", "expand", "align"} <= shown
 
 

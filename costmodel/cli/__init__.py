@@ -15,6 +15,7 @@ from costmodel.cli import (
     importing,
     predict,
     profile,
+    report,
     solve,
     tables,
 )
@@ -23,7 +24,7 @@ from costmodel.cli.app import app, run
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (devices, profile, importing, solve, tables, predict, compare, explain, doctor)
+VERBS = (devices, profile, importing, solve, tables, predict, compare, explain, report, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

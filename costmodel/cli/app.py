@@ -145,10 +145,11 @@ app = application(
     "Latency cost models: profile a device, predict networks, hold them against the clock.",
     (
         *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
-        *("explain", "doctor"),
+        *("explain", "report", "doctor"),
     ),
     "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",
     "costmodel import phone.csv --set device=Phone --set runtime=tflite-gpu --out phone.jsonl",
     "costmodel predict net.onnx --table cpu.jsonl",
     "costmodel compare net.onnx other.onnx --table cpu.jsonl --max-error 0.1",
+    "costmodel report cpu.jsonl --html table.html",
 )

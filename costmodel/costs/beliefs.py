@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.solver import NOISE, SPEED, Belief, Found, Offsets, kinship, solve
+from costmodel.costs.solver import NOISE, Belief, Found, Offsets, kinship, solve
 from costmodel.costs.work import Thing, Work, asked, work_of
 from costmodel.device import Device
 from costmodel.op import Op
@@ -76,9 +76,9 @@ def unknown(things: Sequence[Thing]) -> Belief:
 def near(things: Sequence[Thing]) -> Floats:
     """``(things, things)`` covariance of a device's scales around those of one that is like it.
 
-    How fast the device is altogether stays open.
+    How fast the device is altogether stays open, and so does how fast its kernels are started.
     """
-    return np.asarray(_FROM_DONOR**2 * kinship(things, speed=0.0) + SPEED**2)
+    return kinship(things, unlike=_FROM_DONOR)
 
 
 def beliefs(donors: Sequence[Donor], device: Device, work: Work) -> list[Belief]:

@@ -153,8 +153,8 @@ def fit_physics(
         if name == RELABEL:  # some runtimes touch no memory for one kind and copy it for another
             return _law(*own)
         shared = classes[name]
-        logs = np.log(_slowness(own[0], own[1], shared))
-        return _law(*own, _slower(shared, float(np.exp(np.median(logs)))), prior_rows=_CLASS_ROWS)
+        slower = _typical(_slowness(own[0], own[1], shared))
+        return _law(*own, _slower(shared, slower), prior_rows=_CLASS_ROWS)
 
     families = {name: like_others(family_of == name) for name in sorted(set(family_of))}
     by_path: dict[str, Floats] = {}
@@ -195,9 +195,13 @@ def _pace(path: str, slowness: Floats) -> float:
     A path unlike its family is believed at once: an interpolation by columns was 16 times slower
     than copies of pixels, a transposition of single elements 25 times slower than one of blocks.
     """
-    doubt = 0.25 if path.endswith(_STRANGERS) else 2.0
-    logs = np.log(slowness)
-    return float(np.exp(np.median(logs) * len(logs) / (len(logs) + doubt)))
+    return _typical(slowness, doubt=0.25 if path.endswith(_STRANGERS) else 2.0)
+
+
+def _typical(slowness: Floats, *, doubt: float = 0.0) -> float:
+    """The median of factors, drawn towards 1 as if by ``doubt`` rows that say so."""
+    count = len(slowness)
+    return float(np.exp(np.median(np.log(slowness)) * count / (count + doubt)))
 
 
 def _law(

@@ -6,6 +6,7 @@ another is too cheap. So what a table's own networks leave open is asked again f
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -25,7 +26,7 @@ from costmodel.costs.solver import (
     solve,
 )
 from costmodel.costs.work import Thing, Work, asked, work_of
-from costmodel.device import Device
+from costmodel.errors import TableFormatError
 from costmodel.op import Op
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable
@@ -108,6 +109,9 @@ def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | No
     Args:
         table: with ``model`` rows and the rows of their kernels.
         cost: prices the kernels, in ms.
+
+    Raises:
+        TableFormatError: as ``leeway_of``.
     """
     timed_whole = table.known_networks()
     networks = [ops for _, ops in timed_whole]
@@ -121,7 +125,7 @@ def solved_networks(table: LatencyTable, cost: CostModel) -> SolvedNetworks | No
     scales = solve(work, latency_ms, unknown(work.things), np.full(len(rows), NOISE))
     timed = work_of(networks, work.things)
     mean = np.pad(scales.scales, (0, len(timed.things) - len(work.things)))
-    leeway = leeway_of(table.device)
+    leeway = leeway_of(table)
     helped = table.device.state.get(HELPED_BY) != NOBODY
     around = _around(timed.things, helped=helped)
     belief = Belief(things=timed.things, mean=mean, covariance=around).widened(leeway.width)
@@ -147,14 +151,34 @@ def told_of(leeway: Leeway) -> dict[str, str]:
     return {key: f"{value:.3g}" for key, value in zip(_TOLD, astuple(leeway), strict=True)}
 
 
-def leeway_of(device: Device) -> Leeway:
-    """The leeway that a solved device's state tells; the usual one where it does not."""
+def leeway_of(table: LatencyTable) -> Leeway:
+    """The leeway that a solved table's state tells; the usual one where it does not.
+
+    Raises:
+        TableFormatError: if what it tells is no number above 0; names file and field.
+    """
+    state = table.device.state
     return Leeway(
         *(
-            float(device.state.get(key, value))
-            for key, value in zip(_TOLD, astuple(USUAL), strict=True)
+            _positive(state[key], key, table) if key in state else usual
+            for key, usual in zip(_TOLD, astuple(USUAL), strict=True)
         )
     )
+
+
+def _positive(text: str, key: str, table: LatencyTable) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        where = f"{table.path}, line 1" if table.path else f"The table of {table.device.label}"
+        message = (
+            f"{where}: `device.state.{key}` is {text!r}, which is no number above 0. "
+            "Mend it, or delete the field: then what is usual counts."
+        )
+        raise TableFormatError(message)
+    return value
 
 
 def _around(things: Sequence[Thing], *, helped: bool) -> Floats:

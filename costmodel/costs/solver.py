@@ -27,9 +27,10 @@ from costmodel.op import Op
 Floats = NDArray[np.float64]
 Offsets = Callable[[Sequence[Op]], Floats]
 
-#: Standard deviations of logarithms, before anything is known: of a device's speed; of what its
-#: things of one loop have in common, of one bound, of both; and of each alone.
-SPEED, _LOOP, _BOUND, _BOTH, _OWN = 1.5, 0.5, 0.4, 0.4, 0.4
+#: Standard deviations of logarithms, before anything is known: of a device's speed; of how long a
+#: start takes besides, which is its host's and its runtime's doing; of what its things of one loop
+#: have in common, of one bound, of both; and of each alone.
+_SPEED, _STARTS, _LOOP, _BOUND, _BOTH, _OWN = 1.5, 3.0, 0.5, 0.4, 0.4, 0.4
 #: How many octaves apart kernels' offsets have little in common.
 _REACH = 1.5
 #: Relative error of a network's time that nothing explains.
@@ -147,17 +148,23 @@ class Found:
         return values, np.sqrt(np.maximum(variance, 0.0))
 
 
-def kinship(things: Sequence[Thing], *, speed: float = SPEED) -> Floats:
-    """``(things, things)`` covariance of things by what they have in common."""
+def kinship(things: Sequence[Thing], *, unlike: float = 1.0) -> Floats:
+    """``(things, things)`` covariance of things by what they have in common.
+
+    Args:
+        things: of a device.
+        unlike: factor on the standard deviations of all but its two speeds: that of its work, and
+            that at which kernels are started.
+    """
     loop, bound, form = (
         np.array([getattr(thing, name) for thing in things]) for name in ("loop", "bound", "form")
     )
     same_loop, same_bound = loop[:, None] == loop, bound[:, None] == bound
     both = same_loop & same_bound
     own = both & (form[:, None] == form)
-    return np.asarray(
-        speed**2 + _LOOP**2 * same_loop + _BOUND**2 * same_bound + _BOTH**2 * both + _OWN**2 * own
-    )
+    alike = _LOOP**2 * same_loop + _BOUND**2 * same_bound + _BOTH**2 * both + _OWN**2 * own
+    starts = np.array([thing.is_start for thing in things])
+    return np.asarray(_SPEED**2 + _STARTS**2 * np.outer(starts, starts) + unlike**2 * alike)
 
 
 def solve(
@@ -268,17 +275,18 @@ def settle(
     """
     likeness = _likeness(work.kernels, work.kernels)
     noise = np.broadcast_to(noise, latency_ms.shape)
+    usual = [solve(work, latency_ms, belief, noise, likeness=likeness) for belief in beliefs]
     hopes = [
-        (hope, belief, leeway)
-        for belief in beliefs
-        for hope, leeway in _hopes(
-            solve(work, latency_ms, belief, noise, likeness=likeness), noise, likeness
-        )
+        (hope, belief, there, leeway)
+        for belief, there in zip(beliefs, usual, strict=True)
+        for hope, leeway in _hopes(there, noise, likeness)
     ]
-    most = max(hope for hope, _, _ in hopes)
+    most = max(hope for hope, *_ in hopes)
     found = tuple(
-        solve(work, latency_ms, belief, noise, leeway, likeness=likeness)
-        for hope, belief, leeway in hopes
+        there
+        if leeway == there.leeway
+        else solve(work, latency_ms, belief, noise, leeway, likeness=likeness)
+        for hope, belief, there, leeway in hopes
         if hope > most - _HOPELESS
     )
     evidence = np.array([item.evidence for item in found])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from costmodel.costs.features import is_learnable
 from costmodel.costs.likeness import PRODUCT, class_of
 from costmodel.kinds import CONV_KINDS
-from costmodel.op import Op
+from costmodel.op import SESSION, Op
 from costmodel.products import PRODUCT_KINDS
 
 Floats = NDArray[np.float64]
@@ -62,6 +62,11 @@ class Thing:
     loop: str
     bound: str
     form: str = ""
+
+    @property
+    def is_start(self) -> bool:
+        """Whether it is a kernel's or a run's start, which takes its time whatever they do."""
+        return self.bound == CALLS and self.loop in {"", SESSION}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +149,7 @@ def asked(op: Op) -> tuple[tuple[Thing, float], ...]:
     [('calls', 0.005), ('maths', 0.059), ('read', 0.001), ('written', 0.002)]
     """
     if not is_learnable(op):
-        return ((Thing(loop="session", bound=CALLS), _START_MS),) if op.kind == "session" else ()
+        return ((Thing(loop=SESSION, bound=CALLS), _START_MS),) if op.kind == SESSION else ()
     found = [(Thing(loop="", bound=CALLS), _START_MS)]
     read, written, weights = (
         count / 1e6 / _ELEMENTS_PER_NS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costmodel.comparison import Comparison, summarise
+from costmodel.comparison import Compared, Comparison, summarise
 from costmodel.pace import Pace
 from costmodel.report.sheet import (
     NOTHING,
@@ -21,7 +21,7 @@ def comparison_sheets(comparisons: Sequence[Comparison]) -> tuple[Sheet, ...]:
     """Predicted against measured, a row a network, and the errors summed up."""
     sheets = [_networks(comparisons)]
     if len(comparisons) > 1:
-        sheets.append(_summary(comparisons))
+        sheets.append(summary_sheet(comparisons))
     if any(item.change for item in comparisons):
         sheets.insert(0, _changes(comparisons))
     return tuple(sheets)
@@ -157,7 +157,8 @@ def _left_out(item: Comparison) -> str:
     return f"{item.model}: {len(unpriced)} layers have no price{then} ({listed})."
 
 
-def _summary(comparisons: Sequence[Comparison]) -> Sheet:
+def summary_sheet(comparisons: Sequence[Compared]) -> Sheet:
+    """The errors of several networks summed up."""
     found = summarise(comparisons)
     worst = f"{signed_percent(found.worst_error)} ({found.worst_model})"
     return facts(

@@ -10,7 +10,8 @@ from costmodel.report.sheet import Sheet, facts, percent, quantity
 #: Slowest layers shown unless asked for more.
 TOP = 15
 
-_SOURCES = {
+#: What each source of layers means.
+SOURCES = {
     "lowered": "asked from the installed runtime",
     "anticipated": "by rule: the runtime itself was not asked",
     "written": "as the file writes them: fusion is not considered",
@@ -60,7 +61,7 @@ def _total(prediction: Prediction) -> Sheet:
         "calibration": prediction.calibration or ("none" if unit == "ms" else ""),
         "device": f"{device.label} ({device.provenance})" if device else "",
         "cost model": prediction.cost,
-        "layers": f"{prediction.source}: {_SOURCES.get(prediction.source, '')}",
+        "layers": f"{prediction.source}: {SOURCES.get(prediction.source, '')}",
         "prices": bases + (f", {outside} extrapolated" if outside else ""),
         "covers": coverage(prediction),
     }

@@ -1,5 +1,8 @@
 """Schemas of what verbs write with ``--json``: one JSON file a verb, of both command lines.
 
+What a verb writes in another shape where an option asks for something else has a file of its own:
+``compare --ort-profile`` writes as ``compare-profile`` says.
+
 Objects may get more fields within a version; a field never goes, nor changes what it means, without
 the next.
 """
@@ -18,7 +21,7 @@ _SUFFIX = ".json"
 
 
 def verbs() -> tuple[str, ...]:
-    """Verbs that have a schema.
+    """Verbs that have a schema, and what else has one.
 
     >>> "predict" in verbs()
     True
@@ -31,7 +34,7 @@ def schema(verb: str) -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of what a verb writes.
 
     Args:
-        verb: of ``costmodel`` or ``morphnet``.
+        verb: of ``costmodel`` or ``morphnet``; or ``compare-profile``.
 
     Raises:
         InvalidInputError: if there is no such verb.

@@ -25,7 +25,7 @@ class Kernel:
         name: its layer's name in the network.
         op: its work; None where that is not known.
         covers: layers of the network as written that it carries out.
-        beside: the layer that it belongs to where it carries out none.
+        beside: layers that it belongs to where it carries out none.
         predicted: its price, in the prediction's unit; NaN without one.
         low: lower end of the interval.
         high: upper end.
@@ -38,7 +38,7 @@ class Kernel:
     name: str
     op: Op | None
     covers: tuple[str, ...]
-    beside: str
+    beside: tuple[str, ...]
     predicted: float = nan
     low: float = nan
     high: float = nan
@@ -48,8 +48,8 @@ class Kernel:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Layers as written that its time is shown on, one or more of them."""
-        return self.covers or ((self.beside,) if self.beside else ())
+        """Layers as written on one of which its time is shown."""
+        return self.covers or self.beside
 
     @property
     def added(self) -> bool:

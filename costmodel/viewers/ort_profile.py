@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from math import isfinite, nan
+from math import fsum, isfinite, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,7 +63,7 @@ class OrtProfile:
     @property
     def total_ms(self) -> float:
         """Time of all kernels of one run, as slow as profiling makes it."""
-        return sum(item.ms for item in self.kernels)
+        return fsum(item.ms for item in self.kernels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,8 @@ def compare_shares(prediction: Prediction, profile: OrtProfile) -> ProfileCompar
     """
     ours = [kernel for kernel in kernels_of(prediction) if kernel.op is not None or kernel.covers]
     pairs = _pairs(ours, profile.kernels)
-    found = sum(spent.ms for kernel, spent in pairs if kernel is not None and spent is not None)
+    # Exact sums, so that another order of the same kernels is no share above 1.
+    found = fsum(spent.ms for kernel, spent in pairs if kernel is not None and spent is not None)
     if not found:
         message = (
             f"{profile.path}: no kernel of this profile is in {prediction.model!r}. It is of "

@@ -38,6 +38,7 @@ from morphnet_core.morphing.loop import (
     fit_to_device,
     require_milliseconds,
 )
+from morphnet_core.morphing.record import save_record
 from morphnet_core.morphing.sample import judged_by, sample_for
 from morphnet_core.morphing.training import Part, Training
 from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Section, Unfinished
@@ -65,8 +66,8 @@ class Morphed:
         grouping: the seed's groups, in the order of the loop's counts.
         metrics: of the trained network on the validation data, by name.
         seconds: wall time by step.
-        files: what was written, by kind: ``keras``, ``onnx``, ``litert``, ``structure``, and the
-            pictures ``widths`` and ``layers``.
+        files: what was written, by kind: ``keras``, ``onnx``, ``litert``, ``structure``, the
+            pictures ``widths`` and ``layers``, and ``record`` for ``costmodel report``.
         differences: by exported kind and output, largest difference from the Keras model, as a
             share of the largest value of the output.
     """
@@ -182,6 +183,8 @@ class Course:
             self.at.append("writing and checking the result")
             files, differences = self._written(small, structure)
             files |= self._drawn(budget, loop)
+            if self.out is not None:
+                files["record"] = save_record(self.out, budget.pricer, loop, metrics, seconds)
         unfinished.forget()
         return Morphed(
             model=small,

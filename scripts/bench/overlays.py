@@ -29,12 +29,13 @@ import place
 
 import costmodel as cm
 from costmodel.anticipation import anticipate_file
-from costmodel.onnx_model.naming import named_model
+from costmodel.onnx_model.naming import NamedModel, named_model
 from costmodel.onnx_model.walk import all_bodies
-from costmodel.prediction import price_network
+from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel
 from costmodel.runners.ort.runner import OrtRunner
 from costmodel.uses.showing import Overlay
+from costmodel.viewers.placing import place as place_kernels
 
 sys.path.insert(0, str(ledger.ROOT / "tests" / "helpers"))
 
@@ -51,6 +52,10 @@ MADE = (
     "keras-ConvNeXtTiny", "keras-MobileNetV3Small", "torchvision-efficientnet_b0",
     "torchvision-swin_t", "torchvision-vit_b_16",
 )  # fmt: skip
+#: Operators of nodes that multiply and add; the last two are executed as convolutions in places.
+MULTIPLY = frozenset(
+    {"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "BatchNormalization", "Mul"}
+)
 #: Share of the time that is to be on nodes.
 WANTED = 0.99
 #: Says which nodes Model Explorer makes of a file, by graph.
@@ -77,6 +82,7 @@ class Row:
         fused: those of them that carry out several nodes.
         lowered: share of their predicted time that is on nodes of the graph.
         foreseen: the same of kernels by rule.
+        apt: share of the predicted time of kernels that multiply that is on nodes that do.
         made: model and node data, as Model Explorer opens them.
         trace: as Perfetto opens it.
     """
@@ -89,6 +95,7 @@ class Row:
     fused: int
     lowered: float
     foreseen: float
+    apt: float
     made: Overlay
     trace: Path
 
@@ -122,9 +129,21 @@ def show(path: Path, folder: Path, cost: CostModel) -> Row:
         fused=sum(len(layer.covers) > 1 for layer in lowered.layers),
         lowered=made.share,
         foreseen=by_rule.share,
+        apt=apt_share(lowered, named),
         made=made,
         trace=cm.trace(lowered, folder / f"{path.stem}.trace.json"),
     )
+
+
+def apt_share(found: Prediction, graph: NamedModel) -> float:
+    """Share of the predicted time of kernels that multiply that is on nodes that do."""
+    times = {True: 0.0, False: 0.0}
+    for name, kernels in place_kernels(found, graph).nodes.items():
+        multiplies = graph.op_types[name] in MULTIPLY
+        for kernel in kernels:
+            if kernel.op is not None and kernel.op.macs and kernel.predicted > 0:
+                times[multiplies] += kernel.predicted
+    return times[True] / sum(times.values()) if any(times.values()) else 1.0
 
 
 def strange(rows: Sequence[Row]) -> list[str]:
@@ -229,6 +248,11 @@ def main() -> None:
                 at_least=WANTED,
             ),
             ledger.figure(
+                "a-kind",
+                "least share of the time of kernels that multiply that is on nodes that multiply",
+                min(row.apt for row in rows),
+            ),
+            ledger.figure(
                 "a-names",
                 "names in node data that Model Explorer's adapter makes no node of",
                 float(len(unknown)),
@@ -251,10 +275,11 @@ def main() -> None:
         notes=[
             ledger.table(
                 "network | nodes | without a name | graphs inside, functions | kernels | fused | "
-                "on nodes | by rule",
+                "on nodes | by rule | products on products",
                 (
                     f"{row.name} | {row.nodes} | {row.renamed} | {row.inside} | {row.kernels} | "
-                    f"{row.fused} | {row.lowered:.1%} | {row.foreseen:.1%}"
+                    f"{row.fused} | {row.lowered:.1%} | {row.foreseen:.1%} | "
+                    f"{row.apt:.1%}"
                     for row in rows
                 ),
             ),

@@ -116,7 +116,7 @@ def slower(found: dict[str, Change]) -> list[str]:
 
 def main() -> None:
     parser = ledger.parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=6, help="visits to each network in a run")
+    parser.add_argument("--rounds", type=int, default=5, help="visits to each network in a run")
     parser.add_argument("--runs", type=int, help="only take so many runs; writes no figures")
     options = parser.parse_args()
     runs = Runs(place.folder("regressions"), options.rounds)

@@ -31,3 +31,34 @@ def test_unsound_networks_are_refused(
 ) -> None:
     with pytest.raises(ModelFormatError, match=problem):
         Network(name="net", layers=layers, inputs=inputs).check()
+
+
+def test_kernels_that_a_runtime_added_belong_to_those_beside_them() -> None:
+    def kernel(name: str, kind: str, read: str, written: str, *covers: str) -> Layer:
+        op = Op(kind=kind, inputs=((1, 8),), outputs=((1, 8),))
+        return Layer(name=name, op=op, inputs=(read,), outputs=(written,), covers=covers)
+
+    network = Network(
+        name="net",
+        layers=(
+            kernel("into", "reorder_input", "x", "a"),
+            kernel("conv", "conv", "a", "b", "c1", "relu"),
+            kernel("out", "reorder_output", "b", "c"),
+            kernel("flat", "reshape", "c", "d"),
+            kernel("product", "gemm", "d", "e"),
+            kernel("back", "reshape", "e", "f", "matmul", "add"),
+            kernel("last", "gemm", "f", "g"),
+            Layer(name="session", op=Op(kind="session", inputs=((1,),), outputs=((1,),))),
+        ),
+    )
+    assert network.beside() == {
+        "into": ("c1", "relu"),  # nobody wrote what it stores another way
+        "out": ("c1", "relu"),
+        "flat": ("c1", "relu"),
+        "product": ("matmul", "add"),  # stands for what its reader names
+        "last": ("matmul", "add"),  # nobody reads what it makes
+    }
+
+
+def test_layers_as_written_have_none_beside_them() -> None:
+    assert Network(name="net", layers=(FIRST, SECOND), inputs={"x": (1, 8)}).beside() == {}

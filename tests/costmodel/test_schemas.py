@@ -14,6 +14,8 @@ from costmodel.errors import InvalidInputError
 from costmodel.schemas import VERSION, schema, verbs
 from morphnet_core.cli import app as morphnet_app
 
+#: Verbs with a second schema, and the option with which they write as it says.
+SECOND = {"compare-profile": ("compare", "--ort-profile")}
 COMMANDS: dict[str, Any] = {
     name: command
     for app in (costmodel_app, morphnet_app)
@@ -35,13 +37,15 @@ def described(part: Any) -> list[str]:
 
 
 def test_every_verb_that_writes_json_has_a_schema() -> None:
-    assert set(verbs()) == JSON
+    assert set(verbs()) == JSON | set(SECOND)
+    for verb, option in SECOND.values():
+        assert any(option in parameter.opts for parameter in COMMANDS[verb].params)
     assert len(JSON) >= 14
     with pytest.raises(InvalidInputError, match="these do: align, check, compare"):
         schema("nothing")
 
 
-@pytest.mark.parametrize("verb", sorted(JSON))
+@pytest.mark.parametrize("verb", sorted(JSON | set(SECOND)))
 def test_a_schema_is_one_and_says_its_version(verb: str) -> None:
     found = schema(verb)
     Draft202012Validator.check_schema(found)

@@ -58,6 +58,7 @@ class Chromium:
         self.home = home
         self.size = size
         self.errors: list[str] = []
+        self.requests: list[str] = []
         self._answers: dict[int, dict[str, Any]] = {}
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._number = 0
@@ -145,6 +146,8 @@ class Chromium:
             self.errors.append(str(told["exceptionDetails"]))
         elif message["method"] == "Runtime.consoleAPICalled" and told["type"] == "error":
             self.errors.append(" ".join(str(item.get("value", item)) for item in told["args"]))
+        elif message["method"] == "Network.requestWillBeSent":  # once that part is enabled
+            self.requests.append(told["request"]["url"])
         elif message["method"] == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
 

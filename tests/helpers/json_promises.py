@@ -17,8 +17,10 @@ def check_output(arguments: Sequence[object], text: str) -> None:
 
     Stricter than the schema in one thing: a field that it does not describe is a failure, too.
     """
-    if "--json" in map(str, arguments) and text:
-        _validator(str(arguments[0])).validate(json.loads(text))
+    verb, *others = map(str, arguments)
+    if "--json" in others and text:
+        shape = f"{verb}-profile" if "--ort-profile" in others else verb
+        _validator(shape).validate(json.loads(text))
 
 
 @cache

@@ -18,8 +18,7 @@ from costmodel.table import LatencyTable
 
 VERBS = (
     *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
-    "explain",
-    "doctor",
+    *("explain", "report", "doctor"),
 )
 QUICK = ("--samples", "0", "--thinned", "0", "--rounds", "2")
 Run = Callable[..., Any]  # the fixture's
@@ -45,6 +44,7 @@ def test_help_lists_the_verbs_in_the_order_of_use(run: Run) -> None:
 
 def test_help_and_import_stay_light() -> None:
     heavy = ["numpy", "onnx", "onnxruntime", "pandas", "sklearn", "scipy", "matplotlib", "keras"]
+    heavy.append("bokeh")
     code = (
         "import sys, contextlib, io\n"
         "from costmodel.cli import main\n"

@@ -55,6 +55,20 @@ def test_rows_are_answered_exactly(trained: Regression, tools: Tools) -> None:
     assert not prices.extrapolated
 
 
+def test_where_differences_count_rows_are_priced_like_their_neighbours(
+    trained: Regression, tools: Tools
+) -> None:
+    seen = tools.random_convs(400, seed=1)[:50]
+    prices = trained.price_smoothly(seen)
+    assert prices.exact is not None
+    assert not prices.exact.any()
+    assert np.median(relative_error(prices.values, tools.truth(seen))) < 0.12
+    # What is no row costs what it does anyway.
+    unseen = tools.random_convs(5, seed=9)
+    smooth, plain = trained.price_smoothly(unseen), trained.price(unseen)
+    np.testing.assert_array_equal(smooth.values, plain.values)
+
+
 def test_nothing_of_nothing(trained: Regression) -> None:
     prices = trained.price([])
     assert prices.values.shape == (0,)

@@ -15,6 +15,7 @@ from costmodel.costs.solved import leeway_of, solved_networks, told_of
 from costmodel.costs.solver import USUAL
 from costmodel.costs.work import work_of
 from costmodel.device import Device
+from costmodel.errors import TableFormatError
 from costmodel.network import Layer, Network
 from costmodel.op import model_op
 from costmodel.prediction import price_network
@@ -89,10 +90,22 @@ def test_noisy_times_make_wider_intervals(found):
 
 def test_a_table_says_how_far_its_device_was_from_what_was_believed(found):
     table = solve_networks(found[:15], [], PHONE)
-    leeway = leeway_of(table.device)
+    leeway = leeway_of(table)
     assert leeway != USUAL
     assert told_of(leeway).items() <= table.device.state.items()
-    assert leeway_of(PHONE) == USUAL
+    assert leeway_of(LatencyTable(PHONE)) == USUAL
+
+
+@pytest.mark.parametrize("text", ["0,2", "", "0", "-1", "nan", "inf"])
+def test_a_state_edited_by_hand_is_named(found, tmp_path, text):
+    path = tmp_path / "phone.jsonl"
+    table = solve_networks(found[:5], [], PHONE)
+    state = {**table.device.state, "kernels_off": text}
+    LatencyTable(replace(PHONE, state=state), table.rows.values()).save(path)
+    loaded = LatencyTable.load(path)
+    with pytest.raises(TableFormatError, match=r"kernels_off` is .*no number above 0") as raised:
+        solved_networks(loaded, Lookup(loaded))
+    assert str(path) in str(raised.value)
 
 
 def test_without_networks_there_is_no_law(found):

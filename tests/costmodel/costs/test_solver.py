@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from timed_networks import drawn_networks, law_of
 
+from costmodel.costs import solver
 from costmodel.costs.beliefs import unknown
-from costmodel.costs.solver import NOISE, foreseen, most_telling, settle, solve
+from costmodel.costs.solver import NOISE, USUAL, foreseen, most_telling, settle, solve
 from costmodel.costs.work import work_of
 
 
@@ -90,6 +91,16 @@ def test_beliefs_that_differ_leave_the_networks_sums_as_they_were(work):
     assert part.counts @ settled.prices(singles)[0] == pytest.approx(times[:1], rel=0.05)
 
 
+def test_a_device_whose_time_is_all_starts_is_told_from_eight(work):
+    """A graphics card that waits for its host: multiply-adds take a thousandth of what is usual."""
+    starts = np.array([thing.is_start for thing in work.things])
+    times = work.counts @ (work.amounts @ np.where(starts, 20.0, 1e-3))
+    part = work_of([_kernels(work, row) for row in range(8)], work.things)
+    singles = work_of([[op] for op in work.kernels], work.things)
+    prices, _ = settle(part, times[:8], [unknown(work.things)]).prices(singles)
+    assert work.counts[8:] @ prices == pytest.approx(times[8:], rel=0.1)
+
+
 def test_noise_is_told_by_the_times(work):
     times = times_of(work)
     rows = list(range(30))
@@ -102,6 +113,20 @@ def test_noise_is_told_by_the_times(work):
     )
     assert exact.leeway.noise < 0.02 < 0.04 < noisy.leeway.noise
     assert np.median(noisy.prices(singles)[1]) > np.median(exact.prices(singles)[1])
+
+
+def test_nothing_is_solved_twice(work, monkeypatch):
+    asked = []
+
+    def noted(work, times, belief, noise, leeway=USUAL, **more):
+        asked.append((id(belief), leeway))
+        return solve(work, times, belief, noise, leeway, **more)
+
+    monkeypatch.setattr(solver, "solve", noted)
+    part = work_of([_kernels(work, row) for row in range(8)], work.things)
+    settled = settle(part, times_of(work)[:8], [unknown(work.things)])
+    assert USUAL in {found.leeway for found in settled.found}
+    assert len(asked) == len(set(asked))
 
 
 def test_times_that_are_unlike_the_donors_widen_what_is_believed(work):

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from json_promises import check_output
 from lite_models import Net, save
 from onnx_graphs import DEVICE, Blocks, Graph, bottleneck
 
@@ -179,6 +180,7 @@ def run(capsys, monkeypatch):
             main([str(item) for item in arguments])
         written = capsys.readouterr()
         assert "Traceback" not in written.err
+        check_output(arguments, written.out)
         return int(ended.value.code or 0), written.out, written.err
 
     return call

@@ -23,8 +23,8 @@ def test_a_prediction_has_its_numbers_and_those_per_gmac(
     assert data["name"] == "predicted ms"
     results = data["results"]
     assert {name: entry["value"] for name, entry in results.items()} == {
-        "conv": 1.0,
-        "relu": 0.1,
+        "conv": 1.1,
+        "relu": "in conv",
         "fc": 0.4,
         "odd": "no price: no row for einsum",
         "choose": "no price: If runs a graph inside",
@@ -45,15 +45,15 @@ def test_a_comparison_has_measured_times_and_errors(
     found = node_data(comparison, place(comparison, graph), "net_graph")
     assert list(found) == ["error", "measured", "per_gmac", ""]
     measured = found["measured"]["net_graph"]["results"]
-    assert measured["conv"]["value"] == 1.25
-    assert set(measured) == {"conv", "relu", "fc", "odd", "choose"}
+    assert measured["conv"]["value"] == 1.5
+    assert set(measured) == {"conv", "fc", "odd", "choose"}
     errors = found["error"]["net_graph"]["results"]
     assert {name: entry["value"] for name, entry in errors.items()} == pytest.approx(
-        {"conv": -20.0, "relu": -60.0, "fc": -46.67}
+        {"conv": -26.67, "fc": -46.67}
     )
     assert found["error"]["net_graph"]["hideAggregatedStats"] == ["sum"]
     assert "hideAggregatedStats" not in found["measured"]["net_graph"]
-    assert len({entry["bgColor"] for entry in errors.values()}) == 3
+    assert len({entry["bgColor"] for entry in errors.values()}) == 1
 
 
 def test_a_network_nobody_looked_into_has_no_measured_nodes(
@@ -76,17 +76,17 @@ def test_texts_on_nodes(comparison: Comparison, graph: NamedModel) -> None:
     placed = place(comparison, graph)
     texts = node_properties(comparison, placed)
     assert texts["conv"] == {
-        "predicted_ms": "1",
-        "low_ms": "0.9",
-        "high_ms": "1.1",
-        "measured_ms": "1.25",
-        "error": "-0.2",
-        "ms_per_gmac": "27130",
-        "kernels": "conv 3x3 8->8 @8x8 +relu",
+        "predicted_ms": "1.1",
+        "low_ms": "0.99",
+        "high_ms": "1.21",
+        "measured_ms": "1.5",
+        "error": "-0.2667",
+        "ms_per_gmac": "29840",
+        "kernels": "conv 3x3 8->8 @8x8 +relu, reorder_output 8 @8x8",
         "price": "predicted",
         "covers": "conv, norm, relu",
     }
-    assert texts["norm"] == {"in": "conv"}
+    assert texts["norm"] == texts["relu"] == {"in": "conv"}
     assert texts["choose"]["note"] == "If runs a graph inside"
     assert "predicted_ms" not in texts["choose"]
     assert "bias" not in texts

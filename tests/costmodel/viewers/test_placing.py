@@ -25,13 +25,12 @@ def test_a_fused_kernel_is_on_the_node_that_it_is_about(
 ) -> None:
     found = place(prediction, graph)
     assert names_of(prediction, graph) == {
-        "conv": ["relu/n0"],
-        "relu": ["reorder_1/n1"],  # nothing asks for it: it stores what the convolution wrote
+        "conv": ["relu/n0", "reorder_1/n1"],  # the second stores what the first wrote
         "fc": ["fc/n2"],
         "odd": ["odd/n3"],
         "choose": ["choose"],
     }
-    assert found.covered == {"norm": "conv", "flatten": "fc"}
+    assert found.covered == {"norm": "conv", "relu": "conv", "flatten": "fc"}
     assert (found.share, found.lost) == (1.0, ())
 
 
@@ -81,7 +80,7 @@ def test_a_network_as_written_is_its_own_graph(prediction: Prediction, graph: Na
         prediction,
         source="written",
         layers=tuple(
-            replace(item, name=item.name.partition("/")[0], covers=(), beside="")
+            replace(item, name=item.name.partition("/")[0], covers=(), beside=())
             for item in prediction.layers
         ),
         unpriced=(),

@@ -13,6 +13,7 @@ import pytest
 from json_promises import check_output
 from keras import layers
 
+from costmodel.pages.records import MorphRecord, read_record
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.readers.keras import export_onnx
 from costmodel.registry import load_runner
@@ -114,6 +115,10 @@ def test_milliseconds_are_timed_on_the_device(
     assert "(taken)" in out
     assert "predicted only" not in out
     assert (tmp_path / "layers.svg").exists()
+    record = read_record(tmp_path)
+    assert isinstance(record, MorphRecord)
+    assert record.measured_ms == record.rounds[-1].measured_ms
+    assert sum(before for before, _ in record.layers.values()) > 0
 
 
 def test_what_is_only_predicted_is_not_timed(

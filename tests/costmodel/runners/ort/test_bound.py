@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,3 +69,20 @@ def test_everything_that_a_rebuilt_kernel_reads_is_aligned(replicas: int) -> Non
     (lowered,) = (item for item in ops if item.kind == "conv")
     rebuilt = rebuild(lowered, replicas)
     assert {begins(value) for value in (*rebuilt.feed.values(), *rebuilt.weights.values())} == {0}
+
+
+def test_large_arrays_lie_in_pages_of_the_usual_size() -> None:
+    values = aligned(np.ones(1 << 21, dtype=np.float32))
+    values[-1] = 2.0  # of memory of its own
+    address = values.ctypes.data
+    flags: list[str] = []
+    inside = False
+    for line in Path("/proc/self/smaps").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", words[0]):
+            low, high = (int(end, 16) for end in words[0].split("-"))
+            inside = low <= address < high
+        elif inside and words[0] == "VmFlags:":
+            flags = words[1:]
+    assert "wr" in flags
+    assert "hg" not in flags  # what numpy asks of its own large arrays

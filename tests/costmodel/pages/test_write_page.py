@@ -1,0 +1,102 @@
+"""``write_page`` and ``costmodel report``: what they take, what they refuse, what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from json_promises import check_output
+from rows import row
+from shown import BOARD, small_comparisons, small_table
+
+from costmodel.cli import main
+from costmodel.errors import InvalidInputError, MissingDependencyError
+from costmodel.op import Op
+from costmodel.pages.rates import roofs
+from costmodel.table import LatencyTable
+from costmodel.uses.reporting import write_page
+
+pytest.importorskip("bokeh", reason="needs the report extra")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main([str(item) for item in arguments])
+    out, err = capsys.readouterr()
+    check_output(arguments, out)
+    return int(caught.value.code or 0), out, err
+
+
+def test_the_command_takes_files_and_folders(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = [folder / name for name in ("net.json", "all.json", "cpu.jsonl", "fast")]
+    page = tmp_path / "all.html"
+    code, out, err = run(capsys, "report", *shown, "--html", page, "--title", "A & B", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    text = page.read_text(encoding="utf-8")
+    assert found == {
+        "schema_version": 1,
+        "html": str(page),
+        "bytes": len(text.encode()),
+        "shows": [str(item) for item in shown],
+    }
+    assert "<title>A &amp; B</title>" in text
+    for words in ("Prediction</small>net", "Comparison</small>all", "Table</small>cpu"):
+        assert words in text
+    assert "Morph</small>seed" in text
+
+
+def test_a_table_of_which_nothing_can_be_learned_is_shown_all_the_same(tmp_path: Path) -> None:
+    op = Op(kind="session")
+    page = write_page(LatencyTable(BOARD, [row(op, 0.1)]), html=tmp_path / "page.html")
+    text = page.read_text(encoding="utf-8")
+    assert "Kernels" in text
+    assert "Staircase over channels" not in text
+    assert "Roofline" not in text
+
+
+def test_single_comparisons_and_empty_tables(tmp_path: Path) -> None:
+    (one, *_) = small_comparisons()
+    page = write_page(one, LatencyTable(BOARD), html=str(tmp_path / "page.html"))
+    assert "1 network" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("shown", "name", "words"),
+    [
+        ([], "page.html", "nothing to show"),
+        (["net.json"], "page.png", "must end in .html"),
+        (["net.json"], "nowhere/page.html", "no folder"),
+        (["nothing"], "page.html", "neither a file nor a shipped profile"),
+        ([[]], "page.html", "Received: []"),
+        ([[1]], "page.html", "Received: [1]"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(
+    tmp_path: Path, shown: list[Any], name: str, words: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        write_page(*shown, html=tmp_path / name)
+    assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_bokeh_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match=r"morphnet-latency\[report\]"):
+        write_page("cpu.jsonl", html=tmp_path / "page.html")
+
+
+def test_roofs_are_of_undisturbed_rows() -> None:
+    table = small_table()
+    found = roofs(table.kernels())
+    assert found is not None
+    assert 0 < found.gmacs <= 20.0  # the fake device's law
+    assert 0 < found.gbytes <= 10.0
+    noisy = [row(op, item.latency_ms, item.latency_ms * 1.5) for op, item in table.items()]
+    assert roofs(noisy) is None
