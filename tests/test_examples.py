@@ -25,7 +25,7 @@ MOST_LINES = 60
 #: What each prints, and the files that it writes.
 SAYS = {
     "budget": ("fast/model.onnx", ("fast/model.keras", "fast/model.onnx")),
-    "own_cost": ("100.0%", ()),
+    "own_cost": ("100.0 %", ()),
     "own_runner": ("tiny: ", ("npu.jsonl",)),
     "pad_widths": ("pruned", ()),
     "predict": ("tiny: predicted", ("tiny.jsonl",)),

@@ -59,6 +59,11 @@ def compare_profile(  # noqa: PLR0913 - each has a sensible default
         ModelFormatError: as ``predict``.
         TableFormatError: as ``predict``.
         MissingDependencyError: as ``predict``.
+
+    >>> import costmodel as cm
+    >>> found = cm.compare_profile(  # doctest: +SKIP
+    ...     "net.onnx", "cpu.jsonl", "onnxruntime_profile_2026-11-30.json"
+    ... )
     """
     models = as_list(model)
     if len(models) != 1:

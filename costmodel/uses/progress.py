@@ -26,6 +26,9 @@ def progress(what: str) -> Progress:
     Args:
         what: is going on, e.g. ``Profiling``.
 
+    Returns:
+        What is told how far it is.
+
     >>> import costmodel as cm
     >>> cm.profile("cpu.jsonl", progress=cm.progress("Profiling"))  # doctest: +SKIP
     """

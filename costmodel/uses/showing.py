@@ -139,6 +139,15 @@ def annotate(
     Raises:
         InvalidInputError: if ``out`` has another ending.
         ModelFormatError: if the model cannot be read, has no ONNX form, or cannot be written.
+
+    >>> import onnx, tempfile
+    >>> from costmodel.uses.predicting import predict
+    >>> relu = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     tiny (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) { y = Relu(x) }''')
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     copy = annotate(predict(relu, cost="flops"), relu, f"{folder}/tiny.onnx")
+    ...     onnx.load(copy).graph.node[0].metadata_props[0].key
+    'costmodel.predicted_flops'
     """
     out = with_ending(out, ".onnx")
     with model_files([model], sizes, example=example, signature=signature) as ((path,), _):
@@ -161,6 +170,15 @@ def trace(found: Result | Sequence[Result], out: Path | str) -> Path:
 
     Raises:
         InvalidInputError: if it cannot be written, or something was not priced in milliseconds.
+
+    >>> import onnx, tempfile
+    >>> from costmodel.uses.predicting import predict
+    >>> relu = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     tiny (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) { y = Relu(x) }''')
+    >>> found = predict(relu, cost="roofline:v100")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trace(found, f"{folder}/tiny.json").name
+    'tiny.json'
     """
     out = with_ending(out, ".json")
     items = as_list(found)

@@ -43,7 +43,7 @@ from morphnet_core.groups import find_groups
 from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import morph
 from morphnet_core.morphing.looking import loss_of, loss_of_cut
-from morphnet_core.morphing.loop import cut
+from morphnet_core.morphing.loop import CLOSE, cut
 from morphnet_core.morphing.recipe import RATE, standard
 from morphnet_core.morphing.sample import judged_by
 from morphnet_core.morphing.unfinished import Unfinished
@@ -257,6 +257,10 @@ def one(case: Case) -> None:
         small, alive = search(shop, searched)
     else:
         alive = chosen(shop)
+        share = shop.pricer.total(alive) / shop.target
+        if share > 1 + CLOSE:
+            print(f"{case.key}: not trained, as its least takes {share:.0%} of the budget")
+            return
         if (same := equal_to(case, alive)) is not None:
             keep(case, {**same, "same_as": same["arm"], "arm": case.arm})
             return

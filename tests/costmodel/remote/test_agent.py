@@ -69,7 +69,7 @@ def test_the_agent_needs_nothing_that_a_device_lacks() -> None:
 LIBRARY = {
     "__future__", "base64", "collections", "contextlib", "ctypes", "dataclasses", "errno", "fcntl",
     "functools",
-    "hashlib", "json", "math", "os", "pathlib", "platform", "resource", "select", "shutil",
+    "hashlib", "json", "math", "mmap", "os", "pathlib", "platform", "resource", "select", "shutil",
     "signal", "statistics", "struct", "sys", "tempfile", "time", "typing",
 }  # fmt: skip
 

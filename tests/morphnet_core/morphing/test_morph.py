@@ -58,7 +58,7 @@ def test_everything_in_one_call(tmp_path: Path, finish: Any) -> None:
     assert done.loop.predicted_only
     assert done.model.count_params() < network().count_params()
     assert 0.0 <= done.metrics["accuracy"] <= 1.0
-    assert set(done.files) == {"keras", "structure", "widths", *exports}
+    assert set(done.files) == {"keras", "record", "structure", "widths", *exports}
     assert set(done.difference) == set(exports)
     assert max(done.difference.values()) < 1e-4
     assert Structure.load(done.files["structure"]).costs["flops"] <= 0.5 * 1e9

@@ -170,7 +170,7 @@ def test_what_was_trained_is_kept_whatever_fails_then(
 def test_nothing_spare_is_left_after_success(tmp_path: Path) -> None:
     done = morphed(other(), out=tmp_path, exports=())
     assert {path.name for path in tmp_path.iterdir()} == {
-        "model.keras", "structure.json", "widths.svg",
+        "model.keras", "morph.json", "structure.json", "widths.svg",
     }  # fmt: skip
     assert done.structure.counts["a/Conv2D"] <= 8
 
