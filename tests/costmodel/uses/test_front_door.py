@@ -83,7 +83,7 @@ def test_a_count_needs_no_table() -> None:
 def test_compare_takes_one_model_or_several(table: Path) -> None:
     (one,) = cm.compare(net(), table, rounds=2)
     assert one.measured_ms is not None
-    assert f"measured {digits(one.measured_ms)} ms" in str(one)
+    assert f"measured {digits(one.measured_ms, one.repeatability)} ms" in str(one)
     assert [item.model for item in cm.compare([net(16), net(32)], table, rounds=2)] == [
         "net16",
         "net32",
