@@ -85,6 +85,15 @@ def path_of(op: Op, *, by_name: bool = False) -> str:
     return f"{path} of {types} weights" if types else path
 
 
+def kind_of(path: str) -> str:
+    """The kind of the kernels that take an execution path.
+
+    >>> kind_of("max_pool@nhwc of uint8"), kind_of("conv@nchw16c/stem")
+    ('max_pool', 'conv')
+    """
+    return path.partition("/")[0].partition("@")[0].partition(" of ")[0]
+
+
 def _path(op: Op, *, by_name: bool) -> str:
     kind, layout = op.kind, op.layout
     if kind in CONV_KINDS:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable
+from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, kind_of
 from costmodel.costs.forest import Forest
 from costmodel.costs.likeness import Likeness
 from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, make_up
@@ -134,7 +134,7 @@ class Regression:
         physics: Physics, table: Table, rows: NDArray[np.int_], paths: Sequence[str]
     ) -> tuple[Floats, Floats]:
         """Base latency of some rows of a table, and what the residual sees of them."""
-        kinds = [path.partition("@")[0].partition("/")[0] for path in paths]
+        kinds = [kind_of(path) for path in paths]
         parts = physics.parts(table.terms[rows], paths, kinds)
         return base_of(parts), np.hstack([table.features[rows], make_up(parts)])
 

@@ -166,6 +166,21 @@ def test_one_row_is_enough_for_a_guess_of_its_kind(tools: Tools) -> None:
     assert prices.values[1] > 0
 
 
+def test_poolings_of_integers_in_another_layout_are_priced(tools: Tools) -> None:
+    def pool(side: int, layout: str) -> Op:
+        last = layout == "nhwc"
+        into, out = (((1, n, n, 8) if last else (1, 8, n, n)) for n in (side, side // 2))
+        return Op(
+            kind="max_pool", inputs=(into,), outputs=(out,), stride=(2, 2),
+            pads=(0, 0, 0, 0), dtype="uint8", layout=layout, attributes=(("kernel_shape", (2, 2)),),
+        )  # fmt: skip
+
+    cost = Regression([tools.row_of(pool(side, "nhwc")) for side in (8, 16, 32)])
+    prices = cost.price([pool(24, "nchw")])
+    assert prices.values[0] > 0
+    assert not prices.reasons
+
+
 def test_without_a_kernel_there_is_nothing_to_learn_from(tools: Tools) -> None:
     only_session = [tools.row_of(session(1), 0.05)]
     conv = tools.random_convs(1, seed=1)[0]
