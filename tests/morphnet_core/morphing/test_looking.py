@@ -131,7 +131,7 @@ def morphed(**options: Any) -> Any:
     told: list[str] = []
     settings: dict[str, Any] = {
         "target": "50%", "clock": None, "search_epochs": 1, "finish": "none", "verbose": 0,
-        "exports": (), "looks": 5, "tell": told.append, **options,
+        "exports": (), "looks": 5, "tell": told.append, "dry_run": False, **options,
     }  # fmt: skip
     return morph(network(), data(), "flops", **settings), told
 
@@ -152,7 +152,7 @@ def test_morph_looks_and_goes_on_looking(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(course, "loss_of_cut", failing)
     with pytest.raises(KeyboardInterrupt):
-        morphed(out=tmp_path, dry_run=False)
+        morphed(out=tmp_path)
     calls[:] = [0] * 3
     again, _ = morphed(out=tmp_path)
     assert len(calls) < 3 + 5, "two were tried before"
