@@ -261,7 +261,8 @@ def complete(
             raise SystemExit(message)
         if code:
             kinds.remove(kind)
-            last = (said.strip().splitlines() or [""])[-1][:200]
+            last = (said.strip().splitlines() or [""])[-1]
+            last = last.replace(f"{out.parent.parent}/", "")[:200]  # no page says where it was made
             found = Interrupted(
                 kind=kind, moment_s=round(moment_s, 2), code=code, stage=stage_of(out), said=last
             )
