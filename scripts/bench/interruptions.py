@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -262,7 +263,7 @@ def complete(
         if code:
             kinds.remove(kind)
             last = (said.strip().splitlines() or [""])[-1]
-            last = last.replace(f"{out.parent.parent}/", "")[:200]  # no page says where it was made
+            last = re.sub(r"/\S*/", "", last)[:200]  # no page says where it was made
             found = Interrupted(
                 kind=kind, moment_s=round(moment_s, 2), code=code, stage=stage_of(out), said=last
             )
