@@ -132,11 +132,14 @@ def train(
     rounds: options.Rounds = None,
     no_wait: keras_options.NoWait = False,
     save_every: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--save-every", min=0.0, metavar="S", help="Seconds between two saves, at least."
+            "--save-every",
+            min=0.0,
+            metavar="S",
+            help="Seconds between two saves, at least; default: 20.",
         ),
-    ] = 20.0,
+    ] = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -184,8 +187,8 @@ def train(
         exports=tuple(item.value for item in export or (ExportName.onnx,)),
         verbose=0 if json else 2,
         tell=note,
-        save_every_s=save_every,
         **budget,
+        **({} if save_every is None else {"save_every_s": save_every}),
     )
     emit(lambda: record(found), lambda: _sheets(found), as_json=json, markdown=markdown)
 
