@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Unpack
 
 from costmodel.baseline import MAX_REGRESSION, Hour, read_baseline, require_device
-from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files, since
+from costmodel.clocking import DEFAULT_PLAN
+from costmodel.comparison import Comparison, compare_files, since
 from costmodel.errors import InvalidInputError
 from costmodel.profiler import Progress
 from costmodel.readers.written import require_runtime

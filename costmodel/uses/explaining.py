@@ -9,7 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import Unpack
 
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.device import Device
 from costmodel.durable import write_lines
 from costmodel.editing import Editable, load_editor

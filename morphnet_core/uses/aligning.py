@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Unpack
 
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.costs.beliefs import HELPED_BY, NOBODY
 from costmodel.errors import InvalidInputError
 from costmodel.profiler import Progress

@@ -25,7 +25,8 @@ import place
 
 import costmodel as cm
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison, witness_jobs
+from costmodel.clocking import witness_jobs
+from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import CostModelError
 from costmodel.network import Network, model_digest

@@ -23,7 +23,8 @@ import place
 
 import costmodel as cm
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison, measure
+from costmodel.clocking import measure
+from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
 from costmodel.network import model_digest
 from costmodel.op import model_op
