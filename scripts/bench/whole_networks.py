@@ -26,7 +26,8 @@ from costmodel.costs.lookup import Lookup
 from costmodel.costs.solved import solved_networks
 from costmodel.device import Device
 from costmodel.network import Layer, Network
-from costmodel.op import Op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op
 from costmodel.prediction import price_network
 from costmodel.readers.timings import Timing
 from costmodel.table import LatencyTable

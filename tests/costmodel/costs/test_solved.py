@@ -17,7 +17,7 @@ from costmodel.costs.work import work_of
 from costmodel.device import Device
 from costmodel.errors import TableFormatError
 from costmodel.network import Layer, Network
-from costmodel.op import model_op
+from costmodel.model_rows import model_op
 from costmodel.prediction import price_network
 from costmodel.protocols import NetworkLaw
 from costmodel.readers.timings import Timing
