@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
+from costmodel.model_rows import model_op
 from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import sizes_of_each
-from costmodel.model_rows import model_op
 from costmodel.op import Op
 from costmodel.pace import witness_networks, witnesses
 from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs

@@ -15,8 +15,8 @@ from costmodel.clocking import (
     network_jobs,
     rows_of,
     time_apart,
-    witness_jobs,
     with_anchor,
+    witness_jobs,
 )
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError

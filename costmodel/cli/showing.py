@@ -35,9 +35,7 @@ class Shown:
         return any((self.overlay, self.annotate, self.trace))
 
     @contextmanager
-    def files_of(
-        self, models: Sequence[Path], terms: Terms
-    ) -> Iterator[tuple[list[Path], Terms]]:
+    def files_of(self, models: Sequence[Path], terms: Terms) -> Iterator[tuple[list[Path], Terms]]:
         """Models and terms as a use takes them; exported once for what is shown, too.
 
         Args:

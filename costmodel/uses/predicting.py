@@ -22,9 +22,7 @@ _LOG = logging.getLogger("costmodel")
 
 
 @spelled_out
-def predict(  # noqa: D417 - the terms are told one by one
-    model: Model, table: Table | None = None, **terms: Unpack[Terms]
-) -> Prediction:
+def predict(model: Model, table: Table | None = None, **terms: Unpack[Terms]) -> Prediction:
     """Predict a network's latency: total, interval, every layer, and what has no price.
 
     Where the table's runtime is installed and this is its device, the runtime itself is asked which
@@ -70,7 +68,9 @@ def predict(  # noqa: D417 - the terms are told one by one
     with pricing.files([model]) as ((path,), bound):
         (own,) = sizes_of_each([path], bound)
         network = kernel_reader(pricing.choice, device)(path, own)
-    cost = pricing.cost_model()  # a fit takes seconds, so what is wrong with the model is said first
+    cost = (
+        pricing.cost_model()
+    )  # a fit takes seconds, so what is wrong with the model is said first
     return price_network(
         network,
         cost,

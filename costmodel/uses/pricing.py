@@ -1,4 +1,4 @@
-"""Pricing: what ``predict`` takes beside a model, and everything that builds on it takes as well."""
+"""Pricing: what ``predict`` takes beside a model, and all that builds on it takes as well."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ class Pricing:
         Args:
             models: of any format.
         """
-        return model_files(
-            models, self.sizes or {}, example=self.example, signature=self.signature
-        )
+        return model_files(models, self.sizes or {}, example=self.example, signature=self.signature)
 
     def require_threads(self) -> None:
         """Raise ``InvalidInputError`` if the table is of other threads than those asked for."""

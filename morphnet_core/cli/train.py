@@ -165,7 +165,9 @@ def train(
         clock = device_clock(prices, runner=runner, options=given, rounds=rounds, wait=not no_wait)
     seed_model = keras_options.open_model(model, [*(imports or ()), data])
     recipe = load_recipe(data, batch_size=batch_size)
-    budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
+    more: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
+    if save_every is not None:
+        more["save_every_s"] = save_every
     found = morph(
         seed_model,
         recipe.data,
@@ -187,8 +189,7 @@ def train(
         exports=tuple(item.value for item in export or (ExportName.onnx,)),
         verbose=0 if json else 2,
         tell=note,
-        **budget,
-        **({} if save_every is None else {"save_every_s": save_every}),
+        **more,
     )
     emit(lambda: record(found), lambda: _sheets(found), as_json=json, markdown=markdown)
 

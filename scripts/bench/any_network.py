@@ -29,8 +29,8 @@ from costmodel.clocking import witness_jobs
 from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import CostModelError
-from costmodel.network import Network, model_digest
 from costmodel.model_rows import model_op
+from costmodel.network import Network, model_digest
 from costmodel.pace import Pace
 from costmodel.prediction import price_network
 from costmodel.profiler import Job, Plan, time_jobs

@@ -15,8 +15,8 @@ from costmodel.comparison import Comparison, compare_files, summarise
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.measurement import Measurement, Round
-from costmodel.network import Layer, Network
 from costmodel.model_rows import model_op
+from costmodel.network import Layer, Network
 from costmodel.op import Op, conv_op
 from costmodel.prediction import price_network
 from costmodel.profiler import Plan

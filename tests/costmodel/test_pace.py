@@ -13,8 +13,8 @@ from costmodel.clocking import witness_jobs
 from costmodel.comparison import compare_files
 from costmodel.costs.lookup import Lookup
 from costmodel.measurement import Measurement
-from costmodel.network import model_digest
 from costmodel.model_rows import model_op
+from costmodel.network import model_digest
 from costmodel.op import Op
 from costmodel.pace import (
     LEAST_MS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import typer
 
@@ -13,11 +15,11 @@ from costmodel.errors import InvalidInputError
 def asked(*arguments):
     """What a verb gets."""
     app = typer.Typer(add_completion=False)
-    seen = {}
+    seen: dict[str, Any] = {}
 
     @app.command()
     @with_terms
-    def verb(model: str, *, terms: dict, json: options.Json = False) -> None:
+    def verb(model: str, *, terms: dict[str, Any], json: options.Json = False) -> None:
         """Do nothing."""
         seen.update(model=model, terms=terms, json=json)
 
@@ -44,7 +46,18 @@ def test_a_verb_gets_the_defaults_of_the_use():
 
 def test_options_become_terms():
     terms = asked(
-        *("net.onnx", "--json", "--cost", "lookup", "--donor", "a", "--donor", "b", "--threads", "2"),
+        *(
+            "net.onnx",
+            "--json",
+            "--cost",
+            "lookup",
+            "--donor",
+            "a",
+            "--donor",
+            "b",
+            "--threads",
+            "2",
+        ),
         *("--runner", "fake", "--runner-option", "noise=0.5", "--size", "n=3"),
         *("--shape", "x:1x3x8x8", "--signature", "serve", "--no-calibration"),
     )["terms"]

@@ -32,7 +32,7 @@ def test_help_names_every_term_with_its_default(use):
 
 def test_an_unknown_term_is_an_error_of_the_call():
     with pytest.raises(TypeError, match="unexpected keyword argument 'treads'"):
-        cm.predict("net.onnx", cost="flops", treads=2)
+        cm.predict("net.onnx", cost="flops", treads=2)  # type: ignore[call-arg]
 
 
 def test_whose_numbers_they_are():
