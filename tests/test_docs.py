@@ -19,7 +19,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from costmodel.cli import app as costmodel_app
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.errors import DISTRIBUTION
 from costmodel.registry import runner_names
 from costmodel.shipped import shipped_profiles

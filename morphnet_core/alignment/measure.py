@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files
+from costmodel.clocking import DEFAULT_PLAN
+from costmodel.comparison import Comparison, compare_files
 from costmodel.errors import InvalidInputError
 from costmodel.profiler import Plan, Progress
 from costmodel.protocols import CostModel

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
-from costmodel.op import SESSION, Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import SESSION, Op, conv_op
 from costmodel.testing import example_ops, ops
 
 QUICK = settings(deadline=None, max_examples=60, derandomize=True)
