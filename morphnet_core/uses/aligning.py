@@ -77,7 +77,7 @@ def align(  # noqa: PLR0913 - each has a sensible default
     rows = open_table(table) if table is not None else None
     priced_by = cost_of(cost, rows, donors)
     if rows is not None and priced_by.device == rows.device:
-        _require_widths(rows, donors)
+        require_widths(rows, donors)
     device = rows.device if rows is not None else priced_by.device
     clock, reason = (None, "")
     if not predict_only:
@@ -107,11 +107,15 @@ def align(  # noqa: PLR0913 - each has a sensible default
     )
 
 
-def _require_widths(table: LatencyTable, donors: Table | Sequence[Table]) -> None:
+def require_widths(table: LatencyTable, donors: Table | Sequence[Table]) -> None:
     """Refuse a table whose kernels somebody solved from nothing but networks.
 
     How fast a device is at each kind of work follows from networks, which of two widths is faster
     only from a donor's kernels.
+
+    Args:
+        table: that prices widths.
+        donors: that help it.
 
     Raises:
         InvalidInputError: says what to do.
