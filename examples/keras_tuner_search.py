@@ -12,7 +12,7 @@ PRICES = cm.fit(TABLE)
 LIMIT_MS = 0.06
 
 
-class Fast(keras_tuner.HyperModel):
+class Fast(keras_tuner.HyperModel):  # type: ignore[misc]
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         x = inputs = keras.Input((16, 16, 3))
         for i in range(2):

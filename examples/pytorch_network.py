@@ -9,7 +9,7 @@ import morphnet_core as mc
 TABLE = "amd-epyc-family-25-model-17/onnxruntime-float32"  # or your own: cpu.jsonl
 
 
-class Net(nn.Module):
+class Net(nn.Module):  # type: ignore[misc]
     def __init__(self, width: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, padding=1)

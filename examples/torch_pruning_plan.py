@@ -27,7 +27,7 @@ def apply(structure: mc.Structure, model: nn.Module, example: torch.Tensor) -> N
             raise ValueError(message)
 
 
-class Net(nn.Module):
+class Net(nn.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 3, padding=1)

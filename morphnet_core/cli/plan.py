@@ -46,7 +46,7 @@ def plan_model(
     keep_least: Annotated[
         str,
         typer.Option("--keep-least", metavar="S", help="Share that each group keeps at least."),
-    ] = "10%",
+    ] = "25%",
     runner: options.RunnerName = None,
     threads: options.Threads = None,
     runner_option: options.RunnerOptions = None,

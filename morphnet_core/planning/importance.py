@@ -1,10 +1,11 @@
 """What channels are worth, as far as their weights alone tell.
 
 The norm of what writes a channel and of what reads it, each beside the other channels of its layer,
-averaged over all layers that it goes through: the group magnitude of Fang et al., "DepGraph", CVPR
-2023. It tells channels of one group apart. What a group is worth beside others it does not tell, so
-that every channel counts 1 on average; whoever has data rates channels with them instead
-(``morphnet shrink``).
+summed over all layers that it goes through: the group magnitude of Fang et al., "DepGraph", CVPR
+2023. It tells channels of one group apart. What a group is worth beside others norms do not tell:
+a channel counts as many times as there are layers on it, so that one that a residual sum carries
+through a stage is worth more than one that a single block uses. Whoever has data rates channels
+with them instead (``morphnet shrink``).
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ def weight_importance(source: Source, grouping: Grouping) -> Floats:
         grouping: its groups.
 
     Returns:
-        ``(units,)`` of at least 0 and about 1 on average; 1 where no weight is known.
+        ``(units,)`` of at least 0: on average as many as convolutions and products write or read
+        a channel; 1 where no weight is known.
     """
     stored = read_constants(source.model.graph)
-    total = np.zeros(grouping.num_units)
-    layers = np.zeros(grouping.num_units)
+    total, seen, layers = (np.zeros(grouping.num_units) for _ in range(3))
     for layer in grouping.network.layers:
         reads = source.model.graph.node[source.nodes[layer.outputs[0]]].input
         weight = stored.get(reads[1]) if len(reads) > 1 else None
@@ -45,8 +46,12 @@ def weight_importance(source: Source, grouping: Grouping) -> Floats:
         for axis, units in _sides(grouping, layer, power.ndim):
             if axis < power.ndim and power.shape[axis] == len(units):
                 others = tuple(i for i in range(power.ndim) if i != axis)
-                _add(total, layers, units, power.sum(axis=others))
-    return np.where(layers > 0, total / np.maximum(layers, 1), 1.0)
+                norms, there = _relative(units, power.sum(axis=others), len(total))
+                total += norms
+                seen += there
+                # A normalisation is no layer of its own: it may have been folded into one.
+                layers += there if layer.op.kind != "batch_norm" else 0
+    return np.where(seen > 0, total / np.maximum(seen, 1) * np.maximum(layers, 1), 1.0)
 
 
 def _sides(grouping: Grouping, layer: Layer, rank: int) -> Iterator[tuple[int, Units]]:
@@ -66,14 +71,16 @@ def _sides(grouping: Grouping, layer: Layer, rank: int) -> Iterator[tuple[int, U
         yield rows, read
 
 
-def _add(total: Floats, layers: Floats, units: Units, power: Floats) -> None:
-    """Count one layer in: the norm of each unit, beside the mean of all."""
+def _relative(units: Units, power: Floats, count: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """The norm of each unit beside the mean of all of a layer, and which units these are.
+
+    Args:
+        units: at each position of an axis.
+        power: sum of squares at each position.
+        count: of all units.
+    """
     own = units >= 0
-    if not own.any():
-        return
-    found = np.bincount(units[own], weights=power[own], minlength=len(total))
-    there = np.bincount(units[own], minlength=len(total)) > 0
-    norms = np.sqrt(found)
-    mean = norms[there].mean()
-    total += np.where(there, norms / mean if mean > 0 else 1.0, 0.0)
-    layers += there
+    there = np.bincount(units[own], minlength=count) > 0
+    norms = np.sqrt(np.bincount(units[own], weights=power[own], minlength=count))
+    mean = norms[there].mean() if there.any() else 0.0
+    return np.where(there, norms / mean if mean > 0 else 1.0, 0.0), there

@@ -32,7 +32,7 @@ from morphnet_core.structure import Structure
 
 #: Share of its channels that each group keeps at least: norms of weights are no reason to leave a
 #: layer with next to nothing.
-LEAST = 0.1
+LEAST = 0.25
 #: Frozen groups that an error names.
 _MOST_NAMED = 4
 _NO_SIZES: Sizes = {}
@@ -188,7 +188,8 @@ def plan_widths(  # noqa: PLR0913 - each has a sensible default
         try:
             return project(pricer, importance, wanted, scale=scale)
         except InvalidInputError as error:
-            message = f"{error}{_frozen_named(grouping, names)}"
+            kept = f" Every group of layers keeps {least:.0%} of its channels at least."
+            message = f"{error}{kept}{_frozen_named(grouping, names)}"
             raise InvalidInputError(message) from error
 
     now = grouping.full_counts

@@ -2,8 +2,13 @@
 
     python scripts/bench/story.py                            # run again to resume
     python scripts/bench/story.py --table cpu.jsonl          # with a table of this device
-    python scripts/bench/story.py --prepare                  # beforehand: what needs no clock
     python scripts/bench/story.py --only resnet18 --rounds 3 # a trial, no ledger
+
+Where the machine is quiet for a few minutes only, in parts, each of which may be stopped:
+
+    python scripts/bench/story.py --prepare   # any time, before and after the next: no clock
+    python scripts/bench/story.py --choose    # quiet: widths to align to, and plans by the clock
+    python scripts/bench/story.py             # quiet: the five of each network in turns
 
 Needs the extra ``pruning``. Networks of torchvision with random weights, at 160 pixels: as they
 are; pruned by Torch-Pruning (magnitude, 20 % of the channels); that, padded by ``morphnet align``;
@@ -29,6 +34,7 @@ from typing import Any
 import ledger
 import onnx
 import place
+from development import torchvision_package
 
 import costmodel as cm
 import morphnet_core as mc
@@ -54,7 +60,9 @@ CUT, TARGET = 0.20, 0.60
 #: Random inputs on which results are compared, beyond those that ``align`` itself tries.
 SEEDS = range(1, 4)
 #: How near multiply-adds must be to those of the plan, and how often a ratio is tried.
-SAME_MACS, TRIES = 0.01, 6
+SAME_MACS, TRIES = 0.02, 5
+#: Visits to a network while it is planned: each of its rounds is checked by the last timing anyway.
+VISITS = 6
 #: Measured shares may be off the target by this.
 NEAR = 0.03
 KINDS = ("seed", "pruned", "aligned", "planned", "equal-macs")
@@ -71,10 +79,9 @@ PICTURE = "story.svg"
 def network(name: str) -> Any:
     """A network of torchvision with random weights, whose statistics are those of random images."""
     import torch
-    import torchvision
 
     torch.manual_seed(0)
-    made = getattr(torchvision.models, name)(weights=None)
+    made = torchvision_package().models.get_model(name, weights=None)
     norms = [item for item in made.modules() if isinstance(item, torch.nn.BatchNorm2d)]
     for item in norms:
         item.momentum = None  # the mean over all batches, instead of one that moves
@@ -129,7 +136,7 @@ def macs(model: Any) -> float:
 def of_as_many_macs(model: Any, wanted: float) -> tuple[Any, float]:
     """The network pruned to a number of multiply-adds, and the ratio that does it."""
     low, high, whole = 0.0, 0.9, macs(model)
-    ratio = 1.0 - (wanted / whole) ** 0.5
+    ratio = 1.0 - (wanted / whole) ** 0.5  # both sides of a layer are pruned
     for _ in range(TRIES):
         made = pruned(model, ratio)
         found = macs(made)
@@ -153,6 +160,7 @@ class Case:
         if self._record.exists():
             self.known = json.loads(self._record.read_text(encoding="utf-8"))
         self._model: Any = None
+        self._structure = self.folder / "plan.json"
 
     def file(self, kind: str) -> Path:
         """Where a kind of it is exported to."""
@@ -169,12 +177,18 @@ class Case:
         """What needs no clock."""
         self._once("seed", lambda: export(self.model, self.file("seed")))
         self._once("pruned", lambda: export(pruned(self.model, CUT), self.file("pruned")))
+        if self._structure.exists():
+            self._once("planned", self._apply)
+            self._once("equal-macs", self._prune_as_far)
+
+    def choose(self) -> None:
+        """Widths to align to, and those of the plan, which is timed."""
         self._once("aligned", self._align)
+        if not self._structure.exists():
+            self._plan()
 
     def measure(self) -> None:
-        """What needs the machine to itself, and what follows from it."""
-        self._once("planned", self._plan)
-        self._once("equal-macs", self._prune_as_far)
+        """The five in turns."""
         if "ms" not in self.known:
             runner, options = "ort", {"threads": self.table.device.threads}
             files = [self.file(kind) for kind in KINDS]
@@ -214,30 +228,31 @@ class Case:
     def _plan(self) -> None:
         begun = time.perf_counter()
         share = f"{round(100 * TARGET)}%"
-        found = mc.plan(self.file("seed"), self.table, target=share, rounds=self.rounds)
+        visits = min(self.rounds or VISITS, VISITS)
+        found = mc.plan(self.file("seed"), self.table, target=share, rounds=visits)
+        spent = time.perf_counter() - begun
+        self._keep(planned_in_s=round(spent, 1), seen_share=found.measured_share)
+        found.save_model(self.file("cut"))
+        found.save(self._structure)
+        print(f"{self.name}: plan, {spent:.1f} s", flush=True)
+
+    def _apply(self) -> None:
         made = copy.deepcopy(self.model)
-        apply(found.structure, made, image())
-        self._keep(
-            planned_in_s=round(time.perf_counter() - begun, 1),
-            macs=macs(self.model),
-            planned_macs=macs(made),
-            seen_share=found.measured_share,
-            same_widths=widths(found.model) == self._exported(made, "planned"),
-        )
+        apply(mc.Structure.load(self._structure), made, image())
+        export(made, self.file("planned"))
+        cut, left = (widths(self.file(kind)) for kind in ("cut", "planned"))
+        self._keep(macs=macs(self.model), planned_macs=macs(made), same_widths=cut == left)
 
     def _prune_as_far(self) -> None:
         made, ratio = of_as_many_macs(self.model, self.known["planned_macs"])
         self._keep(equal_ratio=round(ratio, 3), equal_macs=macs(made))
         export(made, self.file("equal-macs"))
 
-    def _exported(self, model: Any, kind: str) -> list[tuple[int, ...]]:
-        export(model, self.file(kind))
-        return widths(onnx.load(self.file(kind)))
 
-
-def widths(model: onnx.ModelProto) -> list[tuple[int, ...]]:
-    """Sizes of its kernels: those of what was planned, and of what the pruner made of it."""
-    return sorted(tuple(item.dims) for item in model.graph.initializer if len(item.dims) > 1)
+def widths(file: Path) -> list[tuple[int, ...]]:
+    """Sizes of kernels: of what was planned, and of what the pruner made of it."""
+    constants = onnx.load(file).graph.initializer
+    return sorted(tuple(item.dims) for item in constants if len(item.dims) > 1)
 
 
 def own_table() -> LatencyTable:
@@ -344,23 +359,33 @@ def main() -> None:
     parser.add_argument("--table", help="of ONNX Runtime on this processor, one thread, float32")
     parser.add_argument("--only", help="one network; no ledger then")
     parser.add_argument("--rounds", type=int, help="fewer visits; no ledger then")
-    parser.add_argument("--prepare", action="store_true", help="only what needs no clock")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--prepare", action="store_true", help="only what needs no clock")
+    part.add_argument("--choose", action="store_true", help="only what chooses widths")
     options = parser.parse_args()
-    trial = bool(options.only or options.rounds or options.prepare)
-    if not trial:
+    trial = bool(options.only or options.rounds)
+    whole = not (options.prepare or options.choose)
+    if whole and not trial:
         ledger.require_clean_tree()
     table = LatencyTable.load(options.table) if options.table else own_table()
     names = [options.only] if options.only else NETWORKS
-    found = []
-    for name in names:
-        case = Case(name, table, options.rounds)
-        case.prepare()
-        if not options.prepare:
-            case.measure()
-            print(line(case.known), flush=True)
-            found.append(case.known)
+    cases = [Case(name, table, options.rounds) for name in names]
+    if whole or options.prepare:
+        for case in cases:
+            case.prepare()
+    if whole or options.choose:
+        for case in cases:
+            case.choose()
+    if not whole:
+        return
+    for case in cases:
+        case.prepare()  # what follows from the plan
+    for case in cases:
+        case.measure()
+        print(line(case.known), flush=True)
     if trial:
         return
+    found = [case.known for case in cases]
     draw(found, ledger.RESULTS / PICTURE)
     notes = [
         f"ONNX Runtime, {table.device.threads} thread, {SIDE} pixels, random weights; times in ms, "

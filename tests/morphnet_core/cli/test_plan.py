@@ -13,6 +13,7 @@ from onnx_graphs import bottleneck
 
 from costmodel.comparison import DEFAULT_PLAN
 from costmodel.registry import load_runner
+from morphnet_core.alignment import timed
 from morphnet_core.cli import main
 from morphnet_core.structure import Structure
 from morphnet_core.uses import planning
@@ -59,9 +60,11 @@ def test_a_plan_and_the_network_cut_to_it_are_written(run, net, tmp_path):
     assert "Channels of 3 of 6 layers" in out
     kept = Structure.load(files[0])
     assert kept.layers["conv0"].count < 32
-    assert onnx.load(files[1]).graph.initializer[0].dims[0] == kept.layers["conv0"].count
-    again, cut = run("plan", net, "--cost", "flops", "--target", "60%", "--json"), json.loads
-    assert cut(again[1])["layers"]["conv0"] == [32, kept.layers["conv0"].count]
+    cut = onnx.load(files[1]).graph
+    weights = {item.name: tuple(item.dims) for item in cut.initializer}
+    assert weights[cut.node[0].input[1]] == (kept.layers["conv0"].count, 3, 3, 3)
+    _, out, _ = run("plan", net, "--cost", "flops", "--target", "60%", "--json")
+    assert json.loads(out)["layers"]["conv0"] == [32, kept.layers["conv0"].count]
 
 
 def test_milliseconds_of_a_profile(run, net):
@@ -71,7 +74,7 @@ def test_milliseconds_of_a_profile(run, net):
     found = json.loads(out)
     assert code == 0
     assert (found["unit"], found["note"], found["hit"]) == ("ms", "predicted only", None)
-    assert found["predicted_share"] <= 0.7
+    assert found["predicted_share"] == pytest.approx(0.7, abs=0.1)
     wanted = 0.7 * found["predicted_before"]
     code, out, _ = run(
         *("plan", net, "--table", PROFILE, "--target-ms", wanted, "--predict-only", "--markdown")
@@ -112,7 +115,7 @@ def test_the_clock_has_the_last_word(run, net, here):
 
 def test_networks_are_timed_in_turns(net):
     few = DEFAULT_PLAN.with_rounds(2)
-    found = planning.timed([onnx.load(net)] * 2, runner="ort", options={"threads": 1}, plan=few)
+    found = timed([onnx.load(net)] * 2, runner="fake", plan=few)
     assert min(found) > 0
 
 

@@ -89,7 +89,7 @@ def test_a_clock_corrects_the_prices():
         totals = [Pricer(paddable(read_source(m, {})), cost, DEVICE).seed for m in models]
         return [0.5 * total + 2e-3 for total in totals]
 
-    told = []
+    told: list[str] = []
     found = plan_widths(plain(64), cost, "60%", clock=clock, tell=told.append)
     assert asked[0] == 1
     assert set(asked[1:]) == {2}, "the network itself beside every plan"

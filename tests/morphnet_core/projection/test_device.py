@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from morphnet_core.projection.device import (
     share_of,
 )
 
-PRICER = SimpleNamespace(seed=10.0, unit="ms", at_counts=lambda counts: float(counts[0]))
+PRICER: Any = SimpleNamespace(seed=10.0, unit="ms", at_counts=lambda counts: float(counts[0]))
 
 
 def chosen(target, scale):
