@@ -8,7 +8,7 @@ import costmodel as cm
 layers = keras.layers
 TABLE = cm.LatencyTable.load("amd-epyc-family-25-model-17/onnxruntime-float32")  # or your own
 PRICES = cm.fit(TABLE)
-LIMIT_MS = 0.15
+LIMIT_MS = 0.07
 
 
 def build(widths: list[int]) -> keras.Model:
@@ -35,7 +35,7 @@ def score(model: keras.Model) -> float:
 if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-    study.optimize(objective, n_trials=8)
+    study.optimize(objective, n_trials=6)
     for trial in study.trials:
         print(trial.params, f"{trial.user_attrs['ms']:.3f} ms", trial.state.name)
     print(f"best within {LIMIT_MS} ms: {study.best_params}")
