@@ -27,6 +27,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from math import log
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,7 +61,7 @@ CUT, TARGET = 0.20, 0.60
 #: Random inputs on which results are compared, beyond those that ``align`` itself tries.
 SEEDS = range(1, 4)
 #: How near multiply-adds must be to those of the plan, and how often a ratio is tried.
-SAME_MACS, TRIES = 0.02, 5
+SAME_MACS, TRIES = 0.02, 4
 #: Visits to a network while it is planned: each of its rounds is checked by the last timing anyway.
 VISITS = 6
 #: Measured shares may be off the target by this.
@@ -134,16 +135,21 @@ def macs(model: Any) -> float:
 
 
 def of_as_many_macs(model: Any, wanted: float) -> tuple[Any, float]:
-    """The network pruned to a number of multiply-adds, and the ratio that does it."""
-    low, high, whole = 0.0, 0.9, macs(model)
-    ratio = 1.0 - (wanted / whole) ** 0.5  # both sides of a layer are pruned
+    """The network pruned to a number of multiply-adds, and the ratio that does it.
+
+    They fall about with a power of what is left of every layer, which each try tells better.
+    """
+    whole = macs(model)
+    power, tried = 2.0, []  # both sides of a layer are pruned
     for _ in range(TRIES):
+        ratio = 1.0 - (wanted / whole) ** (1.0 / power)
         made = pruned(model, ratio)
         found = macs(made)
-        if abs(found / wanted - 1.0) <= SAME_MACS:
+        tried.append((abs(found / wanted - 1.0), ratio, made))
+        if tried[-1][0] <= SAME_MACS:
             break
-        low, high = (ratio, high) if found > wanted else (low, ratio)
-        ratio = (low + high) / 2
+        power = log(found / whole) / log(1.0 - ratio)
+    _, ratio, made = min(tried, key=lambda item: item[0])
     return made, ratio
 
 
