@@ -192,6 +192,9 @@ def plan_widths(  # noqa: PLR0913 - each has a sensible default
             message = f"{error}{kept}{_frozen_named(grouping, names)}"
             raise InvalidInputError(message) from error
 
+    def made(found: Projection) -> onnx.ModelProto:
+        return cut(source, grouping, found.alive)
+
     now = grouping.full_counts
     if clock is None:
         loop = by_clock(
@@ -199,7 +202,6 @@ def plan_widths(  # noqa: PLR0913 - each has a sensible default
             lambda many: [predicted(counts) for counts in many],
         )
     else:
-        made = _Cut(source, grouping)
         rounds = corrected_rounds(source.model, made, pricer, target, projected, tell=tell)
         loop = by_clock(rounds, clock)
     found = loop.best.projection
@@ -212,7 +214,7 @@ def plan_widths(  # noqa: PLR0913 - each has a sensible default
             layers={names.get(name, name): width for name, width in structure.layers.items()},
             groups={names.get(name, name): count for name, count in structure.groups.items()},
         ),
-        model=cut(source, grouping, found.alive),
+        model=made(found),
         groups=tuple(
             GroupWidth(
                 name=names.get(group.name, group.name),
@@ -232,21 +234,10 @@ def plan_widths(  # noqa: PLR0913 - each has a sensible default
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """Builds the network of a projection."""
-
-    source: Source
-    grouping: Grouping
-
-    def __call__(self, found: Projection) -> onnx.ModelProto:
-        return cut(self.source, self.grouping, found.alive)
-
-
 def _keeping(grouping: Grouping, least: float) -> Grouping:
     """The grouping whose groups keep some share of their channels."""
     groups = (
-        replace(group, minimum=max(group.minimum, ceil(least * group.size)))
+        replace(group, minimum=min(group.size, max(group.minimum, ceil(least * group.size))))
         for group in grouping.groups
     )
     return replace(grouping, groups=tuple(groups))
