@@ -9,7 +9,7 @@ import costmodel as cm
 layers = keras.layers
 TABLE = cm.LatencyTable.load("amd-epyc-family-25-model-17/onnxruntime-float32")  # or your own
 PRICES = cm.fit(TABLE)
-LIMIT_MS = 0.06
+LIMIT_MS = 0.03
 
 
 class Fast(keras_tuner.HyperModel):  # type: ignore[misc]
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     tuner = keras_tuner.RandomSearch(
         Fast(),
         objective=keras_tuner.Objective("val_accuracy", "max"),
-        max_trials=4,
+        max_trials=3,
         seed=0,
         directory="search",
         overwrite=True,
