@@ -40,9 +40,9 @@ KIT = Path(__file__).with_name("wheel_kit.py")
 #: For a profile that a help text shows. A page's next examples need its table to be complete.
 BUDGET = "12s"
 #: Verbs that time, and can be told to do it only twice.
-TIMERS = frozenset({"profile", "compare", "explain", "train", "shrink", "align"})
+TIMERS = frozenset({"profile", "compare", "explain", "train", "shrink", "align", "plan"})
 #: Options that name what a verb writes.
-MAKERS = frozenset({"--out", "-o", "--plot", "--html"})
+MAKERS = frozenset({"--out", "-o", "--plot", "--html", "--onnx"})
 #: What is asked for of a network's own latency where an example asks for milliseconds.
 SHARE = {"train": 0.6, "shrink": 0.6, "expand": 1.5}
 #: Verbs whose exit code 1 is a finding, which chance or a short budget may bring about.

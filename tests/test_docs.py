@@ -151,7 +151,7 @@ def test_the_readme_shows_every_verb_that_measures_or_prices() -> None:
     shown = {shlex.split(line)[1] for line in LINES}
     assert {"profile", "show", "check", "score", "predict", "compare", "explain"} <= shown
     assert {"import", "solve", "report"} <= shown
-    assert {"train", "shrink", "expand", "align"} <= shown
+    assert {"train", "shrink", "expand", "align", "plan"} <= shown
 
 
 @pytest.mark.parametrize(("program", "verb"), VERBS)
