@@ -83,7 +83,10 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
             package="pyarrow", extra="frames", what=f"Writing {path}"
         ) from error
     except OSError as error:
-        message = f"{path} cannot be written: {error.strerror or error}."
+        message = (
+            f"{path} cannot be written: {error.strerror or error}. Give a path in a folder that is "
+            "there and that you may write to."
+        )
         raise InvalidInputError(message) from error
     finally:
         with suppress(OSError):
