@@ -17,26 +17,22 @@ MODULES = (
 PROGRAMS = {"costmodel": "costmodel.cli", "morphnet": "morphnet_core.cli"}
 #: Pages that are an index of those beside them, by where these are.
 INDEXES = {"docs/decisions/README": "*", "docs/results/README": "*", "profiles/README": "*/*"}
-#: Where docs/commands.md wants the commands.
-WANTED = ":::{programs}\n:::\n"
+#: Where docs/commands.md wants the commands, and docs/api.md the modules.
+WANTS_COMMANDS = ":::{programs}\n:::\n"
+WANTS_MODULES = ":::{modules}\n:::\n"
 
 _LINK = re.compile(r"^- \[[^\]]+\]\(([^)]+)\.(?:md|ipynb)\)", re.MULTILINE)
 
 
 def connect(app: Any) -> None:
     """Have a run of Sphinx complete the pages as it reads them."""
-    with app_root(app).joinpath("docs", "README.md").open(encoding="utf-8") as file:
-        trees = "".join(toctrees(file.read()))
+    index = (app.srcdir / "docs" / "README.md").read_text(encoding="utf-8")
+    trees = "".join(toctrees(index))
 
     def complete(_app: Any, page: str, source: list[str]) -> None:
         source[0] = completed(page, source[0], trees)
 
     app.connect("source-read", complete)
-
-
-def app_root(app: Any) -> Any:
-    """The checkout."""
-    return app.srcdir
 
 
 def completed(page: str, text: str, trees: str) -> str:
@@ -54,7 +50,9 @@ def completed(page: str, text: str, trees: str) -> str:
     if page in INDEXES:
         return f"{text}\n{_toctree('', [INDEXES[page]])}"
     if page == "docs/commands":
-        return text.replace(WANTED, "".join(commands()))
+        return text.replace(WANTS_COMMANDS, "".join(commands()))
+    if page == "docs/api":
+        return text.replace(WANTS_MODULES, "".join(map(_module, MODULES)))
     return text
 
 
@@ -69,6 +67,10 @@ def toctrees(index: str) -> Iterator[str]:
 def _toctree(caption: str, pages: list[str]) -> str:
     told = [f":caption: {caption}"] if caption else []
     return "\n".join(["", ":::{toctree}", ":hidden:", ":glob:", *told, "", *pages, ":::", ""])
+
+
+def _module(name: str) -> str:
+    return f"\n## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
 
 
 def commands() -> Iterator[str]:
