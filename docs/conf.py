@@ -29,6 +29,7 @@ exclude_patterns = [".*", "build", "costmodel", "morphnet_core", "tests", "scrip
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
+smartquotes = False
 highlight_language = "sh"  # of indented blocks
 
 # Notebooks lie here without results: what they show was run when the page was made.
@@ -36,6 +37,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+nb_output_stderr = "remove"  # of libraries that say what processor this is
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -48,7 +50,7 @@ html_theme = "furo"
 html_title = project
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 

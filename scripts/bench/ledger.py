@@ -237,8 +237,7 @@ def _git(*command: str) -> str:
 
 def _page(name: str, record: Mapping[str, Any], notes: Sequence[str]) -> str:
     rows = map(cells, record["figures"])
-    title = f"# {TOPICS[record['topic']]}: {name}"
-    lines = [title, "", table(COLUMNS, rows)]
+    lines = [f"# {name}: {TOPICS[record['topic']]}", "", table(COLUMNS, rows)]
     host = record["machine"]
     lines += [
         "",
