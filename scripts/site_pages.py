@@ -78,7 +78,7 @@ def commands() -> Iterator[str]:
     import typer.main
 
     for program, module in PROGRAMS.items():
-        group = typer.main.get_command(import_module(module).app)
+        group: Any = typer.main.get_command(import_module(module).app)
         context = group.make_context(program, [], resilient_parsing=True)
         yield f"\n## {program}\n\n{_prose(group.help)}\n"
         for verb in group.list_commands(context):
