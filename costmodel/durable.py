@@ -119,7 +119,7 @@ def mend_end(path: Path, *, torn_bytes: int, ends_open: bool) -> None:
                 handle.write(b"\n")
     except OSError as error:
         message = (
-            f"{path} cannot be added to: {error.strerror or error}. Free some space, or copy it to a "
-            "folder that you may write to."
+            f"{path} cannot be added to: {error.strerror or error}. Free some space, or copy it to "
+            "a folder that you may write to."
         )
         raise InvalidInputError(message) from error

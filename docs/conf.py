@@ -25,7 +25,15 @@ include_patterns = [
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"),
     *("docs/**.md", "docs/**.ipynb", "profiles/**.md", "examples/README.md"),
 ]
-exclude_patterns = [".*", "build", "costmodel", "morphnet_core", "tests", "scripts", "**/__pycache__"]
+exclude_patterns = [
+    ".*",
+    "build",
+    "costmodel",
+    "morphnet_core",
+    "tests",
+    "scripts",
+    "**/__pycache__",
+]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import html
+import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,7 +46,10 @@ def build(folder: Path) -> int:
     from sphinx.cmd.build import main as sphinx
 
     options = ["-q", "-W", "--keep-going", "-j", "2", "-c", str(ROOT / "docs")]
-    ended = int(sphinx([*options, "-d", str(folder / ".read"), str(ROOT), str(folder)]))
+    with tempfile.TemporaryDirectory(prefix="site-") as own:
+        # Notebooks time for seconds, and no number is judged: locks of their own.
+        os.environ["TMPDIR"] = own
+        ended = int(sphinx([*options, "-d", str(folder / ".read"), str(ROOT), str(folder)]))
     (folder / "index.html").write_text(INDEX, encoding="utf-8")
     return ended
 

@@ -74,7 +74,9 @@ def section(text: str, heading: str) -> str:
     Raises:
         ValueError: if there is none; names it.
     """
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
+    )
     if found is None:
         message = f"There is no heading {heading!r}."
         raise ValueError(message)

@@ -83,7 +83,9 @@ def commands() -> Iterator[str]:
         yield f"\n## {program}\n\n{_prose(group.help)}\n"
         for verb in group.list_commands(context):
             command = group.get_command(context, verb)
-            yield from _verb(command, command.make_context(verb, [], context, resilient_parsing=True))
+            yield from _verb(
+                command, command.make_context(verb, [], context, resilient_parsing=True)
+            )
 
 
 def _verb(command: Any, context: Any) -> Iterator[str]:
@@ -101,7 +103,7 @@ def _verb(command: Any, context: Any) -> Iterator[str]:
 
 
 def _prose(text: str | None) -> str:
-    """Paragraphs of a help text, where ``\\b`` keeps the lines of one as they are."""
+    """Paragraphs of a help text, without the marks that keep lines of one as they are."""
     return _escaped(re.sub(r"[\b\f]\n?", "", inspect.cleandoc(text or "")))
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import CostModelError, InvalidInputError
+from costmodel.uses.profiling import parse_budget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import messages
 
-CODE = '''
+CODE = """
 def read(path):
     if not path:
         message = "There is no path."
@@ -25,7 +26,7 @@ def read(path):
         message = f"{path} cannot be read: {error}."
         raise InvalidInputError(message) from error
     raise MissingDependencyError("keras", "keras", what=f"Reading {path}")
-'''
+"""
 
 
 def test_each_message_is_the_one_before_its_error() -> None:
@@ -48,8 +49,6 @@ def test_errors_that_are_made_are_kept_with_their_place(monkeypatch: pytest.Monk
     recorder = messages.Recorder()
     recorder.pytest_configure()
     with pytest.raises(InvalidInputError, match="is not a duration"):
-        from costmodel.uses.profiling import parse_budget
-
         parse_budget("soon")
     ((place, text), times), *others = recorder.found.items()
     assert (times, others) == (1, [])

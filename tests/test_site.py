@@ -34,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not all(map(find_spec, ("sphinx", "furo", "myst_nb", "ipykernel"))):
         pytest.skip("needs the docs extra")
     folder = tmp_path_factory.mktemp("site")
-    environment = os.environ | {"PYTHONPATH": "", "TMPDIR": str(folder.parent)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "build_site.py"), str(folder)],
         capture_output=True, text=True, check=False, env=environment,
@@ -119,7 +119,9 @@ def test_a_link_to_nowhere_is_found(tmp_path: Path) -> None:
 
 
 def test_the_tree_of_pages_is_that_of_its_index() -> None:
-    index = "# All\n\n## Begin\n\n- [One](one.md): it\n- [Two](../two.md)\n\n## End\n\n- [N](n.ipynb)\n"
+    index = (
+        "# All\n\n## Begin\n\n- [One](one.md): it\n- [Two](../two.md)\n\n## End\n\n- [N](n.ipynb)\n"
+    )
     begin, end = site_pages.toctrees(index)
     assert ":caption: Begin\n\ndocs/one\ntwo\n" in begin
     assert ":caption: End\n\ndocs/n\n" in end

@@ -111,9 +111,7 @@ def stored_lite(path: Path, signature: str = "") -> tuple[LiteModel, dict[int, t
         message = f"{path}: {error}"
         raise type(error)(message) from error
     except _DAMAGE as error:
-        message = (
-            f"{path} is damaged: {type(error).__name__}: {error}. Fetch or convert it again."
-        )
+        message = f"{path} is damaged: {type(error).__name__}: {error}. Fetch or convert it again."
         raise ModelFormatError(message) from error
 
 

@@ -31,8 +31,8 @@ def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
     lost = [item.name for item in graph.output if item.name not in fed and item.name not in writers]
     if lost:
         message = (
-            f"{path}: its output {lost[0]!r} is written by no node. The file is damaged, or was cut "
-            "in the wrong place; export it again."
+            f"{path}: its output {lost[0]!r} is written by no node. The file is damaged, or was "
+            "cut in the wrong place; export it again."
         )
         raise ModelFormatError(message)
     if order != list(range(len(nodes))):

@@ -32,8 +32,8 @@ def check_tensors(path: Path, model: onnx.ModelProto) -> None:
     for tensor in all_tensors(model):
         if any(size < 0 for size in tensor.dims):
             message = (
-                f"{path}: tensor {tensor.name!r} has a negative size {tuple(tensor.dims)}. The file "
-                "is damaged; fetch or export it again."
+                f"{path}: tensor {tensor.name!r} has a negative size {tuple(tensor.dims)}. The "
+                "file is damaged; fetch or export it again."
             )
             raise ModelFormatError(message)
         claimed = _claimed(path, tensor)

@@ -62,8 +62,8 @@ def convert_function(where: str, forward: Callable[..., Any], signature: Sequenc
     alien = sorted({n.op_type for n in proto.graph.node if not _is_standard(n)})
     if alien:
         message = (
-            f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}. Build the "
-            "model without them, or of its parts before and behind them."
+            f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}. Build "
+            "the model without them, or of its parts before and behind them."
         )
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())

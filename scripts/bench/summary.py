@@ -12,10 +12,10 @@ Record = Mapping[str, Any]
 
 OPENING = """# All figures
 
-What was promised, what was reached, and how: every figure with its target, the script that took it and the
-processor that it ran on. Figures that missed their target stand beside those that met it, and figures
-without one are only shown. Each page holds the details, the machine's load and the commit. Times of
-a shared virtual machine scatter; how much is said where it matters.
+What was promised, what was reached, and how: every figure with its target, the script that took it
+and the processor that it ran on. Figures that missed their target stand beside those that met it,
+and figures without one are only shown. Each page holds the details, the machine's load and the
+commit. Times of a shared virtual machine scatter; how much is said where it matters.
 
 Written by `scripts/bench/summary.py` from the JSON files beside it."""
 
