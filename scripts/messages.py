@@ -85,7 +85,7 @@ class Recorder:
             place = next(filter(None, map(_place, reversed(traceback.extract_stack()[:-1]))), "?")
             self.found[place, f"{type(error).__name__}: {error}"] += 1
 
-        CostModelError.__init__ = recorded  # type: ignore[method-assign]
+        CostModelError.__init__ = recorded  # type: ignore[method-assign,assignment]
 
 
 def _place(frame: traceback.FrameSummary) -> str:
