@@ -1,4 +1,4 @@
-"""The accounts of fuzzing: nothing counted twice, nothing found lost, inputs that can be made again."""
+"""The accounts of fuzzing: nothing counted twice, no finding lost, inputs that can be made again."""
 
 from __future__ import annotations
 

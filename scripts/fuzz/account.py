@@ -110,6 +110,10 @@ class Account:
         """The folder of inputs that reach something."""
         return self._made(reader, "corpus")
 
+    def starts(self, reader: str) -> Path:
+        """The folder of whole files that fuzzing starts from."""
+        return self._made(reader, "starts")
+
     def artefacts(self, reader: str) -> Path:
         """Where the fuzzer itself writes the input that it died at."""
         return self._made(reader, "artefacts")
@@ -155,8 +159,8 @@ class Present:
     def __init__(self, path: Path) -> None:
         if not path.exists() or path.stat().st_size < _ROOM + 64:
             path.write_bytes(bytes(_ROOM + 64))
-        self._file = path.open("r+b")
-        self._map = mmap.mmap(self._file.fileno(), 0)
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0)
 
     def hold(self, data: bytes) -> None:
         """Remember what is read, and since when."""

@@ -45,13 +45,15 @@ def account() -> Account:
 
 
 def plant(kept: Account, reader: readers.Reader) -> None:
-    """Put the small files that fuzzing starts from into an empty corpus."""
-    corpus = kept.corpus(reader.name)
-    if any(corpus.iterdir()):
+    """Write the small files that fuzzing starts from, once; the corpus begins with them."""
+    folder = kept.starts(reader.name)
+    if any(folder.iterdir()):
         return
     for data in reader.starts():
         if len(data) <= MOST_BYTES:
-            (corpus / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
+            name = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+            for place in (kept.corpus(reader.name), folder):
+                (place / name).write_bytes(data)
 
 
 def stretch(kept: Account, reader: readers.Reader, seconds: float, commit: str) -> Session:

@@ -172,8 +172,8 @@ READERS = (
         name="onnx", ending=".onnx", starts=starts.onnx_models, read=_onnx,
         mutate=mutation.mutate_model,
         commands=("costmodel predict FILE --cost flops --json",
-                  "costmodel predict FILE --table TABLE --predict-only",
-                  "costmodel predict FILE --cost params --overlay OUT/o.json --trace OUT/t.json",
+                  "costmodel predict FILE --table TABLE",
+                  "costmodel predict FILE --table TABLE --overlay OUT/o.json --trace OUT/t.json",
                   "morphnet align FILE --table TABLE --predict-only --json"),
     ),
     Reader(
@@ -219,8 +219,7 @@ READERS = (
     Reader(
         name="records", ending=".json", starts=starts.records, read=_record,
         mutate=mutation.mutate_json,
-        commands=("costmodel report FILE --html OUT/page.html",
-                  "costmodel compare NET --table TABLE --baseline FILE --predict-only"),
+        commands=("costmodel report FILE --html OUT/page.html",),
     ),
     Reader(
         name="agent", ending=".jsonl", starts=starts.conversations, read=_agent,
