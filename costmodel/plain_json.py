@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-#: The first half of a character that JSON writes in two.
-_HALF = re.compile(r"\\u[dD][89abAB]")
+#: Half of a character that JSON writes in two.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 #: Digits of whole numbers that stay whole: no count here has more.
 _DIGITS = 18
 

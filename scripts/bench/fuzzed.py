@@ -101,7 +101,7 @@ def _part(folder: Path, batch: Batch, first: int) -> int:
         stdin=subprocess.DEVNULL,
     )
     lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    follow(process.stdout, lines.put, lambda: lines.put(None))
+    reading = follow(process.stdout, lines.put, lambda: lines.put(None))
     present, began = first - 1, 0.0
     heard = time.perf_counter()
     try:
@@ -114,6 +114,7 @@ def _part(folder: Path, batch: Batch, first: int) -> int:
                     return present + 1
                 continue
             if line is None:
+                process.wait()  # it has closed its stream, and is about to end
                 break
             heard = time.perf_counter()
             told = json.loads(line)
@@ -125,6 +126,9 @@ def _part(folder: Path, batch: Batch, first: int) -> int:
     finally:
         process.kill()
         status = process.wait()
+        reading.join()
+        if process.stdout is not None:
+            process.stdout.close()
     if present + 1 < first + left or status:
         batch.crashes[str(present)] = f"ended with {status}"
     return max(present + 1, first + 1)

@@ -52,8 +52,8 @@ def plant(kept: Account, reader: readers.Reader) -> None:
     for data in reader.starts():
         if len(data) <= MOST_BYTES:
             name = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-            for place in (kept.corpus(reader.name), folder):
-                (place / name).write_bytes(data)
+            for home in (kept.corpus(reader.name), folder):
+                (home / name).write_bytes(data)
 
 
 def stretch(kept: Account, reader: readers.Reader, seconds: float, commit: str) -> Session:
