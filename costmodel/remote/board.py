@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from costmodel.errors import LinkLostError, LockedError, RemoteError
+from costmodel.remote.answers import checked_event
 from costmodel.remote.deploy import Place, deploy_agent
 from costmodel.remote.describe import hardware_name
 from costmodel.remote.link import AgentEndedError, AnswerError, Json, Link
@@ -146,7 +147,8 @@ class Board:
         """
         contents = {spec.digest: spec.content for spec in specs}
         for _ in range(_PUT_TRIES):
-            missing = self.ask("have", files=list(contents))["missing"]
+            answer = self.ask("have", files=list(contents))
+            missing = [digest for digest in answer["missing"] if digest in contents]
             try:
                 for pieces in _batches({digest: contents[digest]() for digest in missing}):
                     self.ask("put", pieces=pieces)
@@ -323,7 +325,9 @@ class Board:
             since=self._seq,
         )
         self.state = entered["state"]
-        self._replay = deque(entered["events"])
+        self._replay = deque(
+            checked_event(self.address, event) for event in entered["events"] if "event" in event
+        )
         # Shorter than what we have seen if the device lost its files: it counts on from there.
         self._seq = min(self._seq, entered["seq"])
         self._interrupted = None if entered["displaced"] else entered["interrupted"]
