@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +108,21 @@ def test_a_segment_is_answered_in_order() -> None:
         events = visit_all(subject, (1, 0))
     assert [type(event) for event in events] == [Started, Visited, Started, Visited, Done]
     assert [event.job for event in events if isinstance(event, Started | Visited)] == [1, 1, 0, 0]
+
+
+def test_a_host_that_slept_does_not_blame_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept_s = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + slept_s[0])
+    monkeypatch.setattr("costmodel.profiler.supervisor.time", clock)
+    care = Care(visit_ms=600.0, block_ms=200.0, anchor_every_ms=1e9)
+    with worker("fake", CONV, realtime=True, timeout_ms=10_000.0) as subject:
+        subject.send(Segment(order=(0,), care=care))
+        assert subject.hear(within_s=5.0) == Started(job=0)
+        slept_s[0] = 3600.0
+        found = None
+        while found is None:
+            found = subject.hear(within_s=1.0)
+    assert isinstance(found, Visited)
 
 
 def test_a_worker_told_to_stop_ends_after_the_present_visit() -> None:
