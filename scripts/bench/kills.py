@@ -396,7 +396,7 @@ def prepare(folder: Path, board: SshServer) -> dict[str, Verb]:
         "train": Verb(
             words=("morphnet", "train", str(folder / "net.keras"), "--data",
                    str(folder / "recipe.py"), "--table", table, "--target", "60%",
-                   "--search-epochs", "6", "--finish", "finetune", "--finish-epochs", "4",
+                   "--search-epochs", "2", "--finish", "finetune", "--finish-epochs", "1",
                    "--rounds", "2", "--save-every", "0.2", "--out", OUT),
             names=("model.keras", "model.onnx", "structure.json", "morph.json", "widths.svg",
                    "layers.svg"),
