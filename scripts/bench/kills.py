@@ -39,7 +39,6 @@ from typing import IO, Any
 import ledger
 import place
 import psutil
-from interruptions import Shop
 from kill import read_written
 
 from costmodel.durable import write_lines
@@ -325,10 +324,11 @@ class Bench:
 
 def prepare(folder: Path, board: SshServer) -> dict[str, Verb]:
     """Write what the commands read, once, and say the commands."""
-    shop = Shop(folder=folder)
     given = folder / "given"
     if not given.exists():
-        shop.prepare()
+        from interruptions import Shop  # imports Keras, which is needed once
+
+        Shop(folder=folder).prepare()
         draft = Draft(1, 3, 24, 24)
         y = draft.node("Relu", draft.conv("x", 3, 30, stride=2))
         y = draft.node("Relu", draft.conv(y, 30, 30))
