@@ -229,6 +229,8 @@ class Bench:
     def fresh(self, name: str, *, old: bool = False) -> Path:
         """An empty folder for one trial, or one with the files of an earlier run."""
         out = self.folder / "trial" / "out"
+        if out.is_mount():  # of a run of this script that was stopped
+            subprocess.run(["umount", str(out)], check=True)
         shutil.rmtree(out.parent, ignore_errors=True)
         out.parent.mkdir(parents=True)
         if old:
