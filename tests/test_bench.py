@@ -171,7 +171,9 @@ def test_kills_that_went_wrong_are_tried_again_with_other_code(
     assert sum(kills.scaled(30, ["import", "report"]).values()) == 30
     book = kills.Book(path=tmp_path / "0.json")
     good = kills.Trial(name="import 0", how="a random moment (1 s)", resumed=True, commit="a")
-    bad = kills.Trial(name="import 1", how="a random moment (1 s)", resumed=True, commit="a", lost=1)
+    bad = kills.Trial(
+        name="import 1", how="a random moment (1 s)", resumed=True, commit="a", lost=1
+    )
     for trial in (good, bad):
         trial.close()
     book.write({item.name: item for item in (good, bad)})
@@ -180,4 +182,8 @@ def test_kills_that_went_wrong_are_tried_again_with_other_code(
     monkeypatch.setattr(kills.ledger, "commit", lambda: "b")
     assert [*book.read()] == ["import 0"]
     found = {item["id"]: item for item in kills.figures([good, bad], [], 2, 0)}
-    assert (found["c1"]["passed"], found["c2"]["passed"], found["c5"]["passed"]) == (False, True, True)
+    assert (found["c1"]["passed"], found["c2"]["passed"], found["c5"]["passed"]) == (
+        False,
+        True,
+        True,
+    )
