@@ -106,7 +106,7 @@ def make(python: str, home: Path, constraints: Path) -> str:
 
 
 def run_tests(interpreter: str, home: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """Run tests of this checkout against what is installed there; exit code and what they said."""
+    """Run tests of this checkout against what is installed there; exit code and what they say."""
     dropped = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"}
     variables = {name: value for name, value in os.environ.items() if name not in dropped}
     temporary = home / "tmp"
@@ -116,12 +116,18 @@ def run_tests(interpreter: str, home: Path, tests: Sequence[str]) -> tuple[int, 
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PATH": os.pathsep.join([str(home / "venv" / "bin"), variables.get("PATH", "")]),
     }  # fmt: skip
-    done = subprocess.run(
-        # -P: the package is the installed one, not the one that lies in this folder.
-        [interpreter, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *tests],
-        cwd=ROOT, env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.returncode, f"{done.stdout}\n{done.stderr}"
+    # -P: the package is the installed one, not the one that lies in this folder.
+    words = [interpreter, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
+    said = []
+    with subprocess.Popen(
+        [*words, *tests], cwd=ROOT, env=variables, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            said.append(line)
+    return process.returncode, "".join(said)
 
 
 def frozen(interpreter: str) -> dict[str, str]:
@@ -165,7 +171,6 @@ def attempt(python: str, end: str, tests: Sequence[str], keep: Path | None) -> d
         code, said = run_tests(interpreter, home, tests)
         versions = frozen(interpreter)
         told = subprocess.run([interpreter, "-V"], capture_output=True, text=True, check=True)
-    print(said[-6000:])
     counts = {kind: int(number) for number, kind in _COUNTS.findall(said[-400:])}
     named = {name: versions.get(name, "") for name in sorted(floors())}
     return {

@@ -6,9 +6,11 @@ import collections
 import contextlib
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import IO
@@ -78,12 +80,15 @@ class Supervisor:
         self._timeout_s = timeout_ms / 1000.0
         self._start_timeout_s = start_timeout_ms / 1000.0
         self._memory_limit = memory_limit
+        # What a worker that is killed had made for itself goes with this folder.
+        self._folder = tempfile.mkdtemp(prefix="costmodel-")
         # -P: a file in the user's folder must not shadow a module of ours.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "costmodel.profiler.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": self._folder},
             start_new_session=True,  # the terminal's ctrl-C is for the parent alone
         )
         self._events: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -175,6 +180,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def _stdin(self) -> IO[bytes]:
