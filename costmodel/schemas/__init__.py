@@ -20,6 +20,26 @@ VERSION = 1
 _SUFFIX = ".json"
 
 
+def refuse_later(content: object) -> str:
+    """Why what a later version of this package wrote is not read; empty where none did.
+
+    Args:
+        content: what a verb wrote with ``--json``: an object, or a list of them.
+
+    >>> refuse_later({"schema_version": 1})
+    ''
+    >>> refuse_later([{"schema_version": 2}])
+    'it has schema_version 2, and this version of the package reads 1'
+    """
+    for item in content if isinstance(content, list) else [content]:
+        version = item.get("schema_version", VERSION) if isinstance(item, dict) else VERSION
+        if version != VERSION:
+            return (
+                f"it has schema_version {version}, and this version of the package reads {VERSION}"
+            )
+    return ""
+
+
 def verbs() -> tuple[str, ...]:
     """Verbs that have a schema, and what else has one.
 
