@@ -10,6 +10,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
+from costmodel.cli.fleet import FleetOption, compare_all, require_alone
 from costmodel.cli.output import (
     emit,
     github_summary,
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
         "costmodel compare --table cpu.jsonl --against timings.csv --json",
         "costmodel compare net.onnx --table cpu.jsonl --overlay nodes.json --trace trace.json",
         "costmodel compare net.onnx --table cpu.jsonl --ort-profile onnxruntime_profile.json",
+        "costmodel compare net.onnx other.onnx --fleet fleet.toml",
     ),
 )
 def compare_models(
+    context: typer.Context,
     models: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -48,6 +51,7 @@ def compare_models(
         ),
     ] = None,
     table: options.TableOption = None,
+    fleet: FleetOption = None,
     cost: options.Cost = "regression",
     donor: options.Donors = None,
     runner: options.RunnerName = None,
@@ -130,6 +134,20 @@ def compare_models(
     from costmodel.uses.profiled import compare_profile
     from costmodel.uses.user_code import import_first
 
+    if fleet is not None:
+        require_alone(context, "models", "cost", "size", "shape", "rounds", "seed", "max_error")
+        compare_all(
+            fleet,
+            models or (),
+            cost=cost,
+            sizes=options.parse_sizes(size, shape),
+            rounds=rounds,
+            seed=seed,
+            max_error=max_error,
+            json=json,
+            markdown=markdown,
+        )
+        return
     import_first(imports)
     if plot is not None:
         from costmodel.plots import check_picture

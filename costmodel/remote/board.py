@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from costmodel.errors import LinkLostError, LockedError, RemoteError
+from costmodel.errors import DeviceAwayError, LinkLostError, LockedError, RemoteError
 from costmodel.remote.deploy import Place, deploy_agent
 from costmodel.remote.describe import hardware_name
 from costmodel.remote.link import AgentEndedError, AnswerError, Json, Link
@@ -264,7 +264,7 @@ class Board:
                     f"{loss} {tries} tries in {away_s:.0f} s did not bring the link back. What is "
                     "finished is kept: run the same command to go on."
                 )
-                self._given_up = RemoteError(message)
+                self._given_up = DeviceAwayError(message)
                 raise self._given_up from loss
             patience.note(f"{loss} Connecting again.")
             if patience.stopping.wait(wait_s if tries else 0.0):
