@@ -30,6 +30,8 @@ _SURE = 3.0
 _MAD = 1.4826
 
 Tables = Mapping[str, LatencyTable]
+#: Rows with a number, by board.
+Rows = Mapping[str, Mapping[Op, Measurement]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,34 +133,44 @@ class _Factors:
     errors: dict[str, float]
 
 
-def _factors(rows: Mapping[str, Mapping[Op, Measurement]]) -> _Factors:
+def _factors(rows: Rows) -> _Factors:
     """Least squares over the median differences of all pairs of boards that share rows."""
-    pairs = {}
-    for one, other in combinations(rows, 2):
-        shared = rows[one].keys() & rows[other].keys()
-        logs = [math.log(rows[one][op].latency_ms / rows[other][op].latency_ms) for op in shared]
-        if logs:
-            pairs[one, other] = logs
-    names = [name for name in rows if any(name in pair for pair in pairs)]
+    pairs = _ratios(rows)
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
     if not names:
         return _Factors(logs={}, errors={})
     place = {name: number for number, name in enumerate(names)}
-    matrix, wanted, errors = [], [], defaultdict(list)
+    # The normal equations: a row for each board, however many pairs there are.
+    matrix, wanted = np.zeros((len(names), len(names))), np.zeros(len(names))
+    errors: dict[str, list[float]] = defaultdict(list)
     for (one, other), logs in pairs.items():
-        weight = math.sqrt(len(logs))
-        line = np.zeros(len(names))
-        line[place[one]], line[place[other]] = weight, -weight
-        middle = median(logs)
-        matrix.append(line)
-        wanted.append(weight * middle)
+        i, j, weight, middle = place[one], place[other], len(logs), median(logs)
+        matrix[[i, j], [i, j]] += weight
+        matrix[[i, j], [j, i]] -= weight
+        wanted[[i, j]] += (weight * middle, -weight * middle)
         spread = _MAD * median(abs(value - middle) for value in logs)
         for name in (one, other):
-            errors[name].append(spread / math.sqrt(len(logs)))
-    solved = np.linalg.lstsq(np.array(matrix), np.array(wanted), rcond=None)[0]
+            errors[name].append(spread / math.sqrt(weight))
+    solved = np.linalg.lstsq(matrix, wanted, rcond=None)[0]
     return _Factors(
         logs={name: float(solved[place[name]]) for name in names},
         errors={name: min(found) for name, found in errors.items()},
     )
+
+
+def _ratios(rows: Rows) -> dict[tuple[str, str], list[float]]:
+    """By pair of boards, logarithms of the ratios of rows that both have."""
+    owners: dict[Op, list[str]] = defaultdict(list)
+    for name, own in rows.items():
+        for op in own:
+            owners[op].append(name)
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for op, several in owners.items():
+        for one, other in combinations(several, 2):
+            found[one, other].append(
+                math.log(rows[one][op].latency_ms / rows[other][op].latency_ms)
+            )
+    return found
 
 
 def _repeatability(rows: Collection[Mapping[Op, Measurement]]) -> float:

@@ -210,6 +210,8 @@ class RayEngine:
 
 
 def _first(error: BaseException) -> str:
-    """The first line that says something."""
+    """The first line that says something; of an actor that did not come to be, the last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0].rstrip(".")
+    if not lines:
+        return type(error).__name__
+    return lines[-1 if "creation task" in lines[0] else 0].rstrip(".")

@@ -15,6 +15,14 @@ PATIENCE_S = 300.0
 #: Names that the fleet's own files have.
 _TAKEN = ("fleet", "kinds")
 _SAMPLES, _THINNED = 400, 2
+#: Options of runners that say how a board is reached, or what becomes of it, but not what it is.
+_BESIDE = frozenset(
+    {
+        *("address", "port", "identity", "known_hosts", "ssh_config", "ssh", "adb", "server_port"),
+        *("python", "bundle", "folder", "reconnect_s", "max_temperature", "cool_s"),
+        *("noise", "seed", "realtime", "misbehave", "slower"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +79,8 @@ class FleetDevice:
     @property
     def alike(self) -> tuple[object, ...]:
         """What devices have in common that may be boards of one kind, as far as the file tells."""
-        return (self.runner.partition("://")[0], self.threads, self.wanted)
+        kept = tuple(sorted((n, str(v)) for n, v in self.options.items() if n not in _BESIDE))
+        return (self.runner.partition("://")[0], kept, self.wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

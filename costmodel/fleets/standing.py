@@ -12,6 +12,7 @@ import msgspec
 import psutil
 from filelock import FileLock, Timeout
 
+from costmodel.durable import left_behind
 from costmodel.errors import InvalidInputError
 from costmodel.fleets.boards import Kind, joined, kinds_of
 from costmodel.fleets.driver import State
@@ -26,7 +27,6 @@ class Standing(msgspec.Struct, kw_only=True):
 
     state: State = "waiting"
     reason: str = ""
-    note: str = ""
     device: str = ""
     kind: str = ""
     rows: int = 0
@@ -199,6 +199,8 @@ def lone_driver(fleet: Fleet) -> Iterator[None]:
         message = f"{fleet.path}: out: {fleet.out} cannot be made: {error.strerror}."
         raise InvalidInputError(message) from error
     with hold(_lock_file(fleet), f"the fleet {fleet.path}"):
+        for path in left_behind(fleet.out):  # by a driver that was killed
+            path.unlink(missing_ok=True)
         yield
 
 

@@ -198,7 +198,8 @@ class FakeRunner(KeepsOptions):
             threads: threads of one kernel; they divide the multiply-adds, not the memory traffic.
             noise: mean share of time that interference adds to a block, exponentially distributed;
                 never negative, because a disturbance only ever adds time.
-            seed: start of the noise stream, which all workloads of this runner draw from in turn.
+            seed: start of the noise stream, which all workloads of this runner draw from in turn;
+                below 0, every process has another one.
             speed: divides every latency; another speed is another device.
             realtime: whether blocks really take their wall time (asleep); else they return at once.
             misbehave: what to do instead of running some Ops: ``action:kind`` or
@@ -225,7 +226,7 @@ class FakeRunner(KeepsOptions):
         self.speed = speed
         self.slower = slower
         self.realtime = realtime
-        self._noise_stream = random.Random(seed)
+        self._noise_stream = random.Random(seed if seed >= 0 else None)
         self._misbehave = dict(_misbehave_items(misbehave))
         # Noise and misbehaviour are what happens to a device, not what it is: state, not identity.
         self._device = Device(

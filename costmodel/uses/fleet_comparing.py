@@ -118,6 +118,9 @@ def compare_fleet(
         raise InvalidInputError(message)
     kinds = {name: kind for kind in kinds_of(tables) for name in (b.name for b in kind.boards)}
     given = as_list(models)
+    if not given:
+        message = "There is nothing to compare. Give at least one model."
+        raise InvalidInputError(message)
     with (
         lone_driver(fleet),
         models_by_key({"": given}, {"": dict(sizes or {})}) as found,

@@ -398,7 +398,7 @@ def read_sweep(path: Path) -> Sweep:
         arguments=_arguments(search),
         metric=top.text("metric", ""),
         ray=top.text("ray", ""),
-        cpus=top.whole("cpus", os.cpu_count() or 1, 1, 4096),
+        cpus=top.whole("cpus", 1 if top.has("ray") else os.cpu_count() or 1, 1, 4096),
         patience_s=top.checked("patience", _PATIENCE_S * 1000.0, parse_budget) / 1000.0,
     )
     top.done()

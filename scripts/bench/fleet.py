@@ -33,6 +33,10 @@ from unittest.mock import patch
 import ledger
 import psutil
 
+sys.path.insert(0, str(ledger.ROOT / "tests" / "helpers"))
+
+from ray_nodes import RayNodes
+
 from costmodel.device import Device
 from costmodel.fleets.driver import run_tasks
 from costmodel.fleets.engine import Post
@@ -59,7 +63,6 @@ NODE_DIES, NODE_RETURNS, DRIVER_DIES = 0.25, 0.35, 0.55
 MOST_WALL = 1.3
 #: Actors that simulate devices, lines of one answer, and visits to each row.
 HALLS, LINES, ROUNDS = 4, 64, 8
-_STORE = 100 << 20
 
 
 def ops(count: int) -> list[Any]:
@@ -71,44 +74,6 @@ def ops(count: int) -> list[Any]:
     ]  # fmt: skip
 
 
-@contextlib.contextmanager
-def cluster(folder: Path, nodes: Mapping[str, Mapping[str, float]]) -> Iterator[Any]:
-    """A local cluster: an address, and ways to kill a node and to bring it back."""
-    from ray.cluster_utils import Cluster
-
-    health = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 1000}
-    made = Cluster(
-        initialize_head=True,
-        shutdown_at_exit=False,
-        head_node_args={
-            "num_cpus": 2,
-            "include_dashboard": False,
-            "object_store_memory": _STORE,
-            "_system_config": {**health, "health_check_failure_threshold": 3},
-            "temp_dir": str(folder),
-        },
-    )
-
-    def start(name: str) -> Any:
-        return made.add_node(num_cpus=2, resources=dict(nodes[name]), object_store_memory=_STORE)
-
-    running = {name: start(name) for name in nodes}
-
-    class Nodes:
-        address = made.address
-
-        def kill(self, name: str) -> None:
-            made.remove_node(running.pop(name), allow_graceful=False)
-
-        def revive(self, name: str) -> None:
-            running[name] = start(name)
-
-    try:
-        yield Nodes()
-    finally:
-        made.shutdown()
-
-
 def fleet_file(folder: Path, boards: Mapping[str, str], address: str) -> Path:
     """Simulated boards that take their time."""
     lines = ['models = ["net.json"]', "samples = 0", "thinned = 0", 'patience = "5m"']
@@ -116,7 +81,7 @@ def fleet_file(folder: Path, boards: Mapping[str, str], address: str) -> Path:
         lines += [f'ray = "{address}"', f'work = "{folder / "work"}"']
     for name, host in boards.items():
         lines += ["[[devices]]", f'name = "{name}"', f'runner = "fake://{name}"']
-        lines += ["options = { realtime = true, noise = 0.01 }"]
+        lines += ["options = { realtime = true, noise = 0.01, seed = -1 }"]
         lines += [f'host = "{host}"'] if host and address else []
     path = folder / "fleet.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -167,7 +132,7 @@ def four_boards(folder: Path, count: int) -> Four:
     ideal_s = alone_s * 2 / len(BOARDS)
     hosts = {name: {name: 4.0, "any": 2.0} for name in ("left", "right")}
     seen: list[Visits] = []
-    with cluster(folder / "ray", hosts) as nodes:
+    with RayNodes(hosts) as nodes:
         path = fleet_file(shared, BOARDS, nodes.address)
         began = time.perf_counter()
         driver = start(path)
@@ -213,34 +178,33 @@ def _doubled(rounds: tuple[Round, ...]) -> int:
 
 
 class Hall:
-    """An actor that stands for many devices, each a state and no process."""
+    """An actor that stands for many devices, each a state and no process; four make a kind."""
 
     def __init__(self, count: int) -> None:
-        device = Device(name="simulated", runtime="fake")
-        rounds = [
-            (op, [Round(number=n, quiet_ms=law_ms(op) + n * 1e-6, median_ms=law_ms(op) + n * 1e-6)
-                  for n in range(ROUNDS)])
-            for op in ops(count)
-        ]  # fmt: skip
-        self._header = encode_header(device).decode()
-        self._lines = [
-            encode_round(op, several[n]).decode() for n in range(ROUNDS) for op, several in rounds
-        ]
-        whole = (encode_measurement(Measurement.from_rounds(op, some)) for op, some in rounds)
-        self._table = self._header + b"".join(whole).decode()
+        self._lines = []
+        rows = []
+        for op in ops(count):
+            times = [law_ms(op) + n * 1e-6 for n in range(ROUNDS)]
+            rounds = [Round(number=n, quiet_ms=t, median_ms=t) for n, t in enumerate(times)]
+            self._lines.append([encode_round(op, item).decode() for item in rounds])
+            rows.append(encode_measurement(Measurement.from_rounds(op, rounds)))
+        # Round by round, as a profile makes them.
+        self._lines = [line for several in zip(*self._lines, strict=True) for line in several]
+        self._rows = b"".join(rows).decode()
         self._at: dict[str, int] = {}
 
     async def turn(self, name: str, order: bytes) -> list[bytes]:
         """What a device says next; it is never slow."""
         await asyncio.sleep(0.0)
+        header = encode_header(Device(name=f"kind {int(name[1:]) // 4}", runtime="fake")).decode()
         if order and isinstance(decode_order(order), Begin):
             self._at[name] = 0
         at = self._at.get(name, -1)
         if at < 0:
-            return [encode(Described(header=self._header))]
+            return [encode(Described(header=header))]
         if at >= len(self._lines):
             del self._at[name]
-            return [encode(Finished(table=self._table, found={"rows": len(self._lines) // ROUNDS}))]
+            return [encode(Finished(table=header + self._rows, found={"rows": 1}))]
         self._at[name] = at + LINES
         return [encode(Rows(lines=tuple(self._lines[at : at + LINES])))]
 
@@ -273,6 +237,11 @@ class HallEngine(RayEngine):
         place = len(self._stands) % HALLS
         self._stands[name], self._posts[name] = _Booth(self._halls[place], name), post
         self.answer(name)
+
+    def problem(self, name: str) -> str:
+        """None: halls have room for all."""
+        del name
+        return ""
 
     def close(self, name: str, order: bytes = b"") -> None:
         """A device leaves; the hall stays."""
@@ -325,7 +294,7 @@ def thousand(folder: Path, devices: int, rows: int) -> Thousand:
         stopped.set()
         watcher.join()
 
-    with cluster(folder.parent / "ray2", hosts) as nodes:
+    with RayNodes(hosts) as nodes:
         path = fleet_file(folder, {f"n{n:04}": "hall" for n in range(devices)}, nodes.address)
 
         @contextlib.contextmanager

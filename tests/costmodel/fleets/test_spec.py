@@ -44,7 +44,19 @@ def test_little_is_needed(tmp_path: Path) -> None:
     found = read(tmp_path, BOARD)
     assert found.out == tmp_path / "fleet-tables"
     assert found.devices[0].wanted.samples == 400
-    assert found.devices[0].alike == ("ssh", 1, found.devices[0].wanted)
+
+
+def test_boards_are_taken_for_one_kind_by_what_they_are_not_by_how_they_are_reached(
+    tmp_path: Path,
+) -> None:
+    lines = ('cores = "0-3", port = 1', 'cores = "0-3", folder = "x"', 'cores = "4-7"')
+    text = "".join(
+        BOARD.replace('"a"', f'"{name}"') + f"options = {{ {line} }}\n"
+        for name, line in zip("abc", lines, strict=True)
+    )
+    found = read(tmp_path, text)
+    a, b, c = (device.alike for device in found.devices)
+    assert a == b != c
 
 
 MISTAKES = {
