@@ -268,7 +268,7 @@ def follow_all(environment: Environment, *, fast: bool) -> list[Outcome]:
 def slow(example: Example) -> bool:
     """Whether an example imports Keras, chooses hundreds of Ops to profile, or holds rows out."""
     chooses = " profile " in example.text and "--samples 0" not in example.text
-    made_by_keras = any(kind in example.text for kind in (".keras", ".tflite"))
+    made_by_keras = any(kind in example.text for kind in (".keras", ".tflite", "morphnet sweep"))
     return made_by_keras or " score " in example.text or chooses
 
 

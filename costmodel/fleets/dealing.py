@@ -57,4 +57,5 @@ def dealt(rows: int, boards: Sequence[str], present: Collection[str], board: str
     >>> dealt(6, "abc", "abc", "a")
     [0, 2, 3, 4]
     """
-    return [row for row in range(rows) if board in boards_of(row, boards, present)]
+    there = frozenset(present)
+    return [row for row in range(rows) if board in boards_of(row, boards, there)]

@@ -125,9 +125,9 @@ class _Chair:
                     lines = self.seat.turn(order, LISTEN_S)
                     order = b""
             except SeatLostError as error:
-                self._heard.put(Heard(name=self._name, lost=str(error)))
+                self._heard.put((self, Heard(name=self._name, lost=str(error))))
                 return
-            self._heard.put(Heard(name=self._name, lines=tuple(lines)))
+            self._heard.put((self, Heard(name=self._name, lines=tuple(lines))))
 
 
 class HereEngine:
@@ -140,7 +140,7 @@ class HereEngine:
     def __init__(self, cpus: float | None = None) -> None:
         self._cpus = cpus or float(os.cpu_count() or 1)
         self._chairs: dict[str, _Chair] = {}
-        self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[tuple[_Chair, Heard]] = queue.SimpleQueue()
 
     def has_room(self, cpus: float) -> bool:
         """Whether processors are left for it; a job that wants more than there are runs alone."""
@@ -164,15 +164,15 @@ class HereEngine:
         until = time.monotonic() + within_s
         try:
             while not found and (left := until - time.monotonic()) > 0:
-                found += self._known(self._heard.get(timeout=left))
+                found += self._known(*self._heard.get(timeout=left))
             while True:
-                found += self._known(self._heard.get_nowait())
+                found += self._known(*self._heard.get_nowait())
         except queue.Empty:
             return found
 
-    def _known(self, heard: Heard) -> list[Heard]:
+    def _known(self, chair: _Chair, heard: Heard) -> list[Heard]:
         """Nothing of a job that was closed meanwhile."""
-        return [heard] if heard.name in self._chairs else []
+        return [heard] if self._chairs.get(heard.name) is chair else []
 
     def answer(self, name: str, order: bytes = b"") -> None:
         """Listen on; see ``Engine``."""

@@ -85,9 +85,9 @@ class TableFile:
 
     def begin(self, header: str) -> None:
         """Write the first line, where there is none yet."""
-        self.device = device_of(header)
-        if not self.path.exists() or not self.path.stat().st_size:
+        if self.device is None:
             write_lines(self.path, [header.encode()])
+            self.device = device_of(header)
 
     def add(self, lines: Iterable[str]) -> None:
         """Add lines; once this returns, ``kill -9`` does not lose them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,13 @@ class RayEngine:
 
     Args:
         address: of its head, or ``auto`` for the one that runs on this machine.
-        stand: the actor's class.
 
     Raises:
         MissingDependencyError: without Ray.
         InvalidInputError: if there is no cluster.
     """
 
-    def __init__(self, address: str, stand: Callable[..., Any] = Stand) -> None:
+    def __init__(self, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -90,19 +89,14 @@ class RayEngine:
             raise MissingDependencyError(package, extra, what) from error
         self._ray: Any = ray
         try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=None,
-            )
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             message = (
                 f"There is no Ray cluster at {address!r}: {_first(error)}. Start its head on this "
                 "machine: RAY_USAGE_STATS_ENABLED=0 ray start --head"
             )
             raise InvalidInputError(message) from error
-        self._make = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=2)(stand)
+        self._make = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=2)(Stand)
         self._stands: dict[str, Any] = {}
         self._posts: dict[str, Post] = {}
         self._met: set[str] = set()

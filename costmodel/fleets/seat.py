@@ -102,7 +102,10 @@ class Seat:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
         with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
         self._process.wait()
         for reader in self._readers:
             reader.join(_LAST_WORDS_S)

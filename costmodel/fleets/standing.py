@@ -22,6 +22,12 @@ from costmodel.table import LatencyTable
 from costmodel.timing.lock import note_path, read_note
 
 
+#: Boards of one design, and those of them that can be asked.
+Part = tuple[tuple[str, ...], tuple[str, ...]]
+#: Of a device that was not told yet.
+NO_PART: Part = ((), ())
+
+
 class Standing(msgspec.Struct, kw_only=True):
     """How far one device is, as the state file keeps it."""
 
@@ -36,16 +42,20 @@ class Standing(msgspec.Struct, kw_only=True):
     seconds_left: float = 0.0
     asked: str = ""
     design: int = 0
-    boards: tuple[str, ...] = ()
-    present: tuple[str, ...] = ()
+    part: int = -1
 
 
 class Saved(msgspec.Struct, kw_only=True):
-    """The state file; ``id`` is the fleet's own, in the names of folders on hosts."""
+    """The state file.
+
+    ``id`` is the fleet's own, in the names of folders on hosts. ``parts`` are boards of one design
+    and those of them that could be asked, to which ``Standing.part`` points.
+    """
 
     id: str
     format: int = 1
     devices: dict[str, Standing] = {}
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,7 @@ class _Talk:
             self._orders.put(order)
         if self.child is not None:
             with contextlib.suppress(OSError):
-                os.killpg(self.child.pid, signal.SIGKILL)
+                self.child.kill()
         os._exit(0)
 
 

@@ -31,7 +31,9 @@ from costmodel.fleets.messages import (
 from costmodel.fleets.opening import opened_engine
 from costmodel.fleets.spec import Fleet, FleetDevice, read_fleet
 from costmodel.fleets.standing import (
+    NO_PART,
     FleetStatus,
+    Part,
     Saved,
     Standing,
     driver_of,
@@ -49,8 +51,6 @@ from costmodel.uses.profiling import parse_budget
 _LOG = logging.getLogger("costmodel")
 #: States of devices whose rows others of their kind measure.
 _LEFT = frozenset({"failed", "gone"})
-#: Boards of one design, and those of them that can be asked.
-Part = tuple[tuple[str, ...], tuple[str, ...]]
 #: Seconds between two saves of the state; what counts, the tables, is saved at once.
 _SAVE_EVERY_S = 1.0
 
@@ -107,13 +107,15 @@ def fleet_status(path: Path | str) -> FleetStatus:
 class _BoardTask(Task):
     """One device's profile."""
 
-    def __init__(self, device: FleetDevice, run: _Profiling, standing: Standing) -> None:
+    def __init__(
+        self, device: FleetDevice, run: _Profiling, standing: Standing, part: Part = NO_PART
+    ) -> None:
         super().__init__(device.name, FAR_CPUS if device.is_far else ALONE)
         self.device = device
         self.file = TableFile(run.fleet.table(device.name))
         self.moved = Moved(done=standing.done, total=standing.total)
         self.wanted, self.design = standing.wanted, standing.design
-        self.part: Part = (standing.boards, standing.present)
+        self.part = part
         self.kind = self.file.device.fingerprint if self.file.device else standing.kind
         asked = repr((device.runner, sorted(device.options.items()), device.wanted))
         self.asked = hashlib.blake2b(asked.encode(), digest_size=8).hexdigest()
@@ -157,8 +159,7 @@ class _BoardTask(Task):
                 self.file.begin(event.header)
                 assert self.file.device is not None
                 self.kind = self.file.device.fingerprint
-                self.part = self._run.part_of(self)
-                boards, present = self.part
+                boards, present = self.part = self._run.told_part(self)
                 return Begin(boards=boards, present=present)
             case Rows():
                 self.file.add(event.lines)
@@ -175,8 +176,7 @@ class _BoardTask(Task):
 
     @property
     def standing(self) -> Standing:
-        """For the state file."""
-        boards, present = self.part
+        """For the state file, which says the part by itself."""
         return Standing(
             state=self.state,
             reason=self.reason if self.state != "done" else "",
@@ -189,8 +189,6 @@ class _BoardTask(Task):
             seconds_left=self.moved.seconds_left,
             asked=self.asked,
             design=self.design,
-            boards=boards,
-            present=present,
         )
 
 
@@ -206,9 +204,11 @@ class _Profiling:
         self._parts: dict[str, Part] = {}
         saved = load_state(fleet)
         self._id = saved.id
+        parts = dict(enumerate(saved.parts))
         self.tasks = [
-            _BoardTask(device, self, saved.devices.get(device.name, Standing()))
+            _BoardTask(device, self, standing, parts.get(standing.part, NO_PART))
             for device in fleet.devices
+            for standing in [saved.devices.get(device.name, Standing())]
         ]
 
     def drive(self) -> bool:
@@ -259,15 +259,26 @@ class _Profiling:
 
     def _regroup(self) -> None:
         """Ask boards again that lack rows, because another of their kind has left."""
-        for task in self.tasks:
-            if task.state == "done" and task.lacks_rows:
-                task.state = "waiting"
+        if self._refresh():
+            for task in self.tasks:
+                if task.state == "done" and task.lacks_rows:
+                    task.state = "waiting"
+
+    def _refresh(self) -> bool:
+        """Group boards anew if anything has changed; returns whether it has."""
+        seen = tuple((task.kind, task.state in _LEFT, task.state == "done") for task in self.tasks)
+        if seen == self._seen:
+            return False
+        self._seen, self._parts = seen, self._grouped()
+        return True
+
+    def told_part(self, task: _BoardTask) -> Part:
+        """The part of a device that has just told its kind."""
+        self._refresh()
+        return self.part_of(task)
 
     def part_of(self, task: _BoardTask) -> Part:
         """Boards that share a device's design, and those of them that can be asked."""
-        seen = tuple((other.kind, other.state in _LEFT) for other in self.tasks)
-        if seen != self._seen:
-            self._seen, self._parts = seen, self._grouped()
         return self._parts[task.name]
 
     def _grouped(self) -> dict[str, Part]:
@@ -315,6 +326,10 @@ class _Profiling:
 
     def save(self) -> None:
         """Write the state file."""
-        saved = Saved(id=self._id, devices=self.standings())
+        parts = {part: place for place, part in enumerate({task.part: 0 for task in self.tasks})}
+        standings = self.standings()
+        for task in self.tasks:
+            standings[task.name].part = parts[task.part]
+        saved = Saved(id=self._id, devices=standings, parts=tuple(parts))
         data = msgspec.json.format(msgspec.json.encode(saved), indent=1)
         write_lines(state_file(self.fleet), [data + b"\n"])

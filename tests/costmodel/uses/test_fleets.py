@@ -6,15 +6,19 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import psutil
 import pytest
 from json_promises import check_output
+from onnx import TensorProto, helper
 from rows import ADD, conv
+from ssh_server import SshServer
 
 from costmodel.cli import main
 from costmodel.durable import append_line
@@ -38,10 +42,10 @@ LONG_S = 150.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def own_locks() -> Iterator[None]:
     """Locks of these tests, in their jobs, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = str(tmp_path_factory.mktemp("locks"))
+    short = tempfile.TemporaryDirectory(prefix="t")  # for ssh's sockets
+    with pytest.MonkeyPatch.context() as patch, short as folder:
         patch.setenv("TMPDIR", folder)
         patch.setattr("tempfile.tempdir", folder)
         yield
@@ -151,21 +155,23 @@ def test_boards_are_grouped_by_what_they_are_once_that_is_known(tmp_path: Path) 
     tasks = {task.name: task for task in run.tasks}
     abc = tuple("abc")
     # Not reached yet, they are taken for what the file says.
-    assert run.part_of(tasks["a"]) == (abc, abc)
-    assert run.part_of(tasks["x"]) == (("x",), ("x",))
+    assert run.told_part(tasks["a"]) == (abc, abc)
+    assert run.told_part(tasks["x"]) == (("x",), ("x",))
     tasks["a"].kind = tasks["b"].kind = "one"
-    assert run.part_of(tasks["c"]) == (abc, abc)
+    assert run.told_part(tasks["c"]) == (abc, abc)
     # One is another than it looked: those that have finished lack rows.
     for task in run.tasks:
-        task.part, task.design, task.state = run.part_of(task), 6, "done"
+        task.part, task.design, task.state = run.told_part(task), 6, "done"
     tasks["c"].kind = "other"
+    run._regroup()
     assert run.part_of(tasks["a"]) == (("a", "b"), ("a", "b"))
-    assert tasks["a"].lacks_rows
+    assert [task.name for task in run.tasks if task.state == "waiting"] == ["a", "b", "c"]
     # One that is away for good leaves its rows to the others; who has them all lacks none.
-    tasks["a"].part = run.part_of(tasks["a"])
-    tasks["b"].state = "gone"
+    tasks["a"].part = run.told_part(tasks["a"])
+    tasks["a"].state, tasks["b"].state = "done", "gone"
+    run._regroup()
     assert run.part_of(tasks["a"]) == (("a", "b"), ("a",))
-    assert not tasks["a"].lacks_rows
+    assert tasks["a"].state == "done"
 
 
 MISTAKES = {
@@ -284,3 +290,39 @@ def test_no_row_is_lost_or_doubled_by_a_full_disk_a_signal_or_a_kill(
         assert [item.number for item in rounds] == list(range(len(rounds)))
         assert len({item.median_ms for item in rounds}) == len(rounds) >= ROUNDS
     assert not (tmp_path / "fleet-tables" / ".work").exists()
+
+
+def test_a_board_that_is_unplugged_is_waited_for(tmp_path: Path) -> None:
+    shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 16]) for name in "xy"]
+    kinds = ("Relu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg")
+    names = ["x", *kinds[:-1], "y"]
+    chain = [helper.make_node(kind, [names[i]], [names[i + 1]]) for i, kind in enumerate(kinds)]
+    graph = helper.make_graph(chain, "net", shape[:1], shape[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "net.onnx")
+    path = tmp_path / "fleet.toml"
+    table = tmp_path / "fleet-tables" / "pi.jsonl"
+    with SshServer(tmp_path) as board:
+        options = ", ".join(f'{name} = "{value}"' for name, value in board.options.items())
+        path.write_text(
+            'models = ["net.onnx"]\nsamples = 0\nthinned = 0\nrounds = 12\npatience = "3m"\n'
+            f'[[devices]]\nname = "pi"\nrunner = "{board.address}"\n'
+            f"options = {{ {options}, reconnect_s = 0.2 }}\n",
+            encoding="utf-8",
+        )
+        with started(path) as driver:
+            wait_until(lambda: table.exists() and table.read_bytes().count(b"\n") > 4)
+            board.stop()
+            board.kill_agent()
+            wait_until(lambda: fleet_status(path).standings["pi"].state == "away")
+            before = rounds_of(table)
+            board.start()
+            _, err = driver.communicate(timeout=LONG_S)
+        assert driver.returncode == 0, err
+        assert "pi: " in err
+        assert "It is tried again in 1 s." in err
+    after = rounds_of(table)
+    assert kept(before, after)
+    assert len(after) > 6
+    for rounds in after.values():
+        assert [item.number for item in rounds] == list(range(len(rounds)))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from json_promises import check_output
 
-from morphnet_core.cli import main
+from morphnet_core.cli import app, main
 from morphnet_core.uses import sweeping
 
 #: Stands for ``morphnet train``: says its arguments, and answers by budget and seed.
@@ -39,6 +40,7 @@ print(json.dumps({
 }))
 """
 SWEEP = """
+cpus = 1
 model = "net.keras"
 data = "data.py"
 budgets = ["80%", "60%"]
@@ -53,6 +55,8 @@ name = "cpu"
 table = "amd-epyc-family-25-model-17/onnxruntime-float32"
 predict_only = true
 threads = 1
+"""
+COUNTED = """
 [[devices]]
 name = "counted"
 cost = "flops"
@@ -89,42 +93,53 @@ def calls(path: Path) -> list[list[str]]:
 
 
 def test_a_grid_is_searched_and_the_best_are_marked(sweep_file: Path, run: Any) -> None:
-    text = sweep_file.read_text().replace("seeds", "cpus = 1\nseeds")
-    sweep_file.write_text(text)
     (sweep_file.parent / "broken").touch()
     code, out, err = run("sweep", sweep_file, "--json")
     assert code == 1, err
     found = json.loads(out)
     assert (found["done"], found["metric"]) == (False, "accuracy")
-    states = {(r["device"], r["budget"], r["seed"]): r for r in found["runs"]}
-    assert len(states) == 8
-    failed = states["cpu", "60%", 1]
-    assert failed["state"] == "failed"
-    assert "no luck with seed 1" in failed["reason"]
-    assert states["counted", "60%", 0]["measured_ms"] is None
+    states = {(run["budget"], run["seed"]): run for run in found["runs"]}
+    assert len(states) == 4
+    assert [key for key, one in states.items() if one["state"] == "failed"] == [
+        ("80%", 1), ("60%", 1),
+    ]  # fmt: skip
+    assert "no luck with seed 1" in states["60%", 1]["reason"]
     (sweep_file.parent / "broken").unlink()
-    before = len(calls(sweep_file))
     code, out, err = run("sweep", sweep_file, "--json")
     assert code == 0, err
-    assert len(calls(sweep_file)) == before + 4  # those that had failed, and no others
+    assert len(calls(sweep_file)) == 4 + 2  # those that had failed, and no others
     found = json.loads(out)
-    best = [(r["device"], r["budget"], r["seed"]) for r in found["runs"] if r["best"]]
-    assert best == [(d, b, 0) for d in ("cpu", "counted") for b in ("80%", "60%")]
+    assert [(run["budget"], run["seed"]) for run in found["runs"] if run["best"]] == [
+        ("80%", 0), ("60%", 0),
+    ]  # fmt: skip
     assert Path(found["picture"]).stat().st_size > 1000
     code, out, err = run("sweep", sweep_file)
-    assert (code, len(calls(sweep_file))) == (0, before + 4)
+    assert (code, len(calls(sweep_file))) == (0, 6)
     assert "best" in out
-    one = next(call for call in calls(sweep_file) if "flops" not in call)
-    assert one[0] == str(sweep_file.parent / "net.keras")
-    assert one[one.index("--search-epochs") + 1] == "2"
-    assert {"--augment", "--predict-only", "--json"} <= set(one)
-    assert [one[one.index(o) + 1] for o in ("--finish", "--export", "--threads")] == [
-        *("finetune", "onnx", "1")
-    ]
+
+
+def test_every_search_is_a_command_that_train_takes(sweep_file: Path) -> None:
+    sweep_file.write_text(SWEEP + COUNTED)
+    asked = sweeping.read_sweep(sweep_file)
+    tasks = [sweeping._SearchTask(asked, target, "60%", 1) for target in asked.targets]
+    commands = [task._arguments[len(sweeping._TRAIN) :] for task in tasks]
+    train = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    timed, counted = (train.make_context("train", list(command)).params for command in commands)
+    assert timed["model"] == sweep_file.parent / "net.keras"
+    assert timed["table"].endswith("onnxruntime-float32")
+    assert (timed["target"], timed["seed"], timed["threads"]) == ("60%", 1, 1)
+    assert (timed["search_epochs"], timed["finish"].value) == (2, "finetune")
+    assert timed["augment"]
+    assert timed["predict_only"]
+    assert [item.value for item in timed["export"]] == ["onnx"]
+    assert timed["json"]
+    assert (counted["table"], counted["cost"]) == (None, "flops")
+    assert timed["out"] != counted["out"]
     # Another option is another search.
-    sweep_file.write_text(text.replace("search_epochs = 2", "search_epochs = 3"))
-    code, _, err = run("sweep", sweep_file)
-    assert len(calls(sweep_file)) == before + 12
+    sweep_file.write_text(SWEEP.replace("search_epochs = 2", "search_epochs = 3"))
+    other = sweeping.read_sweep(sweep_file)
+    again = sweeping._SearchTask(other, other.targets[0], "60%", 1)
+    assert again._digest != tasks[0]._digest
 
 
 def test_an_interrupted_sweep_says_so_and_leaves_nothing_running(sweep_file: Path) -> None:
@@ -168,7 +183,7 @@ def test_mistakes_are_named_with_file_field_and_fix(
     sweep_file: Path, run: Any, mistake: str
 ) -> None:
     field, line, words = MISTAKES[mistake]
-    lines = sweep_file.read_text().splitlines()
+    lines = (SWEEP + COUNTED).splitlines()
     place = next(n for n, text in enumerate(lines) if text.startswith(f"{field} ="))
     lines[place] = line
     sweep_file.write_text("\n".join(lines))
@@ -177,33 +192,3 @@ def test_mistakes_are_named_with_file_field_and_fix(
     assert words in err
     assert "sweep.toml" in err
     assert not (sweep_file.parent / "sweep-results").exists()
-
-
-@pytest.mark.keras
-def test_a_real_search_is_done_by_the_verb_train(tmp_path: Path, run: Any) -> None:
-    import keras
-    from keras import layers
-
-    x = inputs = keras.Input((8, 8, 3))
-    x = layers.Conv2D(8, 3, use_bias=False, name="a")(x)
-    x = layers.ReLU()(layers.BatchNormalization()(x))
-    outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
-    keras.Model(inputs, outputs).save(tmp_path / "net.keras")
-    (tmp_path / "data.py").write_text(
-        "import numpy as np\n"
-        "def load():\n"
-        "    x = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype('float32')\n"
-        "    return x, np.arange(32) % 3\n"
-    )
-    path = tmp_path / "sweep.toml"
-    path.write_text(
-        'model = "net.keras"\ndata = "data.py"\nbudgets = ["60%"]\n[search]\nsearch_epochs = 1\n'
-        'finish = "none"\n[[devices]]\nname = "any"\ncost = "flops"\n'
-    )
-    code, out, err = run("sweep", path, "--json")
-    assert code == 0, err
-    (one,) = json.loads(out)["runs"]
-    assert one["best"]
-    assert one["unit"] == "flops"
-    assert one["predicted"] > 0
-    assert (Path(one["folder"]) / "structure.json").exists()
