@@ -94,9 +94,14 @@ class Engine(Protocol):
 
 
 class _Chair:
-    """A seat on this machine, and the thread that listens to it."""
+    """A seat on this machine, and the thread that listens to it.
 
-    def __init__(self, name: str, post: Post, cpus: float, heard: queue.SimpleQueue[Heard]) -> None:
+    What it hears comes with the chair itself: its name may have another one by then.
+    """
+
+    def __init__(
+        self, name: str, post: Post, cpus: float, heard: queue.SimpleQueue[tuple[_Chair, Heard]]
+    ) -> None:
         files = {key: str(path) for key, path in post.files.items()}
         self.seat = Seat(post.module, post.order, files)
         self.cpus = cpus

@@ -14,10 +14,12 @@ class ProfileOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """To a job, first: profile a device; it says ``Described`` and waits for ``Begin``.
 
     ``table`` is what the driver has of its table; ``folder`` is the job's own, where its copy of
-    the table is. ``models`` are keys of ``files``, which whoever starts the job fills in.
+    the table is. ``models`` are keys of ``files``, which whoever starts the job fills in. ``owner``
+    is for agents on boards: one that a lost job has left there gives way to its like.
     """
 
     name: str
+    owner: str
     runner: str
     options: dict[str, Option]
     folder: str
@@ -35,6 +37,7 @@ class CompareOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """To a job, first: predict networks by ``table`` and time them on the device."""
 
     name: str
+    owner: str
     runner: str
     options: dict[str, Option]
     folder: str

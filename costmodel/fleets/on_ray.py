@@ -6,11 +6,11 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from costmodel import __version__
-from costmodel.errors import InvalidInputError, MissingDependencyError
+from costmodel.errors import DISTRIBUTION, InvalidInputError, MissingDependencyError
 from costmodel.fleets.engine import LISTEN_S, Heard, Post
 from costmodel.fleets.seat import Seat, SeatLostError
 
@@ -40,8 +40,8 @@ class Stand:
         folder: str,
         files: Mapping[str, tuple[str, Any]],
     ) -> None:
-        if version != __version__:
-            message = f"its host has costmodel {__version__}, the driver {version}"
+        if version != (here := version_of(DISTRIBUTION)):
+            message = f"its host has {DISTRIBUTION} {here}, the driver {version}"
             raise RuntimeError(message)
         import ray
 
@@ -117,7 +117,7 @@ class RayEngine:
         resources = {post.host: 1.0} if post.host else {}
         actor = self._make.options(
             num_cpus=0 if post.host else post.cpus, resources=resources
-        ).remote(__version__, post.module, post.order, post.folder, files)
+        ).remote(version_of(DISTRIBUTION), post.module, post.order, post.folder, files)
         self._stands[name], self._posts[name] = actor, post
         self.answer(name)
 

@@ -21,7 +21,6 @@ from costmodel.profiler.lock import hold
 from costmodel.table import LatencyTable
 from costmodel.timing.lock import note_path, read_note
 
-
 #: Boards of one design, and those of them that can be asked.
 Part = tuple[tuple[str, ...], tuple[str, ...]]
 #: Of a device that was not told yet.

@@ -22,7 +22,7 @@ from costmodel.remote.specs import Spec
 from costmodel.remote.transport import Transport
 
 #: Names, to processes that this one starts, the run that they belong to, and what it has reached.
-_OWNER, _REACHED = "COSTMODEL_REMOTE_OWNER", "COSTMODEL_REMOTE_REACHED"
+OWNER, _REACHED = "COSTMODEL_REMOTE_OWNER", "COSTMODEL_REMOTE_REACHED"
 #: First wait before another try, its growth, and the longest, in seconds.
 _WAIT_S, _WAIT_GROWTH, _MOST_WAIT_S = 0.5, 2.0, 15.0
 #: Agents that may end one after the other without having said a word.
@@ -82,7 +82,7 @@ class Board:
         self._link: Link | None = None
         self._given_up: RemoteError | None = None
         self._session = uuid.uuid4().hex
-        self._owner = os.environ.setdefault(_OWNER, uuid.uuid4().hex)
+        self._owner = os.environ.setdefault(OWNER, uuid.uuid4().hex)
         self._seq = self._orders = 0
         self._replay: deque[Json] = deque()
         self._interrupted: str | None = None

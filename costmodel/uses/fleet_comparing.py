@@ -16,7 +16,7 @@ from costmodel.fleets.engine import ALONE, Post
 from costmodel.fleets.messages import CompareOrder, Event, Finished, Order
 from costmodel.fleets.opening import opened_engine
 from costmodel.fleets.spec import FleetDevice, read_fleet
-from costmodel.fleets.standing import lone_driver, tables_of
+from costmodel.fleets.standing import load_state, lone_driver, tables_of
 from costmodel.profiler.interrupt import Interrupt
 from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable
@@ -133,6 +133,7 @@ def compare_fleet(
                 device,
                 CompareOrder(
                     name=device.name,
+                    owner=f"{load_state(fleet).id}-{device.name}",
                     runner=device.runner,
                     options=dict(device.options),
                     folder=str(work / uuid.uuid4().hex / device.name),

@@ -42,6 +42,7 @@ from costmodel.fleets.messages import (
 from costmodel.fleets.seat import cleared
 from costmodel.profiler import Job
 from costmodel.registry import Option, load_runner
+from costmodel.remote.board import OWNER
 from costmodel.streams import follow, take_streams
 from costmodel.table import LatencyTable
 from costmodel.table_format import encode_header
@@ -246,6 +247,8 @@ def _command(order: CommandOrder, talk: _Talk) -> Finished | Broke:
 
 
 def _do(order: Order, files: dict[str, str], talk: _Talk) -> Finished | Broke:
+    if isinstance(order, ProfileOrder | CompareOrder):
+        os.environ[OWNER] = order.owner
     match order:
         case ProfileOrder():
             return _profile(order, [Path(files[key]) for key in order.models], talk)

@@ -129,6 +129,7 @@ class _BoardTask(Task):
         models, sizes = run.models_of(device)
         order = ProfileOrder(
             name=device.name,
+            owner=run.owner(device.name),
             runner=device.runner,
             options=dict(device.options),
             folder=run.folder(device.name),
@@ -298,6 +299,10 @@ class _Profiling:
             present = tuple(sorted(task.name for task in group if task.state not in _LEFT))
             found |= dict.fromkeys(boards, (boards, present))
         return found
+
+    def owner(self, name: str) -> str:
+        """Who a device's jobs are for its agents: the same after the driver was killed."""
+        return f"{self._id}-{name}"
 
     def folder(self, name: str) -> str:
         """A job's own folder, beside its device."""

@@ -181,15 +181,14 @@ class Hall:
     """An actor that stands for many devices, each a state and no process; four make a kind."""
 
     def __init__(self, count: int) -> None:
-        self._lines = []
-        rows = []
+        by_op, rows = [], []
         for op in ops(count):
             times = [law_ms(op) + n * 1e-6 for n in range(ROUNDS)]
             rounds = [Round(number=n, quiet_ms=t, median_ms=t) for n, t in enumerate(times)]
-            self._lines.append([encode_round(op, item).decode() for item in rounds])
+            by_op.append([encode_round(op, item).decode() for item in rounds])
             rows.append(encode_measurement(Measurement.from_rounds(op, rounds)))
         # Round by round, as a profile makes them.
-        self._lines = [line for several in zip(*self._lines, strict=True) for line in several]
+        self._lines = [line for several in zip(*by_op, strict=True) for line in several]
         self._rows = b"".join(rows).decode()
         self._at: dict[str, int] = {}
 

@@ -123,7 +123,7 @@ def test_a_node_and_the_driver_are_killed_and_a_board_waits_for_its_host(
 
 
 def test_a_host_with_another_version_is_refused(nodes: RayNodes) -> None:
-    with pytest.raises(RuntimeError, match=r"its host has costmodel .*, the driver 0\.0"):
+    with pytest.raises(RuntimeError, match=r"its host has morphnet-latency .*, the driver 0\.0"):
         Stand("0.0", "costmodel.uses.fleet_job", b"", "", {})
 
 
