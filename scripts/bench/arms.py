@@ -42,7 +42,7 @@ import seeds
 from numpy.typing import NDArray
 
 from costmodel.costs.regression import fit_regression
-from costmodel.durable import write_lines
+from costmodel.durable import write_lines, written_whole
 from costmodel.readers.keras import load_keras, read_keras
 from costmodel.table import LatencyTable
 from morphnet_core.budget.taylor import taylor_importance
@@ -356,8 +356,9 @@ def regrown(shop: Shop) -> dict[str, Any]:
         )  # fmt: skip
         took = run.go()
         said = {"loss_before": before, "curve": run.curve.rows, "seconds": took}
-        model.save(path)
         write_lines(path.with_suffix(".json"), [json.dumps(said).encode()])
+        with written_whole(path, path.suffix) as temporary:
+            model.save(temporary)
         Unfinished.of(run.folder).forget()
         seconds += took
     ended = Pricer(find_groups(read_keras(model)), prices())

@@ -10,60 +10,28 @@ import numpy as np
 import pytest
 from keras import layers
 
-from costmodel.errors import CostModelError, InvalidInputError, ModelFormatError
+from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.readers.keras import read_keras
-from morphnet_core.data.sized import at_size as data_at_size
 from morphnet_core.groups import find_groups
 from morphnet_core.morphing import Data, morph, resolving
-from morphnet_core.surgery.sized import at_size
 
 pytestmark = pytest.mark.keras
 
 
-def network(*, pooled: bool = True) -> Any:
+def network() -> Any:
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((16, 16, 3), name="image")
     for name in "ab":
         x = layers.Conv2D(16, 3, 2, padding="same", use_bias=False, name=name)(x)
         x = layers.ReLU()(layers.BatchNormalization(name=f"norm_{name}")(x))
-    x = layers.GlobalAveragePooling2D()(x) if pooled else layers.Flatten()(x)
+    x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(3, name="head")(x), name="net")
 
 
-def data(kind: str = "float32") -> Data:
-    random = np.random.default_rng(0)
-    x = (255 * random.random((36, 16, 16, 3))).astype(kind)
+def data() -> Data:
+    x = np.random.default_rng(0).random((36, 16, 16, 3)).astype("float32")
     y = np.arange(36) % 3
     return Data(x=x, y=y, x_val=x[:12], y_val=y[:12], batch_size=12)
-
-
-def test_the_network_and_its_images_at_another_size() -> None:
-    model = network()
-    small = at_size(model, (8, 12))
-    assert small.input_shape == (None, 8, 12, 3)
-    assert [layer.name for layer in small.layers] == [layer.name for layer in model.layers]
-    for old, new in zip(model.get_weights(), small.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-    assert small(np.zeros((1, 8, 12, 3))).shape == (1, 3)
-    for kind in ("float32", "uint8"):
-        found = data_at_size(data(kind), (8, 12))
-        assert found.x.shape == (36, 8, 12, 3)
-        assert found.x_val.shape == (12, 8, 12, 3)
-        assert found.x.dtype == kind
-        assert found.x.mean() == pytest.approx(data(kind).x.mean(), rel=0.02)
-    assert data_at_size(data(), (16, 16)).x is not None
-    again = keras.Sequential([keras.Input((16, 16, 3)), *model.layers[1:]])
-    assert at_size(again, (8, 8)).output_shape == (None, 3)
-
-
-def test_what_is_of_one_size_is_refused() -> None:
-    with pytest.raises(ModelFormatError, match="does not work on images of 8 by 8"):
-        at_size(network(pooled=False), (8, 8))
-    with pytest.raises(InvalidInputError, match="one input of images"):
-        at_size(keras.Sequential([keras.Input((4,)), layers.Dense(2)]), (8, 8))
-    stream = Data(x=iter([]), steps_per_epoch=1)
-    with pytest.raises(InvalidInputError, match="one array of images"):
-        data_at_size(stream, (8, 8))
 
 
 def morphed(**options: Any) -> Any:
