@@ -13,7 +13,8 @@ from costmodel.readers.keras import graph_of
 def at_size(model: Any, size: tuple[int, int]) -> Any:
     """The model for images of another size.
 
-    All its weights must fit any size, as those of convolutions do in front of a global pooling.
+    All its weights must fit any size, as those of convolutions do in front of a global pooling; a
+    network inside it keeps the size that it has.
 
     Args:
         model: functional or sequential, with one input of images; not changed.
@@ -46,8 +47,8 @@ def at_size(model: Any, size: tuple[int, int]) -> Any:
     except Exception as error:
         message = (
             f"{model.name!r} does not work on images of {size[0]} by {size[1]}: "
-            f"{first_line(error)} Leave that resolution out, or let a global pooling stand before "
-            "its dense layers."
+            f"{first_line(error)} Leave that resolution out. What works at any size has no network of "
+            "a fixed size inside, and a global pooling in front of its dense layers."
         )
         raise ModelFormatError(message) from error
     return made
