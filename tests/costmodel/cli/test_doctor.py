@@ -23,7 +23,7 @@ Run = Callable[..., Any]  # the fixture's
 
 @pytest.fixture
 def of_ort_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is listed is one runner: it takes seconds to ask all of them and to read all profiles."""
+    """One runner alone is listed: to ask all, and to read all profiles, takes seconds."""
     monkeypatch.setattr(
         "costmodel.uses.checking_up.devices",
         lambda: Devices(runners=(list_runner("ort"),), profiles=()),
