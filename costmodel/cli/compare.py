@@ -133,8 +133,8 @@ def compare_models(
         compare_all(
             fleet,
             models or (),
-            cost=terms["cost"],
-            sizes=terms["sizes"],
+            cost=str(terms["cost"]),
+            sizes=terms["sizes"] or {},
             rounds=rounds,
             seed=seed,
             max_error=max_error,
