@@ -313,7 +313,7 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
     if cost.unit != "ms":
         message = (
             f"The cost model {cost.name!r} prices in {cost.unit}, and a clock measures ms. "
-            "Use one that prices in milliseconds, e.g. a regression or a lookup."
+            "Use one that prices in milliseconds: a table (--table), or a datasheet's roofline."
         )
         raise InvalidInputError(message)
     chosen = load_runner(runner, options)

@@ -230,7 +230,7 @@ class LatencyTable(Mapping[Op, Measurement]):
 
         Args:
             frame: one row a measurement. Columns are known by their names, times by their unit
-                (``latency_us``); ``docs/formats.md`` has the list.
+                (``latency_us``); ``docs/importing.md`` has the list.
             device: whose numbers they are; by default what the frame's columns or ``attrs`` say.
             columns: by field, the column that holds it: ``{"latency_us": "time"}``.
             constants: by field, the value that all rows have: ``{"layout": "nhwc"}``.

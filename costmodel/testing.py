@@ -1,6 +1,6 @@
 """Contract tests for plug-ins, and a hypothesis strategy that draws Ops.
 
-A runner or cost model of your own gets its tests by subclassing a contract and saying what to test:
+A runner or cost model of your own gets its tests by subclassing a contract and saying what it is::
 
     class TestMyRunner(RunnerContract):
         @pytest.fixture

@@ -21,6 +21,7 @@ pytest.register_assert_rewrite("costmodel.testing")
 #: Files that take longest, longest first: where two processes share the tests, these must not be
 #: left for the end, when one of them has nothing else to do.
 LONGEST = (
+    "test_site.py",
     "morphnet_core/budget/test_callback.py",
     "morphnet_core/regularizer/test_callback.py",
     "morphnet_core/cli/test_train.py",

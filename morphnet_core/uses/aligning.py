@@ -65,7 +65,7 @@ def align(
     pricing = Pricing.of(table, terms)
     cost, rows = pricing.cost_model(), pricing.table
     if rows is not None and cost.device == rows.device:
-        _require_widths(rows, pricing.donors)
+        require_widths(rows, pricing.donors)
     device = pricing.device
     clock, reason = (None, "")
     if not predict_only:
@@ -95,11 +95,15 @@ def align(
     )
 
 
-def _require_widths(table: LatencyTable, donors: Table | Sequence[Table]) -> None:
+def require_widths(table: LatencyTable, donors: Table | Sequence[Table]) -> None:
     """Refuse a table whose kernels somebody solved from nothing but networks.
 
     How fast a device is at each kind of work follows from networks, which of two widths is faster
     only from a donor's kernels.
+
+    Args:
+        table: that prices widths.
+        donors: that help it.
 
     Raises:
         InvalidInputError: says what to do.
