@@ -47,8 +47,8 @@ def at_size(model: Any, size: tuple[int, int]) -> Any:
     except Exception as error:
         message = (
             f"{model.name!r} does not work on images of {size[0]} by {size[1]}: "
-            f"{first_line(error)} Leave that resolution out. What works at any size has no network of "
-            "a fixed size inside, and a global pooling in front of its dense layers."
+            f"{first_line(error)} Leave that resolution out. What works at any size has no network "
+            "of a fixed size inside, and a global pooling in front of its dense layers."
         )
         raise ModelFormatError(message) from error
     return made
