@@ -18,6 +18,7 @@ from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.figures import NOTHING, percent, quantity
 from costmodel.html import html_table
+from costmodel.plain_json import plain_json
 from morphnet_core.structure_fields import (
     LayerWidth,
     fail,
@@ -187,9 +188,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         fail(where, f"it holds {constant}", "structures hold finite numbers only")
 
     try:
-        content = json.loads(text, object_pairs_hook=unique_keys, parse_constant=refuse)
-    except RecursionError:
-        fail(where, "it is nested too deeply", "give a structure's JSON file")
+        content = plain_json(text, object_pairs_hook=unique_keys, parse_constant=refuse)
     except InvalidInputError as error:
         fail(where, str(error), "remove one of the two")
     except ValueError as error:

@@ -27,7 +27,8 @@ DataFile = Annotated[
         "-d",
         metavar="DATA.py",
         help="Python file with load(), which returns (x, y) or (x, y, x_val, y_val) or datasets, "
-        "and, if wanted, compiled(model, steps). It is run, before the model is opened.",
+        "and, if wanted, compiled(model, steps). It is run, before the model is opened, and "
+        "may do anything that you may: name only a file that you trust.",
     ),
 ]
 TargetMs = Annotated[

@@ -173,7 +173,9 @@ def expand_model(
 
 
 def _finish(found: Resized, out: Path, *, as_json: bool, markdown: bool) -> None:
-    found.model.save(out)
+    from morphnet_core.morphing.keeping import save_keras
+
+    save_keras(found.model, out)
 
     def sheets() -> tuple[Sheet, ...]:
         from costmodel.report import Sheet

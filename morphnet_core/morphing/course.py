@@ -152,7 +152,7 @@ class Course:
         """
         seconds: dict[str, float] = {}
         unfinished = Unfinished.of(self.out if self.resumes else None, self.save_every_s)
-        with Kept(self.out, self.say) as kept, unfinished.told(self.say):
+        with unfinished.held(), Kept(self.out, self.say) as kept, unfinished.told(self.say):
             seed = model_digest(model)
             teacher = copied(model) if self.distil else None  # as it is before the search
             keras.utils.set_random_seed(self.seed)
@@ -185,7 +185,6 @@ class Course:
             files |= self._drawn(budget, loop)
             if self.out is not None:
                 files["record"] = save_record(self.out, budget.pricer, loop, metrics, seconds)
-        unfinished.forget()
         return Morphed(
             model=small,
             structure=structure,

@@ -24,10 +24,10 @@ from morphnet_core.projection import project, proposals
 pytestmark = pytest.mark.keras
 
 
-def network(**more: Any) -> Any:
+def network(names: str = "abcd", **more: Any) -> Any:
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((6, 6, 3))
-    for name in "abcd":
+    for name in names:
         x = layers.Conv2D(16, 3, padding="same", use_bias=False, name=name, **more)(x)
         x = layers.ReLU()(layers.BatchNormalization(name=f"norm_{name}")(x))
     x = layers.GlobalAveragePooling2D()(x)
@@ -127,13 +127,20 @@ def test_a_network_is_judged_by_validation_data_or_else_by_others() -> None:
     assert [len(stream.x_val[place][0]) for place in range(len(stream.x_val))] == [100] * 11
 
 
+def compiled(model: Any, steps: int) -> Any:
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01), loss, run_eagerly=True)  # tracing takes longer
+    return model
+
+
 def morphed(**options: Any) -> Any:
     told: list[str] = []
     settings: dict[str, Any] = {
-        "target": "50%", "clock": None, "search_epochs": 1, "finish": "none", "verbose": 0,
-        "exports": (), "looks": 5, "tell": told.append, "dry_run": False, **options,
+        "compiled": compiled, "target": "50%", "clock": None, "search_epochs": 1,
+        "finish": "none", "verbose": 0, "exports": (), "looks": 5, "tell": told.append,
+        "dry_run": False, **options,
     }  # fmt: skip
-    return morph(network(), data(), "flops", **settings), told
+    return morph(network("ab"), data(), "flops", **settings), told
 
 
 def test_morph_looks_and_goes_on_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

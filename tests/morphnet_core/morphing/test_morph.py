@@ -57,6 +57,7 @@ def test_everything_in_one_call(tmp_path: Path, finish: Any) -> None:
         network(), data(), "flops",
         compiled=compiled, target="50%", search_epochs=2, finish=finish, finish_epochs=1,
         out=tmp_path, exports=exports, verbose=0, tell=told.append,
+        dry_run=finish == "retrain",
     )  # fmt: skip
     assert done.loop.predicted_only
     assert done.model.count_params() < network().count_params()
@@ -80,7 +81,7 @@ def test_taylor_importance_and_growth() -> None:
     done = morph(
         network(), data(), "flops",
         compiled=compiled, target="60%", search_epochs=1, finish="none", importance="taylor",
-        verbose=0,
+        verbose=0, dry_run=False,
     )  # fmt: skip
     assert done.loop.best.projection.value < 1.0
     assert done.files == {}
