@@ -10,7 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from costmodel.op import Op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op
 from costmodel.protocols import CostModel, Runner
 from costmodel.testing import CostModelContract, RunnerContract
 from morphnet_core import Structure

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import onnx
 
-from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files, measure
+from costmodel.clocking import DEFAULT_PLAN, measure
+from costmodel.comparison import Comparison, compare_files
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.profiler import Plan, Progress

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.errors import InvalidInputError
 from costmodel.profiler import Progress
 from costmodel.protocols import CostModel, Runner

@@ -39,7 +39,7 @@ from development import torchvision_package
 
 import costmodel as cm
 import morphnet_core as mc
-from costmodel.comparison import DEFAULT_PLAN, measure
+from costmodel.clocking import DEFAULT_PLAN, measure
 from costmodel.plots.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, plain_grid, save
 from costmodel.registry import load_runner
 from costmodel.shipped import shipped_profiles

@@ -11,7 +11,7 @@ from json_promises import check_output
 from lite_models import Net, save
 from onnx_graphs import bottleneck
 
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.registry import load_runner
 from morphnet_core.alignment import timed
 from morphnet_core.cli import main
