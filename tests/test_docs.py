@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,9 +51,13 @@ PAGES = sorted(
     if not any(part.startswith(".") or part == "build" for part in path.relative_to(ROOT).parts)
 )
 SHOWN = page_examples("README.md", README)
-SNIPPETS = [example.text for example in SHOWN if example.kind == "python"]
 #: What README.md begins with, in an empty folder.
 FIRST_STEPS = page_examples(FIRST, "\n" + section(README, FIRST))
+SNIPPETS = [
+    example.text
+    for example in SHOWN
+    if example.kind == "python" and example.text != FIRST_STEPS[-1].text
+]
 #: Programs whose commands are parsed, and what those of others are for.
 COMMAND = re.compile(rf"({'|'.join(PROGRAMS)}) ")
 LINES = [example.text for example in SHOWN if COMMAND.match(example.text)]
@@ -181,6 +186,21 @@ def test_the_first_steps_are_few_and_none_needs_editing() -> None:
         if not line.startswith("cp "):
             assert read <= made, line
         made |= written
+
+
+@pytest.mark.keras
+def test_the_first_steps_end_in_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a table that is shipped: scripts/try_wheel.py does it with the one that is made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    table = "amd-epyc-family-25-model-17/onnxruntime-float32.jsonl"
+    shutil.copy(ROOT / "profiles" / table, tmp_path / "cpu.jsonl")
+    snippet = FIRST_STEPS[-1].text.replace("_epochs=3", "_epochs=1")
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "round 1: predicted" in capsys.readouterr().out
+    assert (tmp_path / "digits" / "model.onnx").is_file()
 
 
 def test_the_first_network_comes_with_the_onnx_package() -> None:
