@@ -17,7 +17,8 @@ from costmodel.errors import InvalidInputError
 from costmodel.figures import ms
 from costmodel.html import html_table
 from costmodel.measurement import Measurement, Round
-from costmodel.op import MODEL, Op, model_op_counts
+from costmodel.model_rows import model_op_counts
+from costmodel.op import MODEL, Op
 from costmodel.shipped import find_profile as _find_profile
 from costmodel.table_format import (
     decode_row,

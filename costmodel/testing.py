@@ -37,7 +37,8 @@ from hypothesis import strategies as st
 
 from costmodel.device import Device
 from costmodel.errors import ModelFormatError, UnsupportedOpError
-from costmodel.op import SESSION, Attribute, Op, Shape, conv_op, decode_op, encode_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import SESSION, Attribute, Op, Shape, conv_op, decode_op, encode_op
 from costmodel.protocols import Block, CostModel, Runner, Unit
 
 #: Shortest block that the runner contract asks for, in ms.

@@ -20,7 +20,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from costmodel.cli import app as costmodel_app
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.errors import DISTRIBUTION
 from costmodel.registry import runner_names
 from costmodel.shipped import shipped_profiles
@@ -216,7 +216,7 @@ def test_the_readme_shows_every_verb_that_measures_or_prices() -> None:
     shown = {shlex.split(line)[1] for line in LINES}
     assert {"profile", "show", "check", "score", "predict", "compare", "explain"} <= shown
     assert {"import", "solve", "report"} <= shown
-    assert {"train", "shrink", "expand", "align"} <= shown
+    assert {"train", "shrink", "expand", "align", "plan"} <= shown
 
 
 @pytest.mark.parametrize(("program", "verb"), VERBS)
