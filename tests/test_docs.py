@@ -312,6 +312,12 @@ def test_the_pages_of_the_stable_names_have_something_to_show() -> None:
     assert [name for module in STABLE for name in undocumented(module)] == []
 
 
+def test_every_page_is_listed() -> None:
+    text = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {target for target in LINK.findall(text) if "/" not in target} == pages
+
+
 @pytest.mark.parametrize("folder", ["docs/decisions", "examples"])
 def test_lists_of_a_folder_are_whole(folder: str) -> None:
     pages = {path.name for path in (ROOT / folder).glob("*.*") if path.suffix in {".md", ".py"}}
