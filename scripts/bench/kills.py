@@ -503,7 +503,6 @@ class Mishaps:
         )  # fmt: skip
         code, said = command.end(kill=False)
         refused(trial, code, said, "too large")
-        shutil.rmtree(out.parent / "out.tmp")
         self._after(trial, name, out, command.rounds)
 
     def _jumps(self, trial: Trial, name: str, out: Path) -> None:
