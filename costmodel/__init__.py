@@ -13,12 +13,14 @@ scikit-learn, onnx and every runtime are imported by the modules that use them.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from costmodel._lazy import lazy_names
 from costmodel._moved import moved_modules
 
 if TYPE_CHECKING:
+    from costmodel.costs.estimator import LatencyRegressor
     from costmodel.table import LatencyTable
     from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from costmodel.uses.tables import fit, score
 
 __all__ = [
+    "LatencyRegressor",
     "LatencyTable",
     "annotate",
     "compare",
@@ -56,9 +59,14 @@ __all__ = [
 
 __version__ = "0.2.0"
 
+# Recent releases of ONNX Runtime keep an identifier of the machine and report every session to
+# their maker, by a thread of their own, unless this is set before the library is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "LatencyRegressor": "costs.estimator",
         "LatencyTable": "table",
         "annotate": "uses.showing",
         "compare": "uses.comparing",

@@ -59,8 +59,8 @@ Imports = Annotated[
     typer.Option(
         "--import",
         metavar="MODULE",
-        help="Python file or module to run first: Keras layers of your own are defined there. "
-        "Repeatable.",
+        help="Python file or module to run first: Keras layers of your own are defined there. It "
+        "may do anything that you may: name only what you trust. Repeatable.",
     ),
 ]
 RunnerName = Annotated[
@@ -191,6 +191,21 @@ def _shapes(item: str) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _is_size(text: str) -> bool:
     return text.isdecimal() and text.isascii() and 1 <= int(text[:10]) <= MOST and len(text) < 11
+
+
+def require_no_folder(option: str, path: Path | None) -> None:
+    """Refuse a folder where a file is to be written, before any work is done for it.
+
+    Args:
+        option: whose path it is, for the message.
+        path: that was given; None for none.
+
+    Raises:
+        InvalidInputError: if there is a folder of this name.
+    """
+    if path is not None and path.is_dir():
+        message = f"{path} is a folder. Give the file to write with {option}."
+        raise InvalidInputError(message)
 
 
 def parse_share(option: str, text: str) -> float:

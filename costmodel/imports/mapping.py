@@ -13,14 +13,14 @@ _TEXTS = ("source", "licence")
 
 
 def read_mapping(path: Path) -> Asked:
-    """Read a mapping file; its form is in docs/formats.md.
+    """Read a mapping file; its form is in docs/importing.md.
 
     Raises:
         InvalidInputError: if it cannot be read, or says what there is not; names file and key.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problem = getattr(error, "strerror", None) or error
         message = f"The mapping {path} cannot be read: {problem}."
         raise InvalidInputError(message) from error

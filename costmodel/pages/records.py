@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import msgspec
 
 from costmodel.errors import DISTRIBUTION, InvalidInputError
 from costmodel.op import Op
+from costmodel.plain_json import plain_json
 from costmodel.schemas import refuse_later
 
 #: Largest file that is read, in bytes.
@@ -213,8 +213,8 @@ def _load(path: Path) -> Any:
     if len(data) > LARGEST:
         raise _error(path, f"it is larger than {LARGEST >> 20} MiB", "give a smaller file")
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return plain_json(data.decode("utf-8"))
+    except ValueError as error:
         remedy = "give a table, or what a verb wrote with --json"
         raise _error(path, f"it is no JSON: {error}", remedy) from error
 

@@ -20,7 +20,7 @@ from costmodel.op import Shape
 from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
-from costmodel.readers.keras_classes import why_not_loaded
+from costmodel.readers.keras_classes import require_no_code, why_not_loaded
 from costmodel.readers.keras_copy import cloned, in_float32
 from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
@@ -162,6 +162,7 @@ def _require_network(path: Path) -> None:
         return
     with h5py.File(path, "r") as file:
         if "model_config" in file.attrs:
+            require_no_code(path, file.attrs["model_config"])
             return
     message = (
         f"{path} holds weights without the network that they belong to. Build the model in Python, "

@@ -1,7 +1,8 @@
 """Schemas of what verbs write with ``--json``: one JSON file a verb, of both command lines.
 
 What a verb writes in another shape where an option asks for something else has a file of its own:
-``compare --ort-profile`` writes as ``compare-profile`` says.
+``compare --ort-profile`` writes as ``compare-profile`` says, ``compare --fleet`` as
+``compare-fleet``, and ``profile --fleet`` as ``fleet``.
 
 Objects may get more fields within a version; a field never goes, nor changes what it means, without
 the next.

@@ -52,7 +52,7 @@ class ExportName(StrEnum):
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half "
         "--finish finetune --finish-epochs 60 --distil 0.5 --augment",
         "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 50% --out half "
-        "--finish finetune --looks 50",
+        "--finish finetune --looks 50 --remove-blocks",
     ),
 )
 def train(
@@ -113,6 +113,8 @@ def train(
             "on up to 1,024 validation samples, and take the best. 0 goes by importances alone.",
         ),
     ] = 0,
+    remove_blocks: keras_options.RemoveBlocks = False,
+    resolution: keras_options.Resolutions = None,
     signal: Annotated[
         str,
         typer.Option("--signal", help="gamma, group_lasso, logistic_sigmoid or hard_concrete."),
@@ -132,11 +134,14 @@ def train(
     rounds: options.Rounds = None,
     no_wait: keras_options.NoWait = False,
     save_every: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--save-every", min=0.0, metavar="S", help="Seconds between two saves, at least."
+            "--save-every",
+            min=0.0,
+            metavar="S",
+            help="Seconds between two saves, at least; default: 20.",
         ),
-    ] = 20.0,
+    ] = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -162,7 +167,9 @@ def train(
         clock = device_clock(prices, runner=runner, options=given, rounds=rounds, wait=not no_wait)
     seed_model = keras_options.open_model(model, [*(imports or ()), data])
     recipe = load_recipe(data, batch_size=batch_size)
-    budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
+    more: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
+    if save_every is not None:
+        more["save_every_s"] = save_every
     found = morph(
         seed_model,
         recipe.data,
@@ -176,6 +183,8 @@ def train(
         augment=augment,
         importance=importance.value,
         looks=looks,
+        remove_blocks=remove_blocks,
+        resolutions=resolution or (),
         signal=signal,
         grow=grow,
         seed=seed,
@@ -184,8 +193,7 @@ def train(
         exports=tuple(item.value for item in export or (ExportName.onnx,)),
         verbose=0 if json else 2,
         tell=note,
-        save_every_s=save_every,
-        **budget,
+        **more,
     )
     emit(lambda: record(found), lambda: _sheets(found), as_json=json, markdown=markdown)
 

@@ -222,7 +222,7 @@ def main() -> int:
             print(turn, flush=True)
     taken = figures(found, arguments.runner, arguments.minutes)
     for item in taken:
-        print(f"{item['id']}: {item['what']}: {ledger.reached_of(item)}")
+        print(f"{item['id']}: {ledger.cells(item)}")
     if arguments.tried:
         return 0
     commits = Counter(item.commit for item in found)

@@ -74,7 +74,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "loud_plugin.py").write_text(PLUGIN, encoding="utf-8")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1.0\n")
     points = "".join(
-        f"{name.lower()} = loud_plugin:{name}\n" for name in ("Loud", "Littering", "Broken", "Missing")
+        f"{name.lower()} = loud_plugin:{name}\n"
+        for name in ("Loud", "Littering", "Broken", "Missing")
     )
     (info / "entry_points.txt").write_text(f"[costmodel.runners]\n{points}")
     monkeypatch.setenv("PYTHONPATH", str(folder))
