@@ -16,7 +16,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import DISTRIBUTION, InvalidInputError
+from costmodel.schemas import refuse_later
 
 #: Fewest witnesses by which a slower machine is told from a slower network.
 MIN_WITNESSES = 3
@@ -138,7 +139,15 @@ def read_baseline(path: Path) -> Hour:
     """
     remedy = "Make one with: costmodel compare MODEL... --table T --save-baseline baseline.json"
     try:
-        lines = msgspec.json.decode(path.read_bytes(), type=list[_Line])
+        data = path.read_bytes()
+        if why := refuse_later(msgspec.json.decode(data)):
+            message = (
+                f"The baseline {path}: {why}. Update it: pip install --upgrade {DISTRIBUTION}."
+            )
+            raise InvalidInputError(message)
+        lines = msgspec.json.decode(data, type=list[_Line])
+    except InvalidInputError:
+        raise
     except OSError as error:
         message = f"The baseline {path} cannot be read: {error.strerror or error}. {remedy}"
         raise InvalidInputError(message) from error
