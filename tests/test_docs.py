@@ -284,7 +284,7 @@ def test_checks_before_a_commit_have_the_pinned_versions() -> None:
 def test_the_workflow_runs_scripts_that_there_are() -> None:
     text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
     named = re.findall(r"run: (?:python )?(scripts/\S+)", text)
-    assert {"scripts/test", "scripts/try_wheel.py", "scripts/site"} == set(named)
+    assert {"scripts/sbom", "scripts/site", "scripts/test", "scripts/try_wheel.py"} == set(named)
     assert all((ROOT / name).is_file() for name in named)
 
 
