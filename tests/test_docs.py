@@ -305,7 +305,7 @@ def test_the_workflow_runs_scripts_that_there_are() -> None:
     text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
     named = re.findall(r"run: (?:python )?(scripts/\S+)", text)
     tried = {"scripts/try_wheel.py", "scripts/try_versions.py"}
-    assert {"scripts/test", "scripts/site", *tried} == set(named)
+    assert {"scripts/sbom", "scripts/test", "scripts/site", *tried} == set(named)
     assert all((ROOT / name).is_file() for name in named)
 
 
