@@ -19,6 +19,7 @@ from costmodel._lazy import lazy_names
 from costmodel._moved import moved_modules
 
 if TYPE_CHECKING:
+    from costmodel.costs.estimator import LatencyRegressor
     from costmodel.table import LatencyTable
     from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from costmodel.uses.tables import fit, score
 
 __all__ = [
+    "LatencyRegressor",
     "LatencyTable",
     "annotate",
     "compare",
@@ -59,6 +61,7 @@ __version__ = "0.2.0"
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "LatencyRegressor": "costs.estimator",
         "LatencyTable": "table",
         "annotate": "uses.showing",
         "compare": "uses.comparing",

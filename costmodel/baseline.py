@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Annotated
+from statistics import fmean, median, stdev
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -21,15 +21,15 @@ from costmodel.errors import InvalidInputError
 #: Fewest witnesses by which a slower machine is told from a slower network.
 MIN_WITNESSES = 3
 #: Chance that any of the networks is called slower where none is.
-FALSE_ALARMS = 0.005
+FALSE_ALARMS = 0.01
 #: How much slower a network may become, if nobody says so.
 MAX_REGRESSION = 0.05
 #: Of its rounds, the quieter share tells how long a network takes: a busy neighbour only ever adds.
 _QUIET_SHARE = 0.5
-#: Nothing repeats better than this.
-_LEAST_NOISE = 0.002
-#: A witness whose rounds scatter less counts no more for it.
-STEADY = 0.01
+#: Part of every standard error: rounds that happen to agree tell of no more care than this.
+_LEAST_NOISE = 0.005
+#: A witness further out than so many deviations counts as one that is just so far out.
+_FAR = 2.5
 #: Brings a median of absolute deviations to a standard deviation.
 _MAD = 1.4826
 
@@ -188,21 +188,26 @@ def require_device(baseline: Hour, label: str) -> None:
 def changes(before: Hour, now: Hour, limit: float = MAX_REGRESSION) -> dict[str, Change]:
     """Which networks have become slower, and whether that is more than noise.
 
-    Of every network and witness, ``x = log(now / before)``. The median ``x`` of the witnesses is
-    the drift of the machine, which is taken off: a machine that is 20 % slower in all it does is no
-    alarm. What is left of a network's ``x`` is its slowdown ``s``. Its standard error has two
-    parts: how far the witnesses' own ``x`` scatter about their median although nothing in them
-    changed (1.4826 times the median absolute deviation, a robust standard deviation, widened by
-    ``1 + 1 / n`` since the median is one of theirs), and how far the network's rounds scatter (a
-    jackknife over the rounds, both hours). Their root of squares is ``e``. Both medians are
-    weighted: a witness ``w`` whose own rounds scatter counts by ``1 / (e_w^2 + STEADY^2)``, and
-    ``n = (sum of weights)^2 / sum of their squares`` is how many there are, so to speak.
+    Of every network and witness, ``x = log(now / before)``, whose standard error ``e`` is told by
+    how far its own rounds scatter (a jackknife over the rounds, both hours). The weighted mean
+    ``x`` of the witnesses, with weights ``w = 1 / e^2``, is the drift of the machine, which is
+    taken off: a machine that is 20 % slower in all it does is no alarm. What is left of a
+    network's ``x`` is its slowdown.
 
-    ``s / e`` is compared with Student's t of ``n - 1`` degrees of freedom, one-sided, at
-    ``FALSE_ALARMS`` over the number of networks (Bonferroni's correction, so that many networks
-    raise no more false alarms than one). A network is slower where ``s / e`` is beyond that *and*
-    the slowdown beyond ``limit``: a difference that is certain but small is none that matters, and
-    one that is large but uncertain is none that is known.
+    Two hours differ by more than rounds of one hour do, and by the more, the more the rounds do: a
+    kernel that reads memory scatters within an hour, and is elsewhere in the next. So all errors
+    are stretched by one factor, at least 1: the root of the mean of ``(x - drift)^2 / e^2`` over
+    the witnesses, less one of them for the drift (Birge 1932; the scale factor of the Particle Data
+    Group's averages; multiplicative heterogeneity in Thompson and Sharp 1999). The stretched root
+    of ``e^2 + 1 / sum(w)`` is the slowdown's standard error. A witness that changed by itself must
+    not move either: beyond ``_FAR`` robust deviations from the weighted median it is pulled in
+    (one step of an M-estimate from there, Huber 1964).
+
+    The slowdown's logarithm over its error is compared with Student's t of one degree of freedom
+    less than witnesses, one-sided, at ``FALSE_ALARMS`` over the number of networks (Bonferroni's
+    correction, so that many networks raise no more false alarms than one). A network is slower
+    where that is beyond t *and* the slowdown beyond ``limit``: a difference that is certain but
+    small is none that matters, and one that is large but uncertain is none that is known.
 
     Args:
         before: the baseline.
@@ -257,11 +262,38 @@ class _Shift:
 
     @classmethod
     def of(cls, before: Level, now: Level) -> _Shift:
-        return cls(math.log(now.ms / before.ms), math.hypot(before.noise, now.noise))
+        noise = math.hypot(before.noise, now.noise, _LEAST_NOISE)
+        return cls(math.log(now.ms / before.ms), noise)
 
     @property
     def weight(self) -> float:
-        return 1.0 / (self.noise**2 + STEADY**2)
+        return 1.0 / self.noise**2
+
+
+class _Drift(NamedTuple):
+    """What the witnesses have in common, its standard error, and how much larger errors are."""
+
+    value: float
+    noise: float
+    stretch: float
+
+    @classmethod
+    def of(cls, witnesses: Sequence[_Shift]) -> _Drift:
+        weights = [item.weight for item in witnesses]
+        middle = _median([item.value for item in witnesses], weights)
+        pulls = [(item.value - middle) / item.noise for item in witnesses]
+        most = _FAR * max(1.0, _MAD * median(map(abs, pulls)))
+        value = middle + sum(
+            weight * item.noise * _within(pull, most)
+            for item, weight, pull in zip(witnesses, weights, pulls, strict=True)
+        ) / sum(weights)
+        squares = (_within((item.value - value) / item.noise, most) ** 2 for item in witnesses)
+        stretch = math.sqrt(max(1.0, sum(squares) / (len(witnesses) - 1)))
+        return cls(value, 1.0 / math.sqrt(sum(weights)), stretch)
+
+
+def _within(value: float, most: float) -> float:
+    return max(-most, min(most, value))
 
 
 def _change(
@@ -270,21 +302,16 @@ def _change(
     from scipy.stats import t  # here, so that only who has a baseline pays for it
 
     before, now = levels
-    own = _Shift.of(before, now)
-    weights = [item.weight for item in witnesses]
-    count = sum(weights) ** 2 / sum(weight**2 for weight in weights)
-    drift = _median([item.value for item in witnesses], weights)
-    scatter = _MAD * _median([abs(item.value - drift) for item in witnesses], weights)
-    noise = math.hypot(max(scatter, _LEAST_NOISE) * math.sqrt(1.0 + 1.0 / count), own.noise)
-    freedom = max(count - 1.0, 1.0)
+    own, drift = _Shift.of(before, now), _Drift.of(witnesses)
+    noise = drift.stretch * math.hypot(own.noise, drift.noise)
     return Change(
         before_ms=before.ms,
         now_ms=now.ms,
-        drift=math.exp(drift),
-        slowdown=math.exp(own.value - drift) - 1.0,
+        drift=math.exp(drift.value),
+        slowdown=math.exp(own.value - drift.value) - 1.0,
         noise=noise,
-        statistic=(own.value - drift) / noise,
-        critical=float(t.ppf(1.0 - FALSE_ALARMS / networks, freedom)),
+        statistic=(own.value - drift.value) / noise,
+        critical=float(t.ppf(1.0 - FALSE_ALARMS / networks, len(witnesses) - 1)),
         limit=limit,
         witnesses=len(witnesses),
     )

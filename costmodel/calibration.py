@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.measurement import Measurement
-from costmodel.op import DTYPE_BYTES, SESSION, Op, model_op_counts
+from costmodel.model_rows import model_op_counts
+from costmodel.op import DTYPE_BYTES, SESSION, Op
 from costmodel.protocols import CostModel, HoldsOut
 from costmodel.table import LatencyTable
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -12,30 +10,30 @@ from typing import TYPE_CHECKING, Protocol
 
 from costmodel._moved import moved_names
 from costmodel.baseline import MAX_REGRESSION, Change, Hour, Level, changes
+from costmodel.clocking import (
+    DEFAULT_PLAN,
+    network_jobs,
+    rows_of,
+    time_apart,
+    with_anchor,
+    witness_jobs,
+)
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError
 from costmodel.figures import ms, percent, signed_percent
 from costmodel.html import html_table
 from costmodel.measurement import Measurement
-from costmodel.network import Network, model_digest
 from costmodel.onnx_model.inputs import sizes_of_each
-from costmodel.op import Op, model_op
-from costmodel.pace import Pace, witness_networks, witnesses
+from costmodel.pace import Pace
 from costmodel.percentiles import SHARES, Percentiles
 from costmodel.prediction import Prediction, finite, price_network
-from costmodel.profiler import Job, Plan, ProfileReport, Progress, time_jobs
+from costmodel.profiler import Plan, Progress
 from costmodel.protocols import CostModel, NetworkLaw
 from costmodel.registry import Option, load_runner
-from costmodel.sampling.networks import PREFIX, named_network
 from costmodel.sizes import Sizes
 
 if TYPE_CHECKING:
     from costmodel.table import LatencyTable
-
-#: Visits are longer than those of kernels: one run of a network may take a second.
-#: A whole network may be 10 % slower in one process than in the next, by where its memory lies, so
-#: every round has a process of its own.
-DEFAULT_PLAN = Plan(rounds=12, min_rounds=8, visit_ms=60.0, restart_every=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +313,7 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
     if cost.unit != "ms":
         message = (
             f"The cost model {cost.name!r} prices in {cost.unit}, and a clock measures ms. "
-            "Use one that prices in milliseconds, e.g. a regression or a lookup."
+            "Use one that prices in milliseconds: a table (--table), or a datasheet's roofline."
         )
         raise InvalidInputError(message)
     chosen = load_runner(runner, options)
@@ -325,11 +323,11 @@ def compare_files(  # noqa: PLR0913 - each has a sensible default
         price_network(network, cost, calibration, device=cost.device) for network in networks
     ]
     same = table is not None and table.device.identity == chosen.device.identity
-    jobs = _jobs(models, networks, bound)
+    jobs = network_jobs(models, networks, bound)
     with witness_jobs(table if same else None) as again:
-        plan = _with_anchor(plan, networks)
-        report = _time([*jobs, *again], runner, options or {}, plan, progress)
-    rows = _rows([*jobs, *again], report)
+        plan = with_anchor(plan, networks)
+        report = time_apart([*jobs, *again], runner, options or {}, plan, progress)
+    rows = rows_of([*jobs, *again], report)
     now = {job.op: rows[job.op] for job in again}
     pace = Pace.of(table, now) if table is not None else None
     levels = {
@@ -375,145 +373,6 @@ def since(
     now = Hour(device=first.device.label, networks=networks, witnesses=first.witnesses)
     found = changes(baseline, now, limit)
     return tuple(replace(item, change=found.get(item.model)) for item in comparisons)
-
-
-@contextmanager
-def witness_jobs(table: LatencyTable | None) -> Iterator[tuple[Job, ...]]:
-    """Rows of a table to time again: some of its kernels, and of the profiler's own networks.
-
-    Args:
-        table: whose; None for nothing to time.
-    """
-    if table is None:
-        yield ()
-        return
-    with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
-        jobs = [Job(op=op) for op in witnesses(table)]
-        for op in witness_networks(table, PREFIX):
-            network = named_network(op.attribute("name", ""))
-            if network is not None:
-                path = Path(folder) / f"{network.name}.onnx"
-                path.write_bytes(network.model.SerializeToString())
-                if model_digest(path, {}) == op.implementation:  # as this version writes it
-                    jobs.append(Job(op=op, model=path))
-        yield tuple(jobs)
-
-
-def measure(
-    models: Sequence[Path],
-    *,
-    runner: str,
-    options: Mapping[str, Option] | None = None,
-    sizes: Sizes | None = None,
-    plan: Plan = DEFAULT_PLAN,
-    progress: Progress | None = None,
-) -> tuple[Measurement, ...]:
-    """Time whole networks as ``compare_files`` does, without a prediction.
-
-    Args:
-        models: as for ``compare_files``.
-        runner: as for ``compare_files``.
-        options: as for ``compare_files``.
-        sizes: as for ``compare_files``.
-        plan: as for ``compare_files``.
-        progress: as for ``compare_files``.
-
-    Returns:
-        One per model, in order; one that could not be timed says why.
-
-    Raises:
-        InvalidInputError: for no models.
-        ModelFormatError: as for ``compare_files``.
-        LockedError: as for ``compare_files``.
-        KeyboardInterrupt: as for ``compare_files``.
-    """
-    if not models:
-        message = "There is nothing to measure. Give at least one model."
-        raise InvalidInputError(message)
-    chosen = load_runner(runner, options)
-    bound = sizes_of_each(models, sizes or {})
-    networks = [chosen.lower(path, own) for path, own in zip(models, bound, strict=True)]
-    jobs = _jobs(models, networks, bound)
-    rows = time_rows(jobs, runner, options or {}, _with_anchor(plan, networks), progress)
-    return tuple(rows[job.op] for job in jobs)
-
-
-def _jobs(
-    models: Sequence[Path], networks: Sequence[Network], sizes: Sequence[Mapping[str, int]]
-) -> list[Job]:
-    return [
-        Job(
-            op=model_op(network.name, model_digest(path, own), network.ops),
-            model=path.resolve(),
-            sizes=tuple(sorted(own.items())),
-        )
-        for path, network, own in zip(models, networks, sizes, strict=True)
-    ]
-
-
-def _with_anchor(plan: Plan, networks: Sequence[Network]) -> Plan:
-    """The plan with the convolution of middle size as drift probe, unless it names one."""
-    if plan.anchor is not None:
-        return plan
-    convolutions = {op for network in networks for op in network.ops if op.kind == "conv"}
-    ranked = sorted(convolutions, key=lambda op: (op.macs, op.digest))
-    if not ranked:
-        return plan
-
-    return replace(plan, anchor=ranked[len(ranked) // 2])
-
-
-def time_rows(
-    jobs: Sequence[Job],
-    runner: str,
-    options: Mapping[str, Option],
-    plan: Plan,
-    progress: Progress | None,
-) -> dict[Op, Measurement]:
-    """Time jobs into a table that is thrown away.
-
-    Args:
-        jobs: of networks or kernels.
-        runner: entry-point name of the runner.
-        options: the runner's.
-        plan: how much care to take.
-        progress: who is told how far it is.
-
-    Returns:
-        A row for every job; one that was not timed says why.
-
-    Raises:
-        LockedError: if a profiler holds the device.
-        KeyboardInterrupt: when interrupted.
-    """
-    return _rows(jobs, _time(jobs, runner, options, plan, progress))
-
-
-def _time(
-    jobs: Sequence[Job],
-    runner: str,
-    options: Mapping[str, Option],
-    plan: Plan,
-    progress: Progress | None,
-) -> ProfileReport:
-    with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
-        out = Path(folder) / "compare.jsonl"
-        report = time_jobs(
-            jobs, runner=runner, options=options, out=out, plan=plan, progress=progress
-        )
-    if report.interrupted:
-        raise KeyboardInterrupt
-    return report
-
-
-def _rows(jobs: Sequence[Job], report: ProfileReport) -> dict[Op, Measurement]:
-    """A row for every job, with a reason where there was no time for it."""
-    rows = dict(report.table.rows)
-    for job in jobs:
-        if job.op not in rows:
-            reason = "the time allowed ended before its first round"
-            rows[job.op] = Measurement.from_rounds(job.op, (), status="timeout", reason=reason)
-    return rows
 
 
 __getattr__ = moved_names(__name__, {"compare": ":compare_files"})

@@ -53,7 +53,10 @@ def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
             shutil.copymode(target, temporary)
         temporary.replace(target)
     except OSError as error:
-        message = f"{path} cannot be written: {error.strerror or error}."
+        message = (
+            f"{path} cannot be written: {error.strerror or error}. Free some space, or give a path "
+            "in a folder that you may write to."
+        )
         raise InvalidInputError(message) from error
     finally:
         with suppress(OSError):
@@ -115,5 +118,8 @@ def mend_end(path: Path, *, torn_bytes: int, ends_open: bool) -> None:
             elif ends_open:
                 handle.write(b"\n")
     except OSError as error:
-        message = f"{path} cannot be added to: {error.strerror or error}."
+        message = (
+            f"{path} cannot be added to: {error.strerror or error}. Free some space, or copy it to "
+            "a folder that you may write to."
+        )
         raise InvalidInputError(message) from error

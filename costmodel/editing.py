@@ -130,6 +130,9 @@ def load_editor(name: str = ONNX) -> Editor:
     try:
         editor: Editor = found[name].load()()
     except (ImportError, AttributeError) as error:
-        message = f"The editor {name!r} ({found[name].value}) cannot be imported: {error}."
+        message = (
+            f"The editor {name!r} ({found[name].value}) cannot be imported: {error}. Install the "
+            "package that brings it anew."
+        )
         raise InvalidInputError(message) from error
     return editor

@@ -109,7 +109,8 @@ def _first_kept(source: Shape, result: Shape) -> bool:
 def _order(op: Op) -> tuple[int, ...] | None:
     """The axes of a transposition's input in the order of its output."""
     rank = len(op.inputs[0])
-    order = op.attribute("perm") or tuple(reversed(range(rank)))
+    # Some runtimes take it as an operand.
+    order = op.attribute("perm") or next(iter(op.constants), ()) or tuple(reversed(range(rank)))
     if not isinstance(order, tuple) or sorted(order) != list(range(rank)):
         return None
     return tuple(int(axis) for axis in order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from typing import Any, Self
 
 from costmodel.errors import CostModelError, InvalidInputError, MissingDependencyError
@@ -69,7 +70,10 @@ def load_runner(name: str, options: Mapping[str, Option] | None = None) -> Runne
     except MissingDependencyError:
         raise
     except (ImportError, AttributeError) as error:
-        message = f"The runner {name!r} ({found[name].value}) cannot be imported: {error}."
+        message = (
+            f"The runner {name!r} ({found[name].value}) cannot be imported: {error}. "
+            "Install the package that brings it anew, or name another runner."
+        )
         raise InvalidInputError(message) from error
     try:
         return make(**dict(options or {}))
@@ -77,7 +81,8 @@ def load_runner(name: str, options: Mapping[str, Option] | None = None) -> Runne
         raise
     except (TypeError, ValueError) as error:
         message = (
-            f"The runner {name!r} does not take these options: {dict(options or {})} ({error})."
+            f"The runner {name!r} does not take these options: {dict(options or {})} ({error}). "
+            f"It takes {', '.join(signature(make).parameters) or 'none'}."
         )
         raise InvalidInputError(message) from error
 

@@ -17,7 +17,8 @@ from costmodel.errors import InvalidInputError
 from costmodel.figures import ms
 from costmodel.html import html_table
 from costmodel.measurement import Measurement, Round
-from costmodel.op import MODEL, Op, model_op_counts
+from costmodel.model_rows import model_op_counts
+from costmodel.op import MODEL, Op
 from costmodel.shipped import find_profile as _find_profile
 from costmodel.table_format import (
     decode_row,
@@ -229,7 +230,7 @@ class LatencyTable(Mapping[Op, Measurement]):
 
         Args:
             frame: one row a measurement. Columns are known by their names, times by their unit
-                (``latency_us``); ``docs/formats.md`` has the list.
+                (``latency_us``); ``docs/importing.md`` has the list.
             device: whose numbers they are; by default what the frame's columns or ``attrs`` say.
             columns: by field, the column that holds it: ``{"latency_us": "time"}``.
             constants: by field, the value that all rows have: ``{"layout": "nhwc"}``.

@@ -20,7 +20,8 @@ from msgspec import UNSET, UnsetType
 from costmodel.device import Device
 from costmodel.errors import DISTRIBUTION, InvalidInputError, TableFormatError
 from costmodel.measurement import Measurement, Milliseconds, Round, Status
-from costmodel.op import CONV_KINDS, MATMUL_KINDS, MODEL, Op, model_op_counts, op_fields
+from costmodel.model_rows import model_op_counts
+from costmodel.op import CONV_KINDS, MATMUL_KINDS, MODEL, Op, op_fields
 
 #: Version that this code writes and reads.
 FORMAT = 1

@@ -1,6 +1,6 @@
 """Contract tests for plug-ins, and a hypothesis strategy that draws Ops.
 
-A runner or cost model of your own gets its tests by subclassing a contract and saying what to test:
+A runner or cost model of your own gets its tests by subclassing a contract and saying what it is::
 
     class TestMyRunner(RunnerContract):
         @pytest.fixture
@@ -37,7 +37,8 @@ from hypothesis import strategies as st
 
 from costmodel.device import Device
 from costmodel.errors import ModelFormatError, UnsupportedOpError
-from costmodel.op import SESSION, Attribute, Op, Shape, conv_op, decode_op, encode_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import SESSION, Attribute, Op, Shape, conv_op, decode_op, encode_op
 from costmodel.protocols import Block, CostModel, Runner, Unit
 
 #: Shortest block that the runner contract asks for, in ms.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from morphnet_core.structure import Structure
     from morphnet_core.surgery import expand, rebuild, shrink
     from morphnet_core.uses.aligning import align
+    from morphnet_core.uses.planning import plan
 
 __all__ = [
     "CostRegularizer",
@@ -31,6 +32,7 @@ __all__ = [
     "align",
     "expand",
     "morph",
+    "plan",
     "rebuild",
     "shrink",
 ]
@@ -48,6 +50,7 @@ __getattr__, __dir__ = lazy_names(
         "network_regularizers.gamma": "network_regularizers.original",
         "network_regularizers.group_lasso": "network_regularizers.original",
         "network_regularizers.logistic_sigmoid": "network_regularizers.original",
+        "plan": "uses.planning",
         "rebuild": "surgery",
         "shrink": "surgery",
     },

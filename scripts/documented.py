@@ -9,6 +9,11 @@ from typing import Literal
 
 #: Programs that the distribution installs.
 PROGRAMS = ("costmodel", "morphnet")
+#: Where README.md takes its reader from nothing to a morph, in an empty folder.
+FIRST = "From nothing to a morph"
+
+#: Fences of what a program prints, which nobody is told to do.
+_SHOWN = "text"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"(?<=\n\n) {4}\S.*\n(?: {4}.*\n)*")
@@ -39,7 +44,8 @@ def page_examples(source: str, text: str) -> list[Example]:
     """Commands and snippets of a markdown page, in the order in which it shows them.
 
     Commands are the lines of indented blocks and of blocks fenced as ``sh``, snippets the blocks
-    fenced as ``python``. Any other fence is an error, because nobody would know what to do with it.
+    fenced as ``python``; what is fenced as ``text`` is only shown. Any other fence is an error,
+    because nobody would know what to do with it.
 
     Raises:
         ValueError: for such a fence; names it.
@@ -51,13 +57,30 @@ def page_examples(source: str, text: str) -> list[Example]:
             found.append((fence.start(), Example(source, "python", body)))
         elif language == "sh":
             found += [(fence.start(), Example(source, "command", c)) for c in _commands(body)]
-        else:
-            message = f"{source}: a block is fenced as {language!r}; it is to be python or sh."
+        elif language != _SHOWN:
+            message = (
+                f"{source}: a block is fenced as {language!r}; it is to be python, sh or {_SHOWN}."
+            )
             raise ValueError(message)
     prose = _FENCE.sub(lambda fence: "\n" * len(fence[0]), text)  # places stay
     for block in _INDENTED.finditer(prose):
         found += [(block.start(), Example(source, "command", c)) for c in _commands(block[0])]
     return [example for _, example in sorted(found, key=lambda item: item[0])]
+
+
+def section(text: str, heading: str) -> str:
+    """What a page says below a heading of the second level.
+
+    Raises:
+        ValueError: if there is none; names it.
+    """
+    found = re.search(
+        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    if found is None:
+        message = f"There is no heading {heading!r}."
+        raise ValueError(message)
+    return found[1]
 
 
 def help_examples(source: str, text: str) -> list[Example]:

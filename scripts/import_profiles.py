@@ -23,7 +23,7 @@ from costmodel.device import Device
 from costmodel.imports.imported import Imported
 from costmodel.imports.presets import PRESETS
 from costmodel.measurement import Measurement
-from costmodel.op import model_op
+from costmodel.model_rows import model_op
 from costmodel.table import LatencyTable
 from costmodel.tidy.rows import Rows
 from costmodel.uses.importing import import_file

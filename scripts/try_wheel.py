@@ -27,10 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from documented import (
+    FIRST,
     PROGRAMS,
     Example,
     help_examples,
     page_examples,
+    section,
     shortened_snippet,
     verbs,
 )
@@ -40,11 +42,13 @@ KIT = Path(__file__).with_name("wheel_kit.py")
 #: For a profile that a help text shows. A page's next examples need its table to be complete.
 BUDGET = "12s"
 #: Verbs that time, and can be told to do it only twice.
-TIMERS = frozenset({"profile", "compare", "explain", "train", "shrink", "align"})
+TIMERS = frozenset({"profile", "compare", "explain", "train", "shrink", "align", "plan"})
 #: Options that name what a verb writes.
-MAKERS = frozenset({"--out", "-o", "--plot", "--html"})
+MAKERS = frozenset({"--out", "-o", "--plot", "--html", "--onnx", ">"})
 #: What is asked for of a network's own latency where an example asks for milliseconds.
 SHARE = {"train": 0.6, "shrink": 0.6, "expand": 1.5}
+#: Programs of the system that pages use beside ours.
+OTHERS = frozenset({"cp"})
 #: Verbs whose exit code 1 is a finding, which chance or a short budget may bring about.
 FINDERS = frozenset({"profile", "check", "compare", "explain", "align"})
 
@@ -108,7 +112,12 @@ def documented(environment: Environment, *, fast: bool) -> list[list[Example]]:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for page in pages:
         name = page.relative_to(ROOT).as_posix()
-        groups.append(page_examples(name, page.read_text(encoding="utf-8")))
+        text = page.read_text(encoding="utf-8")
+        if name == "README.md":  # its first steps begin with nothing
+            first = section(text, FIRST)
+            groups.append(page_examples(FIRST, f"\n{first}"))
+            text = text.replace(first, "")
+        groups.append(page_examples(name, text))
     return groups
 
 
@@ -188,9 +197,12 @@ def _follow_command(environment: Environment, example: Example, folder: Path) ->
         asked = _predicted_ms(environment, arguments[0], table, folder) * SHARE[verb]
         command = re.sub(r"--target-ms \S+", f"--target-ms {asked:.4g}", command)
     done = environment.run(command, folder)
-    problem = (
-        problem_of(done, verb, arguments, folder) if program in PROGRAMS else "no such program"
-    )
+    if program in OTHERS:
+        problem = done.stderr.strip() if done.returncode else ""
+    elif program in PROGRAMS:
+        problem = problem_of(done, verb, arguments, folder)
+    else:
+        problem = "no such program"
     return Outcome(example, command, time.perf_counter() - started, problem)
 
 
@@ -201,12 +213,14 @@ def problem_of(
     found = done.returncode == 1 and verb in FINDERS
     if (done.returncode and not found) or "Traceback" in done.stderr:
         return f"exit code {done.returncode}: {done.stderr.strip()[-1500:]}"
+    redirected = arguments[arguments.index(">") + 1] if ">" in arguments else ""
+    told = (folder / redirected).read_text(encoding="utf-8") if redirected else done.stdout
     if "--json" in arguments:
         try:
-            json.loads(done.stdout)
+            json.loads(told)
         except ValueError as error:
             return f"its output is not JSON: {error}"
-    if not done.stdout.strip():
+    if not told.strip():
         return f"it printed nothing: {done.stderr.strip()[-1500:]}"
     pairs = itertools.pairwise(arguments)
     made = [value for name, value in pairs if name in MAKERS]
@@ -253,7 +267,10 @@ def follow_all(environment: Environment, *, fast: bool) -> list[Outcome]:
             reason = "takes long: python scripts/try_wheel.py without --fast"
             return [Outcome(example, left_out=reason) for example in group]
         folder = environment.home / f"follow-{number}"
-        shutil.copytree(kit, folder)
+        if group[0].source == FIRST:
+            folder.mkdir()
+        else:
+            shutil.copytree(kit, folder)
         return follow(environment, group, folder)
 
     outcomes = []

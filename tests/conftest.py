@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import skip_policy
 from onnx import TensorProto, helper
+from threadpoolctl import threadpool_limits
 
 # Values in the messages of failed asserts inside the contracts.
 pytest.register_assert_rewrite("costmodel.testing")
@@ -20,6 +21,7 @@ pytest.register_assert_rewrite("costmodel.testing")
 #: Files that take longest, longest first: where two processes share the tests, these must not be
 #: left for the end, when one of them has nothing else to do.
 LONGEST = (
+    "test_site.py",
     "morphnet_core/budget/test_callback.py",
     "morphnet_core/regularizer/test_callback.py",
     "morphnet_core/cli/test_train.py",
@@ -47,6 +49,10 @@ def pytest_collection_finish() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     skip_policy.register(config)
+    # Matrices of tests are small, and threads that share them out wait for each other, most of all
+    # where another process of tests has the processor: fits took twice as much of it.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    threadpool_limits(1, user_api="blas")
     if hasattr(config, "workerinput"):
         # Device locks lie in the folder for temporary files; tests of two processes, documented
         # examples among them, would refuse each other.

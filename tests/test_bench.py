@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def test_a_page_names_topic_machine_and_commit(
     assert (record["topic"], record["commit"]) == ("house", "abc123")
     assert record["machine"]["processor"]
     assert record["machine"]["isa"]
-    assert "| a | a number | shown | 2 ms | - |" in path.with_suffix(".md").read_text()
+    assert "| a number | shown | 2 ms | - |" in path.with_suffix(".md").read_text()
 
 
 def test_a_topic_is_one_of_a_list(ledger: Any) -> None:
@@ -143,3 +144,52 @@ def test_advices_are_held_against_the_clock(ledger: Any) -> None:
     found = {item["id"]: item for item in explained.figures(whole)}
     assert found["c-sign"]["passed"]
     assert found["c-ratio"]["passed"]
+
+
+def test_a_table_keeps_what_has_bars_in_it(ledger: Any) -> None:
+    found = ledger.figure("a", "median |error| of 2", 0.5, "share", at_most=0.1)
+    assert ledger.cells(found) == r"median \|error\| of 2 | <= 0.1 | 0.5 share | **no**"
+    untaken = ledger.figure("a", "a number", None, at_most=1, reason="no board")
+    assert ledger.cells(untaken) == "a number | <= 1 | not taken: no board | -"
+
+
+def test_the_summary_shows_every_figure_with_script_and_processor(ledger: Any) -> None:
+    summary = import_module("summary")
+    figures = [
+        ledger.figure("a", "a number", 2.0, "ms", at_most=1),
+        ledger.figure("b", "another", 2.0, "ms", at_least=1),
+        ledger.figure("c", "a third", None, at_least=1, reason="no board"),
+        shown(ledger),
+    ]
+    record = {
+        "topic": "house",
+        "script": "scripts/bench/house.py",
+        "figures": figures,
+        "machine": {"processor": "Some CPU", "isa": "avx2"},
+    }
+    page = "\n".join(summary.page_of({"lines": record, "older": {**record, "script": ""}}))
+    assert "| The packages themselves | 6 | 2 | 4 |" in page
+    assert page.count("| a number | <= 1 | 2 ms | **no** |") == 2
+    made = "by [scripts/bench/house.py](../../scripts/bench/house.py), on Some CPU, avx2:"
+    assert f"[lines](lines.md), {made}" in page
+    assert "[older](older.md), on Some CPU, avx2:" in page
+
+
+def test_the_summary_is_that_of_the_results(ledger: Any) -> None:
+    summary = import_module("summary")
+    folder = ROOT / "docs" / "results"
+    records = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
+    page = "\n\n".join(summary.page_of(records)) + "\n"
+    assert (folder / "README.md").read_text(encoding="utf-8") == page
+    made = {record.get("script", "") for record in records.values()} - {""}
+    assert [name for name in made if not (ROOT / name).is_file()] == []
+
+
+def test_a_script_is_known_by_its_path(ledger: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(ROOT / "scripts/bench/kill.py"))
+    assert ledger.script() == "scripts/bench/kill.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/else.py")
+    assert ledger.script() == ""

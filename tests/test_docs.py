@@ -19,7 +19,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from costmodel.cli import app as costmodel_app
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.errors import DISTRIBUTION
 from costmodel.registry import runner_names
 from costmodel.shipped import shipped_profiles
@@ -30,9 +30,16 @@ from morphnet_core.structure import Structure
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from api_pages import MODULES as STABLE  # noqa: E402
-from api_pages import undocumented  # noqa: E402
-from documented import PROGRAMS, help_examples, page_examples, shortened_snippet  # noqa: E402
+from documented import (  # noqa: E402
+    FIRST,
+    PROGRAMS,
+    help_examples,
+    page_examples,
+    section,
+    shortened_snippet,
+)
+from site_pages import MODULES as STABLE  # noqa: E402
+from site_pages import undocumented  # noqa: E402
 from wheel_kit import make_onnx  # noqa: E402
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,9 +51,20 @@ PAGES = sorted(
 )
 SHOWN = page_examples("README.md", README)
 SNIPPETS = [example.text for example in SHOWN if example.kind == "python"]
-LINES = [
-    example.text for example in SHOWN if example.text.partition(" ")[0] in PROGRAMS
-]  # fmt: skip
+#: What README.md begins with, in an empty folder.
+FIRST_STEPS = page_examples(FIRST, "\n" + section(README, FIRST))
+#: Programs whose commands are parsed, and what those of others are for.
+COMMAND = re.compile(rf"({'|'.join(PROGRAMS)}) ")
+LINES = [example.text for example in SHOWN if COMMAND.match(example.text)]
+#: The same of the other pages that readers follow.
+MORE_LINES = [
+    example.text.partition(" > ")[0]
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for example in page_examples(page.name, page.read_text(encoding="utf-8"))
+    if COMMAND.match(example.text)
+]
+#: What a step reads or writes, by its name.
+FILE = re.compile(r"(?<![\w./-])[\w-]+\.(?:onnx|keras|jsonl|csv|py)(?![\w/])")
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -139,19 +157,46 @@ def test_the_readmes_uses_are_one_import_and_three_lines() -> None:
     assert [text for text in uses if len(text.strip().splitlines()) > 5] == []  # one is empty
 
 
-@pytest.mark.parametrize("line", sorted(set(LINES)))
-def test_the_readmes_commands_parse(line: str) -> None:
+@pytest.mark.parametrize("line", sorted({*LINES, *MORE_LINES}))
+def test_the_pages_commands_parse(line: str) -> None:
     parse(line)
     program, verb = shlex.split(line)[:2]
     for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", line.partition("#")[0]):
         assert re.search(rf"(?<![\w-]){option}(?![\w-])", help_text(program, verb)), option
 
 
+def test_the_first_steps_are_few_and_none_needs_editing() -> None:
+    assert len(FIRST_STEPS) <= 8
+    *lines, snippet = [step.text for step in FIRST_STEPS]
+    assert lines[0].startswith(f"pip install '{DISTRIBUTION}[")
+    verbs = [line.split()[1] for line in lines if COMMAND.match(line)]
+    assert verbs[0] == "profile"
+    assert "compare" in verbs
+    assert "mc.morph(" in snippet
+    made: set[str] = set()
+    for line in [*lines, snippet]:
+        written = {line.split()[-1]} if line.startswith("cp ") else set()
+        written |= set(re.findall(r"--out (\S+)", line))
+        read = set(FILE.findall(line)) - written
+        if not line.startswith("cp "):
+            assert read <= made, line
+        made |= written
+
+
+def test_the_first_network_comes_with_the_onnx_package() -> None:
+    import onnx
+
+    copied = next(step.text for step in FIRST_STEPS if step.text.startswith("cp "))
+    path = re.search(r"\)/(\S+?)\"", copied)
+    assert path is not None
+    assert (Path(onnx.__path__[0]) / path[1]).is_file()
+
+
 def test_the_readme_shows_every_verb_that_measures_or_prices() -> None:
     shown = {shlex.split(line)[1] for line in LINES}
     assert {"profile", "show", "check", "score", "predict", "compare", "explain"} <= shown
     assert {"import", "solve", "report"} <= shown
-    assert {"train", "shrink", "expand", "align"} <= shown
+    assert {"train", "shrink", "expand", "align", "plan"} <= shown
 
 
 @pytest.mark.parametrize(("program", "verb"), VERBS)
@@ -187,6 +232,11 @@ def test_the_readmes_scripts_exist_and_can_be_run() -> None:
     scripts = set(re.findall(r"(?m)^    (scripts/\w+)", README))
     assert scripts == {"scripts/demo", "scripts/test", "scripts/backends"}
     assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+
+
+def test_the_list_of_shipped_profiles_is_whole() -> None:
+    text = (ROOT / "profiles" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \[([^\]]+)\]", text, re.MULTILINE)) == set(shipped_profiles())
 
 
 def test_the_extras_that_pages_name_are_declared() -> None:
@@ -234,9 +284,16 @@ def test_checks_before_a_commit_have_the_pinned_versions() -> None:
 def test_the_workflow_runs_scripts_that_there_are() -> None:
     text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
     named = re.findall(r"run: (?:python )?(scripts/\S+)", text)
-    assert {"scripts/test", "scripts/try_wheel.py", "scripts/api_pages"} == set(named)
+    assert {"scripts/test", "scripts/try_wheel.py", "scripts/site"} == set(named)
     assert all((ROOT / name).is_file() for name in named)
 
 
 def test_the_pages_of_the_stable_names_have_something_to_show() -> None:
     assert [name for module in STABLE for name in undocumented(module)] == []
+
+
+@pytest.mark.parametrize("folder", ["docs/decisions", "examples"])
+def test_lists_of_a_folder_are_whole(folder: str) -> None:
+    pages = {path.name for path in (ROOT / folder).glob("*.*") if path.suffix in {".md", ".py"}}
+    text = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    assert {target for target in LINK.findall(text) if "/" not in target} == pages - {"README.md"}

@@ -10,7 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from costmodel.op import Op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op
 from costmodel.protocols import CostModel, Runner
 from costmodel.testing import CostModelContract, RunnerContract
 from morphnet_core import Structure
@@ -25,11 +26,21 @@ MOST_LINES = 60
 #: What each prints, and the files that it writes.
 SAYS = {
     "budget": ("fast/model.onnx", ("fast/model.keras", "fast/model.onnx")),
+    "keras_tuner_search": ("is too slow", ()),
+    "optuna_search": ("PRUNED", ()),
     "own_cost": ("100.0 %", ()),
     "own_runner": ("tiny: ", ("npu.jsonl",)),
     "pad_widths": ("pruned", ()),
     "predict": ("tiny: predicted", ("tiny.jsonl",)),
+    "pytorch_network": ("times as fast", ("net.onnx", "fast.onnx")),
     "regularize": ("after shrinking", ("structure.json",)),
+    "sklearn_pipeline": ("random forest: ", ()),
+    "torch_pruning_plan": ("planned: ", ("net.onnx", "planned.onnx")),
+}
+#: What some need beside the packages of the tests, and the extra that has it.
+NEEDS = {
+    "pytorch_network": (("torch", "onnxscript"), "torch"),
+    "torch_pruning_plan": (("torch", "torch_pruning"), "pruning"),
 }
 
 
@@ -41,14 +52,25 @@ def test_every_example_is_short_and_tested() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
+#: Those in which other packages warn of themselves.
+WARNED = {*NEEDS, "keras_tuner_search"}
+NAMES = [
+    pytest.param(name, marks=pytest.mark.filterwarnings("ignore")) if name in WARNED else name
+    for name in SAYS
+]
+
+
 @pytest.mark.keras
-@pytest.mark.parametrize("name", SAYS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    modules, extra = NEEDS.get(name, ((), ""))
+    for module in modules:
+        pytest.importorskip(module, reason=f"needs the {extra} extra")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "")  # an example sets it, and it is put back
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # locks of its own

@@ -15,8 +15,9 @@ from costmodel.comparison import Comparison
 from costmodel.costs.lookup import Lookup
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
+from costmodel.model_rows import model_op
 from costmodel.network import Layer, Network
-from costmodel.op import Op, model_op
+from costmodel.op import Op
 from costmodel.prediction import price_network
 from costmodel.report import comparison_sheets, to_text
 from costmodel.table import LatencyTable

@@ -68,7 +68,7 @@ def anticipate(network: Network, device: Device) -> Network:
     if rules is None:
         message = (
             f"There are no rules for what {device.runtime!r} executes. Known runtimes: "
-            f"{', '.join(sorted(RULES))}. Use the runner's lower() where it is installed."
+            f"{', '.join(sorted(RULES))}. Predict where it is installed: then it is asked itself."
         )
         raise InvalidInputError(message)
     session = session_op(len(network.inputs), len(network.outputs))

@@ -110,6 +110,13 @@ class Graph:
         node.covers += later.covers
         self.rewire(node, reads=node.reads, writes=list(later.writes[:1]))
 
+    def hand_on(self, node: Node, later: Node) -> None:
+        """``later`` does what its first operand ``node`` did, by its ``op`` of now; that goes."""
+        later.covers = node.covers + later.covers
+        self.remove(node)
+        reads = [node.reads[0], *later.reads[1 : len(later.op.inputs)]]
+        self.rewire(later, reads=reads, writes=later.writes)
+
     def bypass(self, node: Node) -> bool:
         """Drop a node that changes nothing; ``False`` where the border of the model needs it."""
         source = node.reads[0]

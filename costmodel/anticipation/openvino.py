@@ -62,8 +62,8 @@ def execute_openvino(network: Network, device: Device) -> tuple[Layer, ...]:
     if device.dtype != "float32" or isa is None:
         message = (
             f"There are rules for OpenVINO in float32 on {' and '.join(PLUGIN_FACTS)} only, "
-            f"not in {device.dtype} on {device.isa or 'an unknown instruction set'}. Use the "
-            "runner's lower() there."
+            f"not in {device.dtype} on {device.isa or 'an unknown instruction set'}. Predict on "
+            "that device, where OpenVINO is asked itself."
         )
         raise InvalidInputError(message)
     processor = PLUGIN_FACTS.get(str(dict(device.options).get(PROCESSOR_ISA, "")), isa)

@@ -54,15 +54,15 @@ def execute_ort(network: Network, device: Device) -> tuple[Layer, ...]:
     if device.dtype not in DTYPES or device.provider not in PROVIDERS:
         message = (
             f"There are no rules for {device.dtype} networks on ONNX Runtime's {device.provider}, "
-            f"only for {' and '.join(sorted(DTYPES))} on the CPU provider. Use the runner's "
-            "lower()."
+            f"only for {' and '.join(sorted(DTYPES))} on the CPU provider. Predict on that device, "
+            "where the runtime is asked itself."
         )
         raise InvalidInputError(message)
     if device.dtype == "float32" and not instructions.float_rules:
         message = (
             f"There are no rules for float32 networks on ONNX Runtime with {device.isa} "
-            "instructions, for which it lays some convolutions out otherwise. Use the runner's "
-            "lower(), or a table of an int8 runner."
+            "instructions, for which it lays some convolutions out otherwise. Predict on that "
+            "device, where the runtime is asked itself, or give a table of an int8 runner."
         )
         raise InvalidInputError(message)
     graph = graph_from(network, (op_type(layer.op) for layer in network.layers))

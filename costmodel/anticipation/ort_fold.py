@@ -213,10 +213,7 @@ def _fold_pad(graph: Graph, node: Node) -> bool:
     later.op = replace(
         later.op, pads=total, inputs=op.inputs, attributes=tuple(sorted(settings.items()))
     )
-    later.covers = node.covers + later.covers
-    source = node.reads[0]
-    graph.remove(node)
-    graph.rewire(later, reads=[source, *later.reads[1:]], writes=later.writes)
+    graph.hand_on(node, later)
     return True
 
 
@@ -310,10 +307,7 @@ def _fold_reshape(graph: Graph, node: Node) -> bool:
     if later is None or later.op_type != "Reshape" or len(node.reads) != 1:
         return _fold_transpose(graph, node)
     later.op = replace(later.op, inputs=node.op.inputs, constants=(later.op.outputs[0],))
-    later.covers = node.covers + later.covers
-    source = node.reads[0]
-    graph.remove(node)
-    graph.rewire(later, reads=[source], writes=later.writes)
+    graph.hand_on(node, later)
     return True
 
 
@@ -328,10 +322,7 @@ def _fold_relu(graph: Graph, node: Node) -> bool:
     bounds[0] = (max(0.0, bounds[0][0]),)
     types = (op.dtype,) * len(bounds)
     later.op = replace(op, operands="", constants=tuple(bounds), constant_dtypes=types)
-    later.covers = node.covers + later.covers
-    source = node.reads[0]
-    graph.remove(node)
-    graph.rewire(later, reads=[source], writes=later.writes)
+    graph.hand_on(node, later)
     return True
 
 

@@ -51,7 +51,7 @@ def execute_pytorch_vulkan(network: Network, device: Device) -> tuple[Layer, ...
     if device.dtype not in DTYPES:
         message = (
             f"There are no rules for {device.dtype} networks on PyTorch Mobile with Vulkan, only "
-            f"for {' and '.join(DTYPES)}."
+            f"for {' and '.join(DTYPES)}. Give a table of one of these."
         )
         raise InvalidInputError(message)
     graph = graph_from(network, (op_type_of(layer.op.kind) for layer in network.layers))

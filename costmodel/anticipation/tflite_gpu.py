@@ -62,7 +62,7 @@ def execute_tflite_gpu(network: Network, device: Device) -> tuple[Layer, ...]:
     if device.dtype not in DTYPES:
         message = (
             f"There are no rules for {device.dtype} networks on TensorFlow Lite's GPU delegate, "
-            f"only for {' and '.join(DTYPES)}."
+            f"only for {' and '.join(DTYPES)}. Give a table of one of these."
         )
         raise InvalidInputError(message)
     model = known_constants(convert_network(network))

@@ -46,7 +46,8 @@ def execute_xla(network: Network, device: Device) -> tuple[Layer, ...]:
         message = (
             f"There are no rules for what XLA executes on {device.label} (provider "
             f"{device.provider!r}, options {options}): only for float32 on a CPU with "
-            "fusions='separate' and layout='nhwc'. Use the runner's lower() instead."
+            "fusions='separate' and layout='nhwc'. Predict on that device, where XLA "
+            "is asked itself."
         )
         raise InvalidInputError(message)
     return _Walk(network).layers()

@@ -20,10 +20,12 @@ from costmodel.cli.output import (
     write_summary,
 )
 from costmodel.cli.showing import Shown
+from costmodel.cli.terms import with_terms
 from costmodel.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from costmodel.comparison import Comparison
+    from costmodel.uses.pricing import Terms
 
 
 @app.command(
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         "costmodel compare net.onnx other.onnx --fleet fleet.toml",
     ),
 )
+@with_terms
 def compare_models(
     context: typer.Context,
     models: Annotated[
@@ -52,14 +55,8 @@ def compare_models(
     ] = None,
     table: options.TableOption = None,
     fleet: FleetOption = None,
-    cost: options.Cost = "regression",
-    donor: options.Donors = None,
-    runner: options.RunnerName = None,
-    threads: options.Threads = None,
-    size: options.SizeOptions = None,
-    shape: options.ShapeOptions = None,
-    signature: options.Signature = "",
-    runner_option: options.RunnerOptions = None,
+    *,
+    terms: Terms,
     max_error: Annotated[
         float | None,
         typer.Option("--max-error", min=0.0, help="Exit with 1 if an error is above, e.g. 0.1."),
@@ -105,8 +102,6 @@ def compare_models(
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Compare with a table of another device.")
     ] = False,
-    imports: options.Imports = None,
-    no_calibration: options.NoCalibration = False,
     plot: options.Plot = None,
     parquet: options.Parquet = None,
     summary: Annotated[
@@ -132,15 +127,14 @@ def compare_models(
     from costmodel.report import comparison_sheets, profile_sheets
     from costmodel.uses.comparing import compare
     from costmodel.uses.profiled import compare_profile
-    from costmodel.uses.user_code import import_first
 
     if fleet is not None:
         require_alone(context, "models", "cost", "size", "shape", "rounds", "seed", "max_error")
         compare_all(
             fleet,
             models or (),
-            cost=cost,
-            sizes=options.parse_sizes(size, shape),
+            cost=str(terms["cost"]),
+            sizes=terms["sizes"],
             rounds=rounds,
             seed=seed,
             max_error=max_error,
@@ -148,15 +142,12 @@ def compare_models(
             markdown=markdown,
         )
         return
-    import_first(imports)
     if plot is not None:
         from costmodel.plots import check_picture
 
         check_picture(plot)
     if to_github:
         github_summary()  # before anything is timed
-    given = options.parse_sizes(size, shape)
-    chosen = options.parse_runner_options(runner_option)
     if ort_profile is not None:
         timed = (against, max_error, plot, overlay, annotate, trace, baseline, save_baseline)
         if any(option is not None for option in (*timed, parquet, summary)) or to_github:
@@ -165,41 +156,22 @@ def compare_models(
                 "--overlay, --annotate, --trace, --parquet, and what baselines and summaries need."
             )
             raise InvalidInputError(message)
-        parted = compare_profile(
-            models or (),
-            table,
-            ort_profile,
-            cost=cost,
-            donors=donor or (),
-            runner=runner,
-            options=chosen,
-            threads=threads,
-            sizes=given,
-            signature=signature,
-            calibrated=not no_calibration,
-        )
+        parted = compare_profile(models or (), table, ort_profile, **terms)
         emit(parted.to_json, lambda: profile_sheets(parted), as_json=json, markdown=markdown)
         return
     shown = Shown(overlay=overlay, annotate=annotate, trace=trace)
-    with shown.files_of(models or (), given, signature) as (files, sizes, entry):
+    with shown.files_of(models or (), terms) as (files, left):
         found = compare(
             files,
             table,
-            cost=cost,
-            donors=donor or (),
-            runner=runner,
-            options=chosen,
-            threads=threads,
-            sizes=sizes,
-            signature=entry,
             rounds=rounds,
             seed=seed,
             other_device=other_device,
             against=against,
             baseline=baseline,
             max_regression=_limit(max_regression, baseline),
-            calibrated=not no_calibration,
             progress=progress("Comparing"),
+            **left,
         )
         emit(
             lambda: [item.to_json() for item in found],

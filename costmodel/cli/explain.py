@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.output import emit, note, progress
-from costmodel.errors import InvalidInputError
+from costmodel.cli.terms import with_terms
+
+if TYPE_CHECKING:
+    from costmodel.uses.pricing import Terms
 
 
 @app.command(
@@ -23,17 +26,12 @@ from costmodel.errors import InvalidInputError
         "--least-gain 0.03 --json",
     ),
 )
+@with_terms
 def explain_model(
     model: options.Model,
     table: options.TableOption = None,
-    cost: options.Cost = "regression",
-    donor: options.Donors = None,
-    runner: options.RunnerName = None,
-    threads: options.Threads = None,
-    size: options.SizeOptions = None,
-    shape: options.ShapeOptions = None,
-    signature: options.Signature = "",
-    runner_option: options.RunnerOptions = None,
+    *,
+    terms: Terms,
     most: Annotated[int, typer.Option("--most", min=0, help="Advices to check and list.")] = 10,
     least_gain: Annotated[
         float,
@@ -59,8 +57,6 @@ def explain_model(
         ),
     ] = None,
     rounds: options.Rounds = None,
-    imports: options.Imports = None,
-    no_calibration: options.NoCalibration = False,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -73,29 +69,18 @@ def explain_model(
     """
     from costmodel.report import explanation_sheets
     from costmodel.uses.explaining import explain
-    from costmodel.uses.user_code import import_first
 
-    import_first(imports)
-    if fix is not None and fix.is_dir():
-        message = f"{fix} is a folder. Give the file to write with --fix."
-        raise InvalidInputError(message)
+    options.require_no_folder("--fix", fix)
     found = explain(
         model,
         table,
-        cost=cost,
-        donors=donor or (),
-        runner=runner,
-        options=options.parse_runner_options(runner_option),
-        threads=threads,
-        sizes=options.parse_sizes(size, shape),
         most=most,
         least_gain=least_gain,
         verify=verify,
         fix=fix,
         rounds=rounds,
-        calibrated=not no_calibration,
         progress=progress("Timing"),
-        signature=signature,
+        **terms,
     )
     emit(found.to_json, lambda: explanation_sheets(found, top), as_json=json, markdown=markdown)
     if fix is None:

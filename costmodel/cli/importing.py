@@ -47,7 +47,7 @@ def import_(
     ] = None,
     mapping: Annotated[
         Path | None,
-        typer.Option("--mapping", metavar="M.toml", help="Both as a file (docs/formats.md)."),
+        typer.Option("--mapping", metavar="M.toml", help="Both as a file (docs/importing.md)."),
     ] = None,
     device: Annotated[
         str | None,

@@ -193,6 +193,21 @@ def _is_size(text: str) -> bool:
     return text.isdecimal() and text.isascii() and 1 <= int(text[:10]) <= MOST and len(text) < 11
 
 
+def require_no_folder(option: str, path: Path | None) -> None:
+    """Refuse a folder where a file is to be written, before any work is done for it.
+
+    Args:
+        option: whose path it is, for the message.
+        path: that was given; None for none.
+
+    Raises:
+        InvalidInputError: if there is a folder of this name.
+    """
+    if path is not None and path.is_dir():
+        message = f"{path} is a folder. Give the file to write with {option}."
+        raise InvalidInputError(message)
+
+
 def parse_share(option: str, text: str) -> float:
     """A share that may be given in per cent.
 

@@ -11,9 +11,11 @@ from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
 from costmodel.cli.output import emit, note
 from costmodel.cli.showing import Shown
+from costmodel.cli.terms import with_terms
 
 if TYPE_CHECKING:
     from costmodel.prediction import Prediction
+    from costmodel.uses.pricing import Terms
 
 
 @app.command(
@@ -29,20 +31,13 @@ if TYPE_CHECKING:
         "costmodel predict net.onnx --table cpu.jsonl --overlay nodes.json --trace trace.json",
     ),
 )
+@with_terms
 def predict_model(
     model: options.Model,
     table: options.TableOption = None,
-    cost: options.Cost = "regression",
-    donor: options.Donors = None,
-    runner: options.RunnerName = None,
-    threads: options.Threads = None,
-    size: options.SizeOptions = None,
-    shape: options.ShapeOptions = None,
-    signature: options.Signature = "",
-    runner_option: options.RunnerOptions = None,
+    *,
+    terms: Terms,
     top: Annotated[int, typer.Option("--top", min=0, help="Slowest layers to list.")] = 15,
-    imports: options.Imports = None,
-    no_calibration: options.NoCalibration = False,
     parquet: options.Parquet = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a layer has no price.")
@@ -56,24 +51,10 @@ def predict_model(
     """Predict a network's latency: total, interval, every layer, and what has no price."""
     from costmodel.report import prediction_sheets
     from costmodel.uses.predicting import predict
-    from costmodel.uses.user_code import import_first
 
-    import_first(imports)
-    given = options.parse_sizes(size, shape)
     shown = Shown(overlay=overlay, annotate=annotate, trace=trace)
-    with shown.files_of([model], given, signature) as (files, sizes, entry):
-        found = predict(
-            files[0],
-            table,
-            cost=cost,
-            donors=donor or (),
-            runner=runner,
-            options=options.parse_runner_options(runner_option),
-            threads=threads,
-            sizes=sizes,
-            signature=entry,
-            calibrated=not no_calibration,
-        )
+    with shown.files_of([model], terms) as (files, left):
+        found = predict(files[0], table, **left)
         emit(found.to_json, lambda: prediction_sheets(found, top), as_json=json, markdown=markdown)
         shown.write([found], [model], files)
     if parquet is not None:

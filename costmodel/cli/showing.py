@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from costmodel.cli.output import note
 from costmodel.errors import InvalidInputError
-from costmodel.sizes import Sizes
 
 if TYPE_CHECKING:
+    from costmodel.uses.pricing import Terms
     from costmodel.uses.showing import Overlay
     from costmodel.viewers.kernels import Result
 
@@ -35,22 +35,19 @@ class Shown:
         return any((self.overlay, self.annotate, self.trace))
 
     @contextmanager
-    def files_of(
-        self, models: Sequence[Path], sizes: Sizes, signature: str
-    ) -> Iterator[tuple[list[Path], Sizes, str]]:
-        """Models, sizes and signature as a use takes them; exported once for what is shown, too.
+    def files_of(self, models: Sequence[Path], terms: Terms) -> Iterator[tuple[list[Path], Terms]]:
+        """Models and terms as a use takes them; exported once for what is shown, too.
 
         Args:
             models: as given.
-            sizes: as given.
-            signature: as given.
+            terms: as given.
 
         Raises:
             InvalidInputError: for files of another ending, or another number of models than one
                 where a graph is to be shown.
         """
         if not self:
-            yield list(models), sizes, signature
+            yield list(models), terms
             return
         from costmodel.uses import showing
 
@@ -62,7 +59,7 @@ class Shown:
             if path is not None:
                 showing.with_ending(path, ending)  # before minutes of work
         if not self.overlay and not self.annotate:
-            yield list(models), sizes, signature
+            yield list(models), terms
             return
         if len(models) != 1:
             message = (
@@ -72,8 +69,9 @@ class Shown:
             raise InvalidInputError(message)
         from costmodel.uses.models import model_files
 
+        sizes, signature = terms.get("sizes") or {}, terms.get("signature", "")
         with model_files(models, sizes, signature=signature) as (files, left):
-            yield files, left, ""
+            yield files, {**terms, "sizes": left, "signature": ""}
 
     def write(self, found: Sequence[Result], models: Sequence[Path], files: Sequence[Path]) -> None:
         """Write what was asked for, and say what to do with it.

@@ -34,8 +34,18 @@ _FAR_WEIGHTS = 8 << 20
 #: Taps along one axis that are looked at one by one; wider windows count whole.
 _MOST_TAPS = 64
 #: Activations by what they cost per element: a comparison or two, or an exponential.
-_LIGHT = frozenset({"leakyrelu", "clip", "hardsigmoid"})
-_HEAVY = frozenset({"sigmoid", "tanh", "gelu", "quickgelu"})
+_LIGHT = frozenset(
+    {
+        *("leakyrelu", "leaky_relu", "prelu", "clip"),
+        *("hardsigmoid", "hard_sigmoid", "hardswish", "hard_swish"),
+    }
+)
+_HEAVY = frozenset(
+    {
+        *("sigmoid", "tanh", "gelu", "quickgelu", "quick_gelu"),
+        *("swish", "silu", "mish", "elu", "selu", "softplus"),
+    }
+)
 
 #: Physical terms, each a non-negative amount of something that takes time, in millions:
 #: ``work`` multiply-adds that are computed, padding skipped or done as the kernel does;
@@ -147,6 +157,12 @@ def _lanes(implementation: str) -> int:
     return next((n for name, n in _LANES.items() if implementation.startswith(name)), 1)
 
 
+@cache
+def _skips(implementation: str) -> bool:
+    """Whether a kernel of a plain layout leaves out the taps that no window has in the image."""
+    return implementation.startswith(_NAMED) and "gemm_" not in implementation
+
+
 def is_learnable(op: Op) -> bool:
     """Whether the Op does work that a shape can predict, unlike ``session`` and ``model``.
 
@@ -216,7 +232,7 @@ class Table:
 _RAW = (
     "batch", "cin", "cout", "hin", "win", "hout", "wout", "kh", "kw", "stride", "dilation",
     "groups", "inputs", "outputs", "weights", "work", "top", "bottom", "left", "right", "sum",
-    "light", "heavy", "block", "window", "lanes", "product", "itemsize", "pieces", "last",
+    "light", "heavy", "block", "window", "lanes", "product", "itemsize", "pieces", "last", "skips",
 )  # fmt: skip
 _SIZES = _RAW.index("stride")
 
@@ -269,7 +285,7 @@ def _numbers(op: Op) -> tuple[float, ...]:
         op.stride[0] if op.stride else 1, op.dilation[0] if op.dilation else 1, op.groups,
         num_in, num_out, num_weights, work, top, bottom, left, right, "sum" in op.epilogue,
         light, heavy, _block(op.layout), is_conv, _lanes(op.implementation), is_product,
-        DTYPE_BYTES.get(op.dtype, 4), pieces, nhwc,
+        DTYPE_BYTES.get(op.dtype, 4), pieces, nhwc, _skips(op.implementation),
     )  # fmt: skip
 
 
@@ -323,11 +339,13 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     columns_inside, columns_used = _inside(raw, "kw", "win", "wout", "left")
     inside = rows_inside * np.where(spread, columns_inside, 1.0)
     # Nor are the weights of taps read that no window has in the image.
-    read = raw["weights"] * np.where(spread & ~plain, rows_used * columns_used, 1.0)
+    skips = ~plain | (raw["skips"] > 0)
+    read = raw["weights"] * np.where(spread & skips, rows_used * columns_used, 1.0)
     factor = np.where(plain, _padded(pixels, _VECTOR) / np.maximum(pixels, 1.0), inside)
     # Of what has no window the last axes are no columns of a product, nor are places channels last.
     last = raw["last"] > 0
     factor = np.where(plain & (last | (raw["window"] == 0)), 1.0, factor)
+    factor = np.where(plain & skips, inside, factor)
     factor = np.where(raw["lanes"] > 1, _lane_share(raw), factor)
     work = raw["work"] * np.maximum(factor, 0.01)
     strided = raw["stride"] > 1

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.blas import dtrmm
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.blas import strmm
 from threadpoolctl import threadpool_limits
 
 from costmodel.costs.likeness import class_of
@@ -33,6 +33,8 @@ _ROOT3 = 3.0**0.5
 EXACT_ROWS, POINTS = 800, 384
 #: Added to the diagonal of the inducing points' matrix, as a share of the amplitude.
 _JITTER = 1e-6
+#: What rounding may take of a share of variance.
+_ROUNDING = 1e-8
 #: Rows predicted at once, so that their kernel matrix stays in the caches.
 _CHUNK = 1024
 #: Of these, rows whose elements are worked on at once: all passes over them find them in the near
@@ -69,7 +71,8 @@ class Process:
         scale: per feature, divided by.
         inputs: ``(points, features)`` what it is conditioned on, scaled.
         alpha: ``(points,)`` weights of the mean.
-        half: half of what the variance is made with, see ``_half``.
+        whitening: ``(points, points)`` lower triangle ``W``: what these points tell of one that has
+            covariances ``k`` with them lowers its variance by ``|W k|^2``.
     """
 
     hyper: Hyper
@@ -77,7 +80,7 @@ class Process:
     scale: Floats
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
     alpha: Floats = field(default_factory=lambda: np.empty(0))
-    half: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    whitening: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
     def fit(self, features: Floats, residual: Floats, noise: Floats) -> None:
         """Condition on rows.
@@ -94,45 +97,51 @@ class Process:
         self.inputs = scaled
         gram = self._kernel(self.inputs, self.inputs)
         gram[np.diag_indices_from(gram)] += self.hyper.noise + noise
-        factor = cho_factor(gram, lower=True)
-        self.alpha = cho_solve(factor, residual)
-        self.half = _half(cho_solve(factor, np.eye(len(gram))))
+        factor = cholesky(gram, lower=True)
+        self.alpha = cho_solve((factor, True), residual)
+        self.whitening = _inverse(factor)
 
     def _condense(self, scaled: Floats, residual: Floats, noise: Floats) -> None:
         """Condition inducing points on all rows, a chunk of rows at a time."""
         self.inputs = scaled[_spread_out(scaled, min(POINTS, len(scaled)))]
         gram = self._kernel(self.inputs, self.inputs)
         gram[np.diag_indices_from(gram)] += _JITTER * self.hyper.amplitude
-        prior = cho_factor(gram, lower=True)
-        identity = np.eye(len(gram))
-        prior_inverse = cho_solve(prior, identity)
+        prior = cholesky(gram, lower=True)
+        whitening = _inverse(prior)
         total, weighted = gram, np.zeros(len(gram))
         for start in range(0, len(scaled), _CHUNK):
             rows = slice(start, start + _CHUNK)
             cross = self._kernel(scaled[rows], self.inputs)
-            explained = np.einsum("ij,ij->i", cross @ prior_inverse, cross)
+            explained = np.square(cross @ whitening.T).sum(axis=1)
             left = np.maximum(self.hyper.amplitude - explained, 0.0)
             precision = 1.0 / (left + self.hyper.noise + noise[rows])
             total = total + (cross * precision[:, None]).T @ cross
             weighted += cross.T @ (precision * residual[rows])
-        factor = cho_factor(total, lower=True)
-        self.alpha = cho_solve(factor, weighted)
-        self.half = _half(prior_inverse - cho_solve(factor, identity))
+        factor = cholesky(total, lower=True)
+        self.alpha = cho_solve((factor, True), weighted)
+        # The share of the points' own variance that rows leave open, and with it what they tell.
+        open_ = solve_triangular(factor, prior, lower=True)
+        told = (1.0 + _ROUNDING) * np.eye(len(prior)) - open_.T @ open_
+        self.whitening = _lower_root(told) @ whitening
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of the log residual, measuring error included."""
         scaled = self._scaled(features)
+        # In 32 bits, at half the cost: a sum of squares loses nothing by it.
+        whitening = np.asfortranarray(self.whitening, dtype=np.float32)
         mean, variance = np.empty(len(scaled)), np.empty(len(scaled))
         # Memory that is asked for anew each time costs as much as what is done in it.
-        memory = np.empty((2, min(_CHUNK, len(scaled)), len(self.inputs)))
+        memory = np.empty((min(_CHUNK, len(scaled)), len(self.inputs)))
+        white_memory = np.empty(memory.shape, dtype=np.float32)
         for start in range(0, len(scaled), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            cross, halves = memory[:, : len(scaled[rows])]
+            cross = memory[: len(scaled[rows])]
             self._kernel(scaled[rows], self.inputs, cross)
-            halves[:] = cross
-            halves = dtrmm(1.0, self.half, halves.T, trans_a=1, overwrite_b=1).T
-            explained = 2.0 * np.einsum("ij,ij->i", halves, cross)
             mean[rows] = cross @ self.alpha
+            white = white_memory[: len(cross)]
+            white[:] = cross
+            white = strmm(1.0, whitening, white.T, lower=1, overwrite_b=1)
+            explained = np.einsum("ij,ij->j", white, white)
             variance[rows] = np.maximum(self.hyper.amplitude - explained, 0.0) + self.hyper.noise
         return mean, variance
 
@@ -157,14 +166,15 @@ class Process:
         return np.asarray(found)
 
 
-def _half(symmetric: Floats) -> Floats:
-    """A triangle ``T`` with ``T + T.T == symmetric``: products with it cost half as much.
+def _inverse(lower: Floats) -> Floats:
+    """Of a lower triangle."""
+    return np.asarray(solve_triangular(lower, np.eye(len(lower)), lower=True))
 
-    ``x @ symmetric @ x`` is twice ``x @ T @ x``.
-    """
-    half = np.triu(symmetric)
-    half[np.diag_indices_from(half)] *= 0.5
-    return np.asfortranarray(half)
+
+def _lower_root(symmetric: Floats) -> Floats:
+    """The lower triangle ``S`` with ``S.T @ S == symmetric``: Cholesky's from the last row on."""
+    turned = cholesky(symmetric[::-1, ::-1], lower=True)
+    return np.asarray(turned[::-1, ::-1].T)
 
 
 def _spread_out(points: Floats, count: int) -> NDArray[np.int_]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import hypot, isnan, sqrt
 from pathlib import Path
 
-from costmodel.comparison import DEFAULT_PLAN, measure
+from costmodel.clocking import DEFAULT_PLAN, measure
 from costmodel.editing import Editable
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.explanation.advice import Advice

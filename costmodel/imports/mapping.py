@@ -13,7 +13,7 @@ _TEXTS = ("source", "licence")
 
 
 def read_mapping(path: Path) -> Asked:
-    """Read a mapping file; its form is in docs/formats.md.
+    """Read a mapping file; its form is in docs/importing.md.
 
     Raises:
         InvalidInputError: if it cannot be read, or says what there is not; names file and key.

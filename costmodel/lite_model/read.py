@@ -89,14 +89,20 @@ def stored_lite(path: Path, signature: str = "") -> tuple[LiteModel, dict[int, t
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            message = f"{path} has {path.stat().st_size >> 20} MiB; the format holds 2 GiB."
+            message = (
+                f"{path} has {path.stat().st_size >> 20} MiB, and the format holds 2 GiB: it is no "
+                "TensorFlow Lite model."
+            )
             raise ModelFormatError(message)
         content = path.read_bytes()
     except OSError as error:
         message = f"{path}: this file cannot be read ({error.strerror})."
         raise ModelFormatError(message) from error
     if len(content) < 16 or content[4:8] != MARK:
-        message = f"{path} is no TensorFlow Lite model: it lacks the mark 'TFL3' at byte 4."
+        message = (
+            f"{path} is no TensorFlow Lite model: it lacks the mark 'TFL3' at byte 4. Fetch or "
+            "convert it again."
+        )
         raise ModelFormatError(message)
     try:
         reader = _Reader(content)
@@ -105,7 +111,7 @@ def stored_lite(path: Path, signature: str = "") -> tuple[LiteModel, dict[int, t
         message = f"{path}: {error}"
         raise type(error)(message) from error
     except _DAMAGE as error:
-        message = f"{path} is damaged: {type(error).__name__}: {error}."
+        message = f"{path} is damaged: {type(error).__name__}: {error}. Fetch or convert it again."
         raise ModelFormatError(message) from error
 
 

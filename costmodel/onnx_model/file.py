@@ -154,5 +154,8 @@ def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
     for body in all_bodies(model):
         for index, node in enumerate(body.node):
             if not node.op_type or not any(node.output):
-                message = f"{path}: node {index} ({node.name!r}) has no operator type or no output."
+                message = (
+                    f"{path}: node {index} ({node.name!r}) has no operator type or no output. The "
+                    "file is damaged; fetch or export it again."
+                )
                 raise ModelFormatError(message)

@@ -50,7 +50,10 @@ def inline_functions(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
                     item.version = imports[item.domain]
             inlined = onnx.inliner.inline_local_functions(model)
     except Exception as error:
-        message = f"{path}: its functions cannot be written out ({error})."
+        message = (
+            f"{path}: its functions cannot be written out ({error}). Export it with functions "
+            "written out already (onnx.inliner does that, or the exporter)."
+        )
         raise ModelFormatError(message) from error
     left = next(_calls(inlined, functions), None)
     if left is not None:

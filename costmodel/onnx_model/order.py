@@ -30,7 +30,10 @@ def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
     order = _order(path, nodes, reads, writers)
     lost = [item.name for item in graph.output if item.name not in fed and item.name not in writers]
     if lost:
-        message = f"{path}: its output {lost[0]!r} is written by no node."
+        message = (
+            f"{path}: its output {lost[0]!r} is written by no node. The file is damaged, or was "
+            "cut in the wrong place; export it again."
+        )
         raise ModelFormatError(message)
     if order != list(range(len(nodes))):
         del graph.node[:]
@@ -43,7 +46,7 @@ def _writers(path: Path, nodes: Sequence[onnx.NodeProto], fed: set[str]) -> dict
     for index, node in enumerate(nodes):
         for name in filter(None, node.output):
             if name in fed or name in writers:
-                message = f"{path}: tensor {name!r} is written twice; the file is damaged."
+                message = f"{path}: tensor {name!r} is written twice. Export it again."
                 raise ModelFormatError(message)
             writers[name] = index
     return writers

@@ -31,7 +31,10 @@ def check_tensors(path: Path, model: onnx.ModelProto) -> None:
     total = 0
     for tensor in all_tensors(model):
         if any(size < 0 for size in tensor.dims):
-            message = f"{path}: tensor {tensor.name!r} has a negative size {tuple(tensor.dims)}."
+            message = (
+                f"{path}: tensor {tensor.name!r} has a negative size {tuple(tensor.dims)}. The "
+                "file is damaged; fetch or export it again."
+            )
             raise ModelFormatError(message)
         claimed = _claimed(path, tensor)
         total += claimed
@@ -79,7 +82,10 @@ def load_external(path: Path, model: onnx.ModelProto) -> None:
         try:
             load_external_data_for_tensor(tensor, str(path.parent))
         except Exception as error:  # onnx raises several kinds, its checker's own among them
-            message = f"{path}: the external data of {tensor.name!r} cannot be read ({error})."
+            message = (
+                f"{path}: the external data of {tensor.name!r} cannot be read ({error}). Fetch or "
+                "export both files again."
+            )
             raise ModelFormatError(message) from error
         if len(tensor.raw_data) != claimed:
             message = (
@@ -114,7 +120,10 @@ def fill_sparse(path: Path, model: onnx.ModelProto) -> None:
             flat = places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), shape)
             dense.reshape(-1)[flat] = values
         except (IndexError, TypeError, ValueError) as error:
-            message = f"{path}: the sparse tensor {sparse.values.name!r} is damaged ({error})."
+            message = (
+                f"{path}: the sparse tensor {sparse.values.name!r} is damaged ({error}). Fetch or "
+                "export the file again."
+            )
             raise ModelFormatError(message) from error
         graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
     del graph.sparse_initializer[:]
@@ -136,7 +145,10 @@ def _element_bits(path: Path, tensor: onnx.TensorProto) -> int:
             return _BITS[name]
         return 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
     except (KeyError, ValueError) as error:
-        message = f"{path}: tensor {tensor.name!r} has the unknown element type {tensor.data_type}."
+        message = (
+            f"{path}: tensor {tensor.name!r} has the unknown element type {tensor.data_type}. "
+            "Install a newer onnx, or export the file again."
+        )
         raise ModelFormatError(message) from error
 
 

@@ -13,7 +13,7 @@ import msgspec
 from costmodel.device import Device
 from costmodel.errors import CostModelError
 from costmodel.measurement import UNMEASURED, Measurement
-from costmodel.op import model_op_counts
+from costmodel.model_rows import model_op_counts
 from costmodel.profiler.account import Account
 from costmodel.profiler.budget import Budget
 from costmodel.profiler.interrupt import Interrupt

@@ -61,7 +61,10 @@ def _loaded(folder: Path) -> Any:
             return tensorflow.saved_model.load(str(folder))
     except Exception as error:
         first = first_line(error)
-        message = f"{folder} cannot be loaded as a SavedModel: {first}"
+        message = (
+            f"{folder} cannot be loaded as a SavedModel: {first.rstrip('.')}. Save it again, with "
+            "model.export(folder) or tf.saved_model.save."
+        )
         raise ModelFormatError(message) from error
 
 

@@ -52,13 +52,19 @@ def convert_function(where: str, forward: Callable[..., Any], signature: Sequenc
             fed = {item.name for item in signature}
             _bind_captures(proto.graph, traced.get_concrete_function(*signature), fed)
     except Exception as error:
-        message = f"{where}: this model cannot be converted to ONNX ({_said(error)})."
+        message = (
+            f"{where}: this model cannot be converted to ONNX ({_said(error)}). Replace what is "
+            "named there, or give the model as an ONNX file that something else has made of it."
+        )
         raise ModelFormatError(message) from error
     _write_erfc(proto.graph)
     _write_groups(proto.graph)
     alien = sorted({n.op_type for n in proto.graph.node if not _is_standard(n)})
     if alien:
-        message = f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}."
+        message = (
+            f"{where}: these TensorFlow operations have no ONNX form: {', '.join(alien)}. Build "
+            "the model without them, or of its parts before and behind them."
+        )
         raise ModelFormatError(message)
     return bytes(proto.SerializeToString())
 

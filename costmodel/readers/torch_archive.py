@@ -93,7 +93,7 @@ def plain_parts(path: Path) -> dict[str, bytes]:
         message = f"{path} cannot be read as a file of torch.export.save ({error}). {AGAIN}."
         raise ModelFormatError(message) from error
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        message = f"{path} is damaged: {type(error).__name__}: {error}."
+        message = f"{path} is damaged ({type(error).__name__}: {error}). {AGAIN}."
         raise ModelFormatError(message) from error
 
 
@@ -102,12 +102,14 @@ def _parts(archive: zipfile.ZipFile) -> dict[str, bytes]:
     for entry in archive.infolist()[:_MOST_ENTRIES]:
         inner = PurePosixPath(*PurePosixPath(entry.filename).parts[1:])
         if names.setdefault(str(inner), entry) is not entry:
-            message = f"it has two entries {str(inner)!r}"
+            message = f"it has two entries {str(inner)!r}. {AGAIN}"
             raise ModelFormatError(message)
     _require_program(names)
     for name, entry in names.items():
         if entry.compress_type != zipfile.ZIP_STORED:
-            message = f"its entry {name!r} is compressed, which torch.export.save never does"
+            message = (
+                f"its entry {name!r} is compressed, which torch.export.save never does. {AGAIN}"
+            )
             raise ModelFormatError(message)
     for name in _CONFIGS:
         config = _json(archive, names[name])

@@ -12,10 +12,11 @@ import onnx
 
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.lite_model.detect import is_lite
+from costmodel.model_rows import model_op
 from costmodel.network import model_digest
 from costmodel.onnx_model.file import open_model
 from costmodel.onnx_model.inputs import sizes_of_each
-from costmodel.op import MODEL, SESSION, Op, model_op
+from costmodel.op import MODEL, SESSION, Op
 from costmodel.protocols import Runner
 from costmodel.sampling.choose import (
     CONV_ROWS,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from costmodel.device import Device
+from costmodel.durable import written_whole
 from costmodel.errors import InvalidInputError, MissingDependencyError
 from costmodel.measurement import Measurement
 from costmodel.op import decode_op, encode_op
@@ -73,21 +72,13 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         InvalidInputError: if it cannot be written.
         MissingDependencyError: without pyarrow.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_parquet(temporary, index=False)
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            frame.to_parquet(temporary, index=False)
     except ImportError as error:
         raise MissingDependencyError(
             package="pyarrow", extra="frames", what=f"Writing {path}"
         ) from error
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror or error}."
-        raise InvalidInputError(message) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def write_records(records: Sequence[Mapping[str, object]], path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Literal, NoReturn
 
 from costmodel.errors import InvalidInputError
 from costmodel.kinds import CONV_KINDS, ELEMENTWISE, MATMUL_KINDS, POOL_KINDS, UNCOUNTED
-from costmodel.op import MODEL, SESSION, Op, Shape, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import MODEL, SESSION, Op, Shape
 from costmodel.tidy.words import DEPTHWISE
 
 #: What is said about a second operand of a sum or product: as large as the first, one number for

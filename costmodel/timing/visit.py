@@ -72,32 +72,53 @@ def visit(workload: Workload, watch: Watch, *, visit_ms: float, block_ms: float)
         NoTimeError: if no block has a time above 0.
     """
     before = time.perf_counter()
-    watch.reset()
-    watch.begin()
-    first = workload.block(block_ms)
-    warmed, needed = before, MIN_LONG_BLOCKS
-    samples: list[Sample] = []
-    if first.wall_ms > visit_ms * LONG_SHARE:
-        samples.append(watch.end(first))
-    else:
-        _warm_up(workload, first, visit_ms, block_ms)
-        warmed, needed = time.perf_counter(), MIN_BLOCKS
-        watch.reset()
-    _collect(workload, watch, samples, needed, visit_ms, block_ms)
+    start = _start(workload, watch, visit_ms, block_ms)
+    samples = start.samples
+    while not _enough(watch, samples, start.needed, visit_ms):
+        watch.begin()
+        samples.append(watch.end(workload.block(block_ms)))
     done = time.perf_counter()
     return Visit(
         summary=summarise(samples),
-        warm_ms=(warmed - before) * 1000.0,
-        timed_ms=(done - warmed) * 1000.0,
+        warm_ms=(start.warmed - before) * 1000.0,
+        timed_ms=(done - start.warmed) * 1000.0,
         times_ms=tuple(item.block.latency_ms for item in samples if item.has_time),
     )
 
 
-def _warm_up(workload: Workload, block: Block, visit_ms: float, block_ms: float) -> None:
-    """Run on from a first block until steady.
+class _Start(NamedTuple):
+    """How a visit begins.
 
-    What takes long is not run for this: it fills the caches in a small part of its first run.
+    Attributes:
+        samples: blocks that count already.
+        needed: blocks that it takes in all.
+        warmed: when the warm-up was over, by the clock in s.
     """
+
+    samples: list[Sample]
+    needed: int
+    warmed: float
+
+
+def _start(workload: Workload, watch: Watch, visit_ms: float, block_ms: float) -> _Start:
+    """Run a first block: a long workload's counts, a short one's begins its warm-up.
+
+    What takes long is not run for nothing: it fills the caches in a small part of its first run.
+    """
+    begun = time.perf_counter()
+    watch.reset()
+    watch.begin()
+    first = workload.block(block_ms)
+    if first.wall_ms > visit_ms * LONG_SHARE:
+        return _Start([watch.end(first)], MIN_LONG_BLOCKS, begun)
+    _warm_up(workload, first, visit_ms, block_ms)
+    warmed = time.perf_counter()
+    watch.reset()
+    return _Start([], MIN_BLOCKS, warmed)
+
+
+def _warm_up(workload: Workload, block: Block, visit_ms: float, block_ms: float) -> None:
+    """Run on from a first block until steady."""
     spent_ms = block.wall_ms
     recent = [block.latency_ms]
     while spent_ms < visit_ms * WARM_SHARE and len(recent) < MAX_WARM_BLOCKS:
@@ -109,29 +130,17 @@ def _warm_up(workload: Workload, block: Block, visit_ms: float, block_ms: float)
             break
 
 
-def _collect(
-    workload: Workload,
-    watch: Watch,
-    samples: list[Sample],
-    needed: int,
-    visit_ms: float,
-    block_ms: float,
-) -> None:
-    """Add blocks to the first ones until enough undisturbed ones are in."""
+def _enough(watch: Watch, samples: Sequence[Sample], needed: int, visit_ms: float) -> bool:
+    """Whether enough undisturbed blocks are in, or so many that waiting for quiet ends."""
     spent_ms = sum(item.block.wall_ms for item in samples)
-    while True:
-        watch.begin()
-        samples.append(watch.end(workload.block(block_ms)))
-        spent_ms += samples[-1].block.wall_ms
-        if len(samples) < needed or spent_ms < visit_ms:
-            continue  # not enough even if nothing disturbed them
-        watch.settle()
-        kept = [item.block.wall_ms for item in samples if not item.disturbed]
-        if len(kept) >= needed and sum(kept) >= visit_ms:
-            return
-        target_ms = max(visit_ms, needed * median(item.block.wall_ms for item in samples))
-        if len(samples) >= REPLACE * needed and spent_ms >= REPLACE * target_ms:
-            return
+    if len(samples) < needed or spent_ms < visit_ms:
+        return False  # not enough even if nothing disturbed them
+    watch.settle()
+    kept = [item.block.wall_ms for item in samples if not item.disturbed]
+    if len(kept) >= needed and sum(kept) >= visit_ms:
+        return True
+    target_ms = max(visit_ms, needed * median(item.block.wall_ms for item in samples))
+    return len(samples) >= REPLACE * needed and spent_ms >= REPLACE * target_ms
 
 
 def summarise(samples: Sequence[Sample]) -> Summary:

@@ -12,50 +12,37 @@ from costmodel.comparison import Comparison
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.prediction import price_network
-from costmodel.protocols import CostModel
 from costmodel.readers.timings import Timing, read_timings
-from costmodel.sizes import Sizes
-from costmodel.table import LatencyTable
 from costmodel.uses.listed import Listed, find_networks
 from costmodel.uses.models import Model
-from costmodel.uses.tables import Table, calibration_of, cost_of
+from costmodel.uses.pricing import Pricing
 
 _LOG = logging.getLogger("costmodel")
 
 
 def compare_with_list(
-    models: Sequence[Model],
-    table: LatencyTable | None,
-    given: Path,
-    *,
-    cost: str | CostModel = "regression",
-    donors: Table | Sequence[Table] = (),
-    sizes: Sizes | None = None,
-    calibrated: bool = True,
+    models: Sequence[Model], pricing: Pricing, given: Path
 ) -> tuple[Comparison, ...]:
     """Predict networks and hold them against a list.
 
     Args:
         models: model files, each matched with the line that names it, by its path or its stem; all
             that the list names if there are none.
-        table: whose device the times are of.
+        pricing: its table is of the device that the times are of.
         given: the list: model files beside it, or names of the table's networks.
-        cost: as for ``compare``.
-        donors: as for ``compare``.
-        sizes: as for ``compare``.
-        calibrated: as for ``compare``.
 
     Raises:
         InvalidInputError: if nothing of the list can be predicted, or what is priced is no time.
         ModelFormatError: if a model cannot be read.
     """
+    table = pricing.table
     if table is None:
         message = "--against needs the table of the device that the list is of: table=..., --table."
         raise InvalidInputError(message)
     lines = [line for line in read_timings(given) if not math.isnan(line.latency_ms)]
     if models:
         lines = list(_wanted(lines, models, given))
-    found, unknown = find_networks(lines, given.parent, table.device, [table], sizes)
+    found, unknown = find_networks(lines, given.parent, table.device, [table], pricing.sizes)
     _tell(given, unknown)
     if not found:
         message = (
@@ -63,14 +50,14 @@ def compare_with_list(
             "network of the table. Write paths from the list's folder."
         )
         raise InvalidInputError(message)
-    priced_by = cost_of(cost, table, donors)
-    law = calibration_of(table, priced_by) if calibrated else None
+    cost = pricing.cost_model()
+    law = pricing.law(cost)
     timed_on = replace(
         table.device, provenance="imported", state={"timed": f"as {given.name} says"}
     )
     compared = (
         Comparison(
-            prediction=price_network(item.network, priced_by, law, device=table.device),
+            prediction=price_network(item.network, cost, law, device=table.device),
             measurement=_measured(item),
             device=timed_on,
         )

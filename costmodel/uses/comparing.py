@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from costmodel.baseline import MAX_REGRESSION, Hour, read_baseline, require_device
-from costmodel.comparison import DEFAULT_PLAN, Comparison, compare_files, since
+from costmodel.clocking import DEFAULT_PLAN
+from costmodel.comparison import Comparison, compare_files, since
 from costmodel.errors import InvalidInputError
 from costmodel.profiler import Progress
-from costmodel.protocols import CostModel, Runner
 from costmodel.readers.written import require_runtime
-from costmodel.registry import Option, load_runner
-from costmodel.sizes import Sizes
+from costmodel.registry import load_runner
 from costmodel.uses.against import compare_with_list
-from costmodel.uses.matching import Choice, timing_runner
-from costmodel.uses.models import Model, as_list, model_files
-from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
+from costmodel.uses.matching import timing_runner
+from costmodel.uses.models import Model, as_list
+from costmodel.uses.pricing import Pricing, Terms, spelled_out
+from costmodel.uses.tables import Table
 
 
+@spelled_out
 def compare(  # noqa: PLR0913 - each has a sensible default
     models: Model | Sequence[Model] = (),
     table: Table | None = None,
     *,
-    cost: str | CostModel = "regression",
-    donors: Table | Sequence[Table] = (),
-    runner: str | Runner | None = None,
-    options: Mapping[str, Option] | None = None,
-    threads: int | None = None,
-    sizes: Sizes | None = None,
     rounds: int | None = None,
     seed: int = 0,
     other_device: bool = False,
     against: Path | str | None = None,
     baseline: Path | str | None = None,
     max_regression: float = MAX_REGRESSION,
-    calibrated: bool = True,
     progress: Progress | None = None,
-    example: Any = None,
-    signature: str = "",
+    **terms: Unpack[Terms],
 ) -> tuple[Comparison, ...]:
     """Predict networks and time them here.
 
@@ -48,12 +41,6 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         models: one or several, each as for ``predict``; with ``against``, by default those that
             its list names.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
-        cost: as for ``predict``, in milliseconds.
-        donors: as for ``predict``.
-        runner: to time with instead of the one that made the table: its name, or a Runner.
-        options: of ``runner``; the table's threads, element type and back end by default.
-        threads: the same as ``options={"threads": ...}``.
-        sizes: as for ``predict``, for all models: each must be of use for one of them.
         rounds: most visits to a network; 12 by default.
         seed: of the order of visits.
         other_device: whether this machine may be another than the table's.
@@ -63,10 +50,10 @@ def compare(  # noqa: PLR0913 - each has a sensible default
             gets a ``change``, which says whether it has become slower, beyond the noise and apart
             from the pace of the machine.
         max_regression: how much slower a network may become, as a share.
-        calibrated: correct the sum of kernels by networks timed in the table, where it has any.
         progress: who is told how far it is.
-        example: as for ``predict``.
-        signature: as for ``predict``.
+        **terms: as for ``predict``: ``cost`` in milliseconds; ``runner`` to time with, of whose
+            ``options`` the table's threads, element type and back end are the defaults; ``sizes``
+            for all models, each of use for one of them.
 
     Returns:
         One per model, in order: ``predicted_ms``, ``measured_ms``, ``error``, ``repeatability``;
@@ -90,37 +77,27 @@ def compare(  # noqa: PLR0913 - each has a sensible default
     >>> found.model, found.measured_ms > 0, found.prediction.device.name
     ('tiny', True, 'NVIDIA T4')
     """
-    rows = open_table(table) if table is not None else None
+    pricing = Pricing.of(table, terms)
     earlier = _baseline(baseline, against)
     if against is not None:
-        return compare_with_list(
-            as_list(models),
-            rows,
-            Path(against),
-            cost=cost,
-            donors=donors,
-            sizes=sizes,
-            calibrated=calibrated,
-        )
+        return compare_with_list(as_list(models), pricing, Path(against))
+    rows = pricing.table
     name, settings = timing_runner(
-        Choice.of(runner, options, threads),
-        rows.device if rows is not None else None,
-        other_device=other_device,
+        pricing.choice, rows.device if rows is not None else None, other_device=other_device
     )
-    given = model_files(as_list(models), sizes or {}, example=example, signature=signature)
-    with given as (files, bound):
+    with pricing.files(as_list(models)) as (files, bound):
         here = load_runner(name, settings).device
         for path in files:
             require_runtime(path, here.runtime)
         if earlier is not None:
             require_device(earlier, here.label)
-        priced_by = cost_of(cost, rows, donors)
+        cost = pricing.cost_model()
         found = compare_files(
             files,
             runner=name,
-            cost=priced_by,
+            cost=cost,
             options=settings,
-            calibration=calibration_of(rows, priced_by) if calibrated else None,
+            calibration=pricing.law(cost),
             table=rows,
             sizes=bound,
             plan=replace(DEFAULT_PLAN, seed=seed).with_rounds(rounds),
@@ -128,7 +105,7 @@ def compare(  # noqa: PLR0913 - each has a sensible default
         )
     if earlier is not None:
         found = since(earlier, found, max_regression)
-    device = rows.device if rows is not None else priced_by.device
+    device = rows.device if rows is not None else cost.device
     # A baseline is nobody's numbers by itself; the rows it was fitted on are the table's.
     return tuple(
         replace(item, prediction=replace(item.prediction, device=item.prediction.device or device))

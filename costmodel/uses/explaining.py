@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from costmodel.comparison import DEFAULT_PLAN
+from costmodel.clocking import DEFAULT_PLAN
 from costmodel.device import Device
 from costmodel.durable import write_lines
 from costmodel.editing import Editable, load_editor
@@ -24,14 +24,14 @@ from costmodel.network import Network
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.prediction import Prediction, price_network
 from costmodel.profiler import Plan, Progress
-from costmodel.protocols import CostModel, NetworkLaw, Runner
+from costmodel.protocols import CostModel, NetworkLaw
 from costmodel.readers.written import read_written
 from costmodel.registry import Option
-from costmodel.sizes import Sizes
 from costmodel.uses.matching import Choice, clock_of
-from costmodel.uses.models import Model, model_files, require_onnx
-from costmodel.uses.predicting import kernel_reader, require_threads
-from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
+from costmodel.uses.models import Model, require_onnx
+from costmodel.uses.predicting import kernel_reader
+from costmodel.uses.pricing import Pricing, Terms, spelled_out
+from costmodel.uses.tables import Table
 
 #: Advices that are looked for, and the least share of the network's time that is worth a word.
 MOST, LEAST_GAIN = 10, 0.01
@@ -39,25 +39,18 @@ MOST, LEAST_GAIN = 10, 0.01
 _GUESSED = 0.7
 
 
-def explain(  # noqa: PLR0913 - each has a sensible default
+@spelled_out
+def explain(
     model: Model,
     table: Table | None = None,
     *,
-    cost: str | CostModel = "regression",
-    donors: Table | Sequence[Table] = (),
-    runner: str | Runner | None = None,
-    options: Mapping[str, Option] | None = None,
-    threads: int | None = None,
-    sizes: Sizes | None = None,
     most: int = MOST,
     least_gain: float = LEAST_GAIN,
     verify: bool = False,
     fix: str | Path | None = None,
     rounds: int | None = None,
-    calibrated: bool = True,
     progress: Progress | None = None,
-    example: Any = None,
-    signature: str = "",
+    **terms: Unpack[Terms],
 ) -> Explanation:
     """Say where a network's time goes and which changes would bring some of it back.
 
@@ -68,21 +61,13 @@ def explain(  # noqa: PLR0913 - each has a sensible default
     Args:
         model: as for ``predict``, TensorFlow Lite files excepted.
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
-        cost: as for ``predict``, in milliseconds.
-        donors: as for ``predict``.
-        runner: to ask and to time with, instead of the one that made the table.
-        options: of ``runner``.
-        threads: the same as ``options={"threads": ...}``.
-        sizes: as for ``predict``.
         most: advices to check and list.
         least_gain: share of the network's time that an advice must bring to be listed.
         verify: time the network and every changed one.
         fix: file to write the network to with everything that keeps its function.
         rounds: visits to every network that is timed; 12 by default.
-        calibrated: correct sums of kernels by networks timed in the table, where it has any.
         progress: who is told how far the timing is.
-        example: as for ``predict``.
-        signature: as for ``predict``.
+        **terms: as for ``predict``: ``cost`` in milliseconds, ``runner`` to ask and to time with.
 
     Returns:
         What can be printed: ``advices`` with their gains, ``losses`` on kernels, ``steps`` of
@@ -104,30 +89,29 @@ def explain(  # noqa: PLR0913 - each has a sensible default
     if most < 0 or not 0 <= least_gain < 1:
         message = f"most must be >= 0, least_gain in [0, 1). Received: {most}, {least_gain}."
         raise InvalidInputError(message)
-    rows = open_table(table) if table is not None else None
-    require_threads(rows, threads)
-    # A fit takes seconds, so what is wrong with the model is said before.
-    given = cost_of(cost, rows, donors) if rows is None else None
-    device = rows.device if rows is not None else given.device if given else None
-    choice = Choice.of(runner, options, threads)
-    clock = _clock(choice, device) if verify else None
-    files = model_files([model], sizes or {}, example=example, signature=signature)
+    pricing = Pricing.of(table, terms)
+    pricing.require_threads()
+    device = pricing.device
+    clock = _clock(pricing.choice, device) if verify else None
+    files = pricing.files([model])
     with files as ((path,), bound), tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         require_onnx(path, "explaining")
         (own,) = sizes_of_each([path], bound)
-        read = kernel_reader(choice, device)
+        read = kernel_reader(pricing.choice, device)
         network = read(path, own)
-        priced_by = _in_ms(given or cost_of(cost, rows, donors))
+        # A fit takes seconds, so what is wrong with the model is said before.
+        cost = _in_ms(pricing.cost_model())
         desk = _Desk(
             path=path,
             sizes=own,
             network=network,
             read=read,
-            cost=priced_by,
+            cost=cost,
             device=device,
-            law=calibration_of(rows, priced_by) if calibrated else None,
+            law=pricing.law(cost),
         )
-        found, checked = desk.explanation(rates_of(rows), most, least_gain, Path(folder))
+        rates = rates_of(pricing.table)
+        found, checked = desk.explanation(rates, most, least_gain, Path(folder))
         if clock is not None:
             checked = time_checked(
                 path,

@@ -50,7 +50,7 @@ def import_file(  # noqa: PLR0913 - each is a word of the command line
         out: the table to write; a folder for one table of each device. Nothing is written unless
             all of the file could be read, and a table that was measured is never replaced.
         preset: how the file is read, by name; found by its columns where they leave no doubt.
-        mapping: a TOML file that says which column is which (docs/formats.md).
+        mapping: a TOML file that says which column is which (docs/importing.md).
         columns: the same as a dictionary: ``{"latency_us": "time"}``; goes before ``mapping``.
         constants: what all rows share: ``{"device": "Pixel 4 GPU", "runtime": "tflite-gpu"}``.
         device: the one to keep of several, by name, runtime or slug, or a part of it.

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from costmodel.anticipation import anticipate_file
 from costmodel.device import Device
+from costmodel.model_rows import model_op, model_op_counts
 from costmodel.network import Layer, Network, model_digest
 from costmodel.onnx_model.inputs import sizes_of_each
-from costmodel.op import Op, model_op, model_op_counts
+from costmodel.op import Op
 from costmodel.readers.timings import Timing
 from costmodel.sizes import Sizes
 from costmodel.table import LatencyTable

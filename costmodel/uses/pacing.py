@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from costmodel.comparison import DEFAULT_PLAN, time_rows, witness_jobs
+from costmodel.clocking import DEFAULT_PLAN, time_rows, witness_jobs
 from costmodel.errors import InvalidInputError
 from costmodel.pace import LEAST_MS, MOST_MS, Pace
 from costmodel.profiler import Job, Progress

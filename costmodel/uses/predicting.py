@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from costmodel.costs.roofline import DATASHEET
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError
 from costmodel.network import Network
 from costmodel.onnx_model.inputs import sizes_of_each
 from costmodel.prediction import Prediction, price_network
-from costmodel.protocols import CostModel, Runner
 from costmodel.readers.written import read_written, require_runtime
-from costmodel.registry import Option
-from costmodel.sizes import Sizes
-from costmodel.table import LatencyTable
 from costmodel.uses.matching import Choice, lowering_runner
-from costmodel.uses.models import Model, model_files
-from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
+from costmodel.uses.models import Model
+from costmodel.uses.pricing import Pricing, Terms, spelled_out
+from costmodel.uses.tables import Table
 
 _LOG = logging.getLogger("costmodel")
 
 
-def predict(  # noqa: PLR0913 - each has a sensible default
-    model: Model,
-    table: Table | None = None,
-    *,
-    cost: str | CostModel = "regression",
-    donors: Table | Sequence[Table] = (),
-    runner: str | Runner | None = None,
-    options: Mapping[str, Option] | None = None,
-    threads: int | None = None,
-    sizes: Sizes | None = None,
-    calibrated: bool = True,
-    example: Any = None,
-    signature: str = "",
-) -> Prediction:
+@spelled_out
+def predict(model: Model, table: Table | None = None, **terms: Unpack[Terms]) -> Prediction:
     """Predict a network's latency: total, interval, every layer, and what has no price.
 
     Where the table's runtime is installed and this is its device, the runtime itself is asked which
@@ -78,33 +62,21 @@ def predict(  # noqa: PLR0913 - each has a sensible default
     >>> found.model, found.total
     ('tiny', 2048.0)
     """
-    rows = open_table(table) if table is not None else None
-    # A fit takes seconds, so what is wrong with the model is said before.
-    priced_by = cost_of(cost, rows, donors) if rows is None else None
-    device = rows.device if rows is not None else priced_by.device if priced_by else None
-    require_threads(rows, threads)
-    choice = Choice.of(runner, options, threads)
-    files = model_files([model], sizes or {}, example=example, signature=signature)
-    with files as ((path,), bound):
+    pricing = Pricing.of(table, terms)
+    pricing.require_threads()
+    device = pricing.device
+    with pricing.files([model]) as ((path,), bound):
         (own,) = sizes_of_each([path], bound)
-        network = kernel_reader(choice, device)(path, own)
-    priced_by = priced_by or cost_of(cost, rows, donors)
+        network = kernel_reader(pricing.choice, device)(path, own)
+    cost = (
+        pricing.cost_model()
+    )  # a fit takes seconds, so what is wrong with the model is said first
     return price_network(
         network,
-        priced_by,
-        calibration_of(rows, priced_by) if calibrated else None,
-        device=(priced_by.device or device) if priced_by.unit == "ms" else None,
+        cost,
+        pricing.law(cost),
+        device=(cost.device or device) if cost.unit == "ms" else None,
     )
-
-
-def require_threads(table: LatencyTable | None, threads: int | None) -> None:
-    """Raise ``InvalidInputError`` if a table is of other threads than those asked for."""
-    if threads is not None and table is not None and threads != table.device.threads:
-        message = (
-            f"The table is of {table.device.threads} threads, --threads is {threads}. "
-            "Give a table of that many threads, or leave --threads out."
-        )
-        raise InvalidInputError(message)
 
 
 def kernel_reader(

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from costmodel.errors import InvalidInputError
-from costmodel.protocols import CostModel, Runner
-from costmodel.registry import Option
-from costmodel.sizes import Sizes
 from costmodel.uses.models import Model, as_list
 from costmodel.uses.predicting import predict
+from costmodel.uses.pricing import Terms, spelled_out
 from costmodel.uses.tables import Table
 from costmodel.viewers.ort_profile import ProfileComparison, compare_shares, read_ort_profile
 
 
-def compare_profile(  # noqa: PLR0913 - each has a sensible default
+@spelled_out
+def compare_profile(
     model: Model | Sequence[Model],
     table: Table | None,
     profile: Path | str,
-    *,
-    cost: str | CostModel = "regression",
-    donors: Table | Sequence[Table] = (),
-    runner: str | Runner | None = None,
-    options: Mapping[str, Option] | None = None,
-    threads: int | None = None,
-    sizes: Sizes | None = None,
-    calibrated: bool = True,
-    example: Any = None,
-    signature: str = "",
+    **terms: Unpack[Terms],
 ) -> ProfileComparison:
     """Say where ONNX Runtime's own times of a network and the predicted ones part.
 
@@ -40,15 +30,7 @@ def compare_profile(  # noqa: PLR0913 - each has a sensible default
         model: the network that was profiled, as for ``predict``.
         table: as for ``predict``.
         profile: the file that ``InferenceSession.end_profiling()`` named.
-        cost: as for ``predict``, in milliseconds.
-        donors: as for ``predict``.
-        runner: as for ``predict``.
-        options: as for ``predict``.
-        threads: as for ``predict``.
-        sizes: as for ``predict``: those of the profiled run.
-        calibrated: as for ``predict``.
-        example: as for ``predict``.
-        signature: as for ``predict``.
+        **terms: as for ``predict``: ``cost`` in milliseconds, ``sizes`` of the profiled run.
 
     Returns:
         Every kernel with both shares, those that part most first.
@@ -70,19 +52,7 @@ def compare_profile(  # noqa: PLR0913 - each has a sensible default
         message = f"A profile is of one network: give that. Received: {len(models)}."
         raise InvalidInputError(message)
     read = read_ort_profile(Path(profile))  # a fit takes seconds: what is wrong is said before
-    found = predict(
-        models[0],
-        table,
-        cost=cost,
-        donors=donors,
-        runner=runner,
-        options=options,
-        threads=threads,
-        sizes=sizes,
-        calibrated=calibrated,
-        example=example,
-        signature=signature,
-    )
+    found = predict(models[0], table, **terms)
     if found.unit != "ms":
         message = (
             f"A profile holds times, and {found.cost!r} prices in {found.unit}. Give a table, or a "

@@ -16,7 +16,8 @@ from costmodel.costs.features import path_of
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import InvalidInputError
 from costmodel.learning import left_out_networks
-from costmodel.op import Op, model_op_counts
+from costmodel.model_rows import model_op_counts
+from costmodel.op import Op
 from costmodel.profiler import Job, ProfileReport, joined
 from costmodel.protocols import CostModel
 from costmodel.table import LatencyTable

@@ -331,5 +331,8 @@ def _outputs(path: Path, item: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]
         entries = item["args"].get("output_type_shape") or ()
         return tuple(tuple(map(int, shape)) for entry in entries for shape in entry.values())
     except (AttributeError, TypeError, ValueError) as error:
-        message = f"{path}: the event {item['name']!r} has sizes that cannot be read ({error})."
+        message = (
+            f"{path}: the event {item['name']!r} has sizes that cannot be read ({error}). "
+            "Write the profile again, with the ONNX Runtime that is installed."
+        )
         raise InvalidInputError(message) from error

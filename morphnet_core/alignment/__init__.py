@@ -10,7 +10,7 @@ from costmodel._moved import moved_names
 from morphnet_core.alignment.alignment import Alignment, GroupWidth, pad_to_fast_widths
 from morphnet_core.alignment.edit import cut, pad
 from morphnet_core.alignment.freeze import paddable
-from morphnet_core.alignment.measure import measured
+from morphnet_core.alignment.measure import measured, timed
 from morphnet_core.alignment.search import Limits
 from morphnet_core.alignment.source import Source, read_source
 from morphnet_core.alignment.verify import TOLERANCE, agreement
@@ -28,6 +28,7 @@ __all__ = [
     "pad_to_fast_widths",
     "paddable",
     "read_source",
+    "timed",
 ]
 
 __getattr__ = moved_names(__name__, {"align": ":pad_to_fast_widths"})

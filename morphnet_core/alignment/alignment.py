@@ -42,6 +42,11 @@ class GroupWidth:
     after: int
     frozen: str = ""
 
+    def to_json(self) -> dict[str, object]:
+        """As plain values; ``frozen`` only where it is so."""
+        found = {"name": self.name, "before": self.before, "after": self.after}
+        return found | ({"frozen": self.frozen} if self.frozen else {})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
@@ -140,11 +145,7 @@ class Alignment:
             "telling": self.telling,
             "extrapolated_before": self.before.num_extrapolated,
             "extrapolated_after": self.after.num_extrapolated,
-            "groups": [
-                {"name": group.name, "before": group.before, "after": group.after}
-                | ({"frozen": group.frozen} if group.frozen else {})
-                for group in self.groups
-            ],
+            "groups": [group.to_json() for group in self.groups],
         }
 
 

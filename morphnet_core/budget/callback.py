@@ -15,6 +15,7 @@ from costmodel.errors import InvalidInputError
 from morphnet_core.budget.controller import Controller, Path
 from morphnet_core.pricing import ChannelPrices, Cost, Pricer
 from morphnet_core.projection import Projection, best_units, project
+from morphnet_core.projection.device import share_of
 from morphnet_core.regularizer import CostRegularizer
 from morphnet_core.regularizer.callback import Charging
 from morphnet_core.signals.choose import Gates
@@ -381,18 +382,7 @@ def in_unit(pricer: Pricer, target: float | str) -> float:
         InvalidInputError: if it is no such thing, or not above 0 and at most the seed's cost.
     """
     seed = pricer.seed
-    wanted: float
-    if isinstance(target, str):
-        try:
-            share = float(target.strip().removesuffix("%")) / 100.0
-        except ValueError:
-            share = math.nan
-        if not target.strip().endswith("%") or math.isnan(share):
-            message = f"The target {target!r} is neither a number nor a share such as '50%'."
-            raise InvalidInputError(message)
-        wanted = share * seed
-    else:
-        wanted = float(target)
+    wanted = share_of(target) * seed if isinstance(target, str) else float(target)
     if not 0.0 < wanted <= seed:
         message = (
             f"The target is {wanted:.6g} {pricer.unit}, but the seed network costs {seed:.6g} "

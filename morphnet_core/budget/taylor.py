@@ -4,11 +4,17 @@ Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019:
 change without a channel is about the sum of weight times gradient, here over the scale and shift of
 its BatchNormalization. The paper averages the squares over batches; their root is taken here, so
 that importances of channels add up to changes of the loss.
+
+Where some way passes a unit around every normalisation, the weights that write it count as well:
+weight times gradient over the kernel and bias of one output channel is what a scale behind that
+layer would have. Kernels that a normalisation follows add nothing, since no scale of theirs changes
+the loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -18,12 +24,12 @@ from numpy.typing import NDArray
 from costmodel.readers.keras_copy import in_float32
 from morphnet_core.budget.callback import LatencyBudget
 from morphnet_core.data import Data
-from morphnet_core.gates.fold import layers_by_path
-from morphnet_core.groups import Grouping
+from morphnet_core.groups import NOBODY, Grouping
 from morphnet_core.signals.copying import copied
 from morphnet_core.signals.gamma import gamma_sources
-from morphnet_core.signals.source import as_numpy
-from morphnet_core.signals.ways import judging
+from morphnet_core.signals.group_lasso import group_lasso_sources
+from morphnet_core.signals.source import Source, as_numpy
+from morphnet_core.signals.ways import judging, ways_around
 
 
 def taylor_importance(
@@ -44,7 +50,7 @@ def taylor_importance(
 
     Args:
         grouping: of the model.
-        model: a Keras model with BatchNormalization; not changed.
+        model: a Keras model; not changed.
         data: to rate them on.
         loss: one or several, as ``compile`` takes them; see ``losses_of``.
         loss_weights: likewise.
@@ -52,30 +58,55 @@ def taylor_importance(
         batches: how many to average over.
 
     Returns:
-        ``(units,)``; infinite for units without a BatchNormalization on every way.
+        ``(units,)``; infinite for units that some way carries past every weight of a channel.
     """
     whole = in_float32(model)
     copy = copied(model) if whole is model else whole
-    sources, _ = judging(grouping, gamma_sources(grouping, copy))
-    norms = layers_by_path(copy)
+    for variable in copy.trainable_variables:
+        variable.regularizer = None  # what a unit costs is not what it is worth
+    sources = _sources(grouping, copy)
     copy.compile(keras.optimizers.SGD(1.0), loss, loss_weights, run_eagerly=run_eagerly)
     weights = copy.get_weights()
     found = np.zeros(grouping.num_units)
     known = np.zeros(grouping.num_units, dtype=bool)
-    before = {source.name: _scales(norms[source.name]) for source in sources}
+    for source in sources:
+        known[source.units[source.units != NOBODY]] = True
+    before = [_parts(source) for source in sources]
     steps = data.first(batches)
     for x, y, weights_of in steps:
         copy.train_on_batch(x, y, sample_weight=weights_of)
         change = np.zeros(grouping.num_units)
-        for source in sources:
+        for source, old in zip(sources, before, strict=True):
             # A step of rate 1 changes a weight by its gradient.
-            old, mine = before[source.name], source.units >= 0
-            gradient = old - _scales(norms[source.name])
-            np.add.at(change, source.units[mine], (old * gradient).sum(axis=0)[mine])
-            known[source.units[mine]] = True
+            first = sum(
+                (was * (was - now)).sum(axis=1)
+                for was, now in zip(old, _parts(source), strict=True)
+            )
+            mine = source.units != NOBODY
+            np.add.at(change, source.units[mine], first[mine])
         found += change**2
         copy.set_weights(weights)
     return np.where(known, np.sqrt(found / len(steps)), np.inf)
+
+
+def _sources(grouping: Grouping, model: Any) -> tuple[Source, ...]:
+    """Normalisations, and what writes the units that some way carries past all of these."""
+    norms = gamma_sources(grouping, model)
+    around = list(ways_around(grouping, norms))
+    writers = [
+        replace(source, units=np.where(np.isin(source.units, around), source.units, NOBODY))
+        for source in group_lasso_sources(grouping, model)
+    ]
+    return judging(grouping, (*norms, *writers))[0]
+
+
+def _parts(source: Source) -> list[NDArray[np.float64]]:
+    """``(channels, weights)`` of a source's variable and of its offset, where each has its own."""
+    channels = len(source.units)
+    arrays = [np.moveaxis(np.asarray(as_numpy(source.variable), dtype=float), source.axis, 0)]
+    if source.offset is not None and source.offset.shape[-1] == channels:
+        arrays.append(np.moveaxis(np.asarray(as_numpy(source.offset), dtype=float), -1, 0))
+    return [array.reshape(channels, -1) for array in arrays]
 
 
 def losses_of(model: Any) -> dict[str, Any]:
@@ -83,14 +114,6 @@ def losses_of(model: Any) -> dict[str, Any]:
     # No public property tells the weights.
     weights = getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
     return {"loss": model.loss, "loss_weights": weights, "run_eagerly": model.run_eagerly}
-
-
-def _scales(layer: Any) -> NDArray[np.float64]:
-    """``(2, channels)`` scale and shift; zeros where there is no shift."""
-    gamma = np.asarray(as_numpy(layer.gamma), dtype=float)
-    beta = getattr(layer, "beta", None)
-    shift = np.zeros_like(gamma) if beta is None else np.asarray(as_numpy(beta), dtype=float)
-    return np.stack([gamma, shift])
 
 
 class TaylorSnapshot(keras.callbacks.Callback):  # type: ignore[misc]

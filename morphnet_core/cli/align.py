@@ -10,12 +10,13 @@ import typer
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, examples
 from costmodel.cli.output import emit, note, progress
-from costmodel.errors import InvalidInputError
+from costmodel.cli.terms import with_terms
 from morphnet_core.cli.app import app
 from morphnet_core.cli.options import widths_sheet
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
+    from costmodel.uses.pricing import Terms
     from morphnet_core.alignment import Alignment
 
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         "morphnet align net.onnx --table cpu.jsonl --size height=320 --size width=240 --out f.onnx",
     ),
 )
+@with_terms
 def align_model(
     model: options.Model,
     out: Annotated[
@@ -36,14 +38,8 @@ def align_model(
         typer.Option("--out", "-o", metavar="FAST.onnx", help="Where to write the faster network."),
     ] = None,
     table: options.TableOption = None,
-    cost: options.Cost = "regression",
-    donor: options.Donors = None,
-    runner: options.RunnerName = None,
-    threads: options.Threads = None,
-    size: options.SizeOptions = None,
-    shape: options.ShapeOptions = None,
-    runner_option: options.RunnerOptions = None,
-    imports: options.Imports = None,
+    *,
+    terms: Terms,
     predict_only: options.PredictOnly = False,
     force: Annotated[
         bool, typer.Option("--force", help="Write the network even if timing shows no gain.")
@@ -56,7 +52,6 @@ def align_model(
     fix_weights: Annotated[
         bool, typer.Option("--fix-weights", help="Take weights off the list of inputs first.")
     ] = False,
-    no_calibration: options.NoCalibration = False,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -65,28 +60,18 @@ def align_model(
     Both networks are run and compared before anything is written, and timed where the table's
     device is at hand. Exit code 1 where nothing is gained; then nothing is written.
     """
-    from costmodel.uses.user_code import import_first
     from morphnet_core.uses.aligning import align
 
-    import_first(imports)
-    if out is not None and out.is_dir():
-        message = f"{out} is a folder. Give the file to write with --out."
-        raise InvalidInputError(message)
+    options.require_no_folder("--out", out)
     found = align(
         model,
         table,
-        cost=cost,
-        donors=donor or (),
-        runner=runner,
-        options=options.parse_runner_options(runner_option),
-        threads=threads,
-        sizes=options.parse_sizes(size, shape),
         max_growth=max_growth,
         fix_weights=fix_weights,
         predict_only=predict_only,
         rounds=rounds,
-        calibrated=not no_calibration,
         progress=progress("Timing"),
+        **terms,
     )
     emit(found.to_json, lambda: _sheets(found), as_json=json, markdown=markdown)
     _finish(found, out, force=force)

@@ -151,18 +151,19 @@ def prices_of(
     return COUNTS.get(cost, found)
 
 
-def widths_sheet(widths: Mapping[str, Sequence[int]]) -> Sheet:
+def widths_sheet(widths: Mapping[str, Sequence[int]], of: str = "groups") -> Sheet:
     """Channels of the groups that change.
 
     Args:
         widths: by group, channels before and after.
+        of: what they are of, several of them.
     """
     from costmodel.report import Sheet
 
     changed = [(name, before, after) for name, (before, after) in widths.items() if before != after]
     return Sheet(
-        title=f"Channels of {len(changed)} of {len(widths)} groups",
-        columns=("group", "before", "after"),
+        title=f"Channels of {len(changed)} of {len(widths)} {of}",
+        columns=(of.removesuffix("s"), "before", "after"),
         rows=tuple((name, str(before), str(after)) for name, before, after in changed),
         align="lrr",
     )

@@ -132,11 +132,14 @@ def train(
     rounds: options.Rounds = None,
     no_wait: keras_options.NoWait = False,
     save_every: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--save-every", min=0.0, metavar="S", help="Seconds between two saves, at least."
+            "--save-every",
+            min=0.0,
+            metavar="S",
+            help="Seconds between two saves, at least; default: 20.",
         ),
-    ] = 20.0,
+    ] = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -162,7 +165,9 @@ def train(
         clock = device_clock(prices, runner=runner, options=given, rounds=rounds, wait=not no_wait)
     seed_model = keras_options.open_model(model, [*(imports or ()), data])
     recipe = load_recipe(data, batch_size=batch_size)
-    budget: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
+    more: dict[str, Any] = {"target_ms": wanted} if target_ms is not None else {"target": wanted}
+    if save_every is not None:
+        more["save_every_s"] = save_every
     found = morph(
         seed_model,
         recipe.data,
@@ -184,8 +189,7 @@ def train(
         exports=tuple(item.value for item in export or (ExportName.onnx,)),
         verbose=0 if json else 2,
         tell=note,
-        save_every_s=save_every,
-        **budget,
+        **more,
     )
     emit(lambda: record(found), lambda: _sheets(found), as_json=json, markdown=markdown)
 

@@ -18,6 +18,8 @@ from costmodel.network import Layer, Network
 from costmodel.op import Op, Shape
 
 Ids = NDArray[np.intp]
+#: Why what a network returns keeps all its channels.
+OUTPUT = "it is the network's output"
 
 
 class UnfollowedError(Exception):
@@ -176,7 +178,7 @@ class Tracer:
         self._freeze_other_calls()
         self._freeze_within_layers()
         for name in self.network.outputs:
-            self.freeze(self.tensors[name].ids, "it is the network's output")
+            self.freeze(self.tensors[name].ids, OUTPUT)
 
     def _freeze_other_calls(self) -> None:
         """Freeze every call of a layer with weights of which one call cannot be followed.

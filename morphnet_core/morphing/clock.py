@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from costmodel.comparison import DEFAULT_PLAN, measure
+from costmodel.clocking import DEFAULT_PLAN, measure
 from costmodel.errors import CostModelError, LockedError
 from costmodel.profiler import Plan
 from costmodel.profiler.lock import wait_for

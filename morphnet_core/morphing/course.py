@@ -31,13 +31,7 @@ from morphnet_core.morphing.distilling import taught
 from morphnet_core.morphing.identity import cost_label, data_digest, model_digest, plainly_given
 from morphnet_core.morphing.keeping import Kept
 from morphnet_core.morphing.looking import Looking, loss_of_cut
-from morphnet_core.morphing.loop import (
-    LoopResult,
-    build,
-    cut,
-    fit_to_device,
-    require_milliseconds,
-)
+from morphnet_core.morphing.loop import build, cut, fit_to_device
 from morphnet_core.morphing.record import save_record
 from morphnet_core.morphing.sample import judged_by, sample_for
 from morphnet_core.morphing.training import Part, Training
@@ -46,6 +40,7 @@ from morphnet_core.morphing.verify import same_outputs, write_litert
 from morphnet_core.plots import plot_breakdown, plot_widths
 from morphnet_core.pricing import Cost
 from morphnet_core.projection import Projection, project
+from morphnet_core.projection.device import LoopResult, require_milliseconds
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
 

@@ -10,9 +10,9 @@ from typing import Any
 from costmodel.durable import write_lines
 from costmodel.pages.records import MORPH_FILE
 from costmodel.prediction import finite
-from morphnet_core.morphing.loop import LoopResult
 from morphnet_core.plots import breakdown
 from morphnet_core.pricing import Pricer
+from morphnet_core.projection.device import LoopResult
 
 
 def save_record(

@@ -80,7 +80,7 @@ def same_outputs(model: Any, path: Path, x: Any) -> dict[str, float]:
     if len(found) != len(expected):
         message = (
             f"{path} returns {len(found)} tensors where the Keras model returns {len(expected)}: "
-            f"{', '.join(names)}."
+            f"{', '.join(names)}. The Keras model is right; please report this network."
         )
         raise CostModelError(message)
     errors = {
@@ -90,7 +90,8 @@ def same_outputs(model: Any, path: Path, x: Any) -> dict[str, float]:
         if not error <= SAME:
             message = (
                 f"{path} computes something else than the Keras model: its output {name!r} differs "
-                f"by {error:.2g} of its largest value. Expected at most {SAME:g}."
+                f"by {error:.2g} of its largest value, where {SAME:g} is allowed. The Keras model "
+                "is right; please report this network."
             )
             raise CostModelError(message)
     return errors

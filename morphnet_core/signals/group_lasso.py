@@ -51,6 +51,7 @@ def group_lasso_sources(
             variable=variable,
             at="writes",
             offset=getattr(layers[path], "bias", None),
+            axis=axis,
         )
     return tuple(found.values())
 

@@ -27,6 +27,7 @@ class Source:
         at: whether channels pass the layer (``passes``), are written by it (``writes``), or a
             source sees all that is read (empty).
         offset: what the layer adds to each channel whatever the value is; None where nothing.
+        axis: of the variable, along which its channels lie.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Source:
     variable: Any
     at: str = ""
     offset: Any = None
+    axis: int = -1
 
 
 def as_float32(variable: Any) -> Any:

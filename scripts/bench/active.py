@@ -20,8 +20,9 @@ import place
 from costmodel.calibration import fit_calibration
 from costmodel.costs.regression import fit_regression
 from costmodel.measurement import UNMEASURED, Measurement
+from costmodel.model_rows import model_op_counts
 from costmodel.network import Network
-from costmodel.op import SESSION, model_op_counts
+from costmodel.op import SESSION
 from costmodel.prediction import price_network
 from costmodel.profiler import Job
 from costmodel.registry import load_runner

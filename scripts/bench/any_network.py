@@ -25,11 +25,12 @@ import place
 
 import costmodel as cm
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison, witness_jobs
+from costmodel.clocking import witness_jobs
+from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import CostModelError
+from costmodel.model_rows import model_op
 from costmodel.network import Network, model_digest
-from costmodel.op import model_op
 from costmodel.pace import Pace
 from costmodel.prediction import price_network
 from costmodel.profiler import Job, Plan, time_jobs

@@ -43,12 +43,13 @@ from morphnet_core.groups import find_groups
 from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import morph
 from morphnet_core.morphing.looking import loss_of, loss_of_cut
-from morphnet_core.morphing.loop import CLOSE, cut
+from morphnet_core.morphing.loop import cut
 from morphnet_core.morphing.recipe import RATE, standard
 from morphnet_core.morphing.sample import judged_by
 from morphnet_core.morphing.unfinished import Unfinished
 from morphnet_core.pricing import Pricer
 from morphnet_core.projection import best_units, project, proposals
+from morphnet_core.projection.device import CLOSE
 from morphnet_core.regularizer import CostRegularizer
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure

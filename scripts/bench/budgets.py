@@ -16,7 +16,8 @@ import ledger
 import place
 
 import costmodel as cm
-from costmodel.comparison import Comparison, measure
+from costmodel.clocking import measure
+from costmodel.comparison import Comparison
 from costmodel.profiler import Plan
 from costmodel.registry import load_runner
 from costmodel.table import LatencyTable

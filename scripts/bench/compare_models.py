@@ -13,7 +13,8 @@ import ledger
 import place
 
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison, measure
+from costmodel.clocking import measure
+from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
 from costmodel.prediction import price_network
 from costmodel.profiler import Plan

@@ -119,7 +119,7 @@ def networks() -> dict[str, tuple[Path, str]]:
 
 
 def _made(group: str, name: str) -> Any:
-    torchvision = _torchvision()
+    torchvision = torchvision_package()
     if group:
         network = getattr(torchvision.models.segmentation, name)
         return network(weights=None, weights_backbone=None)
@@ -128,7 +128,7 @@ def _made(group: str, name: str) -> Any:
     return torchvision.models.get_model(name, weights=None, **more)
 
 
-def _torchvision() -> Any:
+def torchvision_package() -> Any:
     """The package; its own kernels, which no network here runs, may lack their library."""
     from torch import library
 

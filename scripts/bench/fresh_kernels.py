@@ -5,7 +5,8 @@
     python scripts/bench/fresh_kernels.py --again
 
 Kernels are drawn by the same design with another seed, as score_fresh.py does for convolutions
-alone; the smaller table is the first 300 rows of the larger one.
+alone, and those that are rows of the table already are left out; the smaller table is the first
+300 rows of the larger one.
 """
 
 from __future__ import annotations
@@ -54,16 +55,17 @@ def belongs(op: Op, group: str) -> bool:
     }[group]
 
 
-def kernels(runner: Runner) -> dict[str, list[Op]]:
-    """Fresh kernels by group."""
+def kernels(runner: Runner, known: LatencyTable) -> dict[str, list[Op]]:
+    """Kernels by group that are no rows of a table."""
     probes = design(PROBES, SEED)
     convs = [probe for probe in probes if probe.kind == "conv"][: round(1.3 * CONVS)]
     found, _, _ = split_roles(lower_probes(runner, convs, {}))
-    groups = {"convolutions": found[:CONVS]}
+    groups = {"convolutions": [op for op in found if op not in known][:CONVS]}
     for group, kinds in GROUPS.items():
         mine = [probe for probe in probes if probe.kind in kinds][: 2 * EACH]
         targets = (item.op for item in lower_probes(runner, mine, {}) if item.role == "target")
-        groups[group] = list(dict.fromkeys(op for op in targets if belongs(op, group)))[:EACH]
+        fresh = dict.fromkeys(op for op in targets if belongs(op, group) and op not in known)
+        groups[group] = list(fresh)[:EACH]
     return groups
 
 
@@ -73,13 +75,13 @@ def main() -> None:
     options = parser.parse_args()
     path = place.folder("any-network") / "fresh.jsonl"
     runner = load_runner("ort", {"threads": 1})
-    groups = kernels(runner)
+    table = LatencyTable.load(place.folder("any-network") / "any-network-t1.jsonl")
+    groups = kernels(runner, table)
     if not (options.again and path.exists()):
         jobs = [Job(op=op) for ops in groups.values() for op in ops]
         time_jobs(jobs, runner="ort", options={"threads": 1}, out=path, plan=PLAN)
     fresh = LatencyTable.load(path)
-    table = LatencyTable.load(place.folder("any-network") / "any-network-t1.jsonl")
-    rows = [row for row in table.kernels() if row.op not in fresh]
+    rows = table.kernels()
     models = {"1000": Regression(rows), "300": Regression(spread(rows, FEWER))}
     figures: list[ledger.Figure] = []
     lines: list[str] = []

@@ -23,10 +23,11 @@ import place
 
 import costmodel as cm
 from costmodel.calibration import fit_calibration
-from costmodel.comparison import Comparison, measure
+from costmodel.clocking import measure
+from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
+from costmodel.model_rows import model_op
 from costmodel.network import model_digest
-from costmodel.op import model_op
 from costmodel.prediction import price_network
 from costmodel.profiler import Plan
 from costmodel.registry import load_runner

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -18,15 +19,27 @@ from costmodel.runners.ort.device import this_device
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
 
-#: Parts of the work that figures belong to.
-TOPICS = (
-    *("main-job", "morphnet", "devices", "budget"),
-    *("house", "any-model", "any-network", "other-devices", "win", "people", "trust"),
-)
+#: Parts of the work that figures belong to, and what each is about, in a reader's words.
+TOPICS = {
+    "main-job": "Tables, predictions and the clock",
+    "any-network": "Networks that a table never saw",
+    "any-model": "Models that are read, priced and cut",
+    "devices": "Runtimes and devices",
+    "other-devices": "Other people's devices",
+    "morphnet": "MorphNet on Keras 3",
+    "budget": "Networks within a budget of milliseconds",
+    "win": "Searches: what they win, and what ends them",
+    "people": "Viewers, advice and continuous integration",
+    "house": "The packages themselves",
+    "trust": "Files of others, cut links and long runs",
+}
 #: When the script began, as far as the ledger knows.
 STARTED = time.perf_counter()
 #: Target of a figure that has none.
 SHOWN = "shown"
+
+#: Of a table of figures.
+COLUMNS = "what | target | reached | met"
 
 Figure = dict[str, Any]
 
@@ -143,6 +156,7 @@ def write(
     require_clean_tree()
     record = {
         "topic": topic,
+        "script": script(),
         "figures": list(figures),
         "machine": machine(),
         "commit": commit(),
@@ -192,16 +206,26 @@ def machine() -> dict[str, object]:
     }
 
 
+def script() -> str:
+    """The script that runs, by its path from the root; empty for what is none of ours."""
+    path = Path(getattr(sys.modules["__main__"], "__file__", None) or "/").resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+
+
 def commit() -> str:
     """Commit of the code that ran."""
     return _git("describe", "--always", "--exclude=*") or "unknown"
 
 
-def reached_of(item: Figure) -> str:
-    """What a figure reached, as a cell of a table."""
+def cells(item: Figure) -> str:
+    """A figure as a row of a table with ``COLUMNS``."""
+    met = {True: "yes", False: "**no**", None: "-"}[item["passed"]]
     if item["reached"] is None:
-        return f"not taken: {item['reason']}"
-    return f"{item['reached']:.4g} {item['unit']}"
+        reached = f"not taken: {item['reason']}"
+    else:
+        reached = f"{item['reached']:.4g} {item['unit']}".strip()
+    told = (str(text).replace("|", r"\|") for text in (item["what"], item["target"], reached))
+    return " | ".join([*told, met])
 
 
 def _git(*command: str) -> str:
@@ -212,19 +236,15 @@ def _git(*command: str) -> str:
 
 
 def _page(name: str, record: Mapping[str, Any], notes: Sequence[str]) -> str:
-    marks = {True: "yes", False: "no", None: "-"}
-    rows = (
-        f"{item['id']} | {item['what']} | {item['target']} | {reached_of(item)} | "
-        f"{marks[item['passed']]}"
-        for item in record["figures"]
-    )
-    lines = [f"# {name}", "", table(" | figure | target | reached | passed", rows)]
+    rows = map(cells, record["figures"])
+    lines = [f"# {name}: {TOPICS[record['topic']]}", "", table(COLUMNS, rows)]
     host = record["machine"]
     lines += [
         "",
         f"{host['processor']}, {host['isa']}, {host['cores']} cores, load {host['load']}, "
         f"Python {host['python']}, onnxruntime {host['onnxruntime']}; "
         f"commit {record['commit']}; {record['seconds']} s.",
+        *(["", f"Made by `{record['script']}`."] if record["script"] else []),
     ]
     for note in notes:
         lines += ["", note]

@@ -30,8 +30,9 @@ from costmodel.audit import repeatability
 from costmodel.comparison import Comparison
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import ModelFormatError
+from costmodel.model_rows import model_op
 from costmodel.network import Network, model_digest
-from costmodel.op import Op, model_op
+from costmodel.op import Op
 from costmodel.prediction import price_network
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import load_runner

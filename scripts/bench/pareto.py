@@ -140,7 +140,7 @@ def exported(case: Case, key: str) -> Path | None:
 
 def measure_step(cases: Sequence[Case]) -> None:
     """Time every network of a device in one run, so that ratios hold."""
-    from costmodel.comparison import measure
+    from costmodel.clocking import measure
     from costmodel.profiler import Plan
 
     plan = Plan(rounds=16, min_rounds=10, visit_ms=30.0, restart_every=1, budget_ms=900e3)

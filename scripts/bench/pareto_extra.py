@@ -66,7 +66,7 @@ def cross(devices: Sequence[str]) -> None:
     """Time the structures made for two devices on both."""
     from pareto import exported
 
-    from costmodel.comparison import measure
+    from costmodel.clocking import measure
     from costmodel.profiler import Plan
 
     cases = {

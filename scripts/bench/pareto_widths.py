@@ -110,7 +110,7 @@ def _proportions(case: Case, pricer: Any) -> Counts:
 def _scaled_loop(case: Case, seed_model: Any, pricer: Any, proportions: Counts) -> Loop:
     """One factor for all widths, corrected until the clock agrees; then whole multiples of 8."""
     from morphnet_core.expansion import scaled_counts
-    from morphnet_core.morphing.loop import CLOSE
+    from morphnet_core.projection.device import CLOSE
 
     grouping = pricer.grouping
     (seed_ms,) = yield [seed_model]
@@ -153,7 +153,7 @@ def fitted(pricer: Any, proportions: Counts, budget: float, multiple: int) -> Co
     multiples: the first of them may be slower than both.
     """
     from morphnet_core.expansion import expand_to, scaled_counts
-    from morphnet_core.morphing.loop import CLOSE
+    from morphnet_core.projection.device import CLOSE
 
     grouping = pricer.grouping
     found = expand_to(grouping, proportions, pricer.at_counts, budget, multiple=multiple)

@@ -20,7 +20,8 @@ from ledger import ROOT
 from costmodel.device import Device
 from costmodel.imports.presets import PRESETS
 from costmodel.measurement import Measurement
-from costmodel.op import Op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op
 from costmodel.table import LatencyTable
 from costmodel.tidy.kernel import Kernel, UnusableRow, kernel_op
 from costmodel.tidy.rows import KERNEL_FIELDS

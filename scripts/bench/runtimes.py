@@ -27,7 +27,7 @@ import place
 from costmodel.audit import audit
 from costmodel.audit import repeatability as halves
 from costmodel.measurement import UNMEASURED, Measurement
-from costmodel.op import model_op_counts
+from costmodel.model_rows import model_op_counts
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.registry import Option, load_runner
 from costmodel.sampling.select import sample_ops

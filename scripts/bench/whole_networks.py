@@ -25,8 +25,9 @@ from costmodel.costs.beliefs import HELPED_BY, NOBODY, SOLVED, Donor, donor_of
 from costmodel.costs.lookup import Lookup
 from costmodel.costs.solved import solved_networks
 from costmodel.device import Device
+from costmodel.model_rows import model_op
 from costmodel.network import Layer, Network
-from costmodel.op import Op, model_op
+from costmodel.op import Op
 from costmodel.prediction import price_network
 from costmodel.readers.timings import Timing
 from costmodel.table import LatencyTable

@@ -12,8 +12,9 @@ import pytest
 from costmodel.calibration import MIN_NETWORKS, Calibration, fit_calibration, weight_mib
 from costmodel.device import Device
 from costmodel.measurement import Measurement
+from costmodel.model_rows import model_op
 from costmodel.network import session_op
-from costmodel.op import DTYPE_BYTES, Op, conv_op, model_op
+from costmodel.op import DTYPE_BYTES, Op, conv_op
 from costmodel.protocols import Prices, Unit
 from costmodel.runners.fake import law_ms
 from costmodel.table import LatencyTable

@@ -15,8 +15,9 @@ from costmodel.comparison import Comparison, compare_files, summarise
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.measurement import Measurement, Round
+from costmodel.model_rows import model_op
 from costmodel.network import Layer, Network
-from costmodel.op import Op, conv_op, model_op
+from costmodel.op import Op, conv_op
 from costmodel.prediction import price_network
 from costmodel.profiler import Plan
 from costmodel.protocols import Prices, Unit

@@ -9,7 +9,8 @@ import pytest
 from costmodel.device import Device
 from costmodel.learning import learning_curve, left_out_networks
 from costmodel.measurement import Measurement
-from costmodel.op import Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op, conv_op
 from costmodel.runners.fake import law_ms
 from costmodel.table import LatencyTable
 

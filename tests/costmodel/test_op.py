@@ -18,8 +18,6 @@ from costmodel.op import (
     decode_op,
     describe,
     encode_op,
-    model_op,
-    model_op_counts,
     op_fields,
 )
 from costmodel.testing import ops
@@ -177,20 +175,6 @@ def test_labels_tell_what_matters() -> None:
     )
     assert describe(op) == "conv 3x3 8->8 @14x14 s2 dw n4 +relu"
     assert describe(Op(kind="session")) == "session"
-
-
-@given(st.lists(ops(), max_size=6))
-def test_a_model_row_counts_its_ops(drawn: list[Op]) -> None:
-    twice = (*drawn, *drawn)
-    expected = {op.digest: twice.count(op) for op in drawn}
-    assert expected == model_op_counts(model_op("net", "0" * 16, twice))
-
-
-@pytest.mark.parametrize("listing", ["abc", "abc*", "abc*-1", "abc*1e3", "abc*" + "9" * 5000])
-def test_a_damaged_model_row_is_refused(listing: str) -> None:
-    op = Op(kind="model", attributes=(("name", "net"), ("ops", listing)))
-    with pytest.raises(InvalidInputError, match=r"digest\*count"):
-        model_op_counts(op)
 
 
 OPERANDS = st.text("dwc-", max_size=8)

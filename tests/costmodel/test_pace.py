@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import ADD, conv, law_table, row
 
-from costmodel.comparison import compare_files, witness_jobs
+from costmodel.clocking import witness_jobs
+from costmodel.comparison import compare_files
 from costmodel.costs.lookup import Lookup
 from costmodel.measurement import Measurement
+from costmodel.model_rows import model_op
 from costmodel.network import model_digest
-from costmodel.op import Op, model_op
+from costmodel.op import Op
 from costmodel.pace import (
     LEAST_MS,
     LEAST_NETWORK_MS,

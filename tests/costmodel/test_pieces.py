@@ -119,3 +119,9 @@ def test_what_lies_outside_the_image_is_no_work() -> None:
     assert work(12) == work(24) == pytest.approx(16 * 16 * 100)
     # Spread by 4, each outer tap of an axis still meets 6 of 10 places.
     assert work(4) == pytest.approx(16 * 16 * 100 * (2.2**2))
+
+
+def test_an_order_may_be_an_operand() -> None:
+    told = transposed((1, 64, 14, 14), (0, 2, 3, 1))
+    given_ = replace(told, attributes=(), constants=((0, 2, 3, 1),))
+    assert (form_of(given_), pieces_of(given_)) == (form_of(told), pieces_of(told))

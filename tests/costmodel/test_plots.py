@@ -15,8 +15,9 @@ from costmodel.comparison import Comparison
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, MissingDependencyError
 from costmodel.measurement import Measurement, Round
+from costmodel.model_rows import model_op
 from costmodel.network import Layer, Network
-from costmodel.op import Op, conv_op, model_op
+from costmodel.op import Op, conv_op
 from costmodel.plots import (
     Staircase,
     plot_comparison,

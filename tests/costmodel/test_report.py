@@ -13,8 +13,9 @@ from costmodel.comparison import Comparison
 from costmodel.costs.lookup import Lookup
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
+from costmodel.model_rows import model_op
 from costmodel.network import Layer, Network
-from costmodel.op import Op, conv_op, model_op
+from costmodel.op import Op, conv_op
 from costmodel.prediction import Prediction, price_network
 from costmodel.report import (
     Sheet,

@@ -10,7 +10,8 @@ import pytest
 
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op, conv_op
 from costmodel.runners.fake import FakeRunner
 from costmodel.scoring import Accuracy, Score, repeat_accuracy, score_rows, score_table
 from costmodel.table import LatencyTable

@@ -19,7 +19,8 @@ from costmodel.errors import (
     InvalidInputError,
 )
 from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, encode_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op, encode_op
 from costmodel.table import LatencyTable
 from costmodel.testing import ops
 

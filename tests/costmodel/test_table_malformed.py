@@ -20,7 +20,7 @@ from costmodel.errors import (
     TableFormatError,
 )
 from costmodel.measurement import Measurement
-from costmodel.op import model_op
+from costmodel.model_rows import model_op
 from costmodel.table import LatencyTable
 
 GOOD_ROUND = {"number": 0, "quiet_ms": 1, "median_ms": 1}

@@ -11,8 +11,9 @@ from rows import row
 from costmodel.comparison import Comparison
 from costmodel.costs.lookup import Lookup
 from costmodel.device import Device
+from costmodel.model_rows import model_op
 from costmodel.network import Layer, Network
-from costmodel.op import Op, conv_op, model_op
+from costmodel.op import Op, conv_op
 from costmodel.prediction import Prediction, price_network
 from costmodel.protocols import CostModel
 from costmodel.runners.fake import law_ms

@@ -13,7 +13,8 @@ from costmodel.costs.solver import settle
 from costmodel.costs.work import work_of
 from costmodel.device import Device
 from costmodel.measurement import Measurement
-from costmodel.op import Op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op
 from costmodel.table import LatencyTable
 
 PHONE = Device(name="phone", runtime="litert", provenance="imported")

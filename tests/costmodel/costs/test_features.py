@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.costs.features import FEATURES, HULL, TERMS, Table, is_learnable, path_of
-from costmodel.op import SESSION, Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import SESSION, Op, conv_op
 from costmodel.testing import example_ops, ops
 
 QUICK = settings(deadline=None, max_examples=60, derandomize=True)
@@ -178,3 +179,33 @@ def test_channels_last_every_place_of_a_group_is_copied_and_multiplied_by_itself
     )
     assert each["taps"] == whole["taps"]
     assert each["short"] == 0
+
+
+def amount(op: Op, term: str) -> float:
+    return float(Table([op]).terms[0, TERMS.index(term)])
+
+
+@pytest.mark.parametrize(
+    ("word", "term"),
+    [("swish", "heavy"), ("gelu", "heavy"), ("hard_swish", "light"), ("prelu", "light")],
+)
+def test_an_activation_costs_by_its_class_whatever_a_runtime_calls_it(word: str, term: str) -> None:
+    folded = replace(CONV, epilogue=(word,))
+    assert amount(folded, term) == folded.num_output_elements / 1e6
+    assert amount(CONV, term) == 0.0
+
+
+def test_direct_kernels_leave_out_taps_that_no_window_has_in_the_image() -> None:
+    """A window spread over 24 places of an image of ten reads its middle alone: one tap of nine."""
+    whole = conv_op(in_channels=16, out_channels=16, size=(10, 10), kernel=(3, 3), dilation=24)
+    shapes = ((1, 10, 10, 16),)
+    last = replace(
+        whole,
+        layout="nhwc",
+        inputs=shapes,
+        outputs=shapes,
+        implementation="Convolution:brgconv_avx512_f32",
+    )
+    assert amount(last, "work") == pytest.approx(whole.macs / 9 / 1e6)
+    through_columns = replace(last, implementation="Convolution:jit_gemm_f32")
+    assert amount(through_columns, "work") == pytest.approx(whole.macs / 1e6)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from costmodel.costs.lookup import UNKNOWN_SPREAD, Lookup
 from costmodel.device import Device
 from costmodel.measurement import Measurement, Round
-from costmodel.op import Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op, conv_op
 from costmodel.table import LatencyTable
 from costmodel.testing import example_ops, ops
 

@@ -14,7 +14,8 @@ from costmodel.costs import regression
 from costmodel.costs.baselines import FlopsLine
 from costmodel.costs.regression import Fitted, Regression, fit_regression, rows_digest
 from costmodel.errors import InvalidInputError
-from costmodel.op import Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op, conv_op
 from costmodel.table import LatencyTable
 
 Tools = Any

@@ -16,8 +16,8 @@ from costmodel.costs.solver import USUAL
 from costmodel.costs.work import work_of
 from costmodel.device import Device
 from costmodel.errors import TableFormatError
+from costmodel.model_rows import model_op
 from costmodel.network import Layer, Network
-from costmodel.op import model_op
 from costmodel.prediction import price_network
 from costmodel.protocols import NetworkLaw
 from costmodel.readers.timings import Timing

@@ -9,7 +9,8 @@ import pytest
 
 from costmodel.errors import CostModelError, DeviceMismatchError, InvalidInputError, LockedError
 from costmodel.measurement import Measurement
-from costmodel.op import Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op, conv_op
 from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
 from costmodel.profiler.budget import Budget
 from costmodel.profiler.lock import hold, table_lock

@@ -10,8 +10,8 @@ from architectures import network_file
 
 from costmodel.device import Device
 from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.model_rows import model_op_counts
 from costmodel.network import Network, model_digest
-from costmodel.op import model_op_counts
 from costmodel.protocols import Runner, Workload
 from costmodel.registry import load_runner
 from costmodel.sampling.design import design

@@ -18,7 +18,6 @@ import costmodel as cm
 from costmodel.cli import main
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.runners.ort.runner import OrtRunner
-from costmodel.uses import explaining
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +171,7 @@ def test_a_lite_file_is_not_explained(tmp_path):
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    monkeypatch.setattr(explaining, "cost_of", lambda *_: Wide())
+    monkeypatch.setattr("costmodel.uses.pricing.cost_of", lambda *_: Wide())
 
     def call(*arguments):
         capsys.readouterr()

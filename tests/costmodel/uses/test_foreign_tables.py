@@ -15,7 +15,8 @@ import morphnet_core as mc
 from costmodel.anticipation import anticipate
 from costmodel.device import Device
 from costmodel.measurement import Measurement
-from costmodel.op import Op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op
 from costmodel.readers.onnx import read_onnx
 
 FOREIGN = ("cudnn", "miopen", "pytorch-vulkan", "tflite-gpu")

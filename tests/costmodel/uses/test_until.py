@@ -12,7 +12,8 @@ import pytest
 
 from costmodel.costs.regression import fit_regression
 from costmodel.errors import InvalidInputError
-from costmodel.op import Op, conv_op, model_op
+from costmodel.model_rows import model_op
+from costmodel.op import Op, conv_op
 from costmodel.profiler import Job, Plan, ProfileReport, time_jobs
 from costmodel.runners.fake import write_model
 from costmodel.table import LatencyTable

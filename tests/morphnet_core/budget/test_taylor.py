@@ -56,6 +56,29 @@ def test_importances_double_with_the_loss(network: Any, data: Data) -> None:
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-4)
 
 
+def test_layers_without_a_normalisation_are_rated_by_their_weights(data: Data) -> None:
+    """A shortcut that no normalisation follows: a scale behind both writers is what is asked."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((6, 6, 2))
+    y = layers.Conv2D(4, 3, padding="same", use_bias=False, name="way")(x)
+    y = layers.BatchNormalization(gamma_initializer="random_uniform")(y)
+    short = layers.Conv2D(4, 1, kernel_regularizer="l2", name="short", bias_initializer="ones")(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Add()([y, short])))
+    network = keras.Model(inputs, layers.Dense(3, name="head")(x))
+    grouping = find_groups(read_keras(network))
+    found = taylor_importance(grouping, network, data, loss=LOSS, batches=1)
+    scaled = keras.Model(inputs, [y, short])
+    head = network.get_layer("head")
+    logits = [
+        head(keras.ops.mean(keras.ops.relu(factor * both), axis=(1, 2)))
+        for both in [sum(scaled(data.x[:16], training=True))]
+        for factor in (np.ones(4, "float32"), *(1 - 1e-2 * np.eye(4, dtype="float32")))
+    ]
+    losses = np.array([float(LOSS(data.y[:16], each)) for each in logits])
+    expected = np.abs(losses[1:] - losses[0]) / 1e-2
+    np.testing.assert_allclose(found[grouping.by_name["way"].units], expected, rtol=0.03)
+
+
 def test_a_snapshot_is_taken_before_anything_is_charged(network: Any, data: Data) -> None:
     budget = LatencyBudget(network, "flops", target="50%", steps=16)
     snapshot = TaylorSnapshot(budget, data)

@@ -11,8 +11,8 @@ import keras
 import pytest
 from keras import layers
 
-from costmodel.comparison import DEFAULT_PLAN
-from costmodel.comparison import measure as real_measure
+from costmodel.clocking import DEFAULT_PLAN
+from costmodel.clocking import measure as real_measure
 from costmodel.errors import LockedError
 from morphnet_core.morphing import DeviceClock, clock
 from morphnet_core.morphing.answers import KeptClock

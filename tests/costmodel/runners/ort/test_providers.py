@@ -19,12 +19,12 @@ from costmodel.errors import (
     MissingProviderError,
     UnsupportedOpError,
 )
-from costmodel.op import Op
+from costmodel.op import Op, conv_op
 from costmodel.registry import load_runner
 from costmodel.runners.ort import bound, device, nvidia, session
 from costmodel.runners.ort.optimised import LocalExecutor, lower
 from costmodel.runners.ort.providers import CPU, PROVIDERS, Setup, find_setup
-from costmodel.runners.ort.runner import OrtRunner, num_replicas
+from costmodel.runners.ort.runner import COLD_BYTES, OrtRunner, num_replicas
 
 HERE = set(onnxruntime.get_available_providers())
 ABSENT = [name for name, item in PROVIDERS.items() if item.name not in HERE]
@@ -229,6 +229,13 @@ def test_a_device_with_memory_of_its_own_is_bound_and_waited_for(
 def test_quick_kernels_drown_the_dearer_start_of_a_device() -> None:
     assert num_replicas(RELU, 0.5) == 1
     assert num_replicas(RELU, 0.5, 20.0) > 8
+
+
+@pytest.mark.parametrize("channels", [64, 128, 256, 1024])
+def test_weights_of_one_row_are_as_cold_as_any(channels: int) -> None:
+    op = conv_op(in_channels=channels, out_channels=channels, size=(1, 1), kernel=(1, 1))
+    read = num_replicas(op, 1e-7 * op.num_weights) * 4 * op.num_weights
+    assert read >= min(COLD_BYTES, 1024 * 4 * op.num_weights)
 
 
 ANSWER = "NVIDIA H100 80GB HBM3, 9.0, 550.54, 1980, 1980, 2619, 41, 700.00, P0, 0x00"
