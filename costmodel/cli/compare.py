@@ -134,7 +134,7 @@ def compare_models(
             fleet,
             models or (),
             cost=str(terms["cost"]),
-            sizes=terms["sizes"],
+            sizes=terms["sizes"] or {},
             rounds=rounds,
             seed=seed,
             max_error=max_error,

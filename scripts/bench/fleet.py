@@ -364,7 +364,7 @@ def main() -> int:
     ]
     if arguments.dry:
         for item in found:
-            print(item["id"], item["what"], ledger.reached_of(item), item["passed"])
+            print(item["id"], item["what"], item["reached"], item["passed"])
         print(*notes, sep="\n")
     else:
         ledger.write("fleet", topic="trust", figures=found, notes=notes)
