@@ -72,6 +72,10 @@ class LinkLostError(RemoteError):
     """The link to a remote device broke, or the device is away; another try may help."""
 
 
+class DeviceAwayError(RemoteError):
+    """A remote device whose link did not come back in time; the same command goes on later."""
+
+
 class MissingDependencyError(CostModelError, ImportError):
     """A package that an extra installs is missing; the text holds the ``pip install`` line."""
 

@@ -54,6 +54,7 @@ class Structure:
         costs: cost of the proposed network by name, e.g. ``{"flops": 1.2e9}``.
         predicted_ms: latency predicted for it on ``device``, milliseconds.
         measured_ms: latency timed on ``device``, milliseconds.
+        removed: paths of the layers that are not there any more, in the order of the network.
 
     >>> kept = LayerWidth(count=2, of=4, kept=(0, 2), operation="Conv2D")
     >>> Structure(layers={"conv1": kept}, groups={"conv1": 2}).counts
@@ -66,6 +67,7 @@ class Structure:
     costs: Mapping[str, float] = field(default_factory=dict)
     predicted_ms: float | None = None
     measured_ms: float | None = None
+    removed: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -93,8 +95,12 @@ class Structure:
             f"Structure of {len(rows)} layers",
             rows,
             columns=("layer", "channels", "of", "share"),
-            notes=[", ".join(costs)] if costs else [],
+            notes=[", ".join(costs)] * bool(costs) + [self._without] * bool(self.removed),
         )
+
+    @property
+    def _without(self) -> str:
+        return f"without {', '.join(self.removed)}"
 
     def to_json(self) -> str:
         """The text of the structure's file: keys sorted, indented by 2, lists on one line."""
@@ -114,6 +120,7 @@ class Structure:
             "costs": dict(self.costs),
             "predicted_ms": self.predicted_ms,
             "measured_ms": self.measured_ms,
+            "removed": list(self.removed),
         }
         text = json.dumps(self.counts | {EXTRA: extra}, indent=2, sort_keys=True, allow_nan=False)
         # Strings hold no raw line end, so only lists of numbers match.
@@ -224,6 +231,9 @@ def _whole(
             fail(f"{inside}, {key!r}", f"{value!r:.40} is no time", "expected milliseconds or null")
     if not isinstance(extra.get("device", ""), str):
         fail(f"{inside}, 'device'", "it is no text", "expected the device's name")
+    removed = extra.get("removed", [])
+    if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
+        fail(f"{inside}, 'removed'", "it is no list of layers", "expected ['block2_conv1']")
     return cls(
         layers=layers,
         groups=groups,
@@ -231,6 +241,7 @@ def _whole(
         costs=costs,
         predicted_ms=extra.get("predicted_ms"),
         measured_ms=extra.get("measured_ms"),
+        removed=tuple(removed),
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import onnx
 
-from costmodel.errors import ModelFormatError
+from costmodel.durable import write_lines
+from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.limits import in_time, limits
 from costmodel.onnx_model.functions import inline_functions
 from costmodel.onnx_model.order import sort_nodes
@@ -61,11 +62,14 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
     """
     try:
         if model.ByteSize() < MAX_BYTES:
-            onnx.save(model, str(path))
+            write_lines(path, [model.SerializeToString()])
             return
         copy = onnx.ModelProto()
         copy.CopyFrom(model)  # saving moves the weights out of what it is given
         onnx.save(copy, str(path), save_as_external_data=True, location=f"{path.name}.data")
+    except InvalidInputError as error:
+        message = f"The model {model.graph.name!r}: {error}"
+        raise ModelFormatError(message) from error
     except (OSError, ValueError) as error:
         message = f"The model {model.graph.name!r} cannot be written to {path}: {error}."
         raise ModelFormatError(message) from error

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from costmodel.errors import LinkLostError, LockedError, RemoteError
+from costmodel.errors import DeviceAwayError, LinkLostError, LockedError, RemoteError
 from costmodel.remote.answers import checked_event
 from costmodel.remote.deploy import Place, deploy_agent
 from costmodel.remote.describe import hardware_name
@@ -23,7 +23,7 @@ from costmodel.remote.specs import Spec
 from costmodel.remote.transport import Transport
 
 #: Names, to processes that this one starts, the run that they belong to, and what it has reached.
-_OWNER, _REACHED = "COSTMODEL_REMOTE_OWNER", "COSTMODEL_REMOTE_REACHED"
+OWNER, _REACHED = "COSTMODEL_REMOTE_OWNER", "COSTMODEL_REMOTE_REACHED"
 #: First wait before another try, its growth, and the longest, in seconds.
 _WAIT_S, _WAIT_GROWTH, _MOST_WAIT_S = 0.5, 2.0, 15.0
 #: Agents that may end one after the other without having said a word.
@@ -83,7 +83,7 @@ class Board:
         self._link: Link | None = None
         self._given_up: RemoteError | None = None
         self._session = uuid.uuid4().hex
-        self._owner = os.environ.setdefault(_OWNER, uuid.uuid4().hex)
+        self._owner = os.environ.setdefault(OWNER, uuid.uuid4().hex)
         self._seq = self._orders = 0
         self._replay: deque[Json] = deque()
         self._interrupted: str | None = None
@@ -266,7 +266,7 @@ class Board:
                     f"{loss} {tries} tries in {away_s:.0f} s did not bring the link back. What is "
                     "finished is kept: run the same command to go on."
                 )
-                self._given_up = RemoteError(message)
+                self._given_up = DeviceAwayError(message)
                 raise self._given_up from loss
             patience.note(f"{loss} Connecting again.")
             if patience.stopping.wait(wait_s if tries else 0.0):

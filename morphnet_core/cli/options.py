@@ -45,6 +45,24 @@ Grow = Annotated[
     float,
     typer.Option("--grow", min=1.0, max=16.0, help="Widest that a group may get, times its size."),
 ]
+RemoveBlocks = Annotated[
+    bool,
+    typer.Option(
+        "--remove-blocks",
+        help="Let whole branches go, such as that of a residual block, where a few hundred samples "
+        "say that this loses less than narrower layers.",
+    ),
+]
+Resolutions = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--resolution",
+        min=1,
+        metavar="H",
+        help="Height in pixels that images may have; repeatable. The one at which the network, cut "
+        "to the budget, has the least loss is taken; load() gives images of the full size.",
+    ),
+]
 NoWait = Annotated[
     bool,
     typer.Option(

@@ -16,8 +16,18 @@ from costmodel.profiler.lock import device_lock, hold
 from costmodel.runners.ort.device import this_device
 from costmodel.runners.ort.providers import PROVIDERS
 from costmodel.uses.checking_up import without_names
+from costmodel.uses.listing import Devices, list_runner
 
 Run = Callable[..., Any]  # the fixture's
+
+
+@pytest.fixture
+def of_ort_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One runner alone is listed: to ask all, and to read all profiles, takes seconds."""
+    monkeypatch.setattr(
+        "costmodel.uses.checking_up.devices",
+        lambda: Devices(runners=(list_runner("ort"),), profiles=()),
+    )
 
 
 def test_it_says_what_is_installed_and_usable(run: Run) -> None:
@@ -45,6 +55,7 @@ def test_profiles_of_this_processor_are_told_from_those_like_it(
         "costmodel.runners.ort.device.processor_name", lambda _: "AMD EPYC family 25 model 17"
     )
     monkeypatch.setattr("costmodel.runners.ort.device.instruction_set", lambda _: "avx512")
+    monkeypatch.setattr("costmodel.uses.listing.runner_names", lambda: ["ort"])
     told = run("doctor", "--json").json
     assert "amd-epyc-family-25-model-17/onnxruntime-float32" in told["matching_profiles"]
     assert not set(told["matching_profiles"]) & set(told["alike_profiles"])
@@ -62,6 +73,7 @@ def test_nothing_private_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.M
         raise RuntimeError(reason)
 
     monkeypatch.setattr("costmodel.uses.listing.load_runner", fail)
+    monkeypatch.setattr("costmodel.uses.listing.shipped_profiles", dict)
     for form in ((), ("--json",), ("--markdown",)):
         found = run("doctor", *form)
         assert found.code == 0
@@ -74,6 +86,7 @@ def test_names_that_are_words_stay() -> None:
     assert without_names("the root of it is at localhost") == "the root of it is at localhost"
 
 
+@pytest.mark.usefixtures("of_ort_alone")
 def test_a_lock_that_is_held_is_told_by_process(run: Run) -> None:
     with hold(device_lock(this_device(1, "", {})), "this processor"):
         told = run("doctor", "--json").json["locks"]["processor"]
@@ -81,6 +94,7 @@ def test_a_lock_that_is_held_is_told_by_process(run: Run) -> None:
     assert "pytest" not in told
 
 
+@pytest.mark.usefixtures("of_ort_alone")
 def test_a_place_that_cannot_be_written_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise OSError(30, "Read-only file system")

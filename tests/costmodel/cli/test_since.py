@@ -17,15 +17,24 @@ Run = Callable[..., Any]  # the fixture's
 
 @pytest.fixture
 def arguments(net: Path, table: Path) -> tuple[object, ...]:
-    return ("compare", net, "-t", table, "--cost", "lookup", "--rounds", 3)
+    return ("compare", net, "-t", table, "--cost", "lookup", "--rounds", 2)
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[str]:
+    """The baseline once it is measured: all tests can have the same."""
+    return []
 
 
 @pytest.fixture
-def baseline(run: Run, arguments: tuple[object, ...], tmp_path: Path) -> Path:
+def baseline(run: Run, arguments: tuple[object, ...], tmp_path: Path, measured: list[str]) -> Path:
     path = tmp_path / "old.json"
-    made = run(*arguments, "--json", "--save-baseline", path)
-    assert made.code == 0, made.err
-    assert path.read_text(encoding="utf-8") == made.out
+    if not measured:
+        made = run(*arguments, "--json", "--save-baseline", path)
+        assert made.code == 0, made.err
+        assert path.read_text(encoding="utf-8") == made.out
+        measured.append(made.out)
+    path.write_text(measured[0], encoding="utf-8")
     return path
 
 
@@ -35,7 +44,7 @@ def test_nothing_changed(run: Run, arguments: tuple[object, ...], baseline: Path
     (item,) = found.json
     assert item["change"]["slowdown"] == pytest.approx(0.0, abs=1e-9)
     assert item["change"]["witnesses"] == len(item["witnesses"]) == 8
-    assert item["percentiles_ms"]["samples"] >= 3 * 5
+    assert item["percentiles_ms"]["samples"] >= 2 * 5
     assert item["percentiles_ms"]["p50"] == pytest.approx(item["measured_ms"])
     assert "Against the baseline" in run(*arguments, "--baseline", baseline).out
 

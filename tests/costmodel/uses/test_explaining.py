@@ -47,9 +47,14 @@ def stairs(width):
     return graph.model(graph.conv(graph.node("Relu", middle), 32))
 
 
-def test_a_pruned_network_is_told_to_be_padded_and_why(tmp_path):
-    model = bottleneck()
-    found = cm.explain(model, cost=Wide(), fix=tmp_path / "fixed.onnx")
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What there is to say of a pruned network, and the network mended."""
+    folder = tmp_path_factory.mktemp("found")
+    return cm.explain(bottleneck(), cost=Wide(), fix=folder / "fixed.onnx")
+
+
+def test_a_pruned_network_is_told_to_be_padded_and_why(found):
     (padding,) = of_kind(found, "padding")
     assert padding.proposal.keeps_function
     assert padding.checked == "anticipated"
@@ -60,11 +65,10 @@ def test_a_pruned_network_is_told_to_be_padded_and_why(tmp_path):
     # What is written is the same function.
     image = np.random.default_rng(0).standard_normal((1, 3, 6, 6), dtype=np.float32)
     fixed = onnx.load(found.fixed)
-    np.testing.assert_allclose(results(fixed, image), results(model, image), atol=1e-5)
+    np.testing.assert_allclose(results(fixed, image), results(bottleneck(), image), atol=1e-5)
 
 
-def test_the_gain_of_every_advice_is_that_of_the_network_it_wrote():
-    found = cm.explain(bottleneck(), cost=Wide())
+def test_the_gain_of_every_advice_is_that_of_the_network_it_wrote(found):
     assert len(found.advices) > 1
     assert [a.gain_ms for a in found.advices] == sorted(
         (a.gain_ms for a in found.advices), reverse=True

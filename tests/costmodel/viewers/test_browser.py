@@ -39,12 +39,12 @@ print(json.dumps([nodes, known]))
 """
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chromium]:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     program = find_chromium()
     if program is None:
         pytest.skip("needs chromium: run scripts/tools, or install it")
-    with Chromium(program, tmp_path / "profile") as found:
+    with Chromium(program, tmp_path_factory.mktemp("browser")) as found:
         yield found
 
 
