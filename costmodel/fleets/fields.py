@@ -13,6 +13,8 @@ from costmodel.errors import InvalidInputError
 from costmodel.registry import Option
 
 T = TypeVar("T")
+#: Above any number that a field takes; TOML's whole numbers may have thousands of digits.
+_LARGEST = 1e300
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problem = getattr(error, "strerror", None) or error
         message = f"The {what} file {path} cannot be read: {problem}."
         raise InvalidInputError(message) from error
@@ -115,7 +117,8 @@ class Fields:
 
     def number(self, name: str, default: float, least: float, most: float) -> float:
         """A number in a range."""
-        found = float(self._take(name, default, (int, float), "a number"))
+        said = self._take(name, default, (int, float), "a number")
+        found = float(said) if abs(said) < _LARGEST else math.inf
         if not (math.isfinite(found) and least <= found <= most):
             self.refuse(name, f"expected {least:g} to {most:g}. Received: {found:g}.")
         return found
@@ -126,6 +129,8 @@ class Fields:
         for item in found:
             if not isinstance(item, kinds) or isinstance(item, bool):
                 self.refuse(name, f"expected a list of {expected}. It holds {item!r}.")
+            if isinstance(item, int) and abs(item) >= _LARGEST:
+                self.refuse(name, "one of its numbers is too large.")
         return list(found)
 
     def checked(self, name: str, default: T, check: Callable[[Any], T]) -> T:
@@ -133,6 +138,8 @@ class Fields:
         if not self.has(name):
             return default
         value = self._take(name, None, (str, int, float), "a text or a number")
+        if isinstance(value, int) and abs(value) >= _LARGEST:
+            self.refuse(name, "this number is too large.")
         try:
             return check(value)
         except InvalidInputError as error:

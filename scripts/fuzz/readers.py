@@ -26,6 +26,7 @@ from costmodel.anticipation import anticipate
 from costmodel.baseline import read_baseline
 from costmodel.device import Device
 from costmodel.errors import RemoteError
+from costmodel.fleets.spec import read_fleet
 from costmodel.hlo_model.compiled import recipe_of
 from costmodel.hlo_model.describe import implementation_of, op_of
 from costmodel.hlo_model.module import parse
@@ -42,8 +43,10 @@ from costmodel.remote.runner import RemoteRunner
 from costmodel.remote.transport import Finished, Transport
 from costmodel.table import LatencyTable
 from costmodel.uses.importing import import_file
+from costmodel.uses.profiling import parse_budget
 from costmodel.viewers.ort_profile import read_ort_profile
 from morphnet_core.structure import Structure
+from morphnet_core.uses.sweeping import read_sweep
 
 BOARD = Device(name="board", runtime="onnxruntime", runtime_version="1", isa="avx2")
 LITE = Device(name="board", runtime="litert", runtime_version="1", isa="avx2")
@@ -97,6 +100,13 @@ def _hlo(path: Path) -> None:
     for item in module.executed():
         recipe, _, origins = recipe_of(module, item, {"w": "w"})
         op_of(recipe, implementation_of(item), [str(origin) for origin in origins], "nhwc")
+
+
+def _fleet(path: Path) -> None:
+    if b"[[devices]]" in path.read_bytes():
+        read_fleet(path, parse_budget)
+    else:
+        read_sweep(path)
 
 
 def _import(path: Path) -> None:
@@ -200,6 +210,11 @@ READERS = (
         name="mapping", ending=".toml", starts=starts.mappings, read=read_mapping,
         mutate=mutation.mutate_lines,
         commands=("costmodel import LIST --mapping FILE --device Pixel --out OUT/table.jsonl",),
+    ),
+    Reader(
+        name="fleet", ending=".toml", starts=starts.fleets, read=_fleet,
+        mutate=mutation.mutate_lines,
+        commands=("costmodel fleet status FILE",),
     ),
     Reader(
         name="import", ending=".csv", starts=starts.imports, read=_import,

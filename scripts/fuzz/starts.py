@@ -180,6 +180,18 @@ def mappings() -> Iterator[bytes]:
     yield found.encode()
 
 
+def fleets() -> Iterator[bytes]:
+    """The fleet and the sweep that the documentation shows; networks would have to be there."""
+    text = (ROOT / "docs" / "fleets.md").read_text(encoding="utf-8")
+    for name in ("fleet", "sweep"):
+        mark = f'Path("{name}.toml").write_text("""'
+        begin = text.index(mark) + len(mark)
+        found = text[begin : text.index('""")', begin)].lstrip()
+        lines = [line for line in found.splitlines() if not line.startswith("models = ")]
+        tomllib.loads("\n".join(lines))
+        yield "\n".join(lines).encode()
+
+
 def imports() -> Iterator[bytes]:
     """Lists of kernels and networks, and the reports of every tool that is known."""
     for text in (*_LISTS, *_REPORTS):

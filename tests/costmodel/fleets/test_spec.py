@@ -98,3 +98,13 @@ def test_mistakes_are_named_with_file_field_and_fix(tmp_path: Path, mistake: str
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"no\.toml cannot be read: No such file"):
         read_fleet(tmp_path / "no.toml", parse_budget)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "[" * 5000, "patience = 1" + "0" * 400 + "\n" + BOARD, "seed = 1" + "0" * 400 + "\n"],
+    ids=["nested", "patience", "seed"],
+)
+def test_what_python_cannot_hold_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"fleet\.toml"):
+        read(tmp_path, text)
