@@ -13,6 +13,7 @@ scikit-learn, onnx and every runtime are imported by the modules that use them.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from costmodel._lazy import lazy_names
@@ -57,6 +58,10 @@ __all__ = [
 ]
 
 __version__ = "0.2.0"
+
+# Recent releases of ONNX Runtime keep an identifier of the machine and report every session to
+# their maker, by a thread of their own, unless this is set before the library is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __getattr__, __dir__ = lazy_names(
     __name__,

@@ -191,8 +191,8 @@ def changes(before: Hour, now: Hour, limit: float = MAX_REGRESSION) -> dict[str,
     Of every network and witness, ``x = log(now / before)``, whose standard error ``e`` is told by
     how far its own rounds scatter (a jackknife over the rounds, both hours). The weighted mean
     ``x`` of the witnesses, with weights ``w = 1 / e^2``, is the drift of the machine, which is
-    taken off: a machine that is 20 % slower in all it does is no alarm. What is left of a
-    network's ``x`` is its slowdown.
+    taken off: a machine that is 20 % slower in all it does is no alarm. What is left of a network's
+    ``x`` is its slowdown.
 
     Two hours differ by more than rounds of one hour do, and by the more, the more the rounds do: a
     kernel that reads memory scatters within an hour, and is elsewhere in the next. So all errors

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,8 @@ from costmodel.errors import InvalidInputError
 
 #: In the name of every file that is being written.
 _UNDER_WAY = ".tmp"
+#: Tells this machine from others that write into the same folder.
+_HERE = f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
@@ -32,8 +36,8 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
 def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
     """A name to write a file under, which takes the file's place when the body has written it.
 
-    Nothing of it stays when the body fails; after ``kill -9`` it does, and ``left_behind`` finds
-    it.
+    Nothing of it stays when the body fails; after ``kill -9`` it does, until the same file is
+    written again on this machine, and ``left_behind`` finds it.
 
     Args:
         path: the file, replaced if it exists; missing folders are made.
@@ -43,9 +47,11 @@ def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
         InvalidInputError: if it cannot be written; an old file is then untouched.
     """
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{_UNDER_WAY}{suffix}")
+    begin = f".{target.name}.{_HERE}-"
+    temporary = target.with_name(f"{begin}{os.getpid()}{_UNDER_WAY}{suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _clear_away(target.parent, begin)
         yield temporary
         with temporary.open("r+b") as handle:
             os.fsync(handle.fileno())
@@ -61,6 +67,18 @@ def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _clear_away(folder: Path, begin: str) -> None:
+    """Remove what killed processes of this machine had begun to write in a file's place."""
+    for path in left_behind(folder):
+        pid = path.name.removeprefix(begin).partition(".")[0]
+        if path.name.startswith(begin) and pid.isdecimal():
+            import psutil  # here, because there is hardly ever anything to clear away
+
+            if not psutil.pid_exists(int(pid)):
+                with suppress(OSError):  # another process was quicker
+                    path.unlink()
 
 
 def left_behind(folder: Path) -> list[Path]:

@@ -12,6 +12,13 @@ from pathlib import Path
 #: What ``pip install`` installs; the name of the package that is imported belongs to others there.
 DISTRIBUTION = "morphnet-latency"
 
+#: What Python raises where a file, or an answer, is not in the form that its reader takes it for.
+#: Readers of small pieces catch it once, around all of what they do, and say what was read.
+MISFORMED = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError),
+    *(TypeError, ValueError),
+)
+
 
 class CostModelError(Exception):
     """Base of all errors raised on purpose; its text says what happened and how to mend it."""
@@ -27,6 +34,10 @@ class TableFormatError(CostModelError, ValueError):
 
 class ModelFormatError(CostModelError, ValueError):
     """A model file that cannot be read, or has sizes nobody bound; names file and tensor."""
+
+
+class LimitError(ModelFormatError, InvalidInputError):
+    """A file that would take more than ``costmodel.limits`` lets it; the text says how to go on."""
 
 
 class DeviceMismatchError(CostModelError, ValueError):
@@ -59,6 +70,10 @@ class RemoteError(CostModelError, ConnectionError):
 
 class LinkLostError(RemoteError):
     """The link to a remote device broke, or the device is away; another try may help."""
+
+
+class DeviceAwayError(RemoteError):
+    """A remote device whose link did not come back in time; the same command goes on later."""
 
 
 class MissingDependencyError(CostModelError, ImportError):

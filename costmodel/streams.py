@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import IO, BinaryIO
 
 
@@ -65,6 +66,8 @@ def follow(
     stream: IO[bytes] | None,
     take: Callable[[bytes], object],
     end: Callable[[], object] | None = None,
+    *,
+    longest: int = -1,
 ) -> threading.Thread:
     """Read a process's lines in a thread of its own, until the process closes the stream.
 
@@ -72,11 +75,12 @@ def follow(
         stream: what is read.
         take: gets each line.
         end: called after the last one.
+        longest: bytes of a line; a longer one comes in pieces. Below 0 for no limit.
     """
 
     def read() -> None:
         with suppress(OSError, ValueError):
-            for line in stream or ():
+            for line in iter(partial(stream.readline, longest), b"") if stream else ():
                 take(line)
         if end is not None:
             end()

@@ -18,6 +18,7 @@ from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.figures import NOTHING, percent, quantity
 from costmodel.html import html_table
+from costmodel.plain_json import plain_json
 from morphnet_core.structure_fields import (
     LayerWidth,
     fail,
@@ -53,6 +54,7 @@ class Structure:
         costs: cost of the proposed network by name, e.g. ``{"flops": 1.2e9}``.
         predicted_ms: latency predicted for it on ``device``, milliseconds.
         measured_ms: latency timed on ``device``, milliseconds.
+        removed: paths of the layers that are not there any more, in the order of the network.
 
     >>> kept = LayerWidth(count=2, of=4, kept=(0, 2), operation="Conv2D")
     >>> Structure(layers={"conv1": kept}, groups={"conv1": 2}).counts
@@ -65,6 +67,7 @@ class Structure:
     costs: Mapping[str, float] = field(default_factory=dict)
     predicted_ms: float | None = None
     measured_ms: float | None = None
+    removed: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -92,8 +95,12 @@ class Structure:
             f"Structure of {len(rows)} layers",
             rows,
             columns=("layer", "channels", "of", "share"),
-            notes=[", ".join(costs)] if costs else [],
+            notes=[", ".join(costs)] * bool(costs) + [self._without] * bool(self.removed),
         )
+
+    @property
+    def _without(self) -> str:
+        return f"without {', '.join(self.removed)}"
 
     def to_json(self) -> str:
         """The text of the structure's file: keys sorted, indented by 2, lists on one line."""
@@ -113,6 +120,7 @@ class Structure:
             "costs": dict(self.costs),
             "predicted_ms": self.predicted_ms,
             "measured_ms": self.measured_ms,
+            "removed": list(self.removed),
         }
         text = json.dumps(self.counts | {EXTRA: extra}, indent=2, sort_keys=True, allow_nan=False)
         # Strings hold no raw line end, so only lists of numbers match.
@@ -180,9 +188,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         fail(where, f"it holds {constant}", "structures hold finite numbers only")
 
     try:
-        content = json.loads(text, object_pairs_hook=unique_keys, parse_constant=refuse)
-    except RecursionError:
-        fail(where, "it is nested too deeply", "give a structure's JSON file")
+        content = plain_json(text, object_pairs_hook=unique_keys, parse_constant=refuse)
     except InvalidInputError as error:
         fail(where, str(error), "remove one of the two")
     except ValueError as error:
@@ -225,6 +231,9 @@ def _whole(
             fail(f"{inside}, {key!r}", f"{value!r:.40} is no time", "expected milliseconds or null")
     if not isinstance(extra.get("device", ""), str):
         fail(f"{inside}, 'device'", "it is no text", "expected the device's name")
+    removed = extra.get("removed", [])
+    if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
+        fail(f"{inside}, 'removed'", "it is no list of layers", "expected ['block2_conv1']")
     return cls(
         layers=layers,
         groups=groups,
@@ -232,6 +241,7 @@ def _whole(
         costs=costs,
         predicted_ms=extra.get("predicted_ms"),
         measured_ms=extra.get("measured_ms"),
+        removed=tuple(removed),
     )
 
 

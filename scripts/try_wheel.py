@@ -138,6 +138,7 @@ def make_kit(environment: Environment, *, fast: bool) -> Path:
         [environment.python, "-I", str(KIT), "laptop"],
         "costmodel predict net.onnx --table cpu.jsonl --json > net.json",
         f"{compare} --save-baseline baseline.json --json > all.json",
+        "costmodel profile --fleet fleet.toml",
     ]
     for command in commands:
         done = environment.run(command, kit)
@@ -176,6 +177,8 @@ def shortened(example: Example) -> str:
     """An example's command with less to spend: rounds, epochs, and in a help text the budget."""
     command = example.text
     verb = shlex.split(command)[1]
+    if verb == "profile" and "--fleet" in command:
+        return command  # its file says what is measured
     if verb in TIMERS or " --pace" in command:
         command += " --rounds 2"
     if verb == "profile" and example.source.endswith("--help"):
@@ -282,7 +285,7 @@ def follow_all(environment: Environment, *, fast: bool) -> list[Outcome]:
 def slow(example: Example) -> bool:
     """Whether an example imports Keras, chooses hundreds of Ops to profile, or holds rows out."""
     chooses = " profile " in example.text and "--samples 0" not in example.text
-    made_by_keras = any(kind in example.text for kind in (".keras", ".tflite"))
+    made_by_keras = any(kind in example.text for kind in (".keras", ".tflite", "morphnet sweep"))
     return made_by_keras or " score " in example.text or chooses
 
 

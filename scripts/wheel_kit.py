@@ -130,6 +130,31 @@ pruned.onnx,0.7
 """
 
 
+#: Two simulated boards, and a search that takes seconds.
+FLEET = """\
+samples = 16
+thinned = 0
+rounds = 2
+[[devices]]
+name = "a"
+runner = "fake://a"
+[[devices]]
+name = "b"
+runner = "fake://b"
+"""
+SWEEP = """\
+model = "net.keras"
+data = "cifar.py"
+budgets = ["60%"]
+[search]
+search_epochs = 1
+finish = "none"
+[[devices]]
+name = "anything"
+cost = "flops"
+"""
+
+
 def make_lists(folder: Path) -> None:
     """Measurements of others, for the verb that imports them."""
     (folder / "phone.csv").write_text(PHONE, encoding="utf-8")
@@ -138,6 +163,8 @@ def make_lists(folder: Path) -> None:
     (folder / "timings.csv").write_text(TIMINGS, encoding="utf-8")
     untimed = re.sub(r",[0-9.]+", ",", TIMINGS)
     (folder / "models.csv").write_text(untimed, encoding="utf-8")
+    (folder / "fleet.toml").write_text(FLEET, encoding="utf-8")
+    (folder / "sweep.toml").write_text(SWEEP, encoding="utf-8")
 
 
 def make_profile(folder: Path) -> None:

@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests may import the runtime before costmodel
+
 import numpy as np
 import onnxruntime
 import pytest

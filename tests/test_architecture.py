@@ -108,6 +108,12 @@ def test_help_is_light(arguments: list[str]) -> None:
             "Drawing a picture needs the package 'matplotlib', which is not installed. "
             "Install it with: pip install 'morphnet-latency[report]'",
         ),
+        (
+            "ray",
+            "from costmodel.fleets.on_ray import RayEngine as call\narguments = ('auto',)",
+            "Running jobs on a cluster needs the package 'ray', which is not installed. "
+            "Install it with: pip install 'morphnet-latency[fleet]'",
+        ),
     ],
 )
 def test_a_missing_extra_is_named(package: str, call: str, message: str) -> None:

@@ -193,3 +193,47 @@ def test_a_script_is_known_by_its_path(ledger: Any, monkeypatch: pytest.MonkeyPa
     assert ledger.script() == "scripts/bench/kill.py"
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/else.py")
     assert ledger.script() == ""
+
+
+def test_growth_is_told_apart_from_levels_and_from_warming_up(ledger: Any) -> None:
+    soak = import_module("soak")
+    found = [
+        soak.Turn(
+            run=run, seconds=seconds, memory_mib=level + 3.0 * seconds / 3600.0 + warm,
+            files=9, threads=4, orphans=0, temporary=0, commit="abc",
+        )
+        for run, level in (("a", 150.0), ("b", 170.0))
+        for seconds, warm in ((10.0, -50.0), *((60.0 * n, 0.0) for n in range(1, 31)))
+    ]  # fmt: skip
+    slope, error = soak.growth(found)
+    assert (slope, error) == (pytest.approx(3.0), pytest.approx(0.0, abs=1e-6))
+    assert soak.minutes_of(found) == pytest.approx(60.0)
+    passed = [item["passed"] for item in soak.figures(found, "fake", asked=60.0)]
+    assert passed == [True] * 5
+    assert not any(item["passed"] for item in soak.figures(found, "fake", asked=120.0))
+
+
+def test_kills_that_went_wrong_are_tried_again_with_other_code(
+    ledger: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kills = import_module("kills")
+    assert kills.scaled(200, list(kills.SHARES)) == kills.SHARES
+    assert sum(kills.scaled(30, ["import", "report"]).values()) == 30
+    book = kills.Book(path=tmp_path / "0.json")
+    good = kills.Trial(name="import 0", how="a random moment (1 s)", resumed=True, commit="a")
+    bad = kills.Trial(
+        name="import 1", how="a random moment (1 s)", resumed=True, commit="a", lost=1
+    )
+    for trial in (good, bad):
+        trial.close()
+    book.write({item.name: item for item in (good, bad)})
+    monkeypatch.setattr(kills.ledger, "commit", lambda: "a")
+    assert [*book.read()] == ["import 0", "import 1"]
+    monkeypatch.setattr(kills.ledger, "commit", lambda: "b")
+    assert [*book.read()] == ["import 0"]
+    found = {item["id"]: item for item in kills.figures([good, bad], [], 2, 0)}
+    assert (found["c1"]["passed"], found["c2"]["passed"], found["c5"]["passed"]) == (
+        False,
+        True,
+        True,
+    )

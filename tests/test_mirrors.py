@@ -18,6 +18,7 @@ TOGETHER: dict[str, str] = {
 }
 #: Modules that run in processes of their own, by who starts them.
 STARTED = {
+    "costmodel.fleets.seat": "costmodel.uses.fleet_job",
     "costmodel.profiler.supervisor": "costmodel.profiler.worker",
     "costmodel.remote.pack": "costmodel.remote.agent.__main__",
     "costmodel.runners.tpu_aot.pool": "costmodel.runners.tpu_aot.child",

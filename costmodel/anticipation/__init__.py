@@ -8,7 +8,8 @@ one against the other on real and random networks. A runtime's rules are one fun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,13 @@ from costmodel.anticipation.tflite_gpu import execute_tflite_gpu
 from costmodel.anticipation.tflite_gpu_kernels import SLICE
 from costmodel.anticipation.xla import execute_xla
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError
+from costmodel.errors import (
+    MISFORMED,
+    CostModelError,
+    InvalidInputError,
+    ModelFormatError,
+    first_line,
+)
 from costmodel.lite_model.detect import is_lite
 from costmodel.network import Layer, Network, session_op
 from costmodel.op import SESSION, Attribute, Op
@@ -63,6 +70,7 @@ def anticipate(network: Network, device: Device) -> Network:
 
     Raises:
         InvalidInputError: if there are no rules for this runtime.
+        ModelFormatError: if the layers contradict each other, as those of a damaged file do.
     """
     rules = RULES.get(device.runtime)
     if rules is None:
@@ -74,7 +82,8 @@ def anticipate(network: Network, device: Device) -> Network:
     session = session_op(len(network.inputs), len(network.outputs))
     if device.runtime != "onnxruntime":
         network = _unmarked(network)
-    layers = rules(write_out(network), device)
+    with _understood(network.name, device):
+        layers = rules(write_out(network), device)
     if device.runtime not in KERNELS_ALONE:
         layers = (*layers, Layer(name=SESSION, op=session))
     return replace(network, layers=layers, source="anticipated")
@@ -93,8 +102,26 @@ def anticipate_file(path: Path, sizes: Sizes, device: Device) -> Network:
         ModelFormatError: if the file cannot be read, or has no counterpart for the runtime.
     """
     if is_lite(path):
-        return anticipate_lite(path, sizes, device)
+        with _understood(path, device):
+            return anticipate_lite(path, sizes, device)
     return anticipate(read_written(path, sizes), device)
+
+
+@contextmanager
+def _understood(name: object, device: Device) -> Iterator[None]:
+    """Rules meet every kind of damage: what they cannot follow is the model's fault, until told."""
+    try:
+        yield
+    except CostModelError:
+        raise
+    except MISFORMED as error:
+        what = f"{type(error).__name__}: {first_line(error)}"
+        message = (
+            f"{name}: its layers do not fit each other, so that nothing can be said of what "
+            f"{device.runtime} executes ({what}). If {device.runtime} runs this model, please "
+            "report it."
+        )
+        raise ModelFormatError(message) from error
 
 
 def _unmarked(network: Network) -> Network:

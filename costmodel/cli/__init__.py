@@ -12,6 +12,7 @@ from costmodel.cli import (
     devices,
     doctor,
     explain,
+    fleet,
     importing,
     predict,
     profile,
@@ -24,7 +25,10 @@ from costmodel.cli.app import app, run
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (devices, profile, importing, solve, tables, predict, compare, explain, report, doctor)
+VERBS = (
+    *(devices, profile, fleet, importing, solve, tables, predict, compare, explain, report),
+    doctor,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

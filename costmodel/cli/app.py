@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import typer
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 from costmodel import __version__
 from costmodel.cli.output import tell_decisions
 from costmodel.errors import CostModelError
+from costmodel.limits import Limits, limited, parse_limits
 from costmodel.sizes import OpenSizesError, as_options
 
 #: Exit codes.
@@ -116,11 +118,21 @@ def application(name: str, about: str, order: tuple[str, ...], *lines: str) -> t
         help=f"{about}\n\nExit codes: 0 fine, 1 a finding, 2 bad input, 130 interrupted."
     )
     def root(
+        context: typer.Context,
+        limit: list[str] | None = typer.Option(
+            None,
+            "--limit",
+            metavar="NAME=N",
+            help="Raise, or lower, how much a file may have that is read: "
+            f"{', '.join(item.name for item in fields(Limits))}. Before the verb; repeatable.",
+        ),
         version: bool = typer.Option(
             False, "--version", callback=show_version, is_eager=True, help="Show the version."
         ),
     ) -> None:
         del version
+        if limit:
+            context.with_resource(limited(**parse_limits(limit)))
 
     return made
 
@@ -144,7 +156,18 @@ app = application(
     "costmodel",
     "Latency cost models: profile a device, predict networks, hold them against the clock.",
     (
-        *("devices", "profile", "import", "solve", "show", "check", "score", "predict", "compare"),
+        *(
+            "devices",
+            "profile",
+            "fleet",
+            "import",
+            "solve",
+            "show",
+            "check",
+            "score",
+            "predict",
+            "compare",
+        ),
         *("explain", "report", "doctor"),
     ),
     "costmodel profile --models net.onnx --budget 10m --out cpu.jsonl",

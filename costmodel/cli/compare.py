@@ -10,6 +10,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
+from costmodel.cli.fleet import FleetOption, compare_all, require_alone
 from costmodel.cli.output import (
     emit,
     github_summary,
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
         "costmodel compare --table cpu.jsonl --against timings.csv --json",
         "costmodel compare net.onnx --table cpu.jsonl --overlay nodes.json --trace trace.json",
         "costmodel compare net.onnx --table cpu.jsonl --ort-profile onnxruntime_profile.json",
+        "costmodel compare net.onnx other.onnx --fleet fleet.toml",
     ),
 )
 @with_terms
 def compare_models(
+    context: typer.Context,
     models: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -51,6 +54,7 @@ def compare_models(
         ),
     ] = None,
     table: options.TableOption = None,
+    fleet: FleetOption = None,
     *,
     terms: Terms,
     max_error: Annotated[
@@ -124,6 +128,20 @@ def compare_models(
     from costmodel.uses.comparing import compare
     from costmodel.uses.profiled import compare_profile
 
+    if fleet is not None:
+        require_alone(context, "models", "cost", "size", "shape", "rounds", "seed", "max_error")
+        compare_all(
+            fleet,
+            models or (),
+            cost=str(terms["cost"]),
+            sizes=terms["sizes"] or {},
+            rounds=rounds,
+            seed=seed,
+            max_error=max_error,
+            json=json,
+            markdown=markdown,
+        )
+        return
     if plot is not None:
         from costmodel.plots import check_picture
 

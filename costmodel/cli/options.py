@@ -59,8 +59,8 @@ Imports = Annotated[
     typer.Option(
         "--import",
         metavar="MODULE",
-        help="Python file or module to run first: Keras layers of your own are defined there. "
-        "Repeatable.",
+        help="Python file or module to run first: Keras layers of your own are defined there. It "
+        "may do anything that you may: name only what you trust. Repeatable.",
     ),
 ]
 RunnerName = Annotated[

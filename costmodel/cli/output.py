@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.schemas import VERSION
 from costmodel.uses.progress import LINE_EVERY_S, progress
@@ -97,7 +98,7 @@ def write_summary(text: str, path: Path | None, *, to_github: bool) -> None:
         to_github: whether to append it to the file that ``GITHUB_STEP_SUMMARY`` names.
     """
     if path is not None:
-        path.write_text(text, encoding="utf-8")
+        write_lines(path, [text.encode()])
         note(f"Wrote {path}.")
     if to_github:
         with github_summary().open("a", encoding="utf-8") as file:
@@ -128,7 +129,7 @@ def _in_colour(stream: TextIO) -> bool:
 
 def save_json(data: object, path: Path) -> None:
     """Write what ``--json`` would print into a file."""
-    path.write_text(f"{_json(data)}\n", encoding="utf-8")
+    write_lines(path, [f"{_json(data)}\n".encode()])
     note(f"Wrote {path}.")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, INTERRUPTED, app, examples
+from costmodel.cli.fleet import FleetOption, profile_all, require_alone
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
 
@@ -26,10 +27,15 @@ if TYPE_CHECKING:
         "costmodel profile --models a.onnx b.onnx --samples 0 --out ab.jsonl",
         "costmodel profile --samples 1000 --budget 20m --until 0.95 --out cpu.jsonl",
         "costmodel profile --donor cpu.jsonl --samples 50 --out board.jsonl",
+        "costmodel profile --fleet fleet.toml",
     ),
 )
 def profile_device(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="T.jsonl", help="Table to write.")],
+    context: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="T.jsonl", help="Table to write.")
+    ] = None,
+    fleet: FleetOption = None,
     more: Annotated[
         list[Path] | None, typer.Argument(metavar="[M...]", help="More of --models.")
     ] = None,
@@ -71,6 +77,13 @@ def profile_device(
     from costmodel.uses.profiling import profile
     from costmodel.uses.user_code import import_first
 
+    if fleet is not None:
+        require_alone(context)
+        profile_all(fleet, json=json, markdown=markdown)
+        return
+    if out is None:
+        message = "Where to? Give --out T.jsonl, the table to write, or --fleet F.toml."
+        raise InvalidInputError(message)
     import_first(imports)
     if more and not models:
         message = f"What is {more[0]}? Networks to measure are given by --models."

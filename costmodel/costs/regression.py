@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from costmodel.costs.physics import FLOOR_MS, Physics, base_of, fit_physics, mak
 from costmodel.costs.physics import MIN_ROWS as MIN_LAW_ROWS
 from costmodel.costs.residual import MIN_ROWS, Hyper, Residual, groups_of, search_hyper
 from costmodel.device import Device
+from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.measurement import Measurement
 from costmodel.op import Op
@@ -375,10 +377,8 @@ def fit_regression(table: LatencyTable, *, cache: bool = True) -> Regression:
     fitted = _read_cache(path, rows_digest(rows)) if path is not None else None
     regression = Regression(rows, device=table.device, fitted=fitted)
     if path is not None and fitted is None:
-        try:
-            path.write_bytes(msgspec.json.encode(regression.fitted))
-        except OSError:
-            return regression  # a read-only place: the next fit takes seconds again
+        with suppress(InvalidInputError):  # a read-only place: the next fit takes seconds again
+            write_lines(path, [msgspec.json.encode(regression.fitted)])
     return regression
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from costmodel.errors import InvalidInputError
 from costmodel.hlo_model.draft import RecipeDraft
-from costmodel.hlo_model.module import Array, Instruction, Module
+from costmodel.hlo_model.module import Array, Instruction, Module, whole_text
 from costmodel.hlo_model.recipe import Node, Recipe
 from costmodel.hlo_model.vendor_calls import expand, is_known
 
@@ -19,6 +19,9 @@ _SETTINGS = (
 )  # fmt: skip
 #: Instructions that run another computation element by element: told by its one instruction.
 _REDUCERS = frozenset({"reduce", "reduce-window"})
+#: Instructions of one kernel, computations inside written out: no compiler makes a tenth of it, but
+#: computations that call each other twice stand for any number.
+_MOST_STEPS = 200_000
 
 
 def recipe_of(
@@ -36,9 +39,11 @@ def recipe_of(
         come from (their ``op_name``), outermost last.
 
     Raises:
-        InvalidInputError: if it runs a loop or a branch, whose work depends on data.
+        InvalidInputError: if it runs a loop or a branch, whose work depends on data, or if the text
+            is not as XLA prints it.
     """
-    return _Walk(module, letters).finish(item)
+    with whole_text():
+        return _Walk(module, letters).finish(item)
 
 
 class _Walk:
@@ -48,6 +53,7 @@ class _Walk:
         self._module = module
         self._letters = letters
         self._draft = RecipeDraft()
+        self._steps = 0
         self.origins: list[str] = []
 
     def finish(self, item: Instruction) -> tuple[Recipe, tuple[str, ...], tuple[str, ...]]:
@@ -69,6 +75,10 @@ class _Walk:
 
     def _run(self, item: Instruction, bound: Mapping[str, list[int]]) -> list[int]:
         """Numbers of what one instruction gives, its computation inlined."""
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            message = f"{item.name!r} stands for more than {_MOST_STEPS:,} instructions."
+            raise InvalidInputError(message)
         args = [number for name in item.operands for number in bound[name]]
         if item.opcode in {"fusion", "call"}:
             return self._inline(item.called[0], args)

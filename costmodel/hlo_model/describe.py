@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from costmodel.hlo_model.module import Array, Instruction
+from costmodel.hlo_model.module import Array, Instruction, whole_text
 from costmodel.hlo_model.recipe import DTYPES, Node, Recipe
 from costmodel.hlo_model.windows import numbers, window_of
 from costmodel.op import POOL_KINDS, Attribute, Op, Shape
@@ -48,7 +48,15 @@ def op_of(recipe: Recipe, implementation: str, kinds: Sequence[str], layout: str
         implementation: the runtime's name of the kernel.
         kinds: of the layers that its instructions come from, in the network's order.
         layout: of the program's images, ``nhwc`` or ``nchw``.
+
+    Raises:
+        InvalidInputError: if the text that the recipe was made of is not as XLA prints it.
     """
+    with whole_text():
+        return _op_of(recipe, implementation, kinds, layout)
+
+
+def _op_of(recipe: Recipe, implementation: str, kinds: Sequence[str], layout: str) -> Op:
     data = [node.array for node in recipe.operands if node.opcode == "d"]
     weights = [node.array for node in recipe.operands if node.opcode == "w"]
     results = [recipe.nodes[root].array for root in recipe.roots]

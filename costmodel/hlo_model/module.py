@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import MISFORMED, InvalidInputError, first_line
 from costmodel.op import Shape
 
 #: Instructions that run no code: they name, group or reinterpret what is there.
@@ -124,6 +125,28 @@ def parse(text: str) -> Module:
     Raises:
         InvalidInputError: if it has no entry computation or a line cannot be read.
     """
+    with whole_text():
+        return _module(text)
+
+
+@contextmanager
+def whole_text() -> Iterator[None]:
+    """What goes wrong inside is the fault of a text that XLA did not print.
+
+    Raises:
+        InvalidInputError: in place of what Python raises for such a text.
+    """
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except MISFORMED as error:
+        what = f"{type(error).__name__}: {first_line(error)}"
+        message = f"This HLO text is not as XLA prints it ({what:.200})."
+        raise InvalidInputError(message) from error
+
+
+def _module(text: str) -> Module:
     computations: dict[str, Computation] = {}
     entry = ""
     for header, lines in _bodies(text):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from costmodel.errors import InvalidInputError, MissingDependencyError, first_line
+from costmodel.errors import MISFORMED, InvalidInputError, MissingDependencyError, first_line
+from costmodel.limits import limits
+from costmodel.plain_json import plain_json
 from costmodel.tidy.distinct import cells_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ PIECE = 50_000
 BLOCK = 1 << 22
 #: A JSON file is read at once unless it has a value a line.
 MOST_JSON_BYTES = 500_000_000
+#: Letters of one line.
+LONGEST_LINE = 1 << 26
+#: What a file that was cut short or damaged makes its unpacking raise.
+_BROKEN = (OSError, EOFError, zlib.error)
 _HEAD, _TAIL = 1 << 16, 1 << 16
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 #: First bytes of files that people take for one of these.
@@ -81,7 +87,7 @@ def read_head(path: Path) -> bytes:
         if head.startswith(_GZIP):
             with gzip.open(path) as handle:
                 head = handle.read(_HEAD)
-    except (OSError, EOFError) as error:
+    except _BROKEN as error:
         message = f"{path} cannot be read: {first_line(error)}."
         raise InvalidInputError(message) from error
     if not head.strip():
@@ -114,8 +120,8 @@ def text_lines(path: Path) -> Iterator[str]:
     """
     try:
         with _text(path, _encoding(read_head(path))) as (stream, _):
-            yield from stream
-    except (OSError, EOFError) as error:
+            yield from _lines(path, stream)
+    except _BROKEN as error:
         message = f"{path} cannot be read: {first_line(error)}."
         raise InvalidInputError(message) from error
 
@@ -136,6 +142,9 @@ def open_rows(path: Path, told: Progress | None = None) -> Opened:
         return _parquet(path, told)
     encoding = _encoding(head)
     text = head.decode(encoding, errors="ignore").lstrip("\ufeff")
+    if not text.strip():
+        message = f"{path}: the file is empty."
+        raise InvalidInputError(message)
     if text.lstrip()[:1] in {"{", "["}:
         return _json(path, text.lstrip(), encoding, told)
     if "\0" in text:
@@ -162,15 +171,61 @@ def _text(path: Path, encoding: str) -> Iterator[tuple[io.TextIOWrapper, Any]]:
     with path.open("rb") as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
-        stream = gzip.GzipFile(fileobj=raw) if packed else raw
+        stream = raw
+        if packed:
+            stream = io.BufferedReader(
+                _Unpacked(path, cast("IO[bytes]", gzip.GzipFile(fileobj=raw))), BLOCK
+            )
         with io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="") as text:
             yield text, raw
 
 
+class _Unpacked(io.RawIOBase):
+    """A packed stream that ends with an error where it holds more than is read.
+
+    Args:
+        path: the file, for messages.
+        stream: what it unpacks to.
+    """
+
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        super().__init__()
+        self._path, self._stream, self._size = path, stream, 0
+
+    def readable(self) -> bool:
+        """It can be read, and nothing else."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Unpack as much as fits.
+
+        Raises:
+            LimitError: where that is more in all than ``costmodel.limits`` lets a file unpack to.
+        """
+        data = self._stream.read(len(buffer))
+        self._size += len(data)
+        limits().require("unpacked", self._size, self._path)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _lines(path: Path, stream: io.TextIOWrapper) -> Iterator[str]:
+    """Lines of a text, none of which may fill the memory."""
+    while line := stream.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            message = f"{path} has a line of more than {LONGEST_LINE >> 20} MiB."
+            raise InvalidInputError(message)
+        yield line
+
+
 def _csv(path: Path, text: str, encoding: str, told: Progress | None) -> Opened:
     lines = [line for line in text.splitlines() if line.strip()]
-    separator = _separator(lines[0])
-    header = tuple(name.strip() for name in next(csv.reader([lines[0]], delimiter=separator)))
+    try:
+        separator = _separator(lines[0])
+        header = tuple(name.strip() for name in next(csv.reader([lines[0]], delimiter=separator)))
+    except csv.Error as error:
+        message = f"{path}, line 1: {first_line(error)}."
+        raise InvalidInputError(message) from error
     if len(header) < 2:
         message = (
             f"{path}, line 1: expected the names of columns with ',', ';', tabs or '|' between. "
@@ -213,7 +268,11 @@ def _csv_pieces(
         if len(piece):
             yield piece
     rows = _csv_rows(
-        path, chain(io.StringIO(block, newline=""), stream), separator, len(header), line
+        path,
+        chain(io.StringIO(block, newline=""), _lines(path, stream)),
+        separator,
+        len(header),
+        line,
     )
     while some := list(islice(rows, PIECE)):
         yield pd.DataFrame(some, columns=pd.Index(header), dtype=object)
@@ -222,8 +281,8 @@ def _csv_pieces(
 def _block(path: Path, stream: io.TextIOWrapper, line: int) -> str:
     """The next lines of a file; none at its end."""
     try:
-        return stream.read(BLOCK) + stream.readline()
-    except (OSError, EOFError) as error:
+        return stream.read(BLOCK) + next(_lines(path, stream), "")
+    except _BROKEN as error:
         message = f"{path}, line {line}: {first_line(error)}."
         raise InvalidInputError(message) from error
 
@@ -272,7 +331,7 @@ def _csv_rows(
                 raise InvalidInputError(message)
             if any(cell.strip() for cell in cells):
                 yield cells[:width] + [""] * (width - len(cells))
-    except (csv.Error, OSError, EOFError) as error:
+    except (csv.Error, *_BROKEN) as error:
         cut = "unexpected end" in str(error)
         why = "it ends inside a quoted cell, so it was cut short" if cut else first_line(error)
         message = f"{path}, line {before + reader.line_num}: {why}."
@@ -310,9 +369,9 @@ def _parquet(path: Path, told: Progress | None) -> Opened:
 
     try:
         file = pq.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        names = tuple(file.schema_arrow.names)
+    except (pyarrow.ArrowException, OSError, *MISFORMED) as error:
         raise failing(error) from error
-    names = tuple(file.schema_arrow.names)
 
     def pieces() -> Iterator[pd.DataFrame]:
         rows, done = max(1, file.metadata.num_rows), 0
@@ -322,7 +381,7 @@ def _parquet(path: Path, told: Progress | None) -> Opened:
                 yield batch.to_pandas()
                 if told is not None:
                     told(done / rows)
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, *MISFORMED) as error:
             raise failing(error) from error
 
     return Opened(header=names, pieces=pieces)
@@ -348,7 +407,7 @@ def _json(path: Path, text: str, encoding: str, told: Progress | None) -> Opened
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(plain_json(line), dict)
     except ValueError:
         return False
 
@@ -360,7 +419,7 @@ def _json_lines(
         size = max(1, path.stat().st_size)
         with _text(path, encoding) as (stream, raw):
             rows: list[object] = []
-            for number, line in enumerate(stream, 1):
+            for number, line in enumerate(_lines(path, stream), 1):
                 if line.strip():
                     rows.append(_loaded(path, line, f", line {number}"))
                 if len(rows) >= PIECE:
@@ -376,22 +435,23 @@ def _json_lines(
 
 def _json_whole(path: Path, encoding: str) -> Callable[[], Iterator[pd.DataFrame]]:
     def pieces() -> Iterator[pd.DataFrame]:
-        if path.stat().st_size > MOST_JSON_BYTES:
+        with _text(path, encoding) as (stream, _):
+            text = stream.read(MOST_JSON_BYTES + 1)  # the size of a packed file says nothing
+        if len(text) > MOST_JSON_BYTES:
             message = (
                 f"{path}: JSON of more than {MOST_JSON_BYTES // 10**6} MB is not read at once. "
                 "Write one object a line, or Parquet."
             )
             raise InvalidInputError(message)
-        with _text(path, encoding) as (stream, _):
-            yield _frame(path, _loaded(path, stream.read().lstrip("\ufeff"), ""))
+        yield _frame(path, _loaded(path, text.lstrip("\ufeff"), ""))
 
     return pieces
 
 
 def _loaded(path: Path, text: str, where: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return plain_json(text)
+    except ValueError as error:
         problem = first_line(error)
         message = f"{path}{where} is no whole JSON ({problem}). It was cut short or is damaged."
         raise InvalidInputError(message) from error
@@ -407,11 +467,19 @@ def _frame(path: Path, rows: object) -> pd.DataFrame:
             rows = rows[lists[0]]  # such as {"results": [...]}
     try:
         if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-            return pd.DataFrame(rows)
+            return _plain_cells(pd.DataFrame(rows))
         if isinstance(rows, dict) and all(isinstance(c, list | dict) for c in rows.values()):
-            return pd.DataFrame(rows).reset_index(drop=True)
+            return _plain_cells(pd.DataFrame(rows).reset_index(drop=True))
     except (ValueError, TypeError) as error:
         message = f"{path}: its columns do not fit each other ({first_line(error)})."
         raise InvalidInputError(message) from error
     message = f"{path}: expected a list of objects, one for each row, or an object of columns."
     raise InvalidInputError(message)
+
+
+def _plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Objects inside cells as text: nothing that is read is one."""
+    for name, column in frame.items():
+        if column.dtype == object and any(isinstance(cell, dict) for cell in column):
+            frame[name] = column.map(lambda cell: str(cell) if isinstance(cell, dict) else cell)
+    return frame

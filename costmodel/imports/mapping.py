@@ -20,7 +20,7 @@ def read_mapping(path: Path) -> Asked:
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problem = getattr(error, "strerror", None) or error
         message = f"The mapping {path} cannot be read: {problem}."
         raise InvalidInputError(message) from error

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.limits import in_time, limits, still_in_time
 from costmodel.lite_model.detect import MARK
 from costmodel.lite_model.graph import (
     CONTROL_FLOW,
@@ -88,6 +89,7 @@ def stored_lite(path: Path, signature: str = "") -> tuple[LiteModel, dict[int, t
         InvalidInputError: as ``read_lite``.
     """
     try:
+        limits().require("bytes", path.stat().st_size, path)
         if path.stat().st_size > MAX_FILE_BYTES:
             message = (
                 f"{path} has {path.stat().st_size >> 20} MiB, and the format holds 2 GiB: it is no "
@@ -105,9 +107,12 @@ def stored_lite(path: Path, signature: str = "") -> tuple[LiteModel, dict[int, t
         )
         raise ModelFormatError(message)
     try:
-        reader = _Reader(content)
-        return reader.read(path.stem, signature), reader.open_axes
+        with in_time(path):
+            reader = _Reader(content)
+            return reader.read(path.stem, signature), reader.open_axes
     except (InvalidInputError, ModelFormatError) as error:
+        if str(error).startswith(str(path)):
+            raise
         message = f"{path}: {error}"
         raise type(error)(message) from error
     except _DAMAGE as error:
@@ -154,6 +159,7 @@ class _Reader:
 
     def _pay(self, count: int, each: int, what: str) -> int:
         """Refuse lists that are longer together than the file: parts that overlap."""
+        still_in_time()
         self.budget -= count * each
         if count > _MAX_ITEMS * 64 or self.budget < 0:
             message = f"its {what} claim more bytes than the file has"
@@ -166,6 +172,7 @@ class _Reader:
         count = self._pay(graph.TensorsLength(), 4, "tensors")
         tensors = tuple(self._tensor(graph.Tensors(i), i) for i in range(count))
         count = self._pay(graph.OperatorsLength(), 4, "operators")
+        limits().require("nodes", count, "its graph")
         operators = tuple(self._operator(graph.Operators(i), len(tensors)) for i in range(count))
         inputs = self._positions(graph.InputsLength(), graph.InputsAsNumpy(), len(tensors))
         tensors = _named(tensors, inputs, self.names)
@@ -242,7 +249,11 @@ class _Reader:
         dtype = TYPE_NAMES.get(tensor.Type(), "")
         special = self._special(tensor, dtype)
         size = np.dtype(dtype).itemsize if dtype else 1
-        if any(n < 0 for n in shape) or prod(shape) * size > _MAX_BYTES:
+        if any(n < 0 for n in shape):
+            message = f"tensor {name!r} has the size {shape}."
+            raise ModelFormatError(message)
+        limits().require("elements", prod(shape), f"tensor {name!r}")
+        if prod(shape) * size > _MAX_BYTES:
             message = f"tensor {name!r} has the size {shape}."
             raise ModelFormatError(message)
         data = self._data(tensor.Buffer(), name)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import onnx
 
-from costmodel.errors import ModelFormatError
+from costmodel.durable import write_lines
+from costmodel.errors import InvalidInputError, ModelFormatError
+from costmodel.limits import in_time, limits
 from costmodel.onnx_model.functions import inline_functions
 from costmodel.onnx_model.order import sort_nodes
 from costmodel.onnx_model.tensors import MAX_BYTES, check_tensors, fill_sparse, load_external
-from costmodel.onnx_model.walk import STANDARD, all_bodies
+from costmodel.onnx_model.walk import STANDARD, all_bodies, all_tensors, check_size
 
 #: Oldest operator set whose rules the reader knows; older ones are converted by onnx itself.
 MIN_OPSET = 7
+#: onnx counts versions of all operator sets in 32 bits.
+_NEWEST_OF_OTHERS = 2**31 - 1
 
 
 def open_model(path: Path) -> onnx.ModelProto:
@@ -27,9 +32,16 @@ def open_model(path: Path) -> onnx.ModelProto:
         The model with its nodes in an order in which they can run.
 
     Raises:
-        ModelFormatError: naming the file, what is wrong with it and what to do.
+        ModelFormatError: naming the file, what is wrong with it and what to do; a ``LimitError``
+            for more than ``costmodel.limits`` lets a file have.
     """
+    with in_time(path):
+        return _opened(path)
+
+
+def _opened(path: Path) -> onnx.ModelProto:
     model = _parse(path)
+    check_size(path, model)
     _check_names(path, model)
     _name_standard_domain(model)
     _check_opsets(path, model)
@@ -50,11 +62,14 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
     """
     try:
         if model.ByteSize() < MAX_BYTES:
-            onnx.save(model, str(path))
+            write_lines(path, [model.SerializeToString()])
             return
         copy = onnx.ModelProto()
         copy.CopyFrom(model)  # saving moves the weights out of what it is given
         onnx.save(copy, str(path), save_as_external_data=True, location=f"{path.name}.data")
+    except InvalidInputError as error:
+        message = f"The model {model.graph.name!r}: {error}"
+        raise ModelFormatError(message) from error
     except (OSError, ValueError) as error:
         message = f"The model {model.graph.name!r} cannot be written to {path}: {error}."
         raise ModelFormatError(message) from error
@@ -75,6 +90,7 @@ def _parse(path: Path) -> onnx.ModelProto:
             "Save its weights as external data: onnx.save(model, path, save_as_external_data=True)."
         )
         raise ModelFormatError(message)
+    limits().require("bytes", size, path)
     try:
         model = onnx.load(path, load_external_data=False, format="protobuf")
     except OSError as error:
@@ -106,18 +122,33 @@ def _check_names(path: Path, model: onnx.ModelProto) -> None:
 def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
     """Every name that means something."""
     yield from (item.domain for item in model.opset_import)
+    for pair in model.metadata_props:
+        yield from (pair.key, pair.value)
     for body in all_bodies(model):
+        yield body.name
+        for item in body.value_info:
+            yield from _value_names(item)
         if isinstance(body, onnx.GraphProto):
-            yield from (item.name for item in body.initializer)
             for item in (*body.input, *body.output):
-                yield item.name
-                yield from (dim.dim_param for dim in item.type.tensor_type.shape.dim)
+                yield from _value_names(item)
         else:
-            yield from (body.domain, body.name, body.overload, *body.input, *body.output)
+            yield from (body.domain, body.overload, *body.input, *body.output, *body.attribute)
             yield from (item.domain for item in body.opset_import)
+            yield from (item.name for item in body.attribute_proto)
         for node in body.node:
-            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-            yield from (item.name for item in node.attribute)
+            yield from (node.name, node.op_type, node.domain, node.overload)
+            yield from (*node.input, *node.output)
+            for attribute in node.attribute:
+                yield from (attribute.name, attribute.ref_attr_name)
+    for tensor in all_tensors(model):
+        yield tensor.name
+        for fact in tensor.external_data:
+            yield from (fact.key, fact.value)
+
+
+def _value_names(item: onnx.ValueInfoProto) -> Iterator[str | bytes]:
+    yield item.name
+    yield from (dim.dim_param for dim in item.type.tensor_type.shape.dim)
 
 
 def _name_standard_domain(model: onnx.ModelProto) -> None:
@@ -136,18 +167,22 @@ def _name_standard_domain(model: onnx.ModelProto) -> None:
 
 def _check_opsets(path: Path, model: onnx.ModelProto) -> None:
     newest = onnx.defs.onnx_opset_version()
-    versions = {item.domain: item.version for item in model.opset_import}
-    if not versions:
+    if not model.opset_import:
         message = f"{path} names no operator set (opset_import is empty); export it again."
         raise ModelFormatError(message)
-    version = versions.get("")
-    if version is not None and not MIN_OPSET <= version <= newest:
-        message = (
-            f"{path} uses operator set {version}; {MIN_OPSET} to {newest} can be read by the "
-            f"installed onnx {onnx.__version__}. Convert it with onnx.version_converter or install "
-            "a newer onnx."
-        )
-        raise ModelFormatError(message)
+    for version in (item.version for item in model.opset_import if not item.domain):
+        if not MIN_OPSET <= version <= newest:
+            message = (
+                f"{path} uses operator set {version}; {MIN_OPSET} to {newest} can be read by the "
+                f"installed onnx {onnx.__version__}. Convert it with onnx.version_converter or "
+                "install a newer onnx."
+            )
+            raise ModelFormatError(message)
+    functions = (item.opset_import for item in model.functions)
+    for item in chain(model.opset_import, *functions):
+        if not 0 <= item.version <= _NEWEST_OF_OTHERS:
+            message = f"{path} uses version {item.version} of {item.domain!r}, which cannot be."
+            raise ModelFormatError(message)
 
 
 def _check_nodes(path: Path, model: onnx.ModelProto) -> None:

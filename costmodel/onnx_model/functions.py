@@ -9,13 +9,9 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import LimitError, ModelFormatError
+from costmodel.limits import limits
 from costmodel.onnx_model.walk import Body, all_bodies, inner_graphs
-
-#: Nodes that a model may have once its functions are written out: small files may claim any number.
-MOST_NODES = 1_000_000
-#: Functions that call each other in a row; onnx descends into each.
-_DEEPEST = 500
 
 #: Domain, name and overload.
 _Key = tuple[str, str, str]
@@ -131,8 +127,9 @@ def _check_calls(
     """Refuse functions that call themselves, and those that stand for too much."""
     calls = {key: Counter(map(_key, _nodes(body))) for key, body in functions.items()}
     inner = {key: found.keys() & functions.keys() for key, found in calls.items()}
+    most = limits()
     sizes: dict[_Key, int] = {}
-    for _ in range(_DEEPEST):
+    for _ in range(most.nesting):  # onnx descends into each
         ready = [k for k, found in inner.items() if k not in sizes and sizes.keys() >= found]
         if not ready:
             break
@@ -142,13 +139,9 @@ def _check_calls(
     if left is not None:
         name = "::".join(filter(None, left))
         message = (
-            f"{path}: its function {name} calls itself, or calls are more than {_DEEPEST} deep; "
-            "neither can be written out."
+            f"{path}: its function {name} calls itself, or calls are more than {most.nesting} "
+            f"deep; neither can be written out. Deeper calls: --limit nesting={len(functions)}."
         )
-        raise ModelFormatError(message)
+        raise LimitError(message)
     total = sum(sizes.get(_key(node), 1) for node in _nodes(model.graph))
-    if total > MOST_NODES:
-        message = (
-            f"{path}: its functions stand for {total:,} nodes. At most {MOST_NODES:,} are read."
-        )
-        raise ModelFormatError(message)
+    most.require("nodes", total, path)

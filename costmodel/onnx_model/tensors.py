@@ -14,6 +14,7 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from costmodel.errors import ModelFormatError
+from costmodel.limits import limits
 from costmodel.onnx_model.walk import all_tensors
 
 #: Protocol buffers cannot hold more; larger models keep their weights outside the file.
@@ -28,7 +29,7 @@ def check_tensors(path: Path, model: onnx.ModelProto) -> None:
     Raises:
         ModelFormatError: for sizes below 0, unknown element types, too few bytes or too many.
     """
-    total = 0
+    total, most = 0, limits()
     for tensor in all_tensors(model):
         if any(size < 0 for size in tensor.dims):
             message = (
@@ -36,6 +37,7 @@ def check_tensors(path: Path, model: onnx.ModelProto) -> None:
                 "file is damaged; fetch or export it again."
             )
             raise ModelFormatError(message)
+        most.require("elements", prod(tensor.dims), f"{path}, tensor {tensor.name!r}")
         claimed = _claimed(path, tensor)
         total += claimed
         if total > MAX_BYTES:
@@ -44,6 +46,7 @@ def check_tensors(path: Path, model: onnx.ModelProto) -> None:
                 f"{total:,} bytes, more than the {MAX_BYTES:,} that one model can hold here."
             )
             raise ModelFormatError(message)
+        most.require("bytes", total, path)
         stored = len(tensor.raw_data)
         if stored and stored != claimed and not _is_outside(tensor):
             message = (
@@ -70,6 +73,13 @@ def load_external(path: Path, model: onnx.ModelProto) -> None:
             continue
         facts = {item.key: item.value for item in tensor.external_data}
         location = facts.get("location", "")
+        if not _is_within(path.parent, location):
+            message = (
+                f"{path}: the weights of {tensor.name!r} are said to be in {location!r}, which is "
+                f"outside of the model's folder and is never read. Put them into {path.parent}, "
+                "and export the model with a plain file name."
+            )
+            raise ModelFormatError(message)
         if not location or not (path.parent / location).is_file():
             message = (
                 f"{path}: the weights of {tensor.name!r} are in the file {location!r} beside it, "
@@ -79,6 +89,12 @@ def load_external(path: Path, model: onnx.ModelProto) -> None:
         claimed = _claimed(path, tensor)
         if "length" not in facts:  # else all of the file would be read
             tensor.external_data.add(key="length", value=str(claimed))
+        elif facts["length"] != str(claimed):
+            message = (
+                f"{path}: tensor {tensor.name!r} {tuple(tensor.dims)} needs {claimed:,} bytes but "
+                f"{facts['length']} of {location!r} are its. Fetch or export both again."
+            )
+            raise ModelFormatError(message)
         try:
             load_external_data_for_tensor(tensor, str(path.parent))
         except Exception as error:  # onnx raises several kinds, its checker's own among them
@@ -97,13 +113,24 @@ def load_external(path: Path, model: onnx.ModelProto) -> None:
         del tensor.external_data[:]
 
 
+def _is_within(folder: Path, location: str) -> bool:
+    """Whether a place named in a model is in the model's folder, links followed."""
+    try:
+        inside = Path(location)
+        if inside.is_absolute() or ".." in inside.parts:
+            return False
+        return (folder / inside).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name with a zero byte
+        return False
+
+
 def fill_sparse(path: Path, model: onnx.ModelProto) -> None:
     """Write the sparse weights of a graph with their zeros, as ONNX Runtime does when it loads it.
 
     Raises:
         ModelFormatError: for places outside of a tensor, or more than one model can hold.
     """
-    graph = model.graph
+    graph, total = model.graph, 0
     for sparse in graph.sparse_initializer:
         shape = tuple(sparse.dims)
         bits = _element_bits(path, sparse.values)
@@ -113,6 +140,8 @@ def fill_sparse(path: Path, model: onnx.ModelProto) -> None:
                 f"{MAX_BYTES:,} bytes that one model can hold here, or sizes below 0."
             )
             raise ModelFormatError(message)
+        total += prod(shape) * bits // 8
+        limits().require("unpacked", total, f"{path}, sparse tensor {sparse.values.name!r}")
         try:
             values = onnx.numpy_helper.to_array(sparse.values)
             places = onnx.numpy_helper.to_array(sparse.indices).astype(np.int64)

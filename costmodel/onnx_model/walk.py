@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TypeAlias
 
 import onnx
+
+from costmodel.limits import limits
 
 #: What has nodes of its own.
 Body: TypeAlias = onnx.GraphProto | onnx.FunctionProto
@@ -24,6 +27,24 @@ def all_bodies(model: onnx.ModelProto) -> Iterator[Body]:
         if isinstance(body, onnx.FunctionProto):
             for attribute in body.attribute_proto:
                 waiting.extend(_graphs(attribute))
+
+
+def check_size(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse a model with more nodes, or graphs deeper inside each other, than is read.
+
+    Raises:
+        LimitError: naming the limit.
+    """
+    most = limits()
+    nodes = depth = 0
+    level: list[Body] = [model.graph, *model.functions]
+    while level:
+        depth += 1
+        nodes += sum(len(body.node) for body in level)
+        most.require("nodes", nodes, path)
+        most.require("nesting", depth, path)
+        inner: list[Body] = [g for body in level for n in body.node for g in inner_graphs(n)]
+        level = inner
 
 
 def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

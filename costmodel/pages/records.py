@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import DISTRIBUTION, InvalidInputError
 from costmodel.op import Op
+from costmodel.plain_json import plain_json
+from costmodel.schemas import refuse_later
 
 #: Largest file that is read, in bytes.
 LARGEST = 256 * 2**20
@@ -142,6 +143,7 @@ def read_record(path: Path) -> Record:
     if path.is_dir():
         return _read_morph(path)
     content = _load(path)
+    _require_known(path, content)
     if isinstance(content, list):
         if not content:
             raise _error(path, "it is an empty list", "give what 'costmodel compare --json' wrote")
@@ -190,7 +192,15 @@ def _read_morph(folder: Path) -> MorphRecord:
             f"this folder has no {MORPH_FILE}",
             "give the --out of a 'morphnet train' that has ended; earlier versions wrote none",
         )
-    return _convert(path, _load(path), MorphRecord, "morphnet train --out FOLDER")
+    content = _load(path)
+    _require_known(path, content)
+    return _convert(path, content, MorphRecord, "morphnet train --out FOLDER")
+
+
+def _require_known(path: Path, content: object) -> None:
+    """Refuse what a later version wrote, by its version."""
+    if why := refuse_later(content):
+        raise _error(path, why, f"update it: pip install --upgrade {DISTRIBUTION}")
 
 
 def _load(path: Path) -> Any:
@@ -203,8 +213,8 @@ def _load(path: Path) -> Any:
     if len(data) > LARGEST:
         raise _error(path, f"it is larger than {LARGEST >> 20} MiB", "give a smaller file")
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return plain_json(data.decode("utf-8"))
+    except ValueError as error:
         remedy = "give a table, or what a verb wrote with --json"
         raise _error(path, f"it is no JSON: {error}", remedy) from error
 

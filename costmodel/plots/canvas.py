@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from costmodel.durable import written_whole
 from costmodel.errors import InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -68,11 +69,8 @@ def save(figure: Figure, path: Path) -> Path:
     Raises:
         InvalidInputError: if it cannot be written.
     """
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except OSError as error:
-        message = f"The picture {path} cannot be written ({error.strerror or error})."
-        raise InvalidInputError(message) from error
+    with written_whole(path, path.suffix) as temporary:
+        figure.savefig(temporary, dpi=_DPI)
     return path
 
 

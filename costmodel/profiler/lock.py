@@ -36,12 +36,20 @@ def device_lock(device: Device) -> Path:
 
 
 @contextlib.contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
+def hold(
+    path: Path,
+    what: str,
+    *,
+    who: str = "profiler",
+    why: str = "Two at once would disturb each other's timings.",
+) -> Iterator[None]:
     """Hold a lock while the body runs; never waits.
 
     Args:
         path: the lock file. Beside it, ``.json`` added, lies a note of who holds it.
         what: what is locked, for the message, e.g. ``the table t.jsonl``.
+        who: what sort of process holds such a lock.
+        why: it is held.
 
     Raises:
         LockedError: if another process holds it, naming that process.
@@ -52,10 +60,10 @@ def hold(path: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        short = f"Another profiler holds {what}: {_holder(note)}."
+        short = f"Another {who} holds {what}: {_holder(note)}."
         message = (
-            f"{short} Two at once would disturb each other's timings. Wait for it to end, or stop "
-            "it, then run the same command again: it resumes."
+            f"{short} {why} Wait for it to end, or stop it, then run the same command again: it "
+            "resumes."
         )
         raise LockedError(message, lock=path, short=short) from error
     except OSError as error:

@@ -6,9 +6,11 @@ import collections
 import contextlib
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import IO
@@ -34,6 +36,8 @@ from costmodel.streams import follow
 
 #: How often the worker's memory is looked at, in seconds.
 LOOK_EVERY_S = 0.1
+#: A gap between two looks that only a process which was itself stopped has, in seconds.
+ASLEEP_S = 2.0
 #: Share of the available memory that a worker may take when no limit is given.
 MEMORY_SHARE = 0.6
 #: Lines of the worker's standard error that are kept, and characters of a reason.
@@ -76,12 +80,15 @@ class Supervisor:
         self._timeout_s = timeout_ms / 1000.0
         self._start_timeout_s = start_timeout_ms / 1000.0
         self._memory_limit = memory_limit
+        # What a worker that is killed had made for itself goes with this folder.
+        self._folder = tempfile.mkdtemp(prefix="costmodel-")
         # -P: a file in the user's folder must not shadow a module of ours.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "costmodel.profiler.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": self._folder},
             start_new_session=True,  # the terminal's ctrl-C is for the parent alone
         )
         self._events: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -90,7 +97,7 @@ class Supervisor:
             follow(self._process.stdout, self._events.put, lambda: self._events.put(None)),
             follow(self._process.stderr, self._tail.append),
         ]
-        self._heard = time.perf_counter()
+        self._heard = self._looked = time.perf_counter()
 
     @property
     def pid(self) -> int:
@@ -120,7 +127,7 @@ class Supervisor:
     def send(self, order: Order) -> None:
         """Tell the worker something; a dead worker is noticed by ``hear``."""
         if isinstance(order, Segment):
-            self._heard = time.perf_counter()
+            self._heard = self._looked = time.perf_counter()
         with contextlib.suppress(OSError):
             self._stdin.write(encode(order))
             self._stdin.flush()
@@ -148,7 +155,7 @@ class Supervisor:
                 continue
             if line is None:
                 raise self._obituary()
-            self._heard = time.perf_counter()
+            self._heard = self._looked = time.perf_counter()
             try:
                 event = decode_event(line)
             except msgspec.MsgspecError as error:
@@ -173,6 +180,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -183,7 +191,13 @@ class Supervisor:
         """Kill a worker that is silent or greedy."""
         if self._process.poll() is not None and self._events.empty():
             raise self._obituary()
-        silent_s = time.perf_counter() - self._heard
+        now = time.perf_counter()
+        if now - self._looked > ASLEEP_S:
+            # Stopped, or on a laptop that slept, and the worker with it: what it has said meanwhile
+            # is still to be read.
+            self._heard += now - self._looked
+        self._looked = now
+        silent_s = now - self._heard
         if silent_s > timeout_s:
             reason = f"no answer within {timeout_s:g} s, so the worker was killed"
             death = self._killed("timeout", reason)

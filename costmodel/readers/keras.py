@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError, MissingDependencyError, ModelFormatError
 from costmodel.network import Layer, Network, Opaque
 from costmodel.op import Shape
 from costmodel.readers.formats import Format, Opened, Request, no_signatures
 from costmodel.readers.keras_activations import UnreadableError
 from costmodel.readers.keras_call import Call
-from costmodel.readers.keras_classes import why_not_loaded
+from costmodel.readers.keras_classes import require_no_code, why_not_loaded
 from costmodel.readers.keras_copy import cloned, in_float32
 from costmodel.readers.keras_graph import with_graph
 from costmodel.readers.keras_ops import layer_steps
@@ -51,7 +52,8 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     Raises:
         MissingDependencyError: if Keras, TensorFlow or tf2onnx is not installed.
         ModelFormatError: if the file cannot be loaded, sized, or converted.
-        InvalidInputError: if Keras runs on another backend than TensorFlow.
+        InvalidInputError: if Keras runs on another backend than TensorFlow, or ``out`` cannot be
+            written.
     """
     backend = _import().backend.backend()
     if backend != "tensorflow":
@@ -65,14 +67,7 @@ def export_onnx(model: Any, out: Path, sizes: Sizes | None = None) -> Path:
     model = in_float32(as_keras(model, sizes=sizes))
     shapes = bind_shapes(where, input_shapes(model), sizes or {})
     data = _convert(where, model, shapes)
-    scratch = Path(out).with_name(f".{Path(out).name}.part")
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(out)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        message = f"{out} cannot be written ({error.strerror}). Give a path in a writable folder."
-        raise ModelFormatError(message) from error
+    write_lines(Path(out), [data])
     return Path(out)
 
 
@@ -167,6 +162,7 @@ def _require_network(path: Path) -> None:
         return
     with h5py.File(path, "r") as file:
         if "model_config" in file.attrs:
+            require_no_code(path, file.attrs["model_config"])
             return
     message = (
         f"{path} holds weights without the network that they belong to. Build the model in Python, "

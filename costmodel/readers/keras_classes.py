@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from costmodel.errors import ModelFormatError
+
+#: Bytes of a model's configuration that are looked through.
+_LARGEST_CONFIG = 1 << 28
 #: What Keras says of a class that it does not know, old files' wording last.
 _UNKNOWN = re.compile(r"Could not locate \w+ '([^']+)'|Unknown \w+: '([^']+)'")
 
@@ -52,13 +57,7 @@ def why_not_loaded(path: Path, error: Exception) -> str:
     """
     said = str(error)
     if "Lambda" in said and "unsafe_deserialization" in said:
-        return (
-            f"{path} holds a Lambda layer with Python code of its own, which is not run: a file "
-            "may hold anything. If you trust it, say so in a Python file: "
-            "keras.config.enable_unsafe_deserialization(), and give that file first: --import "
-            "trust.py (or call it before). Better, save the model with a registered function "
-            "(keras.saving.register_keras_serializable) in its place."
-        )
+        return _not_run(path)
     missing = _missing(path) or [one or two for one, two in _UNKNOWN.findall(said)[:1]]
     if missing:
         named = ", ".join(map(repr, missing))
@@ -74,14 +73,59 @@ def why_not_loaded(path: Path, error: Exception) -> str:
     )
 
 
+def require_no_code(path: Path, config: str | bytes) -> None:
+    """Refuse an ``.h5`` file whose layers hold Python code, which Keras before 3.11.3 runs unasked.
+
+    Args:
+        path: of the model.
+        config: its ``model_config``, as JSON.
+
+    Raises:
+        ModelFormatError: if it holds code, and Keras was not told to trust it.
+    """
+    from keras.src.saving.serialization_lib import in_safe_mode
+
+    try:
+        if in_safe_mode() is not False and _holds_code(json.loads(config)):
+            raise ModelFormatError(_not_run(path))
+    except (RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        message = (
+            f"{path} cannot be loaded as a Keras model: its model_config is no JSON ({error})."
+        )
+        raise ModelFormatError(message) from error
+
+
+def _holds_code(config: Any) -> bool:
+    """Whether a configuration has a function as code rather than by its name."""
+    if isinstance(config, Mapping):
+        held = config.get("config")
+        function = held.get("function") if isinstance(held, Mapping) else None
+        if config.get("class_name") == "__lambda__" or isinstance(function, list):
+            return True
+        return any(map(_holds_code, config.values()))
+    return isinstance(config, list) and any(map(_holds_code, config))
+
+
+def _not_run(path: Path) -> str:
+    return (
+        f"{path} holds a Lambda layer with Python code of its own, which is not run: a file may "
+        "hold anything. If you trust it, say so in a Python file: "
+        "keras.config.enable_unsafe_deserialization(), and give that file first: --import trust.py "
+        "(or call it before). Better, save the model with a registered function "
+        "(keras.saving.register_keras_serializable) in its place."
+    )
+
+
 def _missing(path: Path) -> list[str]:
     """Registered names in a ``.keras`` file that nothing is registered under."""
     import keras
 
     try:
         with zipfile.ZipFile(path) as file:
+            if file.getinfo("config.json").file_size > _LARGEST_CONFIG:
+                return []
             config = json.loads(file.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RecursionError):
         return []
     names = dict.fromkeys(_registered(config))
     return [name for name in names if keras.saving.get_registered_object(name) is None]

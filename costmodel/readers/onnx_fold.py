@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from costmodel.limits import still_in_time
 from costmodel.op import Shape
 
 #: Tensors up to this many elements are computed; larger ones are known to be constant, no more.
@@ -43,6 +44,7 @@ def fold(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> Values:
     for sparse in model.graph.sparse_initializer:
         values[sparse.values.name] = None
     for node in model.graph.node:
+        still_in_time()
         values.update(_fold_node(model, node, values, shapes))
     return values
 

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from costmodel.limits import in_time, still_in_time
 from costmodel.onnx_model.inputs import bind_inputs, real_inputs
 from costmodel.onnx_model.nodes import OPSET, Tensor
 from costmodel.op import Shape
@@ -68,6 +69,11 @@ def bind(path: Path, model: onnx.ModelProto, sizes: Sizes) -> BoundModel:
         ModelFormatError: if a dimension stays open.
         InvalidInputError: if ``sizes`` holds a name this model lacks or a value below 1.
     """
+    with in_time(path):
+        return _bound(path, model, sizes)
+
+
+def _bound(path: Path, model: onnx.ModelProto, sizes: Sizes) -> BoundModel:
     bind_inputs(path, model.graph, sizes)
     skeleton = _skeleton(model)
     known = _infer(model, skeleton)
@@ -160,6 +166,7 @@ class _Known:
 
 
 def _infer(model: onnx.ModelProto, skeleton: onnx.ModelProto) -> _Known:
+    still_in_time()
     inferred, note = _inferred(skeleton)
     tensors = _tensor_infos(inferred.graph)
     constants = fold(model, tensors_shapes(tensors))

@@ -25,6 +25,8 @@ _UNITS: Mapping[str, float] = {
 _UNIT = re.compile(r"(?:^|[\s_(\[./-])(" + "|".join(map(re.escape, _UNITS)) + r")[)\]]?$")
 #: Columns of a spread or a count beside the time; they are not it.
 _BESIDE = re.compile(r"std|dev|var|spread|min|max|p\d\d|first|warm|init")
+#: Milliseconds that a network may take, as rows of a table may.
+_SHORTEST, _LONGEST = 1e-9, 1e12
 _EXPECTED = "Expected a CSV with the columns model and latency_ms (or latency_us, latency_s)."
 
 
@@ -95,9 +97,9 @@ def _collect(path: Path, file: Iterator[str]) -> dict[str, tuple[int, list[float
             )
             raise InvalidInputError(message)
         times = found.setdefault(row[model].strip(), (number, []))[1]
-        value = _number(path, number, header[time], row[time].strip(), mark)
+        value = _number(path, number, (header[time], factor), row[time].strip(), mark)
         if not math.isnan(value):
-            times.append(value * factor)
+            times.append(value)
     return found
 
 
@@ -122,19 +124,27 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[int, int, float]:
     return models[0], *timed[0]
 
 
-def _number(path: Path, line: int, column: str, text: str, mark: str) -> float:
-    """A time; NaN where there is none."""
+def _number(path: Path, line: int, column: tuple[str, float], text: str, mark: str) -> float:
+    """A time in ms; NaN where there is none.
+
+    Args:
+        path: the file, for messages.
+        line: of the cell.
+        column: its name, and the ms of its unit.
+        text: the cell.
+        mark: what parts cells.
+    """
     if text.lower() in {"", "nan", "na", "n/a", "null", "none", "-"}:
         return math.nan
     if mark != "," and text.count(",") == 1 and "." not in text:
         text = text.replace(",", ".")  # a decimal comma, which cannot part columns here
     try:
-        value = float(text)
+        value = float(text) * column[1]
     except ValueError:
         value = -1.0
-    if not (0.0 < value < math.inf):
+    if not (_SHORTEST <= value <= _LONGEST):
         message = (
-            f"{path}, line {line}, column {column}: a time must be a number above 0. "
+            f"{path}, line {line}, column {column[0]}: a time must be a number above 0. "
             f"Received: {text[:40]!r}."
         )
         raise InvalidInputError(message)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import ast
 import json
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import MISFORMED, ModelFormatError
 
 #: How people come to a file that can be read.
 AGAIN = (
@@ -92,7 +94,7 @@ def plain_parts(path: Path) -> dict[str, bytes]:
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
         message = f"{path} cannot be read as a file of torch.export.save ({error}). {AGAIN}."
         raise ModelFormatError(message) from error
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (*MISFORMED, struct.error, zlib.error) as error:
         message = f"{path} is damaged ({type(error).__name__}: {error}). {AGAIN}."
         raise ModelFormatError(message) from error
 

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from costmodel.errors import LinkLostError, LockedError, RemoteError
+from costmodel.errors import DeviceAwayError, LinkLostError, LockedError, RemoteError
+from costmodel.remote.answers import checked_event
 from costmodel.remote.deploy import Place, deploy_agent
 from costmodel.remote.describe import hardware_name
 from costmodel.remote.link import AgentEndedError, AnswerError, Json, Link
@@ -22,7 +23,7 @@ from costmodel.remote.specs import Spec
 from costmodel.remote.transport import Transport
 
 #: Names, to processes that this one starts, the run that they belong to, and what it has reached.
-_OWNER, _REACHED = "COSTMODEL_REMOTE_OWNER", "COSTMODEL_REMOTE_REACHED"
+OWNER, _REACHED = "COSTMODEL_REMOTE_OWNER", "COSTMODEL_REMOTE_REACHED"
 #: First wait before another try, its growth, and the longest, in seconds.
 _WAIT_S, _WAIT_GROWTH, _MOST_WAIT_S = 0.5, 2.0, 15.0
 #: Agents that may end one after the other without having said a word.
@@ -82,7 +83,7 @@ class Board:
         self._link: Link | None = None
         self._given_up: RemoteError | None = None
         self._session = uuid.uuid4().hex
-        self._owner = os.environ.setdefault(_OWNER, uuid.uuid4().hex)
+        self._owner = os.environ.setdefault(OWNER, uuid.uuid4().hex)
         self._seq = self._orders = 0
         self._replay: deque[Json] = deque()
         self._interrupted: str | None = None
@@ -146,7 +147,8 @@ class Board:
         """
         contents = {spec.digest: spec.content for spec in specs}
         for _ in range(_PUT_TRIES):
-            missing = self.ask("have", files=list(contents))["missing"]
+            answer = self.ask("have", files=list(contents))
+            missing = [digest for digest in answer["missing"] if digest in contents]
             try:
                 for pieces in _batches({digest: contents[digest]() for digest in missing}):
                     self.ask("put", pieces=pieces)
@@ -264,7 +266,7 @@ class Board:
                     f"{loss} {tries} tries in {away_s:.0f} s did not bring the link back. What is "
                     "finished is kept: run the same command to go on."
                 )
-                self._given_up = RemoteError(message)
+                self._given_up = DeviceAwayError(message)
                 raise self._given_up from loss
             patience.note(f"{loss} Connecting again.")
             if patience.stopping.wait(wait_s if tries else 0.0):
@@ -323,7 +325,9 @@ class Board:
             since=self._seq,
         )
         self.state = entered["state"]
-        self._replay = deque(entered["events"])
+        self._replay = deque(
+            checked_event(self.address, event) for event in entered["events"] if "event" in event
+        )
         # Shorter than what we have seen if the device lost its files: it counts on from there.
         self._seq = min(self._seq, entered["seq"])
         self._interrupted = None if entered["displaced"] else entered["interrupted"]

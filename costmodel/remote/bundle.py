@@ -12,17 +12,17 @@ has one, a shell, ``tar`` and ``sha256sum``.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tarfile
 import uuid
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from costmodel.errors import InvalidInputError, RemoteError
+from costmodel.errors import MISFORMED, InvalidInputError, RemoteError
 from costmodel.remote.transport import Finished, Transport
 
 #: Version of the manifest.
@@ -31,6 +31,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 #: Stand for the bundle's folder and that of temporary files in the words that start its Python.
 ROOT, TEMPORARY = "{root}", "{tmp}"
+#: Bytes of a manifest that are read: a bundle of ten thousand files has a tenth of it.
+_LARGEST_MANIFEST = 16 << 20
 _MARKED = re.compile("|".join(map(re.escape, (ROOT, TEMPORARY))))
 #: Longest time that unpacking or checking takes; a first-generation board needs a minute.
 _SLOW_S = 900.0
@@ -146,9 +148,9 @@ def read_bundle(path: Path) -> Bundle:
         with tarfile.open(path, "r:gz") as archive:
             first = archive.next()
             inside = archive.extractfile(first) if first and first.name == MANIFEST else None
-            data = inside.read() if inside else b""
+            data = inside.read(_LARGEST_MANIFEST) if inside else b""
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (OSError, EOFError, tarfile.TarError, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error, *MISFORMED) as error:
         message = f"{path} is no bundle, or a damaged one: {error}. {how}"
         raise InvalidInputError(message) from error
     if manifest.format != FORMAT:
@@ -288,7 +290,7 @@ class _Deployment:
         if done.status:
             return f"its Python does not start ({done.words})"
         try:
-            digest, count, examples = json.loads(done.out)
+            digest, count, examples = msgspec.json.decode(done.out, type=tuple[str, int, list[str]])
         except ValueError:
             return f"its Python says {done.out[:200]!r}"
         if digest != self._bundle.manifest_digest:

@@ -60,7 +60,7 @@ def deploy_agent(transport: Transport, place: Place) -> tuple[str, ...]:
             "Name another one: folder=PATH."
         )
         raise RemoteError(message)
-    home, found, python = lines[0], lines[1].split()[0].lstrip("\\"), lines[-1]
+    home, found, python = lines[0], "".join(lines[1].split()[:1]).lstrip("\\"), lines[-1]
     if found != agent_digest():
         _send(transport, home, name)
     if place.bundle:

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from costmodel.errors import LinkLostError, RemoteError
+from costmodel.errors import MISFORMED, LinkLostError, RemoteError
+from costmodel.remote.answers import checked_answer, checked_event
 from costmodel.remote.transport import Transport
 from costmodel.streams import follow
 
@@ -20,6 +21,9 @@ Json = dict[str, Any]
 SILENCE_S = 60.0
 #: Lines of standard error that are kept, and the longest wait for a dead process's last words.
 _TAIL_LINES, _LAST_WORDS_S = 20, 2.0
+#: Longest line that is taken for a message, in bytes: pieces of files have a tenth of it.
+LONGEST_LINE = 16 << 20
+_LONGEST_WORDS = 1 << 12
 
 
 class AgentEndedError(LinkLostError):
@@ -58,8 +62,13 @@ class Link:
         self._ids = itertools.count(1)
         self._heard = time.perf_counter()
         self._readers = [
-            follow(self._process.stdout, self._lines.put, lambda: self._lines.put(None)),
-            follow(self._process.stderr, self._tail.append),
+            follow(
+                self._process.stdout,
+                self._lines.put,
+                lambda: self._lines.put(None),
+                longest=LONGEST_LINE,
+            ),
+            follow(self._process.stderr, self._tail.append, longest=_LONGEST_WORDS),
         ]
 
     def ask(self, do: str, **fields: object) -> Json:
@@ -67,7 +76,7 @@ class Link:
 
         Raises:
             LinkLostError: if the link breaks.
-            RemoteError: if the device refuses the link for good.
+            RemoteError: if the device refuses the link for good, or answers what is no answer.
             AnswerError: if the agent answers with an error.
         """
         number = next(self._ids)
@@ -77,11 +86,12 @@ class Link:
             if message is None:
                 continue
             if message.get("id") == number:
+                checked_answer(self._transport.address, do, message)
                 if "error" in message:
                     raise AnswerError(message["error"], message["text"])
                 return message
             if "event" in message:
-                self._events.append(message)
+                self._events.append(checked_event(self._transport.address, message))
 
     def event(self, within_s: float) -> Json | None:
         """Next event, or None if there is none within ``within_s`` seconds.
@@ -93,7 +103,9 @@ class Link:
         if self._events:
             return self._events.popleft()
         message = self._next(within_s)
-        return message if message is not None and "event" in message else None
+        if message is None or "event" not in message:
+            return None
+        return checked_event(self._transport.address, message)
 
     def close(self) -> None:
         """End the local process; the agent notices. Never fails."""
@@ -134,7 +146,7 @@ class Link:
         self._heard = time.perf_counter()
         try:
             message = msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.MsgspecError:
+        except MISFORMED:
             # A login shell may greet, and a cut link leaves half a line.
             self._tail.append(line)
             return None

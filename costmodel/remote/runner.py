@@ -14,13 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from costmodel.device import Device
-from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
+from costmodel.errors import (
+    MISFORMED,
+    CostModelError,
+    InvalidInputError,
+    ModelFormatError,
+    RemoteError,
+    UnsupportedOpError,
+    first_line,
+)
 from costmodel.instruction_sets import find_instruction_set
 from costmodel.network import Network
 from costmodel.onnx_model.inputs import bound_model
 from costmodel.onnx_model.nodes import Tensor
+from costmodel.onnx_model.tensors import MAX_BYTES
 from costmodel.op import SESSION, Op
 from costmodel.profiler.messages import Event, Setup
 from costmodel.profiler.worker import Visitor
@@ -164,7 +174,17 @@ class RemoteRunner(KeepsOptions):
         written = bound_model(model, sizes)
         block = find_instruction_set(self.device.isa).own_block
         executor = _RemoteExecutor(self._board, model)
-        return lower(written, model.stem, self._threads, block, executor)
+        try:
+            return lower(written, model.stem, self._threads, block, executor)
+        except CostModelError:
+            raise
+        except (*MISFORMED, DecodeError) as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            message = (
+                f"{self._board.address}: what it says of {model} is not as ONNX Runtime writes it "
+                f"({what}). Try again."
+            )
+            raise RemoteError(message) from error
 
     def load_op(self, op: Op) -> RemoteWorkload:
         """Rebuild one executed Op there, replicated when it is quick.
@@ -293,7 +313,11 @@ class _RemoteExecutor:
             name: Tensor(shape=tuple(shape), dtype=dtype)
             for name, (shape, dtype) in found["feed"].items()
         }
-        return msgspec.json.decode(events, type=list[Any]), feed
+        try:
+            return msgspec.json.decode(events, type=list[dict[str, Any]]), feed
+        except (msgspec.MsgspecError, RecursionError) as error:
+            message = f"{self._board.address}: its trace cannot be read ({error}). Try again."
+            raise RemoteError(message) from error
 
     def _ship(self, path: Path) -> str:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -310,6 +334,16 @@ class _RemoteExecutor:
         content = b""
         while True:
             piece = self._ask("get", work=self._work, name=name, offset=len(content))
-            content += base64.b64decode(piece["data"])
+            try:
+                data = base64.b64decode(piece["data"])
+            except ValueError as error:
+                raise self._damaged(name) from error
+            content += data
             if len(content) >= piece["size"]:
                 return content
+            if not data or piece["size"] > MAX_BYTES:
+                raise self._damaged(name)
+
+    def _damaged(self, name: str) -> RemoteError:
+        message = f"{self._board.address}: the file {name} does not arrive whole. Try again."
+        return RemoteError(message)

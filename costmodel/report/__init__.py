@@ -12,6 +12,7 @@ from costmodel._lazy import lazy_names
 if TYPE_CHECKING:
     from costmodel.report.comparison import comparison_sheets, summary_markdown
     from costmodel.report.explanation import explanation_sheets
+    from costmodel.report.fleet import fleet_comparison_sheets, fleet_sheets
     from costmodel.report.frames import comparison_records, prediction_records
     from costmodel.report.importing import import_sheets
     from costmodel.report.learning import learning_json, learning_sheet
@@ -29,6 +30,8 @@ __all__ = [
     "comparison_records",
     "comparison_sheets",
     "explanation_sheets",
+    "fleet_comparison_sheets",
+    "fleet_sheets",
     "import_sheets",
     "learning_json",
     "learning_sheet",
@@ -53,6 +56,8 @@ __getattr__, __dir__ = lazy_names(
         "comparison_records": "frames",
         "comparison_sheets": "comparison",
         "explanation_sheets": "explanation",
+        "fleet_comparison_sheets": "fleet",
+        "fleet_sheets": "fleet",
         "import_sheets": "importing",
         "learning_json": "learning",
         "learning_sheet": "learning",

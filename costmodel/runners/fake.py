@@ -189,6 +189,8 @@ class FakeRunner(KeepsOptions):
         speed: float = 1.0,
         realtime: bool = False,
         misbehave: str = "",
+        address: str = "",
+        slower: float = 1.0,
     ) -> None:
         """Set up the device.
 
@@ -196,7 +198,8 @@ class FakeRunner(KeepsOptions):
             threads: threads of one kernel; they divide the multiply-adds, not the memory traffic.
             noise: mean share of time that interference adds to a block, exponentially distributed;
                 never negative, because a disturbance only ever adds time.
-            seed: start of the noise stream, which all workloads of this runner draw from in turn.
+            seed: start of the noise stream, which all workloads of this runner draw from in turn;
+                below 0, every process has another one.
             speed: divides every latency; another speed is another device.
             realtime: whether blocks really take their wall time (asleep); else they return at once.
             misbehave: what to do instead of running some Ops: ``action:kind`` or
@@ -204,21 +207,26 @@ class FakeRunner(KeepsOptions):
                 ``unsupported`` (``load_op`` refuses it), and from ``block``: ``hang``, ``exit`` and
                 ``segfault`` (ends the process), ``exhaust`` (allocates 8 MiB every 10 ms until
                 memory, its limit or 4 GiB are used up; use it under a limit).
+            address: which of several boards it is, such as ``fake://a``: each can be timed while
+                others are.
+            slower: multiplies every latency of this one board; its kind stays the same.
 
         Raises:
             InvalidInputError: for a number out of range or an unknown action.
         """
-        if threads < 1 or not 0 <= noise < math.inf or not 0 < speed < math.inf:
+        speeds_hold = 0 < speed < math.inf and 0 < slower < math.inf
+        if threads < 1 or not 0 <= noise < math.inf or not speeds_hold:
             message = (
-                "The fake device needs threads >= 1, noise >= 0 and speed > 0. "
-                f"Received: threads={threads}, noise={noise}, speed={speed}."
+                "The fake device needs threads >= 1, noise >= 0, speed > 0 and slower > 0. "
+                f"Received: threads={threads}, noise={noise}, speed={speed}, slower={slower}."
             )
             raise InvalidInputError(message)
         self.threads = threads
         self.noise = noise
         self.speed = speed
+        self.slower = slower
         self.realtime = realtime
-        self._noise_stream = random.Random(seed)
+        self._noise_stream = random.Random(seed if seed >= 0 else None)
         self._misbehave = dict(_misbehave_items(misbehave))
         # Noise and misbehaviour are what happens to a device, not what it is: state, not identity.
         self._device = Device(
@@ -227,7 +235,8 @@ class FakeRunner(KeepsOptions):
             isa="block16",
             threads=threads,
             options=(("speed", str(float(speed))),),
-            state={"noise": str(float(noise)), "seed": str(seed), "misbehave": misbehave},
+            state={"noise": str(float(noise)), "seed": str(seed), "misbehave": misbehave}
+            | ({"address": address} if address else {}),
         )
 
     @property
@@ -237,7 +246,7 @@ class FakeRunner(KeepsOptions):
 
     def law_ms(self, op: Op) -> float:
         """The truth for this device: ``law_ms`` at its threads and speed."""
-        return law_ms(op, threads=self.threads) / self.speed
+        return law_ms(op, threads=self.threads) / self.speed * self.slower
 
     def interference(self) -> float:
         """Next factor of the noise stream, at least 1."""

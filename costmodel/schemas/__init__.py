@@ -1,7 +1,8 @@
 """Schemas of what verbs write with ``--json``: one JSON file a verb, of both command lines.
 
 What a verb writes in another shape where an option asks for something else has a file of its own:
-``compare --ort-profile`` writes as ``compare-profile`` says.
+``compare --ort-profile`` writes as ``compare-profile`` says, ``compare --fleet`` as
+``compare-fleet``, and ``profile --fleet`` as ``fleet``.
 
 Objects may get more fields within a version; a field never goes, nor changes what it means, without
 the next.
@@ -18,6 +19,26 @@ from costmodel.errors import InvalidInputError
 #: What ``schema_version`` says in every object that a verb writes.
 VERSION = 1
 _SUFFIX = ".json"
+
+
+def refuse_later(content: object) -> str:
+    """Why what a later version of this package wrote is not read; empty where none did.
+
+    Args:
+        content: what a verb wrote with ``--json``: an object, or a list of them.
+
+    >>> refuse_later({"schema_version": 1})
+    ''
+    >>> refuse_later([{"schema_version": 2}])
+    'it has schema_version 2, and this version of the package reads 1'
+    """
+    for item in content if isinstance(content, list) else [content]:
+        version = item.get("schema_version", VERSION) if isinstance(item, dict) else VERSION
+        if version != VERSION:
+            return (
+                f"it has schema_version {version}, and this version of the package reads {VERSION}"
+            )
+    return ""
 
 
 def verbs() -> tuple[str, ...]:

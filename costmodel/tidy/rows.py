@@ -286,7 +286,10 @@ def _word(column: str, read: Callable[[str], _T], value: object, default: _T) ->
 
 
 def _whole(name: str, value: object) -> int:
-    number = float(value)  # type: ignore[arg-type]
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (OverflowError, TypeError, ValueError):
+        number = math.nan
     if not number.is_integer():
         refuse(name, "is no whole number", str(value))
     return int(number)

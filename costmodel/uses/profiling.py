@@ -6,7 +6,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,6 +65,7 @@ def profile(  # noqa: PLR0913 - each has a sensible default
     progress: Progress | None = None,
     example: Any = None,
     signature: str = "",
+    deal: Callable[[list[Job]], list[Job]] | None = None,
 ) -> ProfileReport:
     """Measure kernels into a latency table. Call it again to resume.
 
@@ -90,6 +91,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         progress: who is told how far it is.
         example: as for ``predict``.
         signature: as for ``predict``.
+        deal: chooses those of all rows that are measured here, where other boards of the same kind
+            measure the rest (``costmodel.fleets``); None for all.
 
     Returns:
         What was done: ``table``, rows by status, repeatability; ``interrupted`` when it was stopped
@@ -130,6 +133,8 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         own = own_files(chosen, named[0], samples, seed, held)
         choose = _chooser(donors, chosen.device)
         jobs = _jobs(chosen, samples, seed, files, bound, thinned, own, choose)
+        if deal is not None:
+            jobs = deal(jobs)
         if allowed_ms is not None:
             spent_ms = (time.perf_counter() - started) * 1000.0
             allowed_ms = max(_LEAST_BUDGET_MS, allowed_ms - spent_ms)

@@ -26,7 +26,7 @@ def import_first(names: Sequence[str | Path] | None) -> None:
 
     Args:
         names: of modules, such as ``shop.layers``, or of files, such as ``layers.py``. They are run
-            as any script of the user's is: nothing keeps them from anything.
+            as any script of the user's is: they may do anything that the user may.
 
     Raises:
         InvalidInputError: if there is none of a name, or it fails; says why.

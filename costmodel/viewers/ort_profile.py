@@ -5,7 +5,6 @@ Only shares are compared: a run that is being profiled is slower, and short kern
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import MISFORMED, InvalidInputError
 from costmodel.kinds import kind_of
+from costmodel.plain_json import plain_json
 from costmodel.prediction import Prediction, finite
 from costmodel.viewers.kernels import Kernel, kernels_of, total
 
 _SUFFIX = "_kernel_time"
+#: More microseconds than any trace has.
+_MOST_US = 1e15
 #: Nodes that run a graph inside.
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 _MAKE_ONE = (
@@ -283,7 +285,7 @@ def read_ort_profile(path: Path) -> OrtProfile:
 
 def _events(path: Path) -> list[Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = plain_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         message = f"{path} cannot be read ({error.strerror}). {_MAKE_ONE}"
         raise InvalidInputError(message) from error
@@ -303,10 +305,16 @@ def _is_kernel(item: Any) -> bool:
     return (
         isinstance(item, dict)
         and item.get("cat") == "Node"
-        and str(item.get("name", "")).endswith(_SUFFIX)
+        and isinstance(item.get("name"), str)
+        and item["name"].endswith(_SUFFIX)
         and isinstance(item.get("args"), dict)
-        and all(isinstance(item.get(key), int | float) for key in ("ts", "dur"))
+        and all(_is_time(item.get(key)) for key in ("ts", "dur"))
     )
+
+
+def _is_time(value: Any) -> bool:
+    """Whether this is a number of microseconds: none is negative or lasts 30 years."""
+    return isinstance(value, int | float) and 0 <= value < _MOST_US
 
 
 def _outermost(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -315,10 +323,10 @@ def _outermost(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     ends: dict[object, float] = {}
 
     def outer_first(item: Mapping[str, Any]) -> tuple[float, float, bool]:
-        return item["ts"], -item["dur"], item["args"].get("op_name") not in _CONTROL_FLOW
+        return item["ts"], -item["dur"], str(item["args"].get("op_name")) not in _CONTROL_FLOW
 
     for item in sorted(nodes, key=outer_first):
-        thread = item.get("pid"), item.get("tid")
+        thread = str(item.get("pid")), str(item.get("tid"))
         end = item["ts"] + item["dur"]
         if end > ends.get(thread, -1.0) or item["ts"] >= ends[thread]:
             found.append(item)
@@ -330,7 +338,7 @@ def _outputs(path: Path, item: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]
     try:
         entries = item["args"].get("output_type_shape") or ()
         return tuple(tuple(map(int, shape)) for entry in entries for shape in entry.values())
-    except (AttributeError, TypeError, ValueError) as error:
+    except MISFORMED as error:
         message = (
             f"{path}: the event {item['name']!r} has sizes that cannot be read ({error}). "
             "Write the profile again, with the ONNX Runtime that is installed."

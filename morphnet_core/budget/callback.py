@@ -93,6 +93,7 @@ class LatencyBudget(CostRegularizer):
         target: float | str | None = None,
         also: Sequence[Limit] = (),
         refresh_every: int | None = None,
+        beyond: bool = False,
         **options: Any,
     ) -> None:
         """Put a budget on a model.
@@ -105,6 +106,8 @@ class LatencyBudget(CostRegularizer):
             target: in the cost's own unit, or a share such as ``"50%"`` of the seed's cost.
             also: further budgets; all are kept.
             refresh_every: steps between two updates; by default a hundredth of ``steps``.
+            beyond: whether the target may be above the seed's cost, for a network that is to grow;
+                nothing is charged then.
             **options: of ``CostRegularizer``, but for ``strength`` and ``warmup_steps``.
 
         Raises:
@@ -123,13 +126,13 @@ class LatencyBudget(CostRegularizer):
         limits = [(self.pricer, _one_target(self.pricer, target_ms, target))]
         limits += [(Pricer(self.grouping, item.cost), item.target) for item in also]
         self._pricers = tuple(pricer for pricer, _ in limits)
-        self.targets = tuple(in_unit(pricer, wanted) for pricer, wanted in limits)
+        self.targets = tuple(in_unit(pricer, wanted, beyond=beyond) for pricer, wanted in limits)
         #: Training steps before anything is charged.
         self.begin = round(WARM * steps)
         end = max(self.begin + 1, round(SETTLED * steps))
         self.controllers = tuple(
             Controller(
-                path=Path(target=wanted / pricer.seed, steps=end, begin=self.begin),
+                path=Path(target=min(1.0, wanted / pricer.seed), steps=end, begin=self.begin),
                 strength=FIRST_STRENGTH,
             )
             for pricer, wanted in zip(self._pricers, self.targets, strict=True)
@@ -371,23 +374,24 @@ def _one_target(pricer: Pricer, target_ms: float | None, target: float | str | N
     return target_ms
 
 
-def in_unit(pricer: Pricer, target: float | str) -> float:
+def in_unit(pricer: Pricer, target: float | str, *, beyond: bool = False) -> float:
     """A target in the pricer's unit.
 
     Args:
         pricer: of the network.
         target: a number in its unit, or a share of the seed's cost such as ``"50%"``.
+        beyond: whether it may be above the seed's cost.
 
     Raises:
         InvalidInputError: if it is no such thing, or not above 0 and at most the seed's cost.
     """
     seed = pricer.seed
     wanted = share_of(target) * seed if isinstance(target, str) else float(target)
-    if not 0.0 < wanted <= seed:
+    if not 0.0 < wanted <= (math.inf if beyond else seed):
         message = (
             f"The target is {wanted:.6g} {pricer.unit}, but the seed network costs {seed:.6g} "
-            f"{pricer.unit}: a budget is above 0 and at most that. To grow a network, use "
-            "morphnet_core.projection.project with grow, or expand_to."
+            f"{pricer.unit}: a budget is above 0 and at most that. To let a network grow, give "
+            "morph grow=2.0, or use expand_to."
         )
         raise InvalidInputError(message)
     return wanted

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from costmodel.cli.app import run
-from morphnet_core.cli import align, plan, resize, train
+from morphnet_core.cli import align, plan, resize, sweep, train
 from morphnet_core.cli.app import app
 
 __all__ = ["app", "main"]
 
 #: Importing a module of verbs is what adds them to ``app``.
-VERBS = (train, resize, align, plan)
+VERBS = (train, resize, align, plan, sweep)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

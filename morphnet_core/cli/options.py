@@ -27,7 +27,8 @@ DataFile = Annotated[
         "-d",
         metavar="DATA.py",
         help="Python file with load(), which returns (x, y) or (x, y, x_val, y_val) or datasets, "
-        "and, if wanted, compiled(model, steps). It is run, before the model is opened.",
+        "and, if wanted, compiled(model, steps). It is run, before the model is opened, and "
+        "may do anything that you may: name only a file that you trust.",
     ),
 ]
 TargetMs = Annotated[
@@ -43,6 +44,24 @@ Target = Annotated[
 Grow = Annotated[
     float,
     typer.Option("--grow", min=1.0, max=16.0, help="Widest that a group may get, times its size."),
+]
+RemoveBlocks = Annotated[
+    bool,
+    typer.Option(
+        "--remove-blocks",
+        help="Let whole branches go, such as that of a residual block, where a few hundred samples "
+        "say that this loses less than narrower layers.",
+    ),
+]
+Resolutions = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--resolution",
+        min=1,
+        metavar="H",
+        help="Height in pixels that images may have; repeatable. The one at which the network, cut "
+        "to the budget, has the least loss is taken; load() gives images of the full size.",
+    ),
 ]
 NoWait = Annotated[
     bool,

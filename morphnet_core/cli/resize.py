@@ -30,6 +30,8 @@ Out = Annotated[
     epilog=examples(
         "morphnet shrink net.keras --structure structure.json --data cifar.py --out small.keras",
         "morphnet shrink net.keras --data cifar.py --table cpu.jsonl --target-ms 5 -o small.keras",
+        "morphnet shrink net.keras --data cifar.py --table cpu.jsonl --target 50% -o small.keras "
+        "--remove-blocks",
     ),
 )
 def shrink_model(
@@ -62,6 +64,8 @@ def shrink_model(
     predict_only: options.PredictOnly = False,
     rounds: options.Rounds = None,
     no_wait: keras_options.NoWait = False,
+    remove_blocks: keras_options.RemoveBlocks = False,
+    resolution: keras_options.Resolutions = None,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -77,6 +81,9 @@ def shrink_model(
     keras_options.check_out(out, ".keras")
     if (structure is None) == (target is None and target_ms is None):
         message = "Give either --structure S.json, or a budget: --target-ms or --target."
+        raise InvalidInputError(message)
+    if structure is not None and (remove_blocks or resolution):
+        message = "A structure says what stays: --remove-blocks and --resolution are for a budget."
         raise InvalidInputError(message)
     seed_model = keras_options.open_model(model, [*(imports or ()), *([data] if data else ())])
     sizes = options.parse_sizes(size, shape)
@@ -102,7 +109,15 @@ def shrink_model(
             )
         recipe = load_recipe(data)
         found = shrink_to_budget(
-            seed_model, recipe, prices, wanted, clock=clock, sizes=sizes, tell=note
+            seed_model,
+            recipe,
+            prices,
+            wanted,
+            clock=clock,
+            remove_blocks=remove_blocks,
+            resolutions=resolution or (),
+            sizes=sizes,
+            tell=note,
         )
     _finish(found, out, as_json=json, markdown=markdown)
 
@@ -158,7 +173,9 @@ def expand_model(
 
 
 def _finish(found: Resized, out: Path, *, as_json: bool, markdown: bool) -> None:
-    found.model.save(out)
+    from morphnet_core.morphing.keeping import save_keras
+
+    save_keras(found.model, out)
 
     def sheets() -> tuple[Sheet, ...]:
         from costmodel.report import Sheet

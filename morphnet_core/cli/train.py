@@ -52,7 +52,7 @@ class ExportName(StrEnum):
         "morphnet train net.keras --data cifar.py --cost flops --target 50% --out half "
         "--finish finetune --finish-epochs 60 --distil 0.5 --augment",
         "morphnet train net.keras --data cifar.py --table cpu.jsonl --target 50% --out half "
-        "--finish finetune --looks 50",
+        "--finish finetune --looks 50 --remove-blocks",
     ),
 )
 def train(
@@ -113,6 +113,8 @@ def train(
             "on up to 1,024 validation samples, and take the best. 0 goes by importances alone.",
         ),
     ] = 0,
+    remove_blocks: keras_options.RemoveBlocks = False,
+    resolution: keras_options.Resolutions = None,
     signal: Annotated[
         str,
         typer.Option("--signal", help="gamma, group_lasso, logistic_sigmoid or hard_concrete."),
@@ -181,6 +183,8 @@ def train(
         augment=augment,
         importance=importance.value,
         looks=looks,
+        remove_blocks=remove_blocks,
+        resolutions=resolution or (),
         signal=signal,
         grow=grow,
         seed=seed,

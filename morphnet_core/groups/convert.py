@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from costmodel.network import Network
+from morphnet_core.groups.blocks import vanished
 from morphnet_core.groups.counted import group_counts
 from morphnet_core.groups.grouping import Grouping
 from morphnet_core.structure import Structure, match_names
@@ -37,7 +38,8 @@ def structure_of(grouping: Grouping, alive: Booleans, **known: Any) -> Structure
             operation=_operation(grouping.network, origin),
         )
     groups = {group.name: int(alive[group.units].sum()) for group in grouping.groups}
-    return Structure(layers=layers, groups=groups, **known)
+    removed = vanished(grouping, grouping.counts(alive))
+    return Structure(layers=layers, groups=groups, removed=removed, **known)
 
 
 def alive_of(grouping: Grouping, structure: Structure) -> Booleans:

@@ -17,6 +17,8 @@ from morphnet_core.groups.resize_ops import resized_op
 #: Layers from which an operand that has become a constant vanishes. What it added, if anything,
 #: is an offset that runtimes fold into a neighbour.
 _ADDING = frozenset({"add", "sum", "concat"})
+#: Layers that change nothing the second time: behind a sum that vanished they read each other.
+_ONCE = frozenset({"clip", "relu"})
 
 
 def resize(grouping: Grouping, widths: Alive | Units | Sequence[int]) -> Network:
@@ -92,6 +94,8 @@ class _Rebuild:
         self._constant = constant_tensors(grouping.network, grouping.members, counts)
         #: What to read instead of the result of a layer that vanished.
         self._alias: dict[str, str] = {}
+        #: What wrote each tensor that is still there.
+        self._wrote: dict[str, Op] = {}
 
     def network(self) -> Network:
         """The resized network."""
@@ -118,6 +122,12 @@ class _Rebuild:
         return tuple(reversed(kept))
 
     def _layer(self, layer: Layer) -> Layer | None:
+        found = self._resized(layer)
+        if found is not None:
+            self._wrote.update(dict.fromkeys(found.outputs, found.op))
+        return found
+
+    def _resized(self, layer: Layer) -> Layer | None:
         outputs = [name for name in layer.outputs if not self._constant[name]]
         if not outputs:
             return None
@@ -132,13 +142,26 @@ class _Rebuild:
         op = self._op(layer, outputs)
         if len(kept) < len(operands):
             if self._vanishes(layer, op, kept):
-                self._alias[outputs[0]] = self._alias.get(kept[0].name, kept[0].name)
+                self._pass_on(kept[0].name, outputs[0])
                 return None
             op = _without(op, operands)
         elif op == layer.op and not self._alias:
             return layer
+        elif self._repeats(op, kept):
+            self._pass_on(kept[0].name, outputs[0])
+            return None
         names = tuple(self._alias.get(item.name, item.name) for item in kept)
         return replace(layer, op=op, inputs=names, outputs=tuple(outputs))
+
+    def _pass_on(self, read: str, written: str) -> None:
+        """A layer that vanishes: what it reads is read in place of what it wrote."""
+        self._alias[written] = self._alias.get(read, read)
+
+    def _repeats(self, op: Op, kept: Sequence[_Operand]) -> bool:
+        """Whether a layer reads, since another vanished, what the very same one has returned."""
+        if op.kind not in _ONCE or len(kept) != 1 or kept[0].name not in self._alias:
+            return False
+        return self._wrote.get(self._alias[kept[0].name]) == op
 
     def _vanishes(self, layer: Layer, op: Op, kept: Sequence[_Operand]) -> bool:
         """Whether a layer passes its only operand on unchanged."""

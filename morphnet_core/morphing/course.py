@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import MissingDependencyError
 from costmodel.figures import METRIC_NOISE, digits
+from costmodel.protocols import CostModel
 from costmodel.readers.keras import read_keras
 from costmodel.sizes import Sizes
 from morphnet_core.budget import LatencyBudget
@@ -31,14 +32,14 @@ from morphnet_core.morphing.distilling import taught
 from morphnet_core.morphing.identity import cost_label, data_digest, model_digest, plainly_given
 from morphnet_core.morphing.keeping import Kept
 from morphnet_core.morphing.looking import Looking, loss_of_cut
-from morphnet_core.morphing.loop import build, cut, fit_to_device
+from morphnet_core.morphing.loop import build, cut, fit_to_device, grown
 from morphnet_core.morphing.record import save_record
 from morphnet_core.morphing.sample import judged_by, sample_for
 from morphnet_core.morphing.training import Part, Training
 from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Section, Unfinished
 from morphnet_core.morphing.verify import same_outputs, write_litert
 from morphnet_core.plots import plot_breakdown, plot_widths
-from morphnet_core.pricing import Cost
+from morphnet_core.pricing import Cost, Count
 from morphnet_core.projection import Projection, project
 from morphnet_core.projection.device import LoopResult, require_milliseconds
 from morphnet_core.signals.copying import copied
@@ -99,8 +100,10 @@ class Course:
         distil: share of the loss that is the seed's, while its weights are trained on.
         augment: whether images are mirrored and shifted in every training.
         looks: how many choices of widths are tried without training; 0 to go by importances.
+        blocks: how many blocks may be rated, to go as a whole; 0 to keep all of them.
         sizes: values of all open dimensions.
         save_every_s: seconds between two saves of a training, at least.
+        resized: whether the images are of another resolution than the target is a share of.
         pictures: whether any are drawn.
         resumes: whether its state is saved, and taken up where it is found.
         at: the steps begun so far, for messages.
@@ -119,6 +122,7 @@ class Course:
     augment: bool
     importance: Importance
     looks: int
+    blocks: int
     grow: float
     seed: int
     sizes: Sizes
@@ -129,6 +133,7 @@ class Course:
     say: Callable[[str], None]
     options: Mapping[str, Any]
     save_every_s: float = SAVE_EVERY_S
+    resized: bool = False
     pictures: bool = True
     resumes: bool = True
     at: list[str] = field(default_factory=list)
@@ -147,14 +152,14 @@ class Course:
         """
         seconds: dict[str, float] = {}
         unfinished = Unfinished.of(self.out if self.resumes else None, self.save_every_s)
-        with Kept(self.out, self.say) as kept, unfinished.told(self.say):
+        with unfinished.held(), Kept(self.out, self.say) as kept, unfinished.told(self.say):
             seed = model_digest(model)
             teacher = copied(model) if self.distil else None  # as it is before the search
             keras.utils.set_random_seed(self.seed)
             budget = self._budget(model)
             belongs = self._belongs(budget, seed)
             search = unfinished.section("search", belongs)
-            chosen = belongs | {"grow": self.grow, "looks": self.looks}
+            chosen = belongs | {"grow": self.grow, "looks": self.looks} | self._without_blocks
             device = unfinished.section("device", chosen)
             looking = self._looking(budget, unfinished.section("looks", chosen))
             skipped = self.search_epochs * self.data.steps if search.done else 0
@@ -173,14 +178,13 @@ class Course:
                 if not finish.begun:
                     self._compare(budget, small)
                 metrics = self._trained(small, teacher, kept, finish, before=skipped)
-            grew = (loop.best.projection.counts > budget.grouping.full_counts).any()
+            grew = loop.best.projection.grew(budget.grouping)
             structure = None if grew else _structure(budget, loop)
             self.at.append("writing and checking the result")
             files, differences = self._written(small, structure)
             files |= self._drawn(budget, loop)
             if self.out is not None:
                 files["record"] = save_record(self.out, budget.pricer, loop, metrics, seconds)
-        unfinished.forget()
         return Morphed(
             model=small,
             structure=structure,
@@ -222,7 +226,11 @@ class Course:
     def _finish_of(self, belongs: Mapping[str, Any], loop: LoopResult) -> dict[str, Any]:
         counts = loop.best.projection.counts
         own = {"finish": self.finish, "finish_epochs": self.finish_epochs, "distil": self.distil}
-        return {**belongs, **own, "widths": counts.tolist()}
+        return {**belongs, **own, **self._without_blocks, "widths": counts.tolist()}
+
+    @property
+    def _without_blocks(self) -> dict[str, bool]:
+        return {"remove_blocks": True} if self.blocks else {}
 
     def _budget(self, model: Any) -> LatencyBudget:
         """The model under its budget, not yet trained."""
@@ -237,6 +245,7 @@ class Course:
             target_ms=self.target_ms,
             target=self.target,
             grouping=grouping,
+            beyond=self.grow > 1.0 or self.resized,
             # Where nobody else reads the logs, groups would only crowd the progress line.
             **{"log_groups": bool(self.callbacks), **options},
         )
@@ -257,17 +266,26 @@ class Course:
         """
         if device.done:
             return None
-        timer = device_clock(budget.pricer.cost) if self.clock == "auto" else self.clock
+        timer = self.timer(budget.pricer.cost)
         if timer is None:
             return None
-        if isinstance(timer, DeviceClock):
-            timer = replace(timer, sizes={**self.sizes, **timer.sizes})
         require_milliseconds(budget.pricer, self._wanted(budget, clocked=True))
         kept = KeptClock(timer, device)
         if not search.done:
             self.at.append("timing the seed network")
             kept.try_out(model)
         return kept
+
+    def timer(self, cost: Count | CostModel) -> Clock | None:
+        """What times networks; None to go by the prices.
+
+        Raises:
+            LockedError: if another profiler holds the device, and nobody wants to wait.
+        """
+        found = device_clock(cost) if self.clock == "auto" else self.clock
+        if isinstance(found, DeviceClock):
+            return replace(found, sizes={**self.sizes, **found.sizes})
+        return found
 
     def _searched(self, budget: LatencyBudget, section: Section) -> NDArray[np.float64]:
         """What each unit is worth after training under the budget."""
@@ -306,14 +324,24 @@ class Course:
 
     def _looking(self, budget: LatencyBudget, section: Section) -> Callable[..., Projection]:
         """How widths are chosen."""
-        if not self.looks:
+        if not (self.looks or self.blocks):
             return project
         data, finished = judged_by(self.data), cache(budget.finished_model)
 
         def judge(kept: Alive) -> float:
-            return loss_of_cut(finished(), kept, budget.grouping, data, losses_of(budget.model))
+            losses = losses_of(budget.model)
+            return loss_of_cut(
+                finished(), kept, budget.grouping, data, losses, constants=not self.blocks
+            )
 
-        return Looking(judge=judge, count=self.looks, seed=self.seed, section=section, say=self.say)
+        return Looking(
+            judge=judge,
+            count=max(1, self.looks),
+            seed=self.seed,
+            section=section,
+            say=self.say,
+            blocks=self.blocks,
+        )
 
     def _fitted(
         self,
@@ -347,7 +375,15 @@ class Course:
         found = loop.best.projection
         if self.finish == "retrain":
             return build(model, budget.pricer, found, self.seed)
-        return cut(budget.finished_model(), found.alive, budget.grouping, self.data)
+        if found.grew(budget.grouping):
+            return grown(budget.finished_model(), found, budget.grouping, self.data)
+        return cut(
+            budget.finished_model(),
+            found.alive,
+            budget.grouping,
+            self.data,
+            constants=not self.blocks,
+        )
 
     @property
     def _change(self) -> Change | None:

@@ -11,6 +11,16 @@ from typing import Any, Self
 from costmodel.durable import written_whole
 
 
+def save_keras(model: Any, path: Path) -> None:
+    """Write a Keras model whole, or leave the old file as it is.
+
+    Raises:
+        InvalidInputError: if it cannot be written.
+    """
+    with written_whole(path, path.suffix) as temporary:
+        model.save(temporary)
+
+
 class Kept:
     """Keeps the latest trained model; says where it is if what follows fails.
 
@@ -42,8 +52,7 @@ class Kept:
         self._written = None
         if self._folder is not None:
             path = self._folder / name
-            with written_whole(path, path.suffix) as temporary:
-                model.save(temporary)
+            save_keras(model, path)
             self._written = path
         self._spare = self._written if spare else None
         if before is not None:

@@ -16,17 +16,32 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.errors import InvalidInputError
 from morphnet_core.data import Data
-from morphnet_core.groups import Alive, Grouping
+from morphnet_core.groups import Alive, Grouping, find_blocks
 from morphnet_core.morphing.loop import cut
 from morphnet_core.morphing.unfinished import Section
 from morphnet_core.pricing import Pricer
-from morphnet_core.projection import Projection, project, proposals
+from morphnet_core.projection import Projection, Removal, project, proposals
 from morphnet_core.signals.source import as_numpy
+
+#: What blocks lose, as multiples of what the loss without them says; of the choices made by each,
+#: the best is taken.
+LADDER = (4.0, 2.0, 1.0, 0.5, 0.25)
+#: Least rise of the loss that anything is measured by.
+_LEAST = 1e-3
+#: Blocks that are rated at most.
+MOST_BLOCKS = 256
 
 
 def loss_of_cut(
-    model: Any, kept: Alive, grouping: Grouping, data: Data, losses: Mapping[str, Any]
+    model: Any,
+    kept: Alive,
+    grouping: Grouping,
+    data: Data,
+    losses: Mapping[str, Any],
+    *,
+    constants: bool = True,
 ) -> float:
     """What a network's loss is right after what goes was cut out, penalties of weights left out.
 
@@ -36,8 +51,9 @@ def loss_of_cut(
         grouping: of the model.
         data: statistics are of its training samples, the loss is of its validation data.
         losses: as ``losses_of`` tells them.
+        constants: as for ``cut``.
     """
-    return loss_of(cut(model, kept, grouping, data), data, losses)
+    return loss_of(cut(model, kept, grouping, data, constants=constants), data, losses)
 
 
 def loss_of(model: Any, data: Data, losses: Mapping[str, Any]) -> float:
@@ -60,14 +76,15 @@ class Looking:
     """Chooses widths as ``project`` does, but the first time by trying many.
 
     Later calls, when a clock has corrected the budget a little, project by the importances whose
-    widths were best.
+    widths were best, and by what blocks were then said to lose.
 
     Attributes:
         judge: the loss with these units alone.
-        count: how many choices are made; those that are the same are tried once.
+        count: how many choices of widths are made; those that are the same are tried once.
         seed: of the choices.
         section: where losses are kept: what was tried is not tried again.
         say: who is told.
+        blocks: how many blocks are rated, at most: whole branches that may go.
     """
 
     judge: Callable[[Alive], float]
@@ -75,8 +92,9 @@ class Looking:
     seed: int
     section: Section
     say: Callable[[str], None]
+    blocks: int = 0
     _losses: dict[str, float] = field(default_factory=dict)
-    _importance: NDArray[np.float64] | None = None
+    _found: _Choice | None = None
 
     def __post_init__(self) -> None:
         self._losses.update(self.section.state.values.get("losses", {}))
@@ -89,21 +107,75 @@ class Looking:
         Raises:
             InvalidInputError: as ``project``, and if a loss cannot be saved.
         """
-        if self._importance is not None:
-            return project(pricer, self._importance, target, **options)
+        if self._found is not None:
+            found = self._found
+            return project(pricer, found.importance, target, removals=found.removals, **options)
+        removals = self._removals(pricer, importance, target, options) if self.blocks else ()
         tried = [
             (self._loss(item.projection.alive), item)
             for item in proposals(
-                pricer, importance, target, count=self.count, seed=self.seed, **options
+                pricer,
+                importance,
+                target,
+                count=self.count,
+                seed=self.seed,
+                removals=removals,
+                **options,
             )
         ]
         loss, best = min(tried, key=lambda pair: pair[0])
-        self._importance = best.importance
-        self.say(
-            f"looked at {len(tried)} choices of widths: a loss of {loss:.4g} before training, "
-            f"{tried[0][0]:.4g} by the importances as they are"
-        )
+        self._found = _Choice(importance=best.importance, removals=removals)
+        if self.count > 1:
+            self.say(
+                f"looked at {len(tried)} choices of widths: a loss of {loss:.4g} before training, "
+                f"{tried[0][0]:.4g} by the importances as they are"
+            )
         return best.projection
+
+    def _removals(
+        self,
+        pricer: Pricer,
+        importance: NDArray[np.floating],
+        target: float,
+        options: Mapping[str, Any],
+    ) -> tuple[Removal, ...]:
+        """What blocks lose, so that the choice made by it is the best of a few; none if all stay.
+
+        The loss without a block becomes importance at the rate at which the choice of widths alone
+        loses both.
+        """
+        grouping = pricer.grouping
+        alive = options.get("start")
+        alive = grouping.full() if alive is None else alive
+        blocks = find_blocks(grouping)[: self.blocks]
+        if not blocks:
+            self.say("there is no block that the network could do without")
+            return ()
+        plain = _possible(pricer, importance, target, options)
+        whole = self._loss(alive)
+        without = [self._loss(block.without(grouping, alive)) for block in blocks]
+        rate = 1.0
+        if plain is not None:
+            apart = self._loss(plain.alive) - whole
+            rate = max(1.0 - plain.value, 0.0) / max(apart, _LEAST)
+        tried: list[tuple[float, Projection, tuple[Removal, ...]]] = []
+        if plain is not None:
+            tried.append((self._loss(plain.alive), plain, ()))  # which takes a tie
+        for rung in LADDER:
+            removals = tuple(
+                Removal(groups=block.groups, lost=rung * rate * max(loss - whole, 0.0))
+                for block, loss in zip(blocks, without, strict=True)
+            )
+            found = project(pricer, importance, target, removals=removals, **options)
+            tried.append((self._loss(found.alive), found, removals))
+        loss, best, removals = min(tried, key=lambda item: item[0])
+        gone = [block.name for block in blocks if not best.counts[list(block.groups)].any()]
+        beside = f", {tried[0][0]:.4g} with all of them" if plain is not None else ""
+        self.say(
+            f"rated {len(blocks)} blocks: a loss of {loss:.4g} before training without "
+            f"{', '.join(gone) or 'any'}{beside}"
+        )
+        return removals
 
     def _loss(self, kept: Alive) -> float:
         key = blake2b(np.packbits(kept).tobytes(), digest_size=8).hexdigest()
@@ -112,3 +184,26 @@ class Looking:
             self._losses[key] = found if np.isfinite(found) else float(np.finfo(float).max)
             self.section.save({"losses": self._losses})
         return self._losses[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """What was best.
+
+    Attributes:
+        importance: ``(units,)`` that widths come from.
+        removals: what blocks lose.
+    """
+
+    importance: NDArray[np.float64]
+    removals: tuple[Removal, ...]
+
+
+def _possible(
+    pricer: Pricer, importance: NDArray[np.floating], target: float, options: Mapping[str, Any]
+) -> Projection | None:
+    """Widths alone; None where no widths are cheap enough."""
+    try:
+        return project(pricer, importance, target, **options)
+    except InvalidInputError:
+        return None

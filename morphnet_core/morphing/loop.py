@@ -24,23 +24,42 @@ from morphnet_core.projection.device import (
     require_milliseconds,
     told,
 )
-from morphnet_core.surgery import expand, rebuild, reestimate, shrink
+from morphnet_core.surgery import expand, rebuild, reestimate, shrink, widen
 
 
 def build(model: Any, pricer: Pricer, found: Projection, seed: int | None) -> Any:
     """The network of a projection with fresh weights; wider than the seed where it grew."""
     grouping = pricer.grouping
-    if (found.counts > grouping.full_counts).any():
+    if found.grew(grouping):
         return expand(model, found.counts, grouping=grouping, seed=seed)
     return rebuild(model, found.alive, grouping=grouping, seed=seed)
 
 
-def cut(model: Any, kept: Any, grouping: Grouping, data: Data) -> Any:
-    """The network without what goes, and as right as data make it without training."""
+def cut(model: Any, kept: Any, grouping: Grouping, data: Data, *, constants: bool = True) -> Any:
+    """The network without what goes, and as right as data make it without training.
+
+    Args:
+        model: trained; not changed.
+        kept: ``(units,)`` what stays.
+        grouping: of the model.
+        data: means and statistics are of its training samples.
+        constants: whether branches that go still add what they did on average.
+    """
     examples = examples_for(model, data)
-    small = shrink(model, kept, grouping=grouping, examples=examples)
+    small = shrink(model, kept, grouping=grouping, examples=examples, constants=constants)
     reestimate(small, examples)
     return small
+
+
+def grown(model: Any, found: Projection, grouping: Grouping, data: Data) -> Any:
+    """The network of a projection that is wider in places, as right as data make it.
+
+    It returns what the trained one does but for what was removed, and learns from there.
+    """
+    examples = examples_for(model, data)
+    wide = widen(model, found.counts, alive=found.alive, grouping=grouping, examples=examples)
+    reestimate(wide, examples)
+    return wide
 
 
 def fit_to_device(  # noqa: PLR0913 - what a loop over projections passes on

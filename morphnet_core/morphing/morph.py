@@ -13,8 +13,10 @@ from morphnet_core.data import Data
 from morphnet_core.data.augmented import are_images
 from morphnet_core.morphing.clock import Clock
 from morphnet_core.morphing.course import Course, Finish, Importance, Morphed
+from morphnet_core.morphing.looking import MOST_BLOCKS
 from morphnet_core.morphing.recipe import standard
 from morphnet_core.morphing.rehearsal import rehearsed
+from morphnet_core.morphing.resolving import at_best_resolution
 from morphnet_core.morphing.sample import sizes_like
 from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Unfinished
 from morphnet_core.pricing import Cost
@@ -36,6 +38,8 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     augment: bool = False,
     importance: Importance = "taylor",
     looks: int = 0,
+    remove_blocks: bool = False,
+    resolutions: Sequence[int] = (),
     grow: float = 1.0,
     seed: int = 0,
     sizes: Sizes | None = None,
@@ -89,7 +93,16 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
             normalisation taken anew, and judged by the loss on up to 1,024 validation samples
             (training samples where there are no others). The best is taken. 0 goes by importances
             alone. Not with ``grow``: new channels know nothing yet.
-        grow: how many times its size in the seed a group may reach.
+        remove_blocks: whether whole branches may go, such as the one of a residual block, where
+            that loses less than narrower layers at the same cost. Each is rated by the loss
+            without it, on the samples that ``looks`` judges by, statistics taken anew. Not with
+            ``grow``.
+        resolutions: heights in pixels that its images may have, beside one another and the data's
+            own if that is named. At each the seed is cut to the budget, which stays what it is at
+            the data's own, and judged as by ``looks``; the best is trained. The result takes images
+            of that size.
+        grow: how many times its size in the seed a group may reach. With ``finetune`` the wider
+            network goes on from the weights there are; new channels change nothing at first.
         seed: of fresh weights and shuffling.
         sizes: values of open dimensions that it is deployed with; by default the data's.
         out: folder for files; None to write none.
@@ -137,10 +150,10 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
             f"Received: distil={distil!r}, finish={finish!r}."
         )
         raise InvalidInputError(message)
-    if looks < 0 or (looks and grow > 1.0):
+    if looks < 0 or ((looks or remove_blocks) and grow > 1.0):
         message = (
-            "looks is a number of choices to try, of 0 or more, and without grow. "
-            f"Received: looks={looks!r}, grow={grow!r}."
+            "looks is a number of choices to try, of 0 or more; it and remove_blocks are without "
+            f"grow. Received: looks={looks!r}, remove_blocks={remove_blocks!r}, grow={grow!r}."
         )
         raise InvalidInputError(message)
     if augment and not (compiled is standard and are_images(data)):
@@ -164,6 +177,7 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         augment=augment,
         importance=importance,
         looks=looks,
+        blocks=MOST_BLOCKS if remove_blocks else 0,
         grow=grow,
         seed=seed,
         sizes=sizes_like(data, model, sizes),
@@ -177,4 +191,6 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
     )
     if dry_run and not Unfinished.of(course.out).begun:
         rehearsed(course, model)
+    if resolutions:
+        course, model = at_best_resolution(course, model, resolutions)
     return course.run(model)

@@ -10,6 +10,7 @@ from typing import Any
 from costmodel.durable import write_lines
 from costmodel.pages.records import MORPH_FILE
 from costmodel.prediction import finite
+from costmodel.schemas import VERSION
 from morphnet_core.plots import breakdown
 from morphnet_core.pricing import Pricer
 from morphnet_core.projection.device import LoopResult
@@ -45,6 +46,7 @@ def save_record(
         names = dict.fromkeys((*before, *after))
         layers = {name: [before.get(name, 0.0), after.get(name, 0.0)] for name in names}
     found: dict[str, Any] = {
+        "schema_version": VERSION,
         "network": grouping.network.name,
         "unit": loop.unit,
         "device": pricer.device.label if pricer.device is not None else "",

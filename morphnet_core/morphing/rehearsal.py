@@ -48,6 +48,7 @@ def rehearsed(course: Course, model: Any) -> None:
             search_epochs=min(1, course.search_epochs),
             finish_epochs=min(1, course.finish_epochs),
             looks=min(1, course.looks),
+            blocks=min(1, course.blocks),
             out=Path(folder) if course.out is not None or _needs_onnx(course.clock) else None,
             exports=exports,
             callbacks=(),

@@ -12,10 +12,13 @@ from typing import Any
 
 from costmodel.durable import left_behind
 from costmodel.errors import InvalidInputError
+from costmodel.profiler.lock import hold
 from morphnet_core.morphing.statefile import Arrays, Identity, State, read_state, write_state
 
 #: Name of the folder in a course's output folder.
 FOLDER = "unfinished"
+#: Of its lock.
+_LOCK = "lock"
 #: Seconds between two saves of a training, at least; and as a multiple of what a save takes.
 SAVE_EVERY_S, SAVE_SHARE = 20.0, 30.0
 
@@ -135,18 +138,52 @@ class Unfinished:
 
     @classmethod
     def of(cls, out: Path | None, every_s: float = SAVE_EVERY_S) -> Unfinished:
-        """That of an output folder; clears away what a killed process was writing."""
-        folder = None if out is None else out / FOLDER
-        if folder is not None:
-            for path in left_behind(folder):
-                with suppress(OSError):
-                    path.unlink()
-        return cls(folder=folder, every_s=every_s)
+        """That of an output folder."""
+        return cls(folder=None if out is None else out / FOLDER, every_s=every_s)
 
     @property
     def begun(self) -> bool:
         """Whether there is anything to go on from."""
         return self.folder is not None and any(self.folder.glob("*.npz"))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No other process works in the same folder while the body runs.
+
+        What a killed process was writing is cleared away before, and everything after a body that
+        comes to its end.
+
+        Raises:
+            LockedError: if one does; names it.
+            InvalidInputError: if the folder cannot be made.
+        """
+        if self.folder is None:
+            yield
+            return
+        made = not self.folder.parent.exists()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = (
+                f"The folder {self.folder} cannot be made: {error.strerror}. Give an --out in a "
+                "folder that you may write to."
+            )
+            raise InvalidInputError(message) from error
+        out = self.folder.parent
+        why = "Two at once would overwrite each other's files."
+        with hold(self.folder / _LOCK, f"the folder {out}", who="training", why=why):
+            for path in left_behind(self.folder):
+                with suppress(OSError):
+                    path.unlink()
+            try:
+                yield
+                self.forget()
+            finally:
+                if not self.begun:  # nothing to go on from
+                    self.forget()
+                    if made:
+                        with suppress(OSError):  # it is no longer empty
+                            out.rmdir()
 
     @contextmanager
     def told(self, say: Callable[[str], None]) -> Iterator[None]:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.durable import written_whole
 from costmodel.errors import CostModelError, InvalidInputError, MissingDependencyError
 from costmodel.readers.keras import packed
 from costmodel.readers.keras_copy import in_float32
@@ -43,7 +44,8 @@ def write_litert(model: Any, out: Path) -> Path:
         model = keras.Model(graph.inputs, graph.outputs, name=model.name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter's own
-        model.export(str(out), format="litert", verbose=False)
+        with written_whole(out, out.suffix) as temporary:
+            model.export(str(temporary), format="litert", verbose=False)
     return out
 
 

@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from morphnet_core.projection.project import Projection, best_units, project
 from morphnet_core.projection.proposals import Proposal, proposals
+from morphnet_core.projection.removal import Removal
 
-__all__ = ["Projection", "Proposal", "best_units", "project", "proposals"]
+__all__ = ["Projection", "Proposal", "Removal", "best_units", "project", "proposals"]

@@ -7,6 +7,8 @@ Channel, Layer and Block Pruning with Latency Constraint", 2024): it is then who
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
@@ -46,6 +48,11 @@ def solve_integer(problem: Problem, target: float) -> Choice | None:
             factors = np.append(np.ones(products.shape[1]), -1.0)
             for place, own in enumerate(products):
                 rows.append((np.append(own, starts[group] + place), factors, 0.0))
+    limits = [([starts[g], starts[h]], [1.0, -1.0], 0.0) for g, h in problem.implied]
+    limits += [
+        ([starts[g] for g in clash], [1.0] * len(clash), len(clash) - 1.0)
+        for clash in problem.clashes
+    ]
     scale = max(abs(target - problem.constant), 1e-300)
     budget = LinearConstraint(
         csr_array((costs / scale)[None, :]), -np.inf, (target - problem.constant) / scale
@@ -56,7 +63,8 @@ def solve_integer(problem: Problem, target: float) -> Choice | None:
     with redirected(1, to=2):
         answer = milp(
             -value / max(float(np.abs(value).max(initial=0.0)), 1e-300),
-            constraints=[_equalities(rows, total), budget],
+            constraints=[_rows(rows, total, least=None), budget]
+            + ([_rows(limits, total, least=-np.inf)] if limits else []),
             integrality=whole,
             bounds=Bounds(0.0, 1.0),
             options={"mip_rel_gap": GAP, "time_limit": SECONDS},
@@ -69,9 +77,21 @@ def solve_integer(problem: Problem, target: float) -> Choice | None:
     )
 
 
-def _equalities(rows: list[tuple[np.ndarray, np.ndarray, float]], total: int) -> LinearConstraint:
-    """Rows of columns, their factors and what they sum up to, over ``total`` variables."""
+def _rows(
+    rows: Sequence[tuple[Sequence[int] | np.ndarray, Sequence[float] | np.ndarray, float]],
+    total: int,
+    *,
+    least: float | None,
+) -> LinearConstraint:
+    """Rows of columns, their factors and what they sum up to, over ``total`` variables.
+
+    Args:
+        rows: them.
+        total: variables.
+        least: what they sum up to at least; None for equalities.
+    """
     columns, values, right = zip(*rows, strict=True)
     ends = np.cumsum([0, *(len(own) for own in columns)])
     data = (np.concatenate(values), np.concatenate(columns), ends)
-    return LinearConstraint(csr_array(data, shape=(len(rows), total)), right, right)
+    matrix = csr_array(data, shape=(len(rows), total))
+    return LinearConstraint(matrix, right if least is None else least, right)

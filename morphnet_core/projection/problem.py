@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -35,6 +35,9 @@ class Problem:
         pairs: by two groups, the lower index first, ``(candidates, candidates)`` cost of the
             kernels that read one and write the other.
         constant: cost that no choice changes.
+        implied: pairs of groups; where the first has its least candidate, a width of 0, so has the
+            second.
+        clashes: groups that may not all have it.
     """
 
     widths: tuple[Counts, ...]
@@ -42,6 +45,8 @@ class Problem:
     singles: tuple[Floats, ...]
     pairs: Mapping[tuple[int, int], Floats]
     constant: float
+    implied: tuple[tuple[int, int], ...] = ()
+    clashes: tuple[tuple[int, ...], ...] = ()
 
     def cost(self, choice: Choice) -> float:
         """Cost of a choice."""
@@ -68,13 +73,16 @@ class Problem:
         return np.array([w[place] for w, place in zip(self.widths, choice, strict=True)])
 
 
-def candidates(pricer: Pricer, counts: Counts, grow: float) -> tuple[Counts, ...]:
+def candidates(
+    pricer: Pricer, counts: Counts, grow: float, removable: Collection[int] = ()
+) -> tuple[Counts, ...]:
     """Widths that each group may get, ascending.
 
     Args:
         pricer: of the network.
         counts: present widths; a group that has none is gone and stays so.
         grow: how many times its size in the seed a group may reach.
+        removable: groups that may go.
     """
     found = []
     for place, group in enumerate(pricer.grouping.groups):
@@ -86,6 +94,7 @@ def candidates(pricer: Pricer, counts: Counts, grow: float) -> tuple[Counts, ...
             widths = [*pricer.priced_widths(place), *_wider(group, grow)]
             least = max(group.minimum, 1)
             widths = [w for w in widths if w >= least and w % group.multiple == 0] or [group.size]
+            widths += [0] * (place in removable)
         found.append(np.array(sorted(set(widths)), dtype=np.intp))
     return tuple(found)
 
@@ -123,13 +132,33 @@ def kept_value(
     return np.asarray(sums[np.minimum(widths, group.size)] + beyond)
 
 
-def build(
-    pricer: Pricer,
-    importance: Floats,
-    widths: Sequence[Counts],
-    around: Counts,
-    returns: Returns = "diminishing",
-) -> Problem:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What each group is worth at any width.
+
+    Attributes:
+        groups: of the network.
+        importance: ``(units,)``.
+        returns: of further channels.
+        lost: by group that may go, what is lost with it; in place of all its importance.
+    """
+
+    groups: Sequence[ChannelGroup]
+    importance: Floats
+    returns: Returns
+    lost: Mapping[int, float] = field(default_factory=dict)
+
+    def of(self, place: int, widths: Counts) -> Floats:
+        """Value of one group at each of some widths."""
+        group = self.groups[place]
+        values = kept_value(self.importance, group, widths, self.returns)
+        if place not in self.lost:
+            return values
+        whole = kept_value(self.importance, group, np.array([group.size]), self.returns)
+        return np.where(widths == 0, whole - self.lost[place], values)
+
+
+def build(pricer: Pricer, worth: Worth, widths: Sequence[Counts], around: Counts) -> Problem:
     """The problem of a network.
 
     Kernels that depend on up to two groups are priced exactly. One that reads more, such as a
@@ -139,22 +168,17 @@ def build(
 
     Args:
         pricer: of the network.
-        importance: ``(units,)``.
+        worth: of its groups.
         widths: candidates by group.
         around: present widths.
-        returns: of further channels.
     """
-    groups = pricer.grouping.groups
     priced = pricer.kernels
     builder = _Builder(pricer, widths, around)
     for kernel in range(len(priced.rows[0])):
         builder.add(kernel)
     return Problem(
         widths=tuple(widths),
-        values=tuple(
-            kept_value(importance, group, own, returns)
-            for group, own in zip(groups, widths, strict=True)
-        ),
+        values=tuple(worth.of(place, own) for place, own in enumerate(widths)),
         singles=tuple(builder.singles),
         pairs=builder.pairs,
         constant=builder.constant,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
-from morphnet_core.groups import Alive
+from morphnet_core.groups import Alive, Grouping
 from morphnet_core.pricing import Pricer
 from morphnet_core.projection.chain import order_of_chain, solve_chain
 from morphnet_core.projection.integer import solve_integer
@@ -19,10 +20,11 @@ from morphnet_core.projection.problem import (
     Floats,
     Problem,
     Returns,
+    Worth,
     build,
     candidates,
-    kept_value,
 )
+from morphnet_core.projection.removal import Removal, conflict, implied, lost_by_group
 
 Method = Literal["auto", "chain", "integer"]
 #: Rounds of solving around the last answer, each against what the answer really costs.
@@ -57,6 +59,10 @@ class Projection:
     rounds: int
     moves: int
 
+    def grew(self, grouping: Grouping) -> bool:
+        """Whether any group has more channels than the seed, whose groups these are."""
+        return bool((self.counts > grouping.full_counts).any())
+
 
 def project(  # noqa: PLR0913 - one option per decision of the search
     pricer: Pricer,
@@ -69,6 +75,7 @@ def project(  # noqa: PLR0913 - one option per decision of the search
     offset: float = 0.0,
     method: Method = "auto",
     returns: Returns = "diminishing",
+    removals: Sequence[Removal] = (),
 ) -> Projection:
     """The widths of most importance whose cost is at most ``target``.
 
@@ -88,6 +95,7 @@ def project(  # noqa: PLR0913 - one option per decision of the search
         method: ``chain`` is exact where groups form chains, ``integer`` anywhere.
         returns: of further channels of a group, ``diminishing`` or ``constant`` (see
             ``problem.kept_value``).
+        removals: what may go as a whole; then the method is ``integer``.
 
     Raises:
         InvalidInputError: if no choice of widths is cheap enough, or an argument is out of range.
@@ -96,16 +104,24 @@ def project(  # noqa: PLR0913 - one option per decision of the search
     grouping = pricer.grouping
     begin = grouping.full() if start is None else start
     counts = grouping.counts(begin)
+    worth = Worth(groups=grouping.groups, importance=scores, returns=returns)
+    whole = sum(float(worth.of(place, counts[[place]])[0]) for place in range(len(counts)))
+    lost = lost_by_group(removals, counts)
     search = _Search(
-        pricer=pricer, importance=scores, target=target, scale=scale, offset=offset,
-        wanted=method, returns=returns,
-    )  # fmt: skip
-    widths = candidates(pricer, counts, grow)
+        pricer=pricer,
+        worth=replace(worth, lost={group: share * whole for group, share in lost.items()}),
+        target=target,
+        scale=scale,
+        offset=offset,
+        wanted=method,
+        implied=implied(removals, lost),
+    )
+    widths = candidates(pricer, counts, grow, lost)
     found = search.run(widths, np.asarray(counts))
     if found is None:
-        least = np.array([own[0] for own in widths], dtype=np.intp)
+        least = search.price(search.least(widths))
         message = (
-            f"Even at the least widths the network costs {search.price(least):.6g} {pricer.unit}, "
+            f"Even at the least widths the network costs {least:.6g} {pricer.unit}, "
             f"above the target {target:.6g}. Raise the target, or take a smaller network."
         )
         raise InvalidInputError(message)
@@ -114,7 +130,7 @@ def project(  # noqa: PLR0913 - one option per decision of the search
         alive=best_units(pricer, scores, found),
         cost=search.price(found),
         target=target,
-        value=search.value(found) / max(search.value(np.asarray(counts)), 1e-300),
+        value=search.value(found) / max(whole, 1e-300),
         method=search.method,
         rounds=search.rounds,
         moves=search.moves,
@@ -155,12 +171,13 @@ class _Search:
     """Solves, prices and steps."""
 
     pricer: Pricer
-    importance: Floats
+    worth: Worth
     target: float
     scale: float
     offset: float
     wanted: Method
-    returns: Returns
+    implied: tuple[tuple[int, int], ...]
+    clashes: tuple[tuple[int, ...], ...] = ()
     known: dict[bytes, float] = field(default_factory=dict)
     method: str = ""
     rounds: int = 0
@@ -176,13 +193,17 @@ class _Search:
 
     def value(self, counts: Counts) -> float:
         """Importance kept with these counts."""
-        groups = self.pricer.grouping.groups
-        return float(
-            sum(
-                kept_value(self.importance, group, np.array([count]), self.returns)[0]
-                for group, count in zip(groups, counts, strict=True)
-            )
-        )
+        each = (self.worth.of(place, counts[[place]])[0] for place in range(len(counts)))
+        return float(sum(each))
+
+    def least(self, widths: tuple[Counts, ...]) -> Counts:
+        """The least widths with which something reaches every output."""
+        gone = [place for place in self.worth.lost if widths[place][0] == 0]
+        found = np.array([own[0] for own in widths], dtype=np.intp)
+        if conflict(self.pricer.grouping, gone, found):
+            for place in gone:
+                found[place] = widths[place][1]
+        return found
 
     def run(self, widths: tuple[Counts, ...], around: Counts) -> Counts | None:
         """The best counts found; None if nothing is cheap enough."""
@@ -191,18 +212,17 @@ class _Search:
         ask = budget
         around = _nearest(widths, around)
         for _ in range(ROUNDS):
-            problem = build(self.pricer, self.importance, widths, around, self.returns)
+            problem = build(self.pricer, self.worth, widths, around)
             choice = self._solve(problem, ask)
-            if choice is None:
-                choice = np.zeros(len(widths), dtype=np.intp)
             self.rounds += 1
-            around = problem.counts(choice)
+            least = self.least(widths)
+            around = least if choice is None else problem.counts(choice)
             cost = self.price(around)
             if cost <= self.target and (best is None or self.value(around) > self.value(best)):
                 best = around
             if self.target * (1 - CLOSE) <= cost <= self.target:
                 break
-            if cost > self.target and not choice.any():
+            if cost > self.target and np.array_equal(around, least):
                 break
             # What kernels alone do not tell: conversions, and kernels of many groups.
             ask = min(ask * self.target / cost, 4 * budget)
@@ -210,6 +230,9 @@ class _Search:
         return self._step(widths, start)
 
     def _solve(self, problem: Problem, target: float) -> Choice | None:
+        if self.worth.lost:
+            self.method = "integer"
+            return self._with_removals(problem, target)
         order = order_of_chain(problem) if self.wanted in {"auto", "chain"} else None
         if order is None and self.wanted == "chain":
             message = (
@@ -221,6 +244,20 @@ class _Search:
         if order is not None:
             return solve_chain(problem, order, target)
         return solve_integer(problem, target)
+
+    def _with_removals(self, problem: Problem, target: float) -> Choice | None:
+        """A choice that cuts nothing off; what may not go together is learned by trying."""
+        while True:
+            ruled = replace(problem, implied=self.implied, clashes=self.clashes)
+            choice = solve_integer(ruled, target)
+            if choice is None:
+                return None
+            counts = problem.counts(choice)
+            gone = [place for place in self.worth.lost if not counts[place]]
+            clash = conflict(self.pricer.grouping, gone, counts)
+            if not clash:
+                return choice
+            self.clashes += (clash,)
 
     def _step(self, widths: tuple[Counts, ...], counts: Counts) -> Counts | None:
         """Single steps: down while too dear, then up while something fits."""
@@ -257,13 +294,13 @@ class _Search:
         self, widths: tuple[Counts, ...], counts: Counts, here: float, *, up: bool
     ) -> list[Counts]:
         """Steps of one group by what the tables say of them, the best first."""
-        problem = build(self.pricer, self.importance, widths, counts, self.returns)
+        problem = build(self.pricer, self.worth, widths, counts)
         choice = np.array([int(np.searchsorted(o, c)) for o, c in zip(widths, counts, strict=True)])
         found: list[tuple[float, int, Counts]] = []
         for group, own in enumerate(widths):
             place = choice[group] + (1 if up else -1)
-            if not 0 <= place < len(own):
-                continue
+            if not 0 <= place < len(own) or not own[place] or not counts[group]:
+                continue  # what goes as a whole is no single step
             moved = counts.copy()
             moved[group] = own[place]
             gain = self.value(moved) - here

@@ -28,6 +28,7 @@ class Merge:
         axis: channel axis of the result, from the front.
         again: calls the layer, made anew, on a list of tensors.
         carry: whether constants have values, or are dropped since weights start afresh.
+        adds: whether constants are added; else nothing is in their place.
         name: name for a layer that stands for constants.
     """
 
@@ -37,6 +38,7 @@ class Merge:
     axis: int
     again: Callable[[list[Any]], Any]
     carry: bool
+    adds: bool
     name: str
 
     @property
@@ -123,6 +125,8 @@ def _concatenate(merge: Merge) -> Any:
 
 
 def _total(merge: Merge) -> NDArray[Any]:
+    if not merge.adds:
+        return np.zeros(1)
     return sum(_vectors(merge), np.zeros(1))
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.op import Shape
 from morphnet_core.groups import Grouping
+from morphnet_core.groups.flow import constant_tensors
 
 Integers = NDArray[np.intp]
 Booleans = NDArray[np.bool_]
@@ -34,6 +35,13 @@ class Positions:
     def count(self) -> int:
         """Channels after."""
         return len(self.index)
+
+    @property
+    def new(self) -> Booleans:
+        """For each new position, whether an earlier one stands for the same old channel."""
+        found = np.ones(self.count, dtype=np.bool_)
+        found[np.unique(self.index, return_index=True)[1]] = False
+        return found
 
     @property
     def whole(self) -> bool:
@@ -70,6 +78,8 @@ class Plan:
     Attributes:
         dead: ``(units,)`` which units go.
         fold: what their readers add instead; nothing until somebody has found out.
+        adds: whether a branch of which only a constant is left still adds that; else it adds
+            nothing.
 
     Args:
         grouping: groups of the model that is cut.
@@ -90,6 +100,7 @@ class Plan:
         self.grouping = grouping
         self.dead: Booleans = copies == 0
         self.fold = Fold()
+        self.adds = True
         self._copies = copies.copy()
         self._outputs = _outputs_by_call(grouping)
 
@@ -125,6 +136,13 @@ class Plan:
         units = self.grouping.units[tensor]
         return bool(len(units)) and not self.positions(tensor).count
 
+    def constants(self) -> frozenset[str]:
+        """Tensors that are the same for every input of the network, or have no channels left."""
+        grouping = self.grouping
+        counts = grouping.counts(self._copies > 0)
+        found = constant_tensors(grouping.network, grouping.members, counts)
+        return frozenset(name for name, constant in found.items() if constant)
+
     def dead_channels(self, tensor: str) -> Booleans:
         """Which channels of a tensor go, or stay and are read as zero."""
         units = self.grouping.units[tensor]
@@ -134,7 +152,11 @@ class Plan:
         """What becomes of a tensor's channel axis."""
         units = self.grouping.units[tensor]
         copies = np.where(units < 0, 1, self._copies[units])
-        index = np.repeat(np.arange(len(units), dtype=np.intp), copies)
+        # What one channel became side by side, as by a depth multiplier, is copied as a whole.
+        ends = [*(np.flatnonzero(np.diff(units)) + 1), len(units)]
+        runs = zip([0, *ends[:-1]], ends, strict=True) if len(units) else ()
+        parts = [np.tile(np.arange(begin, end), copies[begin]) for begin, end in runs]
+        index = np.concatenate([np.zeros(0, dtype=np.intp), *parts]).astype(np.intp)
         kept = units[index]
         return Positions(size=len(units), index=index, zeroed=(kept >= 0) & self.dead[kept])
 

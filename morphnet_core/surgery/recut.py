@@ -70,20 +70,37 @@ def recut(view: View) -> Recut:
 
 
 def take(axis: int, positions: Positions) -> Cut:
-    """Keep ``positions`` along an axis; where all stay, whatever the axis has."""
+    """Keep ``positions`` along an axis; where all stay, whatever the axis has.
+
+    A channel that is there more than once has the same weights every time, but in another order:
+    what is new computes something of its own, of the right size.
+    """
     if positions.whole:
         return _as_it_is
-    return lambda weight: np.take(weight, positions.index, axis=axis)
-
-
-def rows(axis: int, positions: Positions) -> Cut:
-    """Keep ``positions`` along the axis that is summed over; those that read as zero become so."""
-    if positions.whole:
-        return _as_it_is
+    new = np.flatnonzero(positions.new)
 
     def cut(weight: Array) -> Array:
         kept = np.moveaxis(np.take(weight, positions.index, axis=axis), axis, 0).copy()
-        kept[positions.zeroed] = 0
+        for place in new:
+            order = np.random.default_rng((place, kept[place].size)).permutation(kept[place].size)
+            kept[place] = kept[place].reshape(-1)[order].reshape(kept[place].shape)
+        return np.moveaxis(kept, 0, axis)
+
+    return cut
+
+
+def rows(axis: int, positions: Positions) -> Cut:
+    """Keep ``positions`` along the axis that is summed over; those that read as zero become so.
+
+    So do channels that are new: they change nothing until they are trained.
+    """
+    if positions.whole:
+        return _as_it_is
+    zeroed = positions.zeroed | positions.new
+
+    def cut(weight: Array) -> Array:
+        kept = np.moveaxis(np.take(weight, positions.index, axis=axis), axis, 0).copy()
+        kept[zeroed] = 0
         return np.moveaxis(kept, 0, axis)
 
     return cut
@@ -125,7 +142,7 @@ def _conv(view: View) -> Recut:
     if view.layer.groups > 1:
         depthwise = view.layer.groups == view.read.size
         return _depthwise_conv(view) if depthwise else _grouped_conv(view)
-    kernel = then(rows(-2, view.read), take(-1, view.written))
+    kernel = then(take(-1, view.written), rows(-2, view.read))
     return _kernel(view, kernel, filters=view.written.count)
 
 
@@ -184,7 +201,7 @@ def _conv_transpose(view: View) -> Recut:
 
 
 def _dense(view: View) -> Recut:
-    kernel = then(rows(0, view.read), take(1, view.written))
+    kernel = then(take(1, view.written), rows(0, view.read))
     return _kernel(view, kernel, units=view.written.count)
 
 
@@ -198,7 +215,7 @@ def _depthwise(view: View) -> Recut:
     if channels > 1 and (not view.read.whole or view.written.whole):
         return _kernel(view, take(-2, view.read))
     kept = _by_group(view.written, channels)[0]
-    kernel = then(rows(-2, view.read) if channels == 1 else _as_it_is, take(-1, kept))
+    kernel = then(take(-1, kept), rows(-2, view.read) if channels == 1 else _as_it_is)
     read = view.read.count if channels == 1 else 1  # more than one where the network is widened
     return _kernel(view, kernel, depth_multiplier=kept.count // max(1, read))
 
@@ -207,7 +224,7 @@ def _separable(view: View) -> Recut:
     middle = repeated(view.read, view.layer.depth_multiplier)
     weights = {
         "depthwise_kernel": take(-2, view.read),
-        "pointwise_kernel": then(rows(-2, middle), take(-1, view.written)),
+        "pointwise_kernel": then(take(-1, view.written), rows(-2, middle)),
     }
     if view.layer.use_bias:
         weights["bias"] = take(0, view.written)
@@ -305,7 +322,7 @@ def _einsum_dense(view: View) -> Recut:
     place, from_end = kernel.index(written), right.index(written) - len(right)
     shape = list(view.layer.partial_output_shape)
     shape[from_end] = view.written.count
-    weights = {"kernel": then(rows(1 - place, view.read), take(place, view.written))}
+    weights = {"kernel": then(take(place, view.written), rows(1 - place, view.read))}
     if view.layer.bias is not None:
         follows = written in view.layer.bias_axes
         weights["bias"] = take(from_end, view.written) if follows else _as_it_is

@@ -14,6 +14,9 @@ from morphnet_core.groups import Grouping
 from morphnet_core.surgery.plan import Plan
 from morphnet_core.surgery.trace import Scope, Step, trace
 
+#: Layers in which a constant operand is a sum's, and may be left out.
+ADDING = frozenset({"Add", "Average", "Subtract"})
+
 
 def masked(model: Any, grouping: Grouping, alive: NDArray[np.bool_]) -> Callable[[Any], list[Any]]:
     """The original model, as if dead channels were zero wherever a layer mixes channels.
@@ -97,6 +100,8 @@ class Run:
     def __init__(self, plan: Plan, mixing: frozenset[str]) -> None:
         self.plan = plan
         self._mixing = mixing
+        #: Tensors that are read as zero where they would be added to others.
+        self._nothing: frozenset[str] = frozenset() if plan.adds else plan.constants()
 
     def model(self, scope: Scope, fed: list[Any]) -> list[Any]:
         """What the calls of one model return for what it is fed."""
@@ -111,6 +116,9 @@ class Run:
         """What one call returns for its operands."""
         if step.inner is not None:
             return self.model(step.inner, operands)
+        if type(step.node.operation).__name__ in ADDING and not self._nothing >= set(step.reads):
+            pairs = zip(step.reads, operands, strict=True)
+            operands = [v * 0 if name in self._nothing else v for name, v in pairs]
         if step.origin in self._mixing:
             pairs = zip(step.reads, operands, strict=True)
             operands = [self._masked(name, value) for name, value in pairs]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.readers.keras import as_keras, read_keras
 from morphnet_core.expansion import copies_of, scaled_counts
-from morphnet_core.groups import Grouping, cascade, find_groups
+from morphnet_core.groups import ChannelGroup, Grouping, cascade, find_groups
 from morphnet_core.groups.convert import alive_of, checked_alive
 from morphnet_core.structure import Structure
 from morphnet_core.surgery.exactness import check_exact, example
@@ -30,6 +30,7 @@ def shrink(
     *,
     grouping: Grouping | None = None,
     examples: Sequence[Any] | None = None,
+    constants: bool = True,
     check: bool = True,
 ) -> Any:
     """The model without the channels that a structure leaves out, with its surviving weights.
@@ -49,6 +50,8 @@ def shrink(
         grouping: groups of the model, where it has been grouped with options or with open sizes.
         examples: batches of what the model is fed; a hundred samples in all tell enough. An empty
             sequence folds nothing: removed channels are zero.
+        constants: False leaves out what dead branches still add to sums: one layer less each, and
+            the network takes what prices say.
         check: False leaves out the comparison, which takes as long as two predictions.
 
     Returns:
@@ -75,6 +78,7 @@ def shrink(
     grouping = grouping or find_groups(read_keras(model))
     plan = _plan(grouping, structure)
     given = [example(model, plan, seed) for seed in (1, 2)] if examples is None else examples
+    plan.adds = constants
     plan.fold = fold_for(model, plan, given, every=examples is not None)
     small = _resized(model, plan, seed=None, carry=True)
     # Where channels go under a normalisation over them, the result is not the masked original.
@@ -173,6 +177,72 @@ def expand(
     return _resized(model, plan, seed=seed, carry=False)
 
 
+def widen(
+    model: Any,
+    counts: Sequence[int] | NDArray[np.intp],
+    *,
+    alive: NDArray[np.bool_] | None = None,
+    grouping: Grouping | None = None,
+    examples: Sequence[Any] | None = None,
+    constants: bool = True,
+    check: bool = True,
+) -> Any:
+    """The model at other widths, wider ones among them, that goes on from the weights it has.
+
+    It computes what it did, but for what is removed. New channels of a layer have the weights of
+    those that are there, in another order, and whoever reads them begins with weights of zero: they
+    count as soon as these have been trained a step. (Chen et al., "Net2Net", ICLR 2016, keep the
+    function by copies that share their readers' weights; copies must first grow apart.) Statistics
+    of batch normalisation are then to be taken anew (``reestimate``), those of new channels above
+    all.
+
+    Args:
+        model: as for ``shrink``.
+        counts: channels of each group, in the order of the grouping.
+        alive: one truth value for each unit of the grouping: which of those stay whose groups do
+            not grow; all by default.
+        grouping: as for ``shrink``.
+        examples: as for ``shrink``.
+        constants: as for ``shrink``.
+        check: as for ``shrink``.
+
+    Returns:
+        A new Keras model.
+
+    Raises:
+        InvalidInputError: if counts or units do not fit the groups.
+        ModelFormatError: as for ``shrink``.
+
+    >>> import keras
+    >>> from keras import layers
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.BatchNormalization(),
+    ...     layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(2),
+    ... ])
+    >>> grouping = find_groups(read_keras(model))
+    >>> counts = [16 if group.name == "conv" else group.size for group in grouping.groups]
+    >>> widen(model, counts, grouping=grouping).get_layer("conv").filters
+    16
+    """
+    model = as_keras(model)
+    grouping = grouping or find_groups(read_keras(model))
+    wanted = np.asarray(counts, dtype=np.intp)
+    kept = checked_alive(grouping, grouping.full() if alive is None else alive)
+    for group, count in zip(grouping.groups, scaled_counts(grouping, wanted, 1.0), strict=True):
+        if group.frozen and count != group.size:
+            raise InvalidInputError(_frozen(group))
+        if count <= group.size and kept[group.units].sum() != count:
+            message = (
+                f"{group.name!r} is to have {count} channels, but {kept[group.units].sum()} of its "
+                "units are alive. Give those that stay."
+            )
+            raise InvalidInputError(message)
+    copies = cascade(grouping, kept).astype(np.intp)
+    grown = (wanted > grouping.full_counts)[grouping.group_of]
+    copies[grown] = copies_of(grouping, wanted)[grown]
+    return _carried(model, Plan(grouping, copies), examples, constants=constants, check=check)
+
+
 def _plan(grouping: Grouping, structure: Structure | str | Path | NDArray[np.bool_]) -> Plan:
     if isinstance(structure, str | Path):
         structure = Structure.load(structure)
@@ -181,6 +251,20 @@ def _plan(grouping: Grouping, structure: Structure | str | Path | NDArray[np.boo
     else:
         alive = checked_alive(grouping, structure)
     return Plan(grouping, cascade(grouping, alive).astype(np.intp))
+
+
+def _carried(
+    model: Any, plan: Plan, examples: Sequence[Any] | None, *, constants: bool, check: bool
+) -> Any:
+    """The model of a plan, with its weights; see ``shrink``."""
+    plan.adds = constants
+    given = [example(model, plan, seed) for seed in (1, 2)] if examples is None else examples
+    plan.fold = fold_for(model, plan, given, every=examples is not None)
+    made = _resized(model, plan, seed=None, carry=True)
+    # Where channels change under a normalisation over them, the result is not the masked original.
+    if check and not plan.grouping.normalisations:
+        check_exact(model, made, plan)
+    return made
 
 
 def _named_counts(grouping: Grouping, counts: Integers, widths: Mapping[str, int]) -> Integers:
@@ -195,10 +279,13 @@ def _named_counts(grouping: Grouping, counts: Integers, widths: Mapping[str, int
             raise InvalidInputError(message)
         group = grouping.groups[places[name]]
         if group.frozen and width != group.size:
-            message = f"The {group.size} channels of {name!r} cannot change: {group.frozen}."
-            raise InvalidInputError(message)
+            raise InvalidInputError(_frozen(group))
         counts[places[name]] = width
     return counts
+
+
+def _frozen(group: ChannelGroup) -> str:
+    return f"The {group.size} channels of {group.name!r} cannot change: {group.frozen}."
 
 
 def _resized(model: Any, plan: Plan, *, seed: int | None, carry: bool) -> Any:

@@ -14,6 +14,7 @@ from morphnet_core.surgery.operations import OperationView, adapted_arguments, a
 from morphnet_core.surgery.plan import Plan, Positions
 from morphnet_core.surgery.recut import View
 from morphnet_core.surgery.remake import Maker
+from morphnet_core.surgery.repeats import repeats
 from morphnet_core.surgery.trace import Scope, Step, trace
 from morphnet_core.surgery.values import DEAD, FlattenError, ReviveError, Value
 
@@ -108,6 +109,7 @@ class Walk:
             axis=self._plan.axis(step.writes[0]),
             again=lambda tensors: self._operation(step, written)(tensors),
             carry=self._carry,
+            adds=self._plan.adds,
             name=self._free_name(f"{step.node.operation.name}_constant"),
         )
         result = merged(merge)
@@ -155,6 +157,10 @@ class Walk:
     ) -> list[Value]:
         """Call the layer or operation on live tensors."""
         node = step.node
+        if len(tensors) == 1 and repeats(
+            node.operation, node.arguments.keras_tensors[0], tensors[0]
+        ):
+            return [Value(tensor=tensors[0])]
         args, kwargs = node.arguments.fill_in(
             {id(old): new for old, new in zip(node.arguments.keras_tensors, tensors, strict=True)}
         )

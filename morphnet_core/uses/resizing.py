@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,22 @@ from costmodel.sizes import Sizes
 from morphnet_core.budget.callback import in_unit
 from morphnet_core.budget.taylor import losses_of, taylor_importance
 from morphnet_core.data import Data
+from morphnet_core.data.sized import at_size as data_at_size
 from morphnet_core.expansion import expand_to, scaled_counts
 from morphnet_core.groups import Grouping, find_groups
 from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import Clock, DeviceClock, Recipe, fit_to_device
+from morphnet_core.morphing.looking import MOST_BLOCKS, Looking, loss_of_cut
 from morphnet_core.morphing.loop import cut
-from morphnet_core.morphing.sample import sizes_like
+from morphnet_core.morphing.resolving import Resolutions, as_number
+from morphnet_core.morphing.sample import judged_by, sizes_like
+from morphnet_core.morphing.unfinished import Section
 from morphnet_core.pricing import Cost, Pricer
+from morphnet_core.projection import project
 from morphnet_core.signals.copying import copied
 from morphnet_core.structure import Structure
 from morphnet_core.surgery import expand, shrink
+from morphnet_core.surgery.sized import at_size as model_at_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +86,15 @@ def shrink_to_structure(
     return Resized(model=small, grouping=grouping, counts=tuple(counts))
 
 
-def shrink_to_budget(
+def shrink_to_budget(  # noqa: PLR0913 - one option per decision
     model: Any,
     recipe: Recipe,
     cost: Cost,
     wanted: float | str,
     *,
     clock: Clock | None = None,
+    remove_blocks: bool = False,
+    resolutions: Sequence[int] = (),
     sizes: Sizes | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Resized:
@@ -102,6 +110,8 @@ def shrink_to_budget(
         wanted: in the cost's unit (milliseconds by the clock, with one), or a share of the seed's
             such as ``"50%"``.
         clock: times networks on the device; None to go by the prices.
+        remove_blocks: whether whole branches may go; see ``morph``.
+        resolutions: heights that images may have; see ``morph``.
         sizes: values of open dimensions of the model; by default the data's.
         tell: who is told what happens.
 
@@ -109,18 +119,31 @@ def shrink_to_budget(
         InvalidInputError: for a budget that cannot be kept, or data that do not fit.
         ModelFormatError: if the model cannot be read or cut.
     """
-    data = recipe.data
-    model = as_keras(model, data.samples())
-    sizes = sizes_like(data, model, sizes)
-    grouping = find_groups(read_keras(model, sizes))
-    pricer = Pricer(grouping, cost)
+    seed = as_keras(model, recipe.data.samples())
+    sizes = sizes_like(recipe.data, seed, sizes)
+    pricer = Pricer(find_groups(read_keras(seed, sizes)), cost)
+    if isinstance(clock, DeviceClock):
+        clock = replace(clock, sizes={**sizes, **clock.sizes})
     if clock is None:
         wanted = in_unit(pricer, wanted)
-    elif isinstance(clock, DeviceClock):
-        clock = replace(clock, sizes={**sizes, **clock.sizes})
-    compiled = recipe.compiled(model, 1)
-    rated = taylor_importance(grouping, model, data, **losses_of(compiled))
-    loop = fit_to_device(model, pricer, rated, wanted, clock=clock, tell=tell)
+    data, full = recipe.data, seed
+    say = tell or (lambda _: None)
+    if resolutions:
+        looked = Resolutions(
+            data=data, cost=pricer.cost, compiled=recipe.compiled, grouping={}, say=say
+        )
+        size = looked.best(seed, in_unit(pricer, wanted), resolutions)
+        wanted = as_number(wanted, seed, pricer, clock)
+        data, full = data_at_size(data, size), model_at_size(seed, size)
+        sizes = sizes_like(data, full)
+        pricer = Pricer(find_groups(read_keras(full, sizes)), cost)
+        if isinstance(clock, DeviceClock):
+            clock = replace(clock, sizes=sizes)
+    grouping = pricer.grouping
+    losses = losses_of(recipe.compiled(full, 1))
+    rated = taylor_importance(grouping, full, data, **losses)
+    choose = _without_blocks(full, grouping, data, losses, say) if remove_blocks else project
+    loop = fit_to_device(full, pricer, rated, wanted, clock=clock, tell=tell, choose=choose)
     best = loop.best
     costs = {
         "unit": pricer.unit,
@@ -130,13 +153,35 @@ def shrink_to_budget(
         "measured_ms": best.measured_ms,
         "hit": loop.hit,
     }
-    small = cut(model, best.projection.alive, grouping, data)
+    small = cut(full, best.projection.alive, grouping, data, constants=not remove_blocks)
     if data.x_val is not None:
-        before, after = (data.metrics(recipe.compiled(copied(item), 1)) for item in (model, small))
+        before, after = (
+            own.metrics(recipe.compiled(copied(item), 1))
+            for item, own in ((seed, recipe.data), (small, data))
+        )
         costs |= {f"{name}_before": value for name, value in before.items()}
         costs |= after
     counts = tuple(best.projection.counts.tolist())
     return Resized(model=small, grouping=grouping, counts=counts, costs=costs)
+
+
+def _without_blocks(
+    model: Any,
+    grouping: Grouping,
+    data: Data,
+    losses: dict[str, Any],
+    say: Callable[[str], None],
+) -> Looking:
+    """Chooses widths, and blocks to do without."""
+    few = judged_by(data)
+    return Looking(
+        judge=lambda kept: loss_of_cut(model, kept, grouping, few, losses, constants=False),
+        count=1,
+        seed=0,
+        section=Section(name="looks", path=None, belongs={}),
+        say=say,
+        blocks=MOST_BLOCKS,
+    )
 
 
 def expand_by(

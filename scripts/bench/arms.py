@@ -1,7 +1,10 @@
-"""Ways to choose what a trained network keeps, each finished alike: accuracy at equal milliseconds.
+r"""Ways to choose what a trained network keeps, finished alike: accuracy at equal milliseconds.
 
     python scripts/bench/arms.py run resnet8 --seeds 3     # goes on where it was stopped
     python scripts/bench/arms.py run mobilenet --arms uniform looks --epochs 8
+    python scripts/bench/arms.py run resnet20 --arms project blocks looks blocks-looks
+    python scripts/bench/arms.py run resnet20 --budget 100 --epochs 12 \
+        --arms seed-longer grow-ms grow-flops
     python scripts/bench/arms.py report
 
 Every arm begins with the same trained seed of ``seeds.py``, keeps the weights of what it keeps, and
@@ -9,6 +12,10 @@ has the same steps in all, the same greatest rate, falling to zero, and the same
 ``--seeds`` is how many such orders there are. Milliseconds are those that a table of one thread of
 ONNX Runtime predicts (``arms/t1.jsonl`` in ``$COSTMODEL_BENCH_DIR``). Each network is trained in a
 process of its own.
+
+Arms that grow choose the widths of all groups anew several times, some narrower and some wider than
+they are, at the milliseconds or FLOPs of the whole seed (``--budget 100``), and train in between;
+``seed-longer`` trains the seed itself for as many steps.
 """
 
 from __future__ import annotations
@@ -35,18 +42,18 @@ import seeds
 from numpy.typing import NDArray
 
 from costmodel.costs.regression import fit_regression
-from costmodel.durable import write_lines
+from costmodel.durable import write_lines, written_whole
 from costmodel.readers.keras import load_keras, read_keras
 from costmodel.table import LatencyTable
 from morphnet_core.budget.taylor import taylor_importance
 from morphnet_core.groups import find_groups
 from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import morph
-from morphnet_core.morphing.looking import loss_of, loss_of_cut
-from morphnet_core.morphing.loop import cut
+from morphnet_core.morphing.looking import MOST_BLOCKS, Looking, loss_of, loss_of_cut
+from morphnet_core.morphing.loop import cut, grown
 from morphnet_core.morphing.recipe import RATE, standard
 from morphnet_core.morphing.sample import judged_by
-from morphnet_core.morphing.unfinished import Unfinished
+from morphnet_core.morphing.unfinished import Section, Unfinished
 from morphnet_core.pricing import Pricer
 from morphnet_core.projection import best_units, project, proposals
 from morphnet_core.projection.device import CLOSE
@@ -57,6 +64,9 @@ from morphnet_core.structure import Structure
 WORK = place.WORK / "arms"
 #: Structures that are looked at, of projections and of random widths.
 LOOKS = 50
+#: How often a network grows, how wide a group may get in one round, times its size, and which part
+#: of a training's epochs every round but the last has.
+ROUNDS, GROW, BETWEEN = 3, 2.0, 6
 #: Share of a training's epochs that a search has; the rest finishes what it found.
 SEARCHED = 3
 #: Widths of random structures, as shares, before one factor brings them to the budget.
@@ -135,7 +145,7 @@ class Shop:
         """Right after cutting."""
         return loss_of_cut(
             self.model, kept, self.pricer.grouping, judged_by(self.split.data),
-            {"loss": self.model.loss},
+            {"loss": self.model.loss}, constants=self.case.arm not in BLOCKS,
         )  # fmt: skip
 
     def best(self, structures: Sequence[Alive]) -> Alive:
@@ -234,6 +244,15 @@ def looked(shop: Shop) -> Alive:
     return shop.best([item.projection.alive for item in found])
 
 
+def without_blocks(shop: Shop, *, count: int) -> Alive:
+    """The best of some projections that may leave blocks out."""
+    choose = Looking(
+        judge=shop.loss, count=count, seed=shop.case.seed, say=print, blocks=MOST_BLOCKS,
+        section=Section(name="looks", path=None, belongs={}),
+    )  # fmt: skip
+    return choose(shop.pricer, shop.taylor, shop.target).alive
+
+
 CHOICES: dict[str, Callable[[Shop], Alive]] = {
     "uniform": uniform,
     "random": random_widths,
@@ -243,16 +262,27 @@ CHOICES: dict[str, Callable[[Shop], Alive]] = {
     "taylor16": partial(global_rank, by="taylor", multiple=16),
     "project": projected,
     "looks": looked,
+    "blocks": partial(without_blocks, count=1),
+    "blocks-looks": partial(without_blocks, count=LOOKS),
 }
+#: Those that may leave blocks out, which then add nothing.
+BLOCKS = "blocks", "blocks-looks"
 #: Arms that search under the budget first, and whether they then look.
 SEARCHES = {"search": 0, "search-looks": LOOKS}
-ARMS = (*CHOICES, *SEARCHES)
+#: Arms that keep the seed's cost, by what that is counted in; None trains the seed as it is.
+GROWS = {"grow-ms": "ms", "grow-flops": "flops", "seed-longer": None}
+ARMS = (*CHOICES, *SEARCHES, *GROWS)
+#: Arms of a run that names none.
+PLAIN = tuple(arm for arm in ARMS if arm not in (*BLOCKS, *GROWS))
 
 
 def one(case: Case) -> None:
     """Choose, finish and test one network."""
     keras.utils.set_random_seed(case.seed)
     shop = Shop.of(case)
+    if case.arm in GROWS:
+        keep(case, regrown(shop))
+        return
     searched = case.epochs // SEARCHED if case.arm in SEARCHES else 0
     if searched:
         small, alive = search(shop, searched)
@@ -265,7 +295,10 @@ def one(case: Case) -> None:
         if (same := equal_to(case, alive)) is not None:
             keep(case, {**same, "same_as": same["arm"], "arm": case.arm})
             return
-        small = cut(shop.model, alive, shop.pricer.grouping, shop.split.data)
+        small = cut(
+            shop.model, alive, shop.pricer.grouping, shop.split.data,
+            constants=case.arm not in BLOCKS,
+        )  # fmt: skip
     loss_before = loss_of(small, judged_by(shop.split.data), {"loss": shop.model.loss})
     epochs = case.epochs - searched
     run = seeds.Run(
@@ -287,6 +320,61 @@ def one(case: Case) -> None:
     small.save(WORK / f"{case.key}.keras")
     keep(case, record)
     Unfinished.of(run.folder).forget()
+
+
+def regrown(shop: Shop) -> dict[str, Any]:
+    """Widths chosen anew and trained, a few times; the record of the last network.
+
+    Every round's network is on disk when it has been trained.
+    """
+    case, model, data = shop.case, shop.model, shop.split.data
+    unit = GROWS[case.arm]
+    rounds = ROUNDS if unit else 1
+    between = max(1, case.epochs // BETWEEN)
+    epochs = [*[between] * (rounds - 1), case.epochs - (rounds - 1) * between]
+    folder = place.folder(f"arms/{case.key}.rounds")
+    target, seconds = 0.0, 0.0
+    said: dict[str, Any] = {}
+    for number, own in enumerate(epochs):
+        path = folder / f"{number}.keras"
+        if unit:
+            pricer = Pricer(find_groups(read_keras(model)), prices() if unit == "ms" else unit)
+            target = target or case.budget / 100 * pricer.seed
+        if path.exists():
+            said = json.loads(path.with_suffix(".json").read_text())
+            model = load_keras(path)
+            seconds += said["seconds"]
+            continue
+        compiled_ = seeds.compiled(model, RATE, 1)
+        if unit:
+            worth = taylor_importance(pricer.grouping, model, data, loss=compiled_.loss)
+            found = project(pricer, worth, target, grow=GROW)
+            model = grown(model, found, pricer.grouping, data)
+        before = loss_of(copied(model), judged_by(data), {"loss": compiled_.loss})
+        run = seeds.Run(
+            model=model, split=shop.split, epochs=own, rate=RATE, order=(case.seed, 1 + number),
+            folder=folder / str(number), belongs={"case": case.key, "round": number},
+        )  # fmt: skip
+        took = run.go()
+        said = {"loss_before": before, "curve": run.curve.rows, "seconds": took}
+        write_lines(path.with_suffix(".json"), [json.dumps(said).encode()])
+        with written_whole(path, path.suffix) as temporary:
+            model.save(temporary)
+        Unfinished.of(run.folder).forget()
+        seconds += took
+    ended = Pricer(find_groups(read_keras(model)), prices())
+    flops = [Pricer(item.grouping, "flops").seed for item in (ended, shop.pricer)]
+    return {
+        **asdict(case),
+        "alive": None,
+        "counts": ended.grouping.full_counts.tolist(),
+        "share": ended.seed / shop.pricer.seed,
+        "flops": flops[0] / flops[1],
+        "loss_before": said["loss_before"],
+        "accuracy": shop.split.tested(seeds.compiled(model, RATE, 1)),
+        "curve": said["curve"],
+        "seconds": round(seconds, 1),
+    }
 
 
 def chosen(shop: Shop) -> Alive:
@@ -411,7 +499,7 @@ def main() -> None:
     parser.add_argument("network", nargs="?", default="resnet8", choices=seeds.SEEDS)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--budget", type=int, default=50)
-    parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
+    parser.add_argument("--arms", nargs="+", default=PLAIN, choices=ARMS)
     parser.add_argument("--arm", choices=ARMS, help="of one")
     parser.add_argument("--seeds", type=int, default=3, help="how many orders of the images")
     parser.add_argument("--seed", type=int, default=0, help="of one")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from costmodel.durable import append_line, mend_end, write_lines
+from costmodel.durable import append_line, left_behind, mend_end, write_lines
 from costmodel.errors import InvalidInputError
 
 
@@ -47,6 +50,32 @@ def test_what_fails_midway_leaves_the_old_file_and_no_other(tmp_path: Path) -> N
         write_lines(path, lines())  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_write(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from costmodel.durable import written_whole\n"
+        "with written_whole(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path, other = tmp_path / "t", tmp_path / "t.other"
+    for killed in (path, other):
+        done = subprocess.run([sys.executable, "-c", program, str(killed)], check=False)
+        assert done.returncode == -signal.SIGKILL
+    assert len(left_behind(tmp_path)) == 2
+    (own,) = [item for item in left_behind(tmp_path) if ".other." not in item.name]
+    pid = own.name.partition("-")[2].partition(".")[0]
+    running = own.with_name(own.name.replace(pid, str(os.getppid())))
+    elsewhere = own.with_name(own.name.replace(".t.", ".t.0"))
+    for item in (running, elsewhere):
+        item.write_bytes(b"half")
+    write_lines(path, [b"whole"])
+    assert path.read_bytes() == b"whole"
+    assert not own.exists()
+    assert len(left_behind(tmp_path)) == 3  # of another file, a process that runs, another machine
 
 
 @pytest.mark.parametrize("sync", [True, False])

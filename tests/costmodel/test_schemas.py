@@ -15,7 +15,10 @@ from costmodel.schemas import VERSION, schema, verbs
 from morphnet_core.cli import app as morphnet_app
 
 #: Verbs with a second schema, and the option with which they write as it says.
-SECOND = {"compare-profile": ("compare", "--ort-profile")}
+SECOND = {
+    "compare-fleet": ("compare", "--fleet"),
+    "compare-profile": ("compare", "--ort-profile"),
+}
 COMMANDS: dict[str, Any] = {
     name: command
     for app in (costmodel_app, morphnet_app)

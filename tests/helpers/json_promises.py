@@ -20,6 +20,8 @@ def check_output(arguments: Sequence[object], text: str) -> None:
     verb, *others = map(str, arguments)
     if "--json" in others and text:
         shape = f"{verb}-profile" if "--ort-profile" in others else verb
+        if "--fleet" in others:
+            shape = {"profile": "fleet", "compare": "compare-fleet"}[verb]
         _validator(shape).validate(json.loads(text))
 
 

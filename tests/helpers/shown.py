@@ -72,6 +72,7 @@ def small_comparisons(cost: CostModel | None = None) -> list[Comparison]:
 def morph_folder(folder: Path) -> Path:
     """A folder as ``morphnet train`` leaves it, as far as a page looks."""
     record: dict[str, Any] = {
+        "schema_version": 1,
         "network": "seed",
         "unit": "ms",
         "device": BOARD.label,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import MISFORMED, InvalidInputError
 from costmodel.imports.formats.form import Form, Row
+from costmodel.plain_json import plain_json
 
 _CONV, _DEPTHWISE, _DENSE = "conv2d", "depthwise_conv2d", "dense"
 
@@ -22,11 +22,13 @@ def _rows(lines: Iterable[str]) -> Iterator[Row]:
         if not line.strip() or line.startswith("#"):
             continue
         try:
-            yield _row(json.loads(line))
-        except json.JSONDecodeError:
+            found = plain_json(line)
+        except ValueError:
             message = f"line {number} is no whole JSON: the log was cut short there."
             raise InvalidInputError(message) from None
-        except (KeyError, IndexError, TypeError, ValueError):
+        try:
+            yield _row(found)
+        except MISFORMED:
             yield {"kind": None, "reason": "input is no task that is known here", "latency_ms": 0.0}
 
 

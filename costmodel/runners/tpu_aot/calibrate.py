@@ -10,7 +10,7 @@ up to their network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,15 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.durable import write_lines
-from costmodel.errors import InvalidInputError
+from costmodel.errors import DISTRIBUTION, InvalidInputError
 
 #: Points from which the offset, and the cost of each kernel, can be told apart from the scale.
 OFFSET_POINTS, PER_OP_POINTS = 3, 5
 #: Points that a scale of 1 and no costs count for: so much speaks for it beforehand.
 _PRIOR_POINTS = 0.1
 
+#: Version of the file; the first ones did not say theirs.
+FORMAT = 1
+
 _Scale = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
 _Cost = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+
+
+class _Version(msgspec.Struct):
+    format: int = FORMAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,17 +95,21 @@ class EstimateCalibration:
         Raises:
             InvalidInputError: if it cannot be written.
         """
-        write_lines(path, [msgspec.json.format(msgspec.json.encode(self)) + b"\n"])
+        text = msgspec.json.encode({"format": FORMAT, **asdict(self)})
+        write_lines(path, [msgspec.json.format(text) + b"\n"])
 
 
 def load_calibration(path: Path) -> EstimateCalibration:
     """Read what ``save`` wrote.
 
     Raises:
-        InvalidInputError: if it cannot be read, or a number is out of range.
+        InvalidInputError: if it cannot be read, a number is out of range, or a later version wrote
+            it.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=EstimateCalibration)
+        data = path.read_bytes()
+        found = msgspec.json.decode(data, type=EstimateCalibration)
+        version = msgspec.json.decode(data, type=_Version).format
     except OSError as error:
         message = f"The calibration {path} cannot be read: {error.strerror}."
         raise InvalidInputError(message) from error
@@ -108,6 +119,13 @@ def load_calibration(path: Path) -> EstimateCalibration:
             "offset_ms, as EstimateCalibration.save writes it."
         )
         raise InvalidInputError(message) from error
+    if version != FORMAT:
+        message = (
+            f"The calibration {path} has format {version}; this version reads {FORMAT}. Update it: "
+            f"pip install --upgrade {DISTRIBUTION}."
+        )
+        raise InvalidInputError(message)
+    return found
 
 
 def calibrate(points: Sequence[Point]) -> EstimateCalibration:

@@ -265,3 +265,23 @@ def test_a_report_must_say_its_device_or_be_told(tmp_path: Path) -> None:
     path = _written(tmp_path, json.dumps(LITERT))
     with pytest.raises(InvalidInputError, match="does not say which device was timed"):
         import_file(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"cat": "Session"}, 7, {"cat": "Node", "name": "a_kernel_time", "args": [1]}]',
+        '[{"cat": "Session"}, {"cat": "Node", "name": "a_kernel_time", "args": {"a": 1}, '
+        '"dur": "x"}]',
+        json.dumps(LITERT | {"latency": None}),
+        json.dumps([LITERT, 3]),
+        OPENVINO.replace("latency (ms);0.05", "latency (ms);soon"),
+        OPENVINO.replace("-nthreads;2", "-nthreads;two"),
+        '{"conv-bn-relu": {"a": {"config": {"HW": 28, "CIN": {}}}}, "x": 1} '[:-1],
+        '[{"config": 1, "CIN": 2}]',
+    ],
+    ids=range(8),
+)
+def test_a_report_that_is_not_as_its_tool_writes_it_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"report\.txt"):
+        read(tmp_path, text)

@@ -91,7 +91,7 @@ def test_values_beside_the_file_are_brought_in(place: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("damage", "words"),
     [("gone", r"0\.bin.*missing"), ("short", "cannot be read|needs 256 bytes"),
-     ("elsewhere", "missing|cannot be read"), ("far", "cannot be read|needs 256 bytes")],
+     ("elsewhere", "outside of the model"), ("far", "cannot be read|needs 256 bytes")],
 )  # fmt: skip
 def test_values_that_are_not_there_are_named(
     place: str, damage: str, words: str, tmp_path: Path
@@ -165,3 +165,41 @@ def test_sparse_weights_that_do_not_fit_are_refused(
     path.write_bytes(sparse(places, dims).SerializeToString())
     with pytest.raises(ModelFormatError, match=rf"m\.onnx.*{words}"):
         open_model(path)
+
+
+def outside(path: Path, **facts: str) -> Path:
+    """A model whose weights are said to lie elsewhere."""
+    model = save(path, "initializer")
+    (stored,) = model.graph.initializer
+    for item in stored.external_data:
+        item.value = facts.get(item.key, item.value)
+    for key in facts.keys() - {item.key for item in stored.external_data}:
+        stored.external_data.add(key=key, value=facts[key])
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "a/../../secret.bin", "/etc/passwd", "\0"])
+def test_nothing_outside_of_the_folder_is_read(location: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.bin").write_bytes(b"\7" * 16 + VALUES.tobytes())
+    (tmp_path / "a").mkdir()
+    path = outside(tmp_path / "a" / "net.onnx", location=location)
+    with pytest.raises(ModelFormatError, match="outside of the model's folder"):
+        open_model(path)
+
+
+def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(b"\7" * 16 + VALUES.tobytes())
+    folder = tmp_path / "a"
+    folder.mkdir()
+    path = outside(folder / "net.onnx", location="link.bin")
+    (folder / "link.bin").symlink_to(secret)
+    with pytest.raises(ModelFormatError, match="outside of the model's folder"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("length", ["1000000000000", "x", "-1"])
+def test_no_more_of_a_file_is_read_than_a_tensor_has(length: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelFormatError, match="needs 256 bytes"):
+        open_model(outside(tmp_path / "net.onnx", length=length))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +31,7 @@ CONV = conv_op(in_channels=8, out_channels=8, size=(8, 8), kernel=(3, 3))
 PLUGIN = '''
 import os
 import sys
+import tempfile
 from costmodel.errors import MissingDependencyError
 from costmodel.runners.fake import FakeRunner
 
@@ -39,6 +43,12 @@ class Loud(FakeRunner):
         os.write(2, b"a warning\\n")
         print(repr(sys.stdin.read()), flush=True)
         return super().load_op(op)
+
+class Littering(FakeRunner):
+    """Makes files for itself, as connections and runtimes do, and is never asked to end."""
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.mkdtemp()
 
 class Broken(FakeRunner):
     def load_op(self, op):
@@ -64,7 +74,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "loud_plugin.py").write_text(PLUGIN, encoding="utf-8")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1.0\n")
     points = "".join(
-        f"{name.lower()} = loud_plugin:{name}\n" for name in ("Loud", "Broken", "Missing")
+        f"{name.lower()} = loud_plugin:{name}\n"
+        for name in ("Loud", "Littering", "Broken", "Missing")
     )
     (info / "entry_points.txt").write_text(f"[costmodel.runners]\n{points}")
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -106,6 +117,32 @@ def test_a_segment_is_answered_in_order() -> None:
         events = visit_all(subject, (1, 0))
     assert [type(event) for event in events] == [Started, Visited, Started, Visited, Done]
     assert [event.job for event in events if isinstance(event, Started | Visited)] == [1, 1, 0, 0]
+
+
+def test_a_host_that_slept_does_not_blame_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept_s = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + slept_s[0])
+    monkeypatch.setattr("costmodel.profiler.supervisor.time", clock)
+    care = Care(visit_ms=600.0, block_ms=200.0, anchor_every_ms=1e9)
+    with worker("fake", CONV, realtime=True, timeout_ms=10_000.0) as subject:
+        subject.send(Segment(order=(0,), care=care))
+        assert subject.hear(within_s=5.0) == Started(job=0)
+        slept_s[0] = 3600.0
+        found = None
+        while found is None:
+            found = subject.hear(within_s=1.0)
+    assert isinstance(found, Visited)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_files_that_a_worker_made_for_itself_go_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    with worker("littering", CONV):
+        assert len(list((tmp_path / "tmp").glob("*/*"))) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_a_worker_told_to_stop_ends_after_the_present_visit() -> None:

@@ -1,5 +1,6 @@
 """The Keras reader: exported networks compute the same, read ones have the right layers."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,26 @@ def test_code_in_a_file_is_never_run(keras, tmp_path):
         model.save(tmp_path / name)
         with pytest.raises(ModelFormatError, match="code of its own, which is not run"):
             read_keras(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "function", [["4wE=", None, None], {"class_name": "__lambda__", "config": {"code": "4wE="}}]
+)
+def test_code_in_an_old_file_is_refused_before_keras_sees_it(
+    keras, tmp_path, monkeypatch, function
+):
+    import h5py
+
+    path = tmp_path / "old.h5"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        layer = {"class_name": "Lambda", "config": {"name": "l", "function": function}}
+        config["config"]["layers"].append(layer)
+        file.attrs["model_config"] = json.dumps(config)
+    monkeypatch.setattr(keras.models, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(ModelFormatError, match="code of its own, which is not run"):
+        read_keras(path)
 
 
 @pytest.mark.parametrize("data", [b"", b"not a model" * 50])

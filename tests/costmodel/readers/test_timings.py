@@ -68,3 +68,11 @@ def test_no_text_and_no_file(tmp_path):
         read_timings(write(tmp_path, "model,latency_ms\nä,1\n", "utf-16"))
     with pytest.raises(InvalidInputError, match="cannot be read"):
         read_timings(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("cell", ["1e308", "1e-320", "1e13"])
+def test_times_that_no_network_takes_are_refused(tmp_path, cell):
+    path = tmp_path / "list.csv"
+    path.write_text(f"model,latency_s\na,{cell}\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"line 2, column latency_s"):
+        read_timings(path)

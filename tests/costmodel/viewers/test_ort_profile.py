@@ -106,3 +106,38 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: str | None, mess
         path.write_text(content, encoding="utf-8")
     with pytest.raises(InvalidInputError, match=message):
         read_ort_profile(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ts": float("nan")},
+        {"dur": float("inf")},
+        {"dur": -5},
+        {"ts": "3"},
+        {"name": 7},
+        {"args": []},
+    ],
+)
+def test_events_that_are_no_times_are_nobodys_mistake(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps([*run(0), *run(90_000), run(180_000)[0] | change]), encoding="utf-8")
+    assert read_ort_profile(path).runs == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"pid": [1]}, {"args": {"op_name": {"a": 1}, "output_type_shape": []}}]
+)
+def test_odd_fields_of_events_are_read(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps([event | change for event in run(0)]), encoding="utf-8")
+    assert read_ort_profile(path).runs >= 1
+
+
+def test_a_profile_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="is not a profile"):
+        read_ort_profile(path)

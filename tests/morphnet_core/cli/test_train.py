@@ -162,6 +162,37 @@ def test_cutting_to_a_structure_and_to_a_budget(
     assert np.abs(means[0]).max() > 0.0 == np.abs(means[1]).max()
 
 
+def test_blocks_may_go_and_images_be_smaller(run: Any, recipe: Path, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    y = layers.Conv2D(24, 3, padding="same", use_bias=False, name="a")(x)
+    y = layers.ReLU()(layers.BatchNormalization()(y))
+    y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", name="b")(y))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Add()([x, y])))
+    net, out = tmp_path / "net.keras", tmp_path / "small.keras"
+    keras.Model(inputs, layers.Dense(3, name="head")(x), name="net").save(net)
+    common = ("--data", recipe, "--cost", "flops", "--remove-blocks", "--json")
+    code, text, err = run("shrink", net, *common, "--target", "20%", "-o", out)
+    assert code == 0, err
+    assert "rated 1 blocks" in err
+    _, left = json.loads(text)["groups"]["a"]
+    names = {layer.name for layer in keras.models.load_model(out).layers}
+    assert {"a", "b"} & names == ({"a", "b"} if left else set())
+    size = ("--resolution", 8, "--resolution", 4)
+    code, _, err = run("shrink", net, *common, *size, "--target", "30%", "-o", out)
+    assert code == 0, err
+    assert "images of 4 by 4" in err
+    code, text, err = run(
+        "train", net, *common, *size, "--target", "30%", "--search-epochs", 0, "--finish", "none",
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0, err
+    assert json.loads(text)["predicted"] <= json.loads(text)["target"]
+    assert " is taken" in err
+
+
 def test_widening_by_a_factor_and_up_to_a_cost(run: Any, net: Path, tmp_path: Path) -> None:
     out = tmp_path / "wide.keras"
     assert run("expand", net, "--by", 1.5, "-o", out)[0] == 0
@@ -295,6 +326,19 @@ MISTAKES = {
         "above 0 and at most",
     ),
     "shrink to nothing": (lambda net, _, to: ("shrink", net, "-o", to / "s.keras"), "--structure"),
+    "blocks of a structure": (
+        lambda net, _, to: (
+            "shrink", net, "-o", to / "s.keras", "-s", to / "s.json", "--remove-blocks",
+        ),
+        "are for a budget",
+    ),
+    "blocks of a network that grows": (
+        lambda net, data, to: (
+            "train", net, "-d", data, "-o", to, "--cost", "flops", "--target", "100%", "--grow", 2,
+            "--remove-blocks",
+        ),
+        "without grow",
+    ),
     "shrink without data": (
         lambda net, _, to: (
             "shrink", net, "-o", to / "s.keras", "--cost", "flops", "--target", "50%",

@@ -151,11 +151,11 @@ def test_morph_looks_and_goes_on_looking(tmp_path: Path, monkeypatch: pytest.Mon
 
     calls: list[int] = []
 
-    def failing(*arguments: Any) -> float:
+    def failing(*arguments: Any, **options: Any) -> float:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return loss_of_cut(*arguments)
+        return loss_of_cut(*arguments, **options)
 
     monkeypatch.setattr(course, "loss_of_cut", failing)
     with pytest.raises(KeyboardInterrupt):
@@ -171,3 +171,93 @@ def test_morph_looks_and_goes_on_looking(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_grows_is_not_looked_at() -> None:
     with pytest.raises(InvalidInputError, match="without grow"):
         morphed(grow=2.0)
+
+
+def residual() -> Any:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(name="norm_stem")(x))
+    for name in "ab":
+        y = layers.Conv2D(16, 3, padding="same", use_bias=False, name=f"{name}1")(x)
+        y = layers.ReLU()(layers.BatchNormalization(name=f"norm_{name}1")(y))
+        y = layers.Conv2D(8, 3, padding="same", use_bias=False, name=f"{name}2")(y)
+        x = layers.ReLU()(layers.Add()([x, layers.BatchNormalization(name=f"norm_{name}2")(y)]))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(3, name="head")(x), name="net")
+
+
+@pytest.mark.parametrize("useless", ["a1", "b1"])
+def test_the_block_goes_without_which_the_loss_is_least(useless: str, tmp_path: Path) -> None:
+    grouping = find_groups(read_keras(residual()))
+    pricer = Pricer(grouping, "flops")
+    worth = np.ones(grouping.num_units)
+    asked: list[bytes] = []
+
+    def judge(kept: Alive) -> float:
+        """Narrow layers lose, one block loses nothing, the other everything."""
+        asked.append(kept.tobytes())
+        counts = dict(zip(grouping.by_name, grouping.counts(kept), strict=True))
+        other = "b1" if useless == "a1" else "a1"
+        return 5.0 * (not counts[other]) + 0.1 * (8 - counts["stem"]) + 0.05 * (16 - counts[other])
+
+    told: list[str] = []
+    section = Section(name="looks", path=tmp_path / "looks.npz", belongs={})
+    choose = Looking(judge=judge, count=1, seed=0, section=section, say=told.append, blocks=9)
+    found = choose(pricer, worth, 0.55 * pricer.seed)
+    counts = dict(zip(grouping.by_name, found.counts, strict=True))
+    assert counts[useless] == 0
+    assert min(count for name, count in counts.items() if name != useless) > 0
+    assert found.cost <= 0.55 * pricer.seed
+    assert told == [line for line in told if f"without {useless}," in line]
+    assert len(asked) == len(set(asked)), "nothing is tried twice"
+    later = choose(pricer, worth, 0.5 * pricer.seed)
+    assert later.counts[list(grouping.by_name).index(useless)] == 0
+    again = Looking(judge=judge, count=1, seed=0, section=Section(
+        name="looks", path=tmp_path / "looks.npz", belongs={}), say=told.append, blocks=9,
+    )  # fmt: skip
+    before = len(asked)
+    np.testing.assert_array_equal(again(pricer, worth, 0.55 * pricer.seed).counts, found.counts)
+    assert len(asked) == before
+
+
+def test_blocks_stay_where_all_are_needed_or_none_is_there(pricer: Pricer) -> None:
+    told: list[str] = []
+    section = Section(name="looks", path=None, belongs={})
+    options: dict[str, Any] = {"count": 1, "seed": 0, "section": section, "say": told.append}
+    choose = Looking(judge=lambda _: 1.0, blocks=9, **options)
+    worth = np.ones(pricer.grouping.num_units)
+    found = choose(pricer, worth, 0.5 * pricer.seed)
+    np.testing.assert_array_equal(found.counts, project(pricer, worth, 0.5 * pricer.seed).counts)
+    assert "no block" in told[0]
+    grouping = find_groups(read_keras(residual()))
+    whole = grouping.full_counts
+
+    def judge(kept: Alive) -> float:
+        return float(
+            9.0 * (grouping.counts(kept) == 0).any() + (whole - grouping.counts(kept)).sum()
+        )
+
+    section = Section(name="looks", path=None, belongs={})
+    choose = Looking(judge=judge, blocks=9, **{**options, "section": section})
+    residual_pricer = Pricer(grouping, "flops")
+    found = choose(residual_pricer, np.ones(grouping.num_units), 0.9 * residual_pricer.seed)
+    assert found.counts.all()
+    assert "without any" in told[-1]
+
+
+def test_morph_without_blocks(tmp_path: Path) -> None:
+    told: list[str] = []
+    done = morph(
+        residual(), data(), "flops", target="40%", clock=None, search_epochs=0, finish="finetune",
+        finish_epochs=1, remove_blocks=True, importance="signal", verbose=0, out=tmp_path,
+        tell=told.append,
+    )  # fmt: skip
+    assert any("rated 2 blocks" in line for line in told)
+    assert done.structure is not None
+    assert done.loop.best.projection.cost <= 0.4 * done.loop.seed_ms
+    there = {layer.name for layer in done.model.layers}
+    assert not there.intersection(done.structure.removed)
+    assert not any("constant" in name for name in there)
+    with pytest.raises(InvalidInputError, match="without grow"):
+        morph(residual(), data(), "flops", target="100%", remove_blocks=True, grow=2.0)

@@ -12,8 +12,11 @@ from keras import layers
 
 from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.profiler import Plan
+from costmodel.readers.keras import read_keras
+from morphnet_core.groups import find_groups
 from morphnet_core.morphing import Data, DeviceClock, morph
 from morphnet_core.morphing.verify import same_outputs
+from morphnet_core.pricing import Pricer
 from morphnet_core.structure import Structure
 
 pytestmark = pytest.mark.keras
@@ -82,6 +85,34 @@ def test_taylor_importance_and_growth() -> None:
     )  # fmt: skip
     assert done.loop.best.projection.value < 1.0
     assert done.files == {}
+
+
+def test_a_network_grows_with_its_weights_at_the_cost_it_has() -> None:
+    model = network()
+    told: list[str] = []
+    first = model.get_layer("norm_a").gamma
+    first.assign([1.0] * 4 + [0.01] * 12)  # most of the first layer is worth little
+    target: Any = "100%"
+    for number in range(2):
+        done = morph(
+            model, data(), "flops",
+            compiled=compiled, target=target, search_epochs=0, finish="finetune", finish_epochs=1,
+            grow=2.0, distil=0.5, verbose=0, tell=told.append, dry_run=False,
+        )  # fmt: skip
+        assert number or done.loop.best.projection.grew(done.grouping)
+        assert (done.structure is None) == done.loop.best.projection.grew(done.grouping)
+        counts = dict(zip(done.grouping.by_name, done.loop.best.projection.counts, strict=True))
+        assert done.model.get_layer("b").filters == counts["b"]
+        assert 0.8 <= done.loop.best.predicted_ms / done.loop.target_ms <= 1.0
+        model, target = done.model, done.loop.target_ms
+    assert done.loop.target_ms == pytest.approx(morph_cost(network()))
+    assert done.model.get_layer("b").filters > 16
+    with pytest.raises(InvalidInputError, match="above 0 and at most"):
+        morph(network(), data(), "flops", compiled=compiled, target="150%", dry_run=False)
+
+
+def morph_cost(model: Any) -> float:
+    return Pricer(find_groups(read_keras(model)), "flops").seed
 
 
 def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:

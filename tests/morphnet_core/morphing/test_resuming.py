@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from costmodel.errors import CostModelError, InvalidInputError
+from costmodel.errors import CostModelError, InvalidInputError, LockedError
+from costmodel.profiler.lock import hold
 from morphnet_core.morphing import Data, morph
 
 pytestmark = pytest.mark.keras
@@ -118,6 +119,21 @@ def test_another_command_is_refused_by_what_differs(tmp_path: Path) -> None:
     other.get_layer("a").kernel.assign(other.get_layer("a").kernel + 1.0)
     with pytest.raises(InvalidInputError, match="begun with seed network"):
         morphed(tmp_path, model=other)
+
+
+def test_two_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "out" / "unfinished").mkdir(parents=True)
+    with (
+        hold(tmp_path / "out" / "unfinished" / "lock", "the folder"),
+        pytest.raises(LockedError, match=r"Another training holds the folder .*out: process \d+"),
+    ):
+        morphed(tmp_path / "out")
+
+
+def test_what_fails_before_anything_is_saved_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(CostModelError, match="away"):
+        morphed(tmp_path / "out", clock=Law(away=(1,)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_clock_is_tried_before_the_search() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from costmodel.durable import left_behind
 from costmodel.errors import InvalidInputError
 from morphnet_core.morphing import statefile
 from morphnet_core.morphing.statefile import State, read_state, write_state
@@ -69,8 +70,9 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     found = read_state(path, {})
     assert found.values["number"] >= told
     assert (found.arrays["a"] == found.values["number"]).all()
-    Unfinished.of(tmp_path.parent)
-    assert Unfinished(folder=tmp_path).begun
+    with Unfinished(folder=tmp_path).held():
+        assert left_behind(tmp_path) == []
+        assert Unfinished(folder=tmp_path).begun
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -1,0 +1,207 @@
+"""The driver's loop: starts jobs, hears them, tries lost ones again, and gives up late."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from costmodel.figures import duration
+from costmodel.fleets.engine import Engine, Post
+from costmodel.fleets.messages import (
+    Broke,
+    Bye,
+    Described,
+    Event,
+    Finished,
+    Order,
+    Rows,
+    decode_event,
+    encode,
+)
+
+_LOG = logging.getLogger("costmodel")
+#: ``away``: it will be tried again; ``gone``: it was away for too long; ``stopped``: by the user.
+State = Literal["waiting", "running", "away", "done", "failed", "gone", "stopped"]
+#: Longest silence between two looks at what else is to be done, in seconds.
+_LOOK_EVERY_S = 0.25
+#: Wait before a lost job is tried again, at first and at most, in seconds.
+_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0
+
+
+class Task:
+    """One job that is to be done, however often it has to be started.
+
+    Args:
+        name: of it, unique.
+        cpus: processors of this machine that it works on, where it runs here.
+
+    Attributes:
+        state: where it is.
+        reason: why it is away, failed or gone; what it says of itself while it runs.
+        tries: how often it was lost since it last brought something.
+    """
+
+    def __init__(self, name: str, cpus: float) -> None:
+        self.name = name
+        self.cpus = cpus
+        self.state: State = "waiting"
+        self.reason = ""
+        self.tries = 0
+        self._next_s = 0.0
+        self._brought_s: float | None = None
+
+    def post(self) -> Post:
+        """What is to be started now; asked anew for each try."""
+        raise NotImplementedError
+
+    def take(self, event: Event) -> Order | None:
+        """Keep what came, whole, before this returns; the answer is for the job."""
+        raise NotImplementedError
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is still something to do."""
+        return self.state in {"waiting", "running", "away"}
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether it is to be started now."""
+        return self.state == "waiting" or (self.state == "away" and now_s >= self._next_s)
+
+    def brought(self, now_s: float) -> None:
+        """Note that it is well."""
+        self.tries = 0
+        self._brought_s = now_s
+
+    def away(self, reason: str, now_s: float, patience_s: float) -> None:
+        """Note that it was lost, or has no place.
+
+        Args:
+            reason: why.
+            now_s: the time.
+            patience_s: longest time without anything brought before it is given up.
+        """
+        since = self._brought_s if self._brought_s is not None else now_s
+        self._brought_s = since
+        self.reason = reason
+        if now_s - since > patience_s:
+            self.state = "gone"
+            _LOG.warning("%s is given up after %s: %s.", self.name, duration(patience_s), reason)
+            return
+        wait_s = min(_RETRY_S * 2**self.tries, _LONGEST_RETRY_S)
+        self.tries += 1
+        self.state, self._next_s = "away", now_s + wait_s
+        _LOG.warning("%s: %s. It is tried again in %s.", self.name, reason, duration(wait_s))
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    engine: Engine,
+    *,
+    patience_s: float,
+    stopping: Callable[[], bool],
+    look: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Do all tasks.
+
+    Args:
+        tasks: in the order in which they are started; ``look`` may set one that is done to
+            ``waiting`` again.
+        engine: where jobs run.
+        patience_s: how long one may bring nothing, while it is away, before it is given up.
+        stopping: whether the user wants an end; jobs then end cleanly.
+        look: called now and then, and after every end of a job.
+        clock: seconds that only go up.
+
+    Raises:
+        InvalidInputError: if what came cannot be kept, such as on a full disk.
+    """
+    loop = _Loop({task.name: task for task in tasks}, engine, patience_s, clock)
+    while True:
+        if stopping():
+            loop.stop()
+        else:
+            loop.start()
+        loop.hear()
+        look()
+        if not any(task.is_open for task in tasks):
+            return
+
+
+class _Loop:
+    def __init__(
+        self,
+        tasks: dict[str, Task],
+        engine: Engine,
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._tasks = tasks
+        self._engine = engine
+        self._patience_s = patience_s
+        self._clock = clock
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start what is due and has room; give up what has waited too long for a place."""
+        now = self._clock()
+        for task in self._tasks.values():
+            if task.is_due(now) and self._engine.has_room(task.cpus):
+                self._engine.open(task.name, task.post(), task.cpus)
+                task.state, task.reason = "running", ""
+        for task in self._tasks.values():
+            if task.state == "running" and (problem := self._engine.problem(task.name)):
+                self._engine.close(task.name)
+                task.away(problem, now, self._patience_s)
+
+    def stop(self) -> None:
+        """Ask what runs for an end, once; nothing else is started."""
+        for task in self._tasks.values():
+            if task.state in {"waiting", "away"}:
+                task.state = "stopped"
+            elif task.state == "running" and not self._stopped:
+                self._engine.stop(task.name)
+        self._stopped = True
+
+    def hear(self) -> None:
+        """Keep what jobs say."""
+        for heard in self._engine.hear(_LOOK_EVERY_S):
+            task = self._tasks[heard.name]
+            answered = False
+            for line in heard.lines:
+                answered |= self._take(task, decode_event(line))
+            if heard.lost:
+                self._engine.close(task.name)
+                if self._stopped:
+                    task.state = "stopped"
+                else:
+                    task.away(heard.lost, self._clock(), self._patience_s)
+            elif not answered and task.state == "running":
+                self._engine.answer(task.name)
+
+    def _take(self, task: Task, event: Event) -> bool:
+        """One event; returns whether the job is over, or was answered already."""
+        order = task.take(event)
+        if isinstance(event, Described | Rows):
+            task.brought(self._clock())
+        match event:
+            case Finished():
+                self._engine.close(task.name, encode(Bye()))
+                task.state, task.reason = ("stopped" if event.interrupted else "done"), ""
+                return True
+            case Broke():
+                self._engine.close(task.name, encode(Bye()))
+                if self._stopped:
+                    task.state, task.reason = "stopped", event.text
+                elif event.again:
+                    task.away(event.text, self._clock(), self._patience_s)
+                else:
+                    task.state, task.reason = "failed", event.text
+                    _LOG.warning("%s: %s", task.name, event.text)
+                return True
+        if order is not None:
+            self._engine.answer(task.name, encode(order))
+            return True
+        return False

@@ -1,0 +1,340 @@
+"""``profile --fleet`` and ``fleet status``: many devices at once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from costmodel.durable import write_lines
+from costmodel.fleets.dealing import dealt
+from costmodel.fleets.driver import Task, run_tasks
+from costmodel.fleets.engine import ALONE, Post
+from costmodel.fleets.keeper import TableFile
+from costmodel.fleets.messages import (
+    Begin,
+    Described,
+    Event,
+    Finished,
+    Moved,
+    Order,
+    ProfileOrder,
+    Rows,
+)
+from costmodel.fleets.opening import opened_engine
+from costmodel.fleets.spec import Fleet, FleetDevice, read_fleet
+from costmodel.fleets.standing import (
+    NO_PART,
+    FleetStatus,
+    Part,
+    Saved,
+    Standing,
+    driver_of,
+    load_state,
+    lone_driver,
+    state_file,
+    status_of,
+    write_kinds,
+)
+from costmodel.profiler import Progress
+from costmodel.profiler.interrupt import Interrupt
+from costmodel.uses.fleet_models import FAR_CPUS, WORK, Ready, models_by_key, post_for, sent
+from costmodel.uses.profiling import parse_budget
+
+_LOG = logging.getLogger("costmodel")
+#: States of devices whose rows others of their kind measure.
+_LEFT = frozenset({"failed", "gone"})
+#: Seconds between two saves of the state; what counts, the tables, is saved at once.
+_SAVE_EVERY_S = 1.0
+
+
+def profile_fleet(path: Path | str, *, progress: Progress | None = None) -> FleetStatus:
+    """Profile all devices of a fleet file. Call it again to resume, after any sort of end.
+
+    Args:
+        path: the file; docs/fleets.md says what may be in it.
+        progress: who is told how far all devices are together.
+
+    Returns:
+        How far it came: what each device has, and how boards of one kind agree.
+
+    Raises:
+        InvalidInputError: for a file that cannot be used (naming field and fix), a cluster that is
+            not there, or a table that cannot be written, such as on a full disk. What was measured
+            is kept, and the same call goes on.
+        LockedError: if another driver runs this fleet.
+        MissingDependencyError: if the file names a Ray cluster and Ray is not installed.
+    """
+    fleet = read_fleet(Path(path), parse_budget)
+    with lone_driver(fleet):
+        run = _Profiling(fleet, progress)
+        interrupted = run.drive()
+        run.save()
+    found = status_of(fleet, run.standings(), "")
+    return replace(found, interrupted=interrupted, tables=write_kinds(fleet, found.kinds))
+
+
+def fleet_status(path: Path | str) -> FleetStatus:
+    """How far the profile of a fleet is, whether it runs or not; starts and changes nothing.
+
+    Args:
+        path: the fleet file.
+
+    Raises:
+        InvalidInputError: for a file that cannot be used, or a state that cannot be read.
+        TableFormatError: if a device's table cannot be read.
+    """
+    fleet = read_fleet(Path(path), parse_budget)
+    running = driver_of(fleet)
+    saved = load_state(fleet)
+    standings = {
+        device.name: saved.devices.get(device.name, Standing()) for device in fleet.devices
+    }
+    if not running:  # whoever wrote it is gone
+        for item in standings.values():
+            if item.state in {"running", "away"}:
+                item.state = "stopped"
+    return status_of(fleet, standings, running)
+
+
+class _BoardTask(Task):
+    """One device's profile."""
+
+    def __init__(
+        self, device: FleetDevice, run: _Profiling, standing: Standing, part: Part = NO_PART
+    ) -> None:
+        super().__init__(device.name, FAR_CPUS if device.is_far else ALONE)
+        self.device = device
+        self.file = TableFile(run.fleet.table(device.name))
+        self.moved = Moved(done=standing.done, total=standing.total)
+        self.wanted, self.design = standing.wanted, standing.design
+        self.part = part
+        self.kind = self.file.device.fingerprint if self.file.device else standing.kind
+        asked = repr((device.runner, sorted(device.options.items()), device.wanted))
+        self.asked = hashlib.blake2b(asked.encode(), digest_size=8).hexdigest()
+        if standing.state == "done" and standing.asked == self.asked and self.file.rows:
+            self.state = "done"
+        self._run = run
+
+    def post(self) -> Post:
+        """The order, with the table as it is by now."""
+        device, wanted, run = self.device, self.device.wanted, self._run
+        models, sizes = run.models_of(device)
+        order = ProfileOrder(
+            name=device.name,
+            owner=run.owner(device.name),
+            runner=device.runner,
+            options=dict(device.options),
+            folder=run.folder(device.name),
+            table=self.file.content(),
+            models=tuple(models),
+            sizes=sent(sizes),
+            samples=wanted.samples,
+            thinned=wanted.thinned,
+            budget=wanted.budget,
+            rounds=wanted.rounds,
+            seed=wanted.seed,
+        )
+        return post_for(device, order, order.folder, models)
+
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether its part now has rows that it was not asked for when it finished."""
+        part = self._run.part_of(self)
+        if part == self.part:
+            return False
+        now, then = (set(dealt(self.design, *item, self.name)) for item in (part, self.part))
+        return bool(now - then) or not self.design
+
+    def take(self, event: Event) -> Order | None:
+        """Keep rows before anything else; a board that is there is told its part."""
+        match event:
+            case Described():
+                self.file.begin(event.header)
+                assert self.file.device is not None
+                self.kind = self.file.device.fingerprint
+                boards, present = self.part = self._run.told_part(self)
+                return Begin(boards=boards, present=present)
+            case Rows():
+                self.file.add(event.lines)
+            case Moved():
+                if event.total:
+                    self.moved = event
+                self.reason = event.note if self.state == "running" else self.reason
+            case Finished():
+                if event.table:
+                    self.file.replace(event.table)
+                found = event.found or {}
+                self.wanted, self.design = found.get("rows", 0), found.get("design", 0)
+        return None
+
+    @property
+    def standing(self) -> Standing:
+        """For the state file, which says the part by itself."""
+        return Standing(
+            state=self.state,
+            reason=self.reason if self.state != "done" else "",
+            device=self.file.device.label if self.file.device else "",
+            kind=self.kind,
+            rows=self.file.rows,
+            wanted=self.wanted,
+            done=self.moved.done,
+            total=self.moved.total,
+            seconds_left=self.moved.seconds_left,
+            asked=self.asked,
+            design=self.design,
+        )
+
+
+class _Profiling:
+    """All devices' profiles, from what is in files to what is then."""
+
+    def __init__(self, fleet: Fleet, progress: Progress | None) -> None:
+        self.fleet = fleet
+        self._progress = progress
+        self._saved_s = 0.0
+        self._models: dict[object, Ready] = {}
+        self._seen: tuple[object, ...] = ()
+        self._parts: dict[str, Part] = {}
+        saved = load_state(fleet)
+        self._id = saved.id
+        parts = dict(enumerate(saved.parts))
+        self.tasks = [
+            _BoardTask(device, self, standing, parts.get(standing.part, NO_PART))
+            for device in fleet.devices
+            for standing in [saved.devices.get(device.name, Standing())]
+        ]
+
+    def drive(self) -> bool:
+        """Do what is left, on the fleet's engine; returns whether the user ended it."""
+        self._regroup()
+        if not any(task.is_open for task in self.tasks):
+            _LOG.info("Every device has measured all that it is to.")
+            return False
+        names = ", ".join(task.name for task in self.tasks if task.is_open)
+        _LOG.info("To profile: %s.", names)
+        self.save()
+        # The engine first: Ray would take the signals away.
+        with (
+            self._files_of_models(),
+            opened_engine(self.fleet.ray) as engine,
+            Interrupt() as interrupt,
+        ):
+            if self._progress is not None:
+                self._progress.start(0)
+            try:
+                run_tasks(
+                    self.tasks,
+                    engine,
+                    patience_s=self.fleet.patience_s,
+                    stopping=lambda: interrupt.asked,
+                    look=self._look,
+                )
+            finally:
+                self.save()
+                if self._progress is not None:
+                    self._progress.stop()
+            return interrupt.asked
+
+    def _look(self) -> None:
+        self._regroup()
+        now = time.monotonic()
+        if now - self._saved_s < _SAVE_EVERY_S:
+            return
+        self._saved_s = now
+        self.save()
+        if self._progress is not None:
+            moved = [task.moved for task in self.tasks]
+            running = [task for task in self.tasks if task.state == "running"]
+            left = max((task.moved.seconds_left for task in running), default=0.0)
+            note = f"{len(running)} of {len(self.tasks)} devices at work"
+            done = sum(item.done for item in moved)
+            self._progress.advance(done, sum(item.total for item in moved), left, note)
+
+    def _regroup(self) -> None:
+        """Ask boards again that lack rows, because another of their kind has left."""
+        if self._refresh():
+            for task in self.tasks:
+                if task.state == "done" and task.lacks_rows:
+                    task.state = "waiting"
+
+    def _refresh(self) -> bool:
+        """Group boards anew if anything has changed; returns whether it has."""
+        seen = tuple((task.kind, task.state in _LEFT, task.state == "done") for task in self.tasks)
+        if seen == self._seen:
+            return False
+        self._seen, self._parts = seen, self._grouped()
+        return True
+
+    def told_part(self, task: _BoardTask) -> Part:
+        """The part of a device that has just told its kind."""
+        self._refresh()
+        return self.part_of(task)
+
+    def part_of(self, task: _BoardTask) -> Part:
+        """Boards that share a device's design, and those of them that can be asked."""
+        return self._parts[task.name]
+
+    def _grouped(self) -> dict[str, Part]:
+        """Every device's part. Until a board was reached, it counts as one of those it is like."""
+        kinds: dict[object, Counter[str]] = defaultdict(Counter)
+        for task in self.tasks:
+            if task.kind:
+                kinds[task.device.alike][task.kind] += 1
+        groups: dict[object, list[_BoardTask]] = defaultdict(list)
+        for task in self.tasks:
+            known = kinds[task.device.alike]
+            kind = task.kind or (known.most_common(1)[0][0] if known else "")
+            groups[(kind, task.device.wanted) if kind else task.device.alike].append(task)
+        found: dict[str, Part] = {}
+        for group in groups.values():
+            boards = tuple(sorted(task.name for task in group))
+            present = tuple(sorted(task.name for task in group if task.state not in _LEFT))
+            found |= dict.fromkeys(boards, (boards, present))
+        return found
+
+    def owner(self, name: str) -> str:
+        """Who a device's jobs are for its agents: the same after the driver was killed."""
+        return f"{self._id}-{name}"
+
+    def folder(self, name: str) -> str:
+        """A job's own folder, beside its device."""
+        work = self.fleet.work or (WORK if self.fleet.ray else str(self.fleet.out / ".work"))
+        if not self.fleet.ray:
+            work = str(Path(work).expanduser().resolve())
+        return f"{work}/{self._id}/{name}"
+
+    @contextmanager
+    def _files_of_models(self) -> Iterator[None]:
+        """Models as files that can be sent, by what a device is to measure."""
+        with models_by_key(
+            {device.wanted: device.wanted.models for device in self.fleet.devices},
+            {device.wanted: dict(device.wanted.sizes) for device in self.fleet.devices},
+        ) as found:
+            self._models = found
+            yield
+
+    def models_of(self, device: FleetDevice) -> Ready:
+        """Files of a device's networks by key, and values of their open dimensions."""
+        return self._models[device.wanted]
+
+    def standings(self) -> dict[str, Standing]:
+        """How far each device is."""
+        return {task.name: task.standing for task in self.tasks}
+
+    def save(self) -> None:
+        """Write the state file."""
+        parts = {part: place for place, part in enumerate({task.part: 0 for task in self.tasks})}
+        standings = self.standings()
+        for task in self.tasks:
+            standings[task.name].part = parts[task.part]
+        saved = Saved(id=self._id, devices=standings, parts=tuple(parts))
+        data = msgspec.json.format(msgspec.json.encode(saved), indent=1)
+        write_lines(state_file(self.fleet), [data + b"\n"])

@@ -1,0 +1,328 @@
+"""Fleets on this machine, without Ray: simulated boards, each in a job of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import psutil
+import pytest
+from json_promises import check_output
+from onnx import TensorProto, helper
+from rows import ADD, conv
+from ssh_server import SshServer
+
+from costmodel.cli import main
+from costmodel.durable import append_line
+from costmodel.errors import InvalidInputError, LockedError
+from costmodel.fleets import keeper
+from costmodel.fleets.spec import read_fleet
+from costmodel.measurement import Round
+from costmodel.profiler.lock import hold
+from costmodel.runners.fake import write_model
+from costmodel.table import LatencyTable
+from costmodel.uses.fleets import _Profiling, fleet_status, profile_fleet
+from costmodel.uses.profiling import parse_budget
+
+Run = Callable[..., tuple[int, str, str]]
+OPS = [*(conv(width) for width in range(8, 128, 8)), ADD]
+#: Beside them there are the network itself and its session.
+ROWS = len(OPS) + 2
+ROUNDS = 4
+#: Longer than anything here takes, also on a busy machine.
+LONG_S = 150.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_locks() -> Iterator[None]:
+    """Locks of these tests, in their jobs, too."""
+    short = tempfile.TemporaryDirectory(prefix="t")  # for ssh's sockets
+    with pytest.MonkeyPatch.context() as patch, short as folder:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr("tempfile.tempdir", folder)
+        yield
+
+
+def write_fleet(folder: Path, boards: dict[str, str], extra: str = "") -> Path:
+    write_model(folder / "net.json", OPS)
+    path = folder / "fleet.toml"
+    lines = ['models = ["net.json"]', "samples = 0", "thinned = 0", f"rounds = {ROUNDS}", extra]
+    for name, options in boards.items():
+        lines += ["[[devices]]", f'name = "{name}"', f'runner = "fake://{name}"']
+        lines += [f"options = {{ {options} }}"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(item) for item in arguments])
+        written = capsys.readouterr()
+        assert "Traceback" not in written.err
+        check_output(arguments, written.out)
+        return int(ended.value.code or 0), written.out, written.err
+
+    return call
+
+
+def rounds_of(table: Path) -> dict[str, list[Round]]:
+    return {op.digest: list(row.rounds) for op, row in LatencyTable.load(table).rows.items()}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fleet that was profiled: three boards of a kind, one of them slower."""
+    folder = tmp_path_factory.mktemp("fleet")
+    path = write_fleet(folder, {"a": "", "b": "", "c": "slower = 1.2"})
+    found = profile_fleet(path)
+    assert found.is_done, found.to_json()
+    return path
+
+
+def test_boards_of_a_kind_share_a_design(done: Path) -> None:
+    found = fleet_status(done)
+    assert {name: item.rows for name, item in found.standings.items()} == dict.fromkeys(
+        "abc", 2 * ROWS // 3
+    )
+    assert {item.state for item in found.standings.values()} == {"done"}
+    (one,) = found.kinds
+    assert (one.rows, one.single) == (ROWS, 0)
+    assert [board.name for board in one.boards if board.apart] == ["c"]
+    assert one.factor("c") == pytest.approx(1.2)
+    table = LatencyTable.load(found.tables[one.device.fingerprint])
+    assert {op.digest for op in table} >= set(rounds_of(found.fleet.table("a")))
+    assert not (found.fleet.out / ".work").exists()
+
+
+def test_status_is_told_in_words_and_as_json(done: Path, run: Run) -> None:
+    code, out, _ = run("fleet", "status", done, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["done"], found["running"]) == (True, None)
+    assert [item["name"] for item in found["devices"]] == ["a", "b", "c"]
+    code, out, _ = run("fleet", "status", done)
+    assert code == 0
+    assert "3 of 3 devices are done; nobody drives it" in out
+    assert "Kept apart" in out
+    assert "c (1.20 times)" in out
+
+
+def test_a_fleet_that_is_done_is_not_measured_again(done: Path, run: Run) -> None:
+    before = {path: path.read_bytes() for path in done.parent.rglob("*.jsonl")}
+    code, out, err = run("profile", "--fleet", done, "--json")
+    assert code == 0
+    assert "Every device has measured all" in err
+    assert json.loads(out)["done"]
+    assert {path: path.read_bytes() for path in done.parent.rglob("*.jsonl")} == before
+
+
+def test_networks_are_compared_on_every_board(done: Path, run: Run) -> None:
+    net = done.parent / "net.json"
+    code, out, err = run(
+        "compare", net, "--fleet", done, "--cost", "lookup", "--rounds", 2, "--json"
+    )
+    assert code == 0, err
+    found = {board["name"]: board for board in json.loads(out)["boards"]}
+    assert found["c"]["factor"] == pytest.approx(1.2)
+    for board in found.values():
+        (compared,) = board["compared"]
+        assert compared["error"] == pytest.approx(0.0, abs=0.01)
+    measured = {name: board["compared"][0]["measured_ms"] for name, board in found.items()}
+    assert measured["c"] == pytest.approx(1.2 * measured["a"])
+
+
+def test_two_drivers_refuse_each_other(done: Path) -> None:
+    with hold(done.parent / "fleet-tables" / "fleet.lock", "the fleet"):
+        assert "process" in fleet_status(done).running
+        with pytest.raises(LockedError, match="the fleet"):
+            profile_fleet(done)
+
+
+def test_boards_are_grouped_by_what_they_are_once_that_is_known(tmp_path: Path) -> None:
+    boards = dict.fromkeys("abc", "") | {"x": "speed = 2.0"}
+    run = _Profiling(read_fleet(write_fleet(tmp_path, boards), parse_budget), None)
+    tasks = {task.name: task for task in run.tasks}
+    abc = tuple("abc")
+    # Not reached yet, they are taken for what the file says.
+    assert run.told_part(tasks["a"]) == (abc, abc)
+    assert run.told_part(tasks["x"]) == (("x",), ("x",))
+    tasks["a"].kind = tasks["b"].kind = "one"
+    assert run.told_part(tasks["c"]) == (abc, abc)
+    # One is another than it looked: those that have finished lack rows.
+    for task in run.tasks:
+        task.part, task.design, task.state = run.told_part(task), 6, "done"
+    tasks["c"].kind = "other"
+    run._regroup()
+    assert run.part_of(tasks["a"]) == (("a", "b"), ("a", "b"))
+    assert [task.name for task in run.tasks if task.state == "waiting"] == ["a", "b", "c"]
+    # One that is away for good leaves its rows to the others; who has them all lacks none.
+    tasks["a"].part = run.told_part(tasks["a"])
+    tasks["a"].state, tasks["b"].state = "done", "gone"
+    run._regroup()
+    assert run.part_of(tasks["a"]) == (("a", "b"), ("a",))
+    assert tasks["a"].state == "done"
+
+
+MISTAKES = {
+    "no file": (("profile", "--fleet", "no.toml"), "no.toml cannot be read"),
+    "an option of one device": (
+        ("profile", "--fleet", "F", "--samples", 3),
+        "--samples is for one device",
+    ),
+    "comparing by two": (("compare", "n.onnx", "--fleet", "F", "-t", "t.jsonl"), "--table is for"),
+    "neither": (("profile",), "--fleet F.toml"),
+    "nothing profiled": (("compare", "n.onnx", "--fleet", "F"), "has a table in"),
+    "nothing to compare": (("compare", "--fleet", "F"), "has a table in"),
+    "no such word": (("fleet", "paint", "F"), "paint"),
+    "no such status": (("fleet", "status", "no.toml"), "no.toml cannot be read"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named(tmp_path: Path, run: Run, mistake: str) -> None:
+    path = write_fleet(tmp_path, {"a": ""})
+    arguments, words = MISTAKES[mistake]
+    code, out, err = run(*(path if item == "F" else item for item in arguments))
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_a_device_that_cannot_be_used_is_named_and_the_others_go_on(
+    tmp_path: Path, run: Run
+) -> None:
+    path = write_fleet(tmp_path, {"a": "", "b": "colour = 'red'"})
+    code, out, err = run("profile", "--fleet", path, "--json")
+    assert code == 1
+    found = {item["name"]: item for item in json.loads(out)["devices"]}
+    assert found["b"]["state"] == "failed"
+    assert "colour" in found["b"]["reason"]
+    # The rows that the two would have shared are all a's.
+    assert (found["a"]["state"], found["a"]["rows"]) == ("done", ROWS)
+    assert "Not done: b." in err
+
+
+def wait_until(what: Callable[[], object]) -> None:
+    until = time.monotonic() + LONG_S
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def started(path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "costmodel", "profile", "--fleet", str(path), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kept(before: dict[str, list[Round]], after: dict[str, list[Round]]) -> bool:
+    """Whether all that was there still is, and in its place."""
+    return all(after[op][: len(rounds)] == rounds for op, rounds in before.items())
+
+
+def test_no_row_is_lost_or_doubled_by_a_full_disk_a_signal_or_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_fleet(tmp_path, {"a": "realtime = true, noise = 0.02, seed = -1"})
+    table = tmp_path / "fleet-tables" / "a.jsonl"
+
+    def grown(lines: int) -> Callable[[], bool]:
+        return lambda: table.exists() and table.read_bytes().count(b"\n") > lines
+
+    # The driver's disk is full. What was on its way is in the job's copy.
+    calls = []
+
+    def full(*arguments: Any, **options: Any) -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            message = "it cannot be added to: No space left on device."
+            raise InvalidInputError(message)
+        append_line(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "append_line", full)
+        with pytest.raises(InvalidInputError, match="No space left"):
+            profile_fleet(path)
+    disk = rounds_of(table)
+    (copy,) = (tmp_path / "fleet-tables" / ".work").rglob("table.jsonl")
+    unseen = rounds_of(copy)
+    assert kept(disk, unseen)
+    assert sum(map(len, unseen.values())) > sum(map(len, disk.values()))
+    # The same command goes on; a first ctrl-C ends it cleanly.
+    with started(path) as driver:
+        wait_until(grown(len(unseen) + 3))
+        driver.send_signal(signal.SIGINT)
+        out, err = driver.communicate(timeout=LONG_S)
+    assert driver.returncode == 130, err
+    assert json.loads(out)["devices"][0]["state"] == "stopped"
+    signalled = rounds_of(table)
+    assert kept(disk, signalled)
+    times = {item.quiet_ms for rounds in signalled.values() for item in rounds}
+    assert {item.quiet_ms for rounds in unseen.values() for item in rounds} <= times
+    # kill -9 leaves nothing running.
+    with started(path) as driver:
+        before = table.read_bytes().count(b"\n")
+        wait_until(grown(before + 3))
+        family = psutil.Process(driver.pid).children(recursive=True)
+        assert "process" in fleet_status(path).running
+        driver.send_signal(signal.SIGKILL)
+        driver.communicate(timeout=LONG_S)
+    _, alive = psutil.wait_procs(family, timeout=LONG_S)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    killed = rounds_of(table)
+    found = fleet_status(path)
+    assert (found.running, found.standings["a"].state) == ("", "stopped")
+    assert profile_fleet(path).is_done
+    end = rounds_of(table)
+    assert len(end) == ROWS
+    assert kept(signalled, end)
+    assert kept(killed, end)
+    for rounds in end.values():
+        assert [item.number for item in rounds] == list(range(len(rounds)))
+        assert len({item.median_ms for item in rounds}) == len(rounds) >= ROUNDS
+    assert not (tmp_path / "fleet-tables" / ".work").exists()
+
+
+def test_a_board_that_is_unplugged_is_waited_for(tmp_path: Path) -> None:
+    shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 16]) for name in "xy"]
+    kinds = ("Relu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg")
+    names = ["x", *kinds[:-1], "y"]
+    chain = [helper.make_node(kind, [names[i]], [names[i + 1]]) for i, kind in enumerate(kinds)]
+    graph = helper.make_graph(chain, "net", shape[:1], shape[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "net.onnx")
+    path = tmp_path / "fleet.toml"
+    table = tmp_path / "fleet-tables" / "pi.jsonl"
+    with SshServer(tmp_path) as board:
+        options = ", ".join(f'{name} = "{value}"' for name, value in board.options.items())
+        path.write_text(
+            'models = ["net.onnx"]\nsamples = 0\nthinned = 0\nrounds = 12\npatience = "3m"\n'
+            f'[[devices]]\nname = "pi"\nrunner = "{board.address}"\n'
+            f"options = {{ {options}, reconnect_s = 0.2 }}\n",
+            encoding="utf-8",
+        )
+        with started(path) as driver:
+            wait_until(lambda: table.exists() and table.read_bytes().count(b"\n") > 4)
+            board.stop()
+            board.kill_agent()
+            wait_until(lambda: fleet_status(path).standings["pi"].state == "away")
+            before = rounds_of(table)
+            board.start()
+            _, err = driver.communicate(timeout=LONG_S)
+        assert driver.returncode == 0, err
+        assert "pi: " in err
+        assert "It is tried again in 1 s." in err
+    after = rounds_of(table)
+    assert kept(before, after)
+    assert len(after) > 6
+    for rounds in after.values():
+        assert [item.number for item in rounds] == list(range(len(rounds)))
