@@ -16,7 +16,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import DISTRIBUTION, InvalidInputError
+from costmodel.schemas import refuse_later
 
 #: Fewest witnesses by which a slower machine is told from a slower network.
 MIN_WITNESSES = 3
@@ -138,7 +139,15 @@ def read_baseline(path: Path) -> Hour:
     """
     remedy = "Make one with: costmodel compare MODEL... --table T --save-baseline baseline.json"
     try:
-        lines = msgspec.json.decode(path.read_bytes(), type=list[_Line])
+        data = path.read_bytes()
+        if why := refuse_later(msgspec.json.decode(data)):
+            message = (
+                f"The baseline {path}: {why}. Update it: pip install --upgrade {DISTRIBUTION}."
+            )
+            raise InvalidInputError(message)
+        lines = msgspec.json.decode(data, type=list[_Line])
+    except InvalidInputError:
+        raise
     except OSError as error:
         message = f"The baseline {path} cannot be read: {error.strerror or error}. {remedy}"
         raise InvalidInputError(message) from error
@@ -191,8 +200,8 @@ def changes(before: Hour, now: Hour, limit: float = MAX_REGRESSION) -> dict[str,
     Of every network and witness, ``x = log(now / before)``, whose standard error ``e`` is told by
     how far its own rounds scatter (a jackknife over the rounds, both hours). The weighted mean
     ``x`` of the witnesses, with weights ``w = 1 / e^2``, is the drift of the machine, which is
-    taken off: a machine that is 20 % slower in all it does is no alarm. What is left of a network's
-    ``x`` is its slowdown.
+    taken off: a machine that is 20 % slower in all it does is no alarm. What is left of a
+    network's ``x`` is its slowdown.
 
     Two hours differ by more than rounds of one hour do, and by the more, the more the rounds do: a
     kernel that reads memory scatters within an hour, and is elsewhere in the next. So all errors

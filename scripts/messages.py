@@ -26,11 +26,11 @@ def written() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             place = path.relative_to(ROOT).as_posix()
-            for line, text in _messages(ast.parse(path.read_text(encoding="utf-8"))):
+            for line, text in messages_of(ast.parse(path.read_text(encoding="utf-8"))):
                 yield f"{place}:{line}", text
 
 
-def _messages(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def messages_of(tree: ast.Module) -> list[tuple[int, str]]:
     """Lines that raise something with a text, and that text: mostly given a name just before."""
     functions = [
         node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -42,17 +42,19 @@ def _messages(tree: ast.Module) -> Iterator[tuple[int, str]]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    found = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Raise) or not isinstance(node.exc, ast.Call):
             continue
         first = max((f.lineno for f in functions if f.lineno < node.lineno), default=0)
         texts = []
-        for argument in node.exc.args:
+        for argument in (*node.exc.args, *(word.value for word in node.exc.keywords)):
             name = argument.id if isinstance(argument, ast.Name) else ""
             lines = [line for it, line in told if it == name and first <= line < node.lineno]
             texts.append(_text(told[name, max(lines)] if lines else argument))
         if any(texts):
-            yield node.lineno, f"{ast.unparse(node.exc.func)}: {' | '.join(texts)}"
+            found.append((node.lineno, f"{ast.unparse(node.exc.func)}: {' | '.join(texts)}"))
+    return sorted(found)
 
 
 def _text(node: ast.expr) -> str:
@@ -85,7 +87,7 @@ class Recorder:
             place = next(filter(None, map(_place, reversed(traceback.extract_stack()[:-1]))), "?")
             self.found[place, f"{type(error).__name__}: {error}"] += 1
 
-        CostModelError.__init__ = recorded  # type: ignore[method-assign,assignment]
+        CostModelError.__init__ = recorded  # type: ignore[assignment,method-assign]
 
 
 def _place(frame: traceback.FrameSummary) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,9 +51,13 @@ PAGES = sorted(
     if not any(part.startswith(".") or part == "build" for part in path.relative_to(ROOT).parts)
 )
 SHOWN = page_examples("README.md", README)
-SNIPPETS = [example.text for example in SHOWN if example.kind == "python"]
 #: What README.md begins with, in an empty folder.
 FIRST_STEPS = page_examples(FIRST, "\n" + section(README, FIRST))
+SNIPPETS = [
+    example.text
+    for example in SHOWN
+    if example.kind == "python" and example.text != FIRST_STEPS[-1].text
+]
 #: Programs whose commands are parsed, and what those of others are for.
 COMMAND = re.compile(rf"({'|'.join(PROGRAMS)}) ")
 LINES = [example.text for example in SHOWN if COMMAND.match(example.text)]
@@ -183,6 +188,21 @@ def test_the_first_steps_are_few_and_none_needs_editing() -> None:
         made |= written
 
 
+@pytest.mark.keras
+def test_the_first_steps_end_in_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a table that is shipped: scripts/try_wheel.py does it with the one that is made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    table = "amd-epyc-family-25-model-17/onnxruntime-float32.jsonl"
+    shutil.copy(ROOT / "profiles" / table, tmp_path / "cpu.jsonl")
+    snippet = FIRST_STEPS[-1].text.replace("_epochs=3", "_epochs=1")
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "round 1: predicted" in capsys.readouterr().out
+    assert (tmp_path / "digits" / "model.onnx").is_file()
+
+
 def test_the_first_network_comes_with_the_onnx_package() -> None:
     import onnx
 
@@ -284,12 +304,19 @@ def test_checks_before_a_commit_have_the_pinned_versions() -> None:
 def test_the_workflow_runs_scripts_that_there_are() -> None:
     text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
     named = re.findall(r"run: (?:python )?(scripts/\S+)", text)
-    assert {"scripts/test", "scripts/try_wheel.py", "scripts/site"} == set(named)
+    tried = {"scripts/try_wheel.py", "scripts/try_versions.py"}
+    assert {"scripts/sbom", "scripts/test", "scripts/site", *tried} == set(named)
     assert all((ROOT / name).is_file() for name in named)
 
 
 def test_the_pages_of_the_stable_names_have_something_to_show() -> None:
     assert [name for module in STABLE for name in undocumented(module)] == []
+
+
+def test_every_page_is_listed() -> None:
+    text = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {target for target in LINK.findall(text) if "/" not in target} == pages
 
 
 @pytest.mark.parametrize("folder", ["docs/decisions", "examples"])

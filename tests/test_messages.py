@@ -30,10 +30,10 @@ def read(path):
 
 
 def test_each_message_is_the_one_before_its_error() -> None:
-    assert list(messages._messages(ast.parse(CODE))) == [
+    assert messages.messages_of(ast.parse(CODE)) == [
         (5, "InvalidInputError: There is no path."),
-        (11, "MissingDependencyError: keras | keras"),
         (10, "InvalidInputError: {path} cannot be read: {error}."),
+        (11, "MissingDependencyError: keras | keras | Reading {path}"),
     ]
 
 

@@ -49,8 +49,8 @@ RemoveBlocks = Annotated[
     bool,
     typer.Option(
         "--remove-blocks",
-        help="Let whole branches go, such as that of a residual block, where a few hundred samples "
-        "say that this loses less than narrower layers.",
+        help="Let whole branches go, such as that of a residual block, where validation "
+        "samples say that this loses less than narrower layers.",
     ),
 ]
 Resolutions = Annotated[

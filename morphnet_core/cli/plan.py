@@ -10,11 +10,13 @@ import typer
 from costmodel.cli import options
 from costmodel.cli.app import examples
 from costmodel.cli.output import emit, note, progress
+from costmodel.cli.terms import with_terms
 from morphnet_core.cli import options as keras_options
 from morphnet_core.cli.app import app
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
+    from costmodel.uses.pricing import Terms
     from morphnet_core.planning import WidthPlan
 
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         "morphnet plan net.onnx --cost flops --target 50% --out plan.json --onnx planned.onnx",
     ),
 )
+@with_terms
 def plan_model(
     model: options.Model,
     out: Annotated[
@@ -39,26 +42,19 @@ def plan_model(
         typer.Option("--onnx", metavar="F.onnx", help="Also write the network cut to it."),
     ] = None,
     table: options.TableOption = None,
-    cost: options.Cost = "regression",
-    donor: options.Donors = None,
+    *,
+    terms: Terms,
     target_ms: keras_options.TargetMs = None,
     target: keras_options.Target = None,
     keep_least: Annotated[
         str,
         typer.Option("--keep-least", metavar="S", help="Share that each group keeps at least."),
     ] = "25%",
-    runner: options.RunnerName = None,
-    threads: options.Threads = None,
-    runner_option: options.RunnerOptions = None,
-    size: options.SizeOptions = None,
-    shape: options.ShapeOptions = None,
-    imports: options.Imports = None,
     predict_only: options.PredictOnly = False,
     rounds: options.Rounds = None,
     fix_weights: Annotated[
         bool, typer.Option("--fix-weights", help="Take weights off the list of inputs first.")
     ] = False,
-    no_calibration: options.NoCalibration = False,
     json: options.Json = False,
     markdown: options.Markdown = False,
 ) -> None:
@@ -68,7 +64,6 @@ def plan_model(
     network is timed, and prices are corrected until it is within 2 % of the target. The structure
     names layers as a PyTorch module does, so that Torch-Pruning can apply it: docs/pytorch.md.
     """
-    from costmodel.uses.user_code import import_first
     from morphnet_core.uses.planning import plan
 
     for file, suffix in ((out, ".json"), (onnx, ".onnx")):
@@ -76,24 +71,17 @@ def plan_model(
             keras_options.check_out(file, suffix)
     wanted = keras_options.one_target(target_ms, target)
     given: dict[str, Any] = {"target": wanted} if target_ms is None else {"target_ms": wanted}
-    import_first(imports)
     found = plan(
         model,
         table,
         **given,
-        cost=cost,
-        donors=donor or (),
-        runner=runner,
-        options=options.parse_runner_options(runner_option),
-        threads=threads,
-        sizes=options.parse_sizes(size, shape),
         keep_least=options.parse_share("--keep-least", keep_least),
         fix_weights=fix_weights,
         predict_only=predict_only,
         rounds=rounds,
-        calibrated=not no_calibration,
         progress=progress("Timing"),
         tell=note,
+        **terms,
     )
     emit(found.to_json, lambda: _sheets(found), as_json=json, markdown=markdown)
     if out is not None:

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 from costmodel.clocking import DEFAULT_PLAN
 from costmodel.errors import InvalidInputError
 from costmodel.profiler import Progress
-from costmodel.protocols import CostModel, Runner
-from costmodel.registry import Option, load_runner
-from costmodel.sizes import Sizes
-from costmodel.uses.matching import Choice, clock_of
-from costmodel.uses.models import Model, model_files, require_onnx
-from costmodel.uses.tables import Table, calibration_of, cost_of, open_table
+from costmodel.registry import load_runner
+from costmodel.uses.matching import clock_of
+from costmodel.uses.models import Model, require_onnx
+from costmodel.uses.pricing import Pricing, Terms, spelled_out
+from costmodel.uses.tables import Table
 from morphnet_core.alignment import timed
 from morphnet_core.planning import LEAST, WidthPlan, plan_widths
 from morphnet_core.pricing import COUNTS
 from morphnet_core.uses.aligning import require_widths
 
 
+@spelled_out
 def plan(  # noqa: PLR0913 - each has a sensible default
     model: Model,
     table: Table | None = None,
     *,
     target_ms: float | None = None,
     target: float | str | None = None,
-    cost: str | CostModel = "regression",
-    donors: Table | Sequence[Table] = (),
-    runner: str | Runner | None = None,
-    options: Mapping[str, Option] | None = None,
-    threads: int | None = None,
-    sizes: Sizes | None = None,
-    example: Any = None,
     keep_least: float = LEAST,
     fix_weights: bool = False,
     predict_only: bool = False,
     rounds: int | None = None,
-    calibrated: bool = True,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    **terms: Unpack[Terms],
 ) -> WidthPlan:
     """Choose how many and which channels each layer keeps, so that the network is fast enough.
 
@@ -54,20 +47,14 @@ def plan(  # noqa: PLR0913 - each has a sensible default
         table: a ``LatencyTable``, its file, or the name of a shipped profile.
         target_ms: milliseconds that it may take: by the clock, or by the prices without one.
         target: instead, a share of the network's cost such as ``"60%"``, or in the cost's unit.
-        cost: ``regression`` or ``lookup`` of the table, a count such as ``flops``, or a cost model.
-        donors: tables of other devices that help a table of few rows; see ``costmodel.fit``.
-        runner: to time with, instead of the one that made the table: its name, or a Runner.
-        options: of ``runner``.
-        threads: the same as ``options={"threads": ...}``.
-        sizes: values of open dimensions, as for ``costmodel.predict``.
-        example: what a PyTorch module is called with.
         keep_least: share of its channels that each group of layers keeps at least.
         fix_weights: take weights off the list of inputs first, where old exporters put them.
         predict_only: time nothing, even with the device at hand.
         rounds: most visits to a network; 12 by default.
-        calibrated: correct sums of kernels by networks timed in the table, where it has any.
         progress: who is told how far the timing is.
         tell: who is told of each network that was timed.
+        **terms: as for ``costmodel.predict``: ``cost`` may be a count such as ``flops``, ``runner``
+            is to time with, ``example`` is what a PyTorch module is called with.
 
     Returns:
         The structure, whose layers have the names of a PyTorch export's modules; the network cut to
@@ -91,25 +78,25 @@ def plan(  # noqa: PLR0913 - each has a sensible default
     if wanted is None or (target is not None and target_ms is not None):
         message = f"Give one target. Received: target_ms={target_ms}, target={target!r}."
         raise InvalidInputError(message)
-    rows = open_table(table) if table is not None else None
-    priced_by = cost_of(cost, rows, donors)
-    if target_ms is not None and priced_by.unit != "ms":
-        message = f"A target in ms needs prices in ms, and {cost} counts {priced_by.unit}."
+    pricing = Pricing.of(table, terms)
+    cost, rows = pricing.cost_model(), pricing.table
+    if target_ms is not None and cost.unit != "ms":
+        message = f"A target in ms needs prices in ms, and {cost.name} counts {cost.unit}."
         raise InvalidInputError(message)
-    if rows is not None and priced_by.device == rows.device:
-        require_widths(rows, donors)
-    device = rows.device if rows is not None else priced_by.device
+    if rows is not None and cost.device == rows.device:
+        require_widths(rows, pricing.donors)
+    device = pricing.device
     clock, reason = None, ""
-    if not predict_only and priced_by.unit == "ms":
-        clock, reason = clock_of(Choice.of(runner, options, threads), device)
-    with model_files([model], sizes or {}, example=example) as ((path,), bound):
+    if not predict_only and cost.unit == "ms":
+        clock, reason = clock_of(pricing.choice, device)
+    with pricing.files([model]) as ((path,), bound):
         require_onnx(path, "planning")
         found = plan_widths(
             path,
-            COUNTS.get(priced_by.name, priced_by),
+            COUNTS.get(cost.name, cost),
             wanted,
             device,
-            calibration=calibration_of(rows, priced_by) if calibrated else None,
+            calibration=pricing.law(cost),
             sizes=bound,
             fix_weights=fix_weights,
             least=keep_least,

@@ -272,7 +272,6 @@ def thousand(folder: Path, devices: int, rows: int) -> Thousand:
     found = Thousand()
     folder = folder / "thousand"
     folder.mkdir()
-    (folder / "net.json").touch()
     write_model(folder / "net.json", ops(1))
     hosts = {f"hall{n}": {f"hall{n}": 1.0} for n in range(HALLS)}
     process = psutil.Process()

@@ -503,7 +503,6 @@ class Mishaps:
         )  # fmt: skip
         code, said = command.end(kill=False)
         refused(trial, code, said, "too large")
-        shutil.rmtree(out.parent / "out.tmp")
         self._after(trial, name, out, command.rounds)
 
     def _jumps(self, trial: Trial, name: str, out: Path) -> None:
@@ -675,6 +674,8 @@ def main() -> int:
     parser.add_argument("--no-mishaps", action="store_true", help="kills only")
     parser.add_argument("--try", action="store_true", dest="tried", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    # What ends this script ends its server, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     chosen = arguments.verbs.split(",")
     if not arguments.tried:
         ledger.require_clean_tree()

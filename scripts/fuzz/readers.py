@@ -199,7 +199,7 @@ READERS = (
     Reader(
         name="mapping", ending=".toml", starts=starts.mappings, read=read_mapping,
         mutate=mutation.mutate_lines,
-        commands=("costmodel import LIST --mapping FILE --out OUT/table.jsonl",),
+        commands=("costmodel import LIST --mapping FILE --device Pixel --out OUT/table.jsonl",),
     ),
     Reader(
         name="import", ending=".csv", starts=starts.imports, read=_import,

@@ -13,12 +13,14 @@ import pytest
 from json_promises import check_output
 from keras import layers
 
+from costmodel.errors import InvalidInputError
 from costmodel.pages.records import MorphRecord, read_record
 from costmodel.profiler import Job, Plan, time_jobs
 from costmodel.readers.keras import export_onnx
 from costmodel.registry import load_runner
 from costmodel.sampling.select import sample_ops
 from costmodel.table import LatencyTable
+from morphnet_core import morphing
 from morphnet_core.cli import main
 from morphnet_core.structure import Structure
 
@@ -162,7 +164,9 @@ def test_cutting_to_a_structure_and_to_a_budget(
     assert np.abs(means[0]).max() > 0.0 == np.abs(means[1]).max()
 
 
-def test_blocks_may_go_and_images_be_smaller(run: Any, recipe: Path, tmp_path: Path) -> None:
+def test_blocks_may_go_and_images_be_smaller(
+    run: Any, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(inputs)
@@ -173,24 +177,27 @@ def test_blocks_may_go_and_images_be_smaller(run: Any, recipe: Path, tmp_path: P
     x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Add()([x, y])))
     net, out = tmp_path / "net.keras", tmp_path / "small.keras"
     keras.Model(inputs, layers.Dense(3, name="head")(x), name="net").save(net)
-    common = ("--data", recipe, "--cost", "flops", "--remove-blocks", "--json")
-    code, text, err = run("shrink", net, *common, "--target", "20%", "-o", out)
-    assert code == 0, err
-    assert "rated 1 blocks" in err
-    _, left = json.loads(text)["groups"]["a"]
-    names = {layer.name for layer in keras.models.load_model(out).layers}
-    assert {"a", "b"} & names == ({"a", "b"} if left else set())
-    size = ("--resolution", 8, "--resolution", 4)
-    code, _, err = run("shrink", net, *common, *size, "--target", "30%", "-o", out)
+    both = ("--data", recipe, "--cost", "flops", "--remove-blocks", "--resolution", 4)
+    code, text, err = run("shrink", net, *both, "--target", "20%", "-o", out, "--json")
     assert code == 0, err
     assert "images of 4 by 4" in err
-    code, text, err = run(
-        "train", net, *common, *size, "--target", "30%", "--search-epochs", 0, "--finish", "none",
-        "-o", tmp_path / "out",
-    )  # fmt: skip
-    assert code == 0, err
-    assert json.loads(text)["predicted"] <= json.loads(text)["target"]
-    assert " is taken" in err
+    assert "rated 1 blocks" in err
+    small, (_, left) = keras.models.load_model(out), json.loads(text)["groups"]["a"]
+    assert small.input_shape == (None, 4, 4, 3)
+    names = {layer.name for layer in small.layers}
+    assert {"a", "b"} & names == ({"a", "b"} if left else set())
+    given: dict[str, Any] = {}
+
+    def asked(*_: Any, **options: Any) -> None:
+        given.update(options)
+        message = "enough"
+        raise InvalidInputError(message)
+
+    monkeypatch.setattr(morphing, "morph", asked)
+    code, _, err = run("train", net, *both, "--target", "20%", "-o", tmp_path / "out")
+    assert "enough" in err
+    assert given["remove_blocks"]
+    assert given["resolutions"] == [4]
 
 
 def test_widening_by_a_factor_and_up_to_a_cost(run: Any, net: Path, tmp_path: Path) -> None:
