@@ -32,7 +32,12 @@ def connect(app: Any) -> None:
     def complete(_app: Any, page: str, source: list[str]) -> None:
         source[0] = completed(page, source[0], trees)
 
+    def leave_out(_app: Any, _what: str, _name: str, item: Any, *_: Any) -> bool | None:
+        # What a class has from scikit-learn is described, and linked, on scikit-learn's own pages.
+        return True if str(getattr(item, "__module__", "")).startswith("sklearn.") else None
+
     app.connect("source-read", complete)
+    app.connect("autodoc-skip-member", leave_out)
 
 
 def completed(page: str, text: str, trees: str) -> str:

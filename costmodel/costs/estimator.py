@@ -17,7 +17,7 @@ from costmodel.op import Op
 
 
 class LatencyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Learns milliseconds of kernels from those of others; samples are ``Op``s.
+    """Learns milliseconds of kernels from those of others; a sample is an ``Op``.
 
     Args:
         device: whose numbers these are: what a kernel's features mean depends on it.
