@@ -9,7 +9,7 @@ import costmodel as cm
 layers = keras.layers
 TABLE = cm.LatencyTable.load("amd-epyc-family-25-model-17/onnxruntime-float32")  # or your own
 PRICES = cm.fit(TABLE)
-LIMIT_MS = 0.03
+LIMIT_MS = 0.02
 
 
 class Fast(keras_tuner.HyperModel):  # type: ignore[misc]

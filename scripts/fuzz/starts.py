@@ -173,7 +173,7 @@ def structures() -> Iterator[bytes]:
 
 def mappings() -> Iterator[bytes]:
     """The mapping that the documentation shows."""
-    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
     begin = text.index('\nsource = "')
     found = text[begin : text.index('""")', begin)].lstrip()
     tomllib.loads(found)

@@ -40,8 +40,8 @@ def test_an_unknown_option_is_named(name: str) -> None:
 
 
 def test_an_address_goes_to_the_runner_of_its_scheme() -> None:
-    with pytest.raises(InvalidInputError, match=r"'fake' does not take.*'address': 'fake://a:1'"):
-        load_runner("fake://a:1", {"threads": 2})
+    with pytest.raises(InvalidInputError, match=r"'ort' does not take.*'address': 'ort://a:1'"):
+        load_runner("ort://a:1", {"threads": 2})
     with pytest.raises(InvalidInputError, match=r"no runner named 'carrier'"):
         load_runner("carrier://pigeon")
     with pytest.raises(InvalidInputError, match="needs a board's address: --runner ssh://HOST"):
