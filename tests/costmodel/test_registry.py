@@ -40,7 +40,7 @@ def test_an_unknown_option_is_named(name: str) -> None:
 
 
 def test_an_address_goes_to_the_runner_of_its_scheme() -> None:
-    with pytest.raises(InvalidInputError, match=r"'ort' does not take.*'address': 'ort://a:1'"):
+    with pytest.raises(InvalidInputError, match="no option 'address'"):
         load_runner("ort://a:1", {"threads": 2})
     with pytest.raises(InvalidInputError, match=r"no runner named 'carrier'"):
         load_runner("carrier://pigeon")
