@@ -430,7 +430,7 @@ def run_all(cases: Sequence[Case]) -> None:
 def records() -> dict[tuple[str, ...], dict[str, dict[int, dict[str, Any]]]]:
     """All records, by network, data, budget and epochs, then by arm and seed."""
     found: dict[tuple[str, ...], dict[str, dict[int, dict[str, Any]]]] = {}
-    for path in sorted(WORK.glob("*.json")):
+    for path in sorted(WORK.glob("*-*.json")):  # not the fit beside the table
         item = json.loads(path.read_text())
         where = tuple(str(item[name]) for name in ("network", "data", "budget", "epochs"))
         found.setdefault(where, {}).setdefault(item["arm"], {})[item["seed"]] = item
