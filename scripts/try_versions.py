@@ -39,7 +39,7 @@ LOCKS = {"oldest": "constraints-oldest.txt", "newest": "constraints.txt"}
 EXTRAS = ("keras-cpu", "report", "frames", "litert", "openvino", "xla")
 #: What the tests import beside the package.
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "jsonschema")
-#: What the oldest end needs older than the newest there is: later ones warn of calls that the oldest
+#: What the oldest end needs older than its newest: later ones warn of calls that the oldest
 #: Matplotlib makes.
 BESIDE = {"pyparsing": "3.2.5"}
 #: The tests that run unless others are named: every module of one runtime, without the browsers.
