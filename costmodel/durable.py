@@ -46,7 +46,7 @@ def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
     Raises:
         InvalidInputError: if it cannot be written; an old file is then untouched.
     """
-    target = path.resolve()
+    target = _place_of(path)
     begin = f".{target.name}.{_HERE}-"
     temporary = target.with_name(f"{begin}{os.getpid()}{_UNDER_WAY}{suffix}")
     try:
@@ -67,6 +67,26 @@ def written_whole(path: Path, suffix: str = "") -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _place_of(path: Path) -> Path:
+    """Where a file is to be, links followed.
+
+    Raises:
+        InvalidInputError: for a loop of links, and for a pipe or a device, which a rename would
+            put a file in the place of.
+    """
+    try:
+        target = path.resolve()
+        taken = target.exists() and not target.is_file() and not target.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop; a name too long, or no name
+        why = getattr(error, "strerror", None) or error
+        message = f"{path} cannot be written: {why}. Give another path."
+        raise InvalidInputError(message) from error
+    if taken:
+        message = f"{path} cannot be written: it is a pipe or a device. Give the path of a file."
+        raise InvalidInputError(message)
+    return target
 
 
 def _clear_away(folder: Path, begin: str) -> None:

@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from pathlib import Path
 
 from costmodel.errors import InvalidInputError, LimitError
 
 #: Holds ``NAME=NUMBER`` with commas between.
 VARIABLE = "COSTMODEL_LIMITS"
+#: Most bytes of a file that is read at once and is no model: a list, a baseline, a profile.
+WHOLE = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +158,25 @@ def limited(
             os.environ[VARIABLE] = before
 
 
+def read_whole(path: Path, most: int = WHOLE) -> bytes:
+    """All bytes of a file; of one without an end, such as a device, no more than are allowed.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
+    Raises:
+        InvalidInputError: if it has more.
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        message = f"{path}: it is larger than {most >> 20} MiB; give a smaller file."
+        raise InvalidInputError(message)
+    return data
+
+
 @contextmanager
 def in_time(where: object) -> Iterator[None]:
     """Limit the time of the reading inside; reading inside of reading has the outer one's time.
@@ -181,9 +203,10 @@ def still_in_time() -> None:
     deadline = _DEADLINE.get()
     if deadline is not None and time.process_time() > deadline[0]:
         most = limits().seconds
+        more = max(1, most * 4)
         message = (
             f"{deadline[1]}: it is not read after {most} seconds. If you trust it, raise the "
-            f"limit: --limit seconds={most * 4} before the verb (in Python, with "
-            f"costmodel.limited(seconds={most * 4}))."
+            f"limit: --limit seconds={more} before the verb (in Python, with "
+            f"costmodel.limited(seconds={more}))."
         )
         raise LimitError(message)

@@ -79,7 +79,7 @@ def load_runner(name: str, options: Mapping[str, Option] | None = None) -> Runne
         return make(**dict(options or {}))
     except CostModelError:
         raise
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         message = (
             f"The runner {name!r} does not take these options: {dict(options or {})} ({error}). "
             f"It takes {', '.join(signature(make).parameters) or 'none'}."

@@ -142,6 +142,7 @@ def compare_models(
             markdown=markdown,
         )
         return
+    _require_no_folders(save_baseline, parquet, summary)
     if plot is not None:
         from costmodel.plots import check_picture
 
@@ -188,6 +189,15 @@ def compare_models(
         save_json([item.to_json() for item in found], save_baseline)
     _write(found, parquet, summary, to_github=to_github)
     _finish(found, max_error)
+
+
+def _require_no_folders(
+    save_baseline: Path | None, parquet: Path | None, summary: Path | None
+) -> None:
+    """Refuse folders where files are to be written, before minutes of timing."""
+    options.require_no_folder("--save-baseline", save_baseline)
+    options.require_no_folder("--parquet", parquet)
+    options.require_no_folder("--summary", summary)
 
 
 def _limit(text: str | None, baseline: Path | None) -> float:

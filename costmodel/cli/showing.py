@@ -81,6 +81,8 @@ class Shown:
             models: as given.
             files: those of ``files_of``.
         """
+        if not self:
+            return  # without the seconds that importing what shows takes
         from costmodel.uses import showing
 
         if self.trace is not None:

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
+from costmodel.limits import read_whole
 from costmodel.tidy.columns import Asked
 
 _TABLES = ("columns", "constants")
@@ -19,7 +20,9 @@ def read_mapping(path: Path) -> Asked:
         InvalidInputError: if it cannot be read, or says what there is not; names file and key.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(read_whole(path).decode())
+    except InvalidInputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         problem = getattr(error, "strerror", None) or error
         message = f"The mapping {path} cannot be read: {problem}."

@@ -34,7 +34,9 @@ def morph_section(record: MorphRecord) -> Section:
             "seed": quantity(record.seed, unit),
             "now": f"{quantity(reached, unit)} ({how})",
             "of the seed": percent(reached / record.seed if record.seed else None),
-            "off the target": signed_percent(reached / record.target - 1.0),
+            "off the target": signed_percent(
+                reached / record.target - 1.0 if record.target else None
+            ),
             "predicted": quantity(record.predicted, unit),
             "device": record.device,
             **{name: f"{value:.4g}" for name, value in record.metrics.items() if value is not None},

@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from costmodel.errors import DISTRIBUTION, InvalidInputError
+from costmodel.limits import read_whole
 from costmodel.op import Op
 from costmodel.plain_json import plain_json
 from costmodel.schemas import refuse_later
 
-#: Largest file that is read, in bytes.
-LARGEST = 256 * 2**20
 #: What ``morphnet train`` leaves in its folder for the page.
 MORPH_FILE = "morph.json"
 
@@ -205,13 +204,10 @@ def _require_known(path: Path, content: object) -> None:
 
 def _load(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+        data = read_whole(path)
     except OSError as error:
         what = f"it cannot be read ({error.strerror})"
         raise _error(path, what, "give a file that is there") from error
-    if len(data) > LARGEST:
-        raise _error(path, f"it is larger than {LARGEST >> 20} MiB", "give a smaller file")
     try:
         return plain_json(data.decode("utf-8"))
     except ValueError as error:

@@ -101,6 +101,9 @@ def format_of(model: Model) -> Format:
     if isinstance(model, Path) and not model.exists():
         message = f"There is no file {model}. Give the path of {_titles()}."
         raise InvalidInputError(message)
+    if isinstance(model, Path) and not (model.is_file() or model.is_dir()):
+        message = f"{model} is a pipe or a device. Give the path of {_titles()}."
+        raise InvalidInputError(message)
     ending = model.suffix.lower() if isinstance(model, Path) else ""
     if ending in _REFUSED:
         message = f"{model} {_REFUSED[ending]}. Give the model that it was made from: {_titles()}."

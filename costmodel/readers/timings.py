@@ -7,6 +7,7 @@ unit of time: ``model,latency_ms``. A network without a time is one that could s
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from costmodel.errors import InvalidInputError
+from costmodel.limits import read_whole
 
 _MODEL = frozenset({"model", "network", "net", "model_name", "model_file", "file", "path", "name"})
 #: Milliseconds of one unit.
@@ -60,8 +62,8 @@ def read_timings(path: Path) -> tuple[Timing, ...]:
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            times = _collect(path, file)
+        text = read_whole(path).decode("utf-8-sig")
+        times = _collect(path, io.StringIO(text, newline=""))
     except OSError as error:
         message = f"{path}: this list of timings cannot be read ({error.strerror or error})."
         raise InvalidInputError(message) from error
@@ -89,18 +91,25 @@ def _collect(path: Path, file: Iterator[str]) -> dict[str, tuple[int, list[float
     for number, row in enumerate(csv.reader(file, delimiter=mark), start=2):
         if not any(cell.strip() for cell in row):
             continue
-        if len(row) <= max(model, time) or not row[model].strip():
+        name = _name(row, model)
+        if len(row) <= max(model, time) or not name:
             message = (
                 f"{path}, line {number}: it has {len(row)} of {len(header)} columns and names "
-                f"{'no model' if len(row) <= model or not row[model].strip() else 'no time'}. "
+                f"{'no time' if name else 'no model'}. "
                 f"{_EXPECTED}"
             )
             raise InvalidInputError(message)
-        times = found.setdefault(row[model].strip(), (number, []))[1]
+        times = found.setdefault(name, (number, []))[1]
         value = _number(path, number, (header[time], factor), row[time].strip(), mark)
         if not math.isnan(value):
             times.append(value)
     return found
+
+
+def _name(row: Sequence[str], place: int) -> str:
+    """The model of a row; empty where there is none, or what no file can be called."""
+    name = row[place].strip() if place < len(row) else ""
+    return "" if "\0" in name else name
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[int, int, float]:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from os.path import realpath  # which, unlike Path.resolve, takes a loop of links for a name
 from pathlib import Path
 
 from costmodel.comparison import Comparison
@@ -68,18 +69,18 @@ def compare_with_list(
 
 def _wanted(lines: Iterable[Timing], models: Sequence[Model], given: Path) -> Iterable[Timing]:
     """The lines that models are named by, as lines of the models' own files."""
-    by_path = {(given.parent / line.model).resolve(): line for line in lines}
+    by_path = {realpath(given.parent / line.model): line for line in lines}
     by_name = {Path(line.model).stem.lower(): line for line in lines}
     for model in models:
         if not isinstance(model, str | Path):
             message = f"With --against, models are files. Received: {type(model).__name__}."
             raise InvalidInputError(message)
         path = Path(model)
-        line = by_path.get(path.resolve()) or by_name.get(path.stem.lower())
+        line = by_path.get(realpath(path)) or by_name.get(path.stem.lower())
         if line is None:
             _LOG.warning("%s has no line in %s: it is left out.", path, given)
         else:
-            yield replace(line, model=str(path.resolve()))
+            yield replace(line, model=realpath(path))
 
 
 def _tell(given: Path, unknown: Sequence[Timing]) -> None:

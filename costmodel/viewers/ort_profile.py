@@ -16,11 +16,14 @@ from typing import Any
 
 from costmodel.errors import MISFORMED, InvalidInputError
 from costmodel.kinds import kind_of
+from costmodel.limits import read_whole
 from costmodel.plain_json import plain_json
 from costmodel.prediction import Prediction, finite
 from costmodel.viewers.kernels import Kernel, kernels_of, total
 
 _SUFFIX = "_kernel_time"
+#: Bytes of a profile: the runtime keeps a million events, of a few hundred bytes each.
+_LARGEST = 2**30
 #: More microseconds than any trace has.
 _MOST_US = 1e15
 #: Nodes that run a graph inside.
@@ -285,7 +288,9 @@ def read_ort_profile(path: Path) -> OrtProfile:
 
 def _events(path: Path) -> list[Any]:
     try:
-        found = plain_json(path.read_text(encoding="utf-8"))
+        found = plain_json(read_whole(path, _LARGEST).decode())
+    except InvalidInputError:
+        raise
     except OSError as error:
         message = f"{path} cannot be read ({error.strerror}). {_MAKE_ONE}"
         raise InvalidInputError(message) from error

@@ -8,11 +8,11 @@ measured network that the runtime itself spent on them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import isfinite, prod
+from math import ceil, isfinite, prod
 from typing import Any
 
 from costmodel.kinds import op_type_of
-from costmodel.op import Op, Shape
+from costmodel.op import DTYPE_BYTES, Op, Shape
 from costmodel.prediction import Prediction
 from costmodel.viewers.kernels import (
     Kernel,
@@ -26,9 +26,8 @@ from costmodel.viewers.kernels import (
 #: Threads of every process.
 PREDICTED, MEASURED = 1, 2
 _US = 1e3
-#: What the runtime calls element types that numpy calls otherwise, and bytes of those not of four.
+#: What the runtime calls element types that numpy calls otherwise.
 _TYPES = {"float32": "float", "float64": "double"}
-_BYTES = {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "bool": 1}
 
 
 def trace_events(found: Sequence[Result]) -> list[dict[str, Any]]:
@@ -127,9 +126,9 @@ def _arguments(kernel: Kernel) -> dict[str, Any]:
             "work": op.label,
             "input_type_shape": [*_shapes(op.inputs, op.input_types), *_weights(op)],
             "output_type_shape": _shapes(op.outputs, (op.dtype,) * len(op.outputs)),
-            "activation_size": str(_bytes(op.inputs, op)),
-            "parameter_size": str(_bytes(op.weights, op)),
-            "output_size": str(_bytes(op.outputs, op)),
+            "activation_size": str(_bytes(op.inputs, op.input_types)),
+            "parameter_size": str(_bytes(op.weights, (op.dtype,) * len(op.weights))),
+            "output_size": str(_bytes(op.outputs, (op.dtype,) * len(op.outputs))),
         }
         | ({"provider": own} if own else {})
     )
@@ -145,8 +144,9 @@ def _shapes(shapes: Sequence[Shape], types: Sequence[str]) -> list[dict[str, lis
     ]
 
 
-def _bytes(shapes: Sequence[Shape], op: Op) -> int:
-    return sum(prod(shape) for shape in shapes) * _BYTES.get(op.dtype, 4)
+def _bytes(shapes: Sequence[Shape], types: Sequence[str]) -> int:
+    sizes = (DTYPE_BYTES.get(dtype, 4) for dtype in types)
+    return ceil(sum(prod(shape) * size for shape, size in zip(shapes, sizes, strict=True)))
 
 
 def _end(events: Sequence[dict[str, Any]]) -> float:

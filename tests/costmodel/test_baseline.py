@@ -172,7 +172,11 @@ def test_a_baseline_is_read_from_the_output_of_compare(tmp_path: Path) -> None:
         (json.dumps([{"model": "a"}]), "measured_on"),
         (json.dumps([line(rounds_ms=[])]), "no network with 'rounds_ms'"),
         (json.dumps([line(), line()]), "two networks of the name 'a'"),
-        (json.dumps([line(rounds_ms=[0.0])]), "no time"),
+        (json.dumps([line(rounds_ms=[0.0])]), "rounds_ms"),
+        # Quotients of such numbers would be more than a number holds.
+        (json.dumps([line(rounds_ms=[1e-300])]), "rounds_ms"),
+        (json.dumps([line(rounds_ms=[1e300])]), "rounds_ms"),
+        (json.dumps([line(witnesses={"w": {"ms": 1e-300, "noise": 0.0}})]), "witnesses"),
         (json.dumps([line(witnesses={"w": {"ms": -1.0, "noise": 0.0}})]), "witnesses"),
     ],
 )

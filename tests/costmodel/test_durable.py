@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,31 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     write_lines(tmp_path / "link", [b"new"])
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(InvalidInputError, match=f"{name} cannot be written: it is a pipe"):
+            write_lines(tmp_path / name, [b"new"])
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be written: embedded null"):
+        write_lines(tmp_path / "a\0b", [b"new"])
+
+
+def test_a_loop_of_links_is_refused_or_replaced(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    if sys.version_info >= (3, 13):  # where a loop is taken for a name
+        write_lines(loop, [b"new"])
+        assert loop.read_bytes() == b"new"
+    else:
+        with pytest.raises(InvalidInputError, match="cannot be written: Symlink loop"):
+            write_lines(loop, [b"new"])
 
 
 def test_what_fails_midway_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

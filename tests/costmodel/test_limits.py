@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from costmodel import limits
+from costmodel.baseline import read_baseline
 from costmodel.cli import app
 from costmodel.errors import InvalidInputError, LimitError, ModelFormatError
-from costmodel.limits import VARIABLE, in_time, limited, parse_limits, still_in_time
+from costmodel.imports.mapping import read_mapping
+from costmodel.limits import VARIABLE, in_time, limited, parse_limits, read_whole, still_in_time
+from costmodel.pages.records import read_record
 from costmodel.readers.onnx import read_onnx
+from costmodel.readers.timings import read_timings
 from costmodel.uses.importing import import_file
+from costmodel.viewers.ort_profile import read_ort_profile
 
 
 def chain(path: Path, length: int, *sparse: onnx.SparseTensorProto) -> Path:
@@ -104,13 +110,36 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         import_file(path, constants={"device": "d", "runtime": "r"})
 
 
+def test_a_file_is_read_as_far_as_it_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(bytes(1 << 20))
+    assert read_whole(path, 1 << 20) == bytes(1 << 20)
+    path.write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(InvalidInputError, match=r"f: it is larger than 1 MiB"):
+        read_whole(path, 1 << 20)
+
+
+@pytest.mark.parametrize(
+    "read", [read_baseline, read_mapping, read_ort_profile, read_record, read_timings]
+)
+def test_a_device_without_an_end_does_not_fill_the_memory(
+    read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_less(path: Path, _most: int = 0) -> bytes:
+        return read_whole(path, 1 << 20)
+
+    monkeypatch.setattr(sys.modules[read.__module__], "read_whole", read_less)
+    with pytest.raises(InvalidInputError, match=r"/dev/zero: it is larger than 1 MiB"):
+        read(Path("/dev/zero"))
+
+
 def test_reading_ends_when_its_time_is_over(tmp_path: Path) -> None:
     path = chain(tmp_path / "net.onnx", 9)
     with limited(seconds=0), in_time(path):
         begin = time.process_time()
         while time.process_time() == begin:
             pass
-        with in_time("inside"), pytest.raises(LimitError, match=r"net\.onnx: .*after 0 seconds"):
+        with in_time("inside"), pytest.raises(LimitError, match=r"net\.onnx: .*--limit seconds=1"):
             still_in_time()
     still_in_time()  # nothing is read any more
 

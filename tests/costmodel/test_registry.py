@@ -55,6 +55,8 @@ def test_a_bad_value_is_named() -> None:
         load_runner("fake", {"threads": 0})
     with pytest.raises(InvalidInputError, match="'threads': 'many'"):
         load_runner("ort", {"threads": "many"})
+    with pytest.raises(InvalidInputError, match="'threads': inf"):
+        load_runner("ort", {"threads": float("inf")})
 
 
 @pytest.fixture

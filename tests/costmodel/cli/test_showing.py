@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 from awkward_graphs import awkward_model
+
+from costmodel.cli.showing import Shown
 
 Run = Callable[..., Any]  # the fixture's
 #: Prices without a table, kernels from the runtime here.
@@ -88,6 +91,13 @@ def test_a_profile_instead_of_the_clock(run: Run, profiled: Path, profile: Path)
     assert found["matched_share"] == 1.0  # the same runtime, the same kernels
     assert 0.0 < found["moved_share"] < 1.0
     assert sum(item["profiled_share"] for item in found["kernels"]) == pytest.approx(1.0)
+
+
+def test_what_nobody_asked_to_see_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "costmodel.uses.showing", None)  # importing it would fail
+    shown = Shown(overlay=None, annotate=None, trace=None)
+    with shown.files_of([Path("net.onnx")], {}) as (files, _):
+        shown.write([], [Path("net.onnx")], files)
 
 
 def test_mistakes_are_told_before_the_work(

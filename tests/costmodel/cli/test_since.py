@@ -96,6 +96,9 @@ def test_the_page_of_a_github_run_is_appended_to_only_if_asked(
         (("--baseline", "absent.json"), "absent.json cannot be read"),
         (("--baseline", "BASE", "--against", "list.csv"), "nothing is timed"),
         (("--baseline", "BASE", "--threads", 2, "--other-device"), "measure a baseline here"),
+        (("--save-baseline", "."), ". is a folder. Give the file to write with --save-baseline."),
+        (("--parquet", "."), "to write with --parquet."),
+        (("--summary", "."), "to write with --summary."),
     ],
 )
 def test_mistakes(

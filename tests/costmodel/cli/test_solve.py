@@ -115,6 +115,16 @@ def test_models_are_matched_with_the_lines_that_name_them(
     assert above.code == 1
 
 
+def test_a_line_that_names_a_loop_of_links_is_that_of_no_model(
+    run: Run, timings: Path, donor: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "loop.onnx").symlink_to("loop.onnx")
+    timings.write_text(f"{timings.read_text(encoding='utf-8')}loop.onnx,7\n", encoding="utf-8")
+    model = tmp_path / "net3.onnx"
+    found = run("compare", model, "--table", donor, "--against", timings, "--json")
+    assert [item["model"] for item in found.json] == ["net3"], found.err
+
+
 def test_mistakes_are_named(run: Run, timings: Path, donor: Path, tmp_path: Path) -> None:
     out = tmp_path / "phone.jsonl"
     give = run("solve", timings, "--donor", donor)

@@ -51,6 +51,14 @@ def test_the_command_takes_files_and_folders(
     assert "Morph</small>seed" in text
 
 
+def test_a_morph_that_wanted_nothing_is_shown(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "morph.json"
+    content = json.loads((folder / "fast" / "morph.json").read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"target": 0.0, "seed": 0.0}), encoding="utf-8")
+    page = write_page(path, html=tmp_path / "page.html")
+    assert "off the target" in page.read_text(encoding="utf-8")
+
+
 def test_a_table_of_which_nothing_can_be_learned_is_shown_all_the_same(tmp_path: Path) -> None:
     op = Op(kind="session")
     page = write_page(LatencyTable(BOARD, [row(op, 0.1)]), html=tmp_path / "page.html")

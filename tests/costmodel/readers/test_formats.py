@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ def test_what_is_known_and_not_read_is_refused(name: str, told: str, tmp_path: P
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(InvalidInputError, match=rf"{name} .*{told}"):
         cm.predict(tmp_path / name, cost="flops")
+
+
+def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "net.onnx"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidInputError, match=r"net\.onnx is a pipe or a device\. Give the path"):
+        cm.predict(pipe, cost="flops")
 
 
 def test_a_signature_is_refused_where_there_are_none(proto: onnx.ModelProto) -> None:

@@ -54,6 +54,7 @@ def test_repeats_become_their_median_with_a_spread(tmp_path):
         ("model,latency_ms\na,1e999\n", "above 0"),
         ("model,latency_ms\na\n", "line 2"),
         ("model,latency_ms\n,1\n", "no model"),
+        ("model,latency_ms\na\0.onnx,1\n", "no model"),
         ("model,latency_ms\na,12,5\nb,1.2.3\n", "line 3"),
     ],
 )

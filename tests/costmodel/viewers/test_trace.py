@@ -15,6 +15,7 @@ import pytest
 from awkward_graphs import awkward_model
 
 from costmodel.comparison import Comparison
+from costmodel.op import Op
 from costmodel.prediction import Prediction
 from costmodel.viewers.trace import MEASURED, PREDICTED, trace_events
 
@@ -89,6 +90,18 @@ def test_a_sum_beyond_the_total_is_told(prediction: Prediction) -> None:
     assert kernels[-1]["name"] == "session"
     assert run["dur"] == pytest.approx(2000.0)
     assert (run["args"]["predicted_ms"], run["args"]["sum_of_kernels_ms"]) == (1.0, 2.0)
+
+
+def test_bytes_are_those_of_each_inputs_own_type(prediction: Prediction) -> None:
+    gather = Op(
+        kind="gather", inputs=((4, 3), (5,)), outputs=((5, 3),), input_dtypes=("float32", "int64")
+    )
+    packed = Op(kind="relu", inputs=((3,),), outputs=((3,),), dtype="int4")
+    layers = [replace(prediction.layers[0], op=op) for op in (gather, packed)]
+    events = trace_events([replace(prediction, layers=tuple(layers), unpriced=())])
+    told = [item["args"] for item in lasting(events, 0, PREDICTED) if item["cat"] == "Node"]
+    assert [item["activation_size"] for item in told] == [str(12 * 4 + 5 * 8), "2"]
+    assert [item["output_size"] for item in told] == [str(15 * 4), "2"]
 
 
 def test_a_prediction_has_one_thread(prediction: Prediction) -> None:
