@@ -62,6 +62,8 @@ def taylor_importance(
     """
     whole = in_float32(model)
     copy = copied(model) if whole is model else whole
+    for layer in copy._flatten_layers():
+        layer.trainable = True  # one that is not trained has no gradient, and may be worth much
     for variable in copy.trainable_variables:
         variable.regularizer = None  # what a unit costs is not what it is worth
     sources = _sources(grouping, copy)

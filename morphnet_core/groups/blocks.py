@@ -79,8 +79,10 @@ def _leaves_nothing(grouping: Grouping, counts: Units) -> bool:
     constant = constant_tensors(network, members, counts)
     for layer in network.layers:
         left = [name for name in layer.inputs if constant[name] and grouping.width(name, counts)]
-        mixed = left and not all(constant[name] for name in layer.inputs)
-        if mixed and layer.op.kind not in _DOES_WITHOUT:
+        live = sum(not constant[name] for name in layer.inputs)
+        # An average of fewer is divided by fewer: no layer takes a half of two operands' sum.
+        does_without = layer.op.kind in _DOES_WITHOUT and (layer.op.kind != "mean" or live == 1)
+        if left and live and not does_without:
             return False
     return True
 

@@ -7,7 +7,7 @@ data that it was not trained on. That takes a second where training takes minute
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.data import Data
-from morphnet_core.groups import Alive, Grouping, find_blocks
+from morphnet_core.groups import Alive, Block, Grouping, find_blocks
 from morphnet_core.morphing.loop import cut
 from morphnet_core.morphing.unfinished import Section
 from morphnet_core.pricing import Pricer
@@ -32,6 +32,9 @@ LADDER = (4.0, 2.0, 1.0, 0.5, 0.25)
 _LEAST = 1e-3
 #: Blocks that are rated at most.
 MOST_BLOCKS = 256
+#: Most that a block loses, as a share of all importance: what is not rated, and goes last, or what
+#: leaves a network whose loss is no number.
+_MOST = 10.0
 
 
 def loss_of_cut(
@@ -84,7 +87,8 @@ class Looking:
         seed: of the choices.
         section: where losses are kept: what was tried is not tried again.
         say: who is told.
-        blocks: how many blocks are rated, at most: whole branches that may go.
+        blocks: how many blocks are rated, at most: whole branches that may go. Further ones go
+            only where the budget cannot be kept with them. 0 keeps all of them.
     """
 
     judge: Callable[[Alive], float]
@@ -109,8 +113,8 @@ class Looking:
         """
         if self._found is not None:
             found = self._found
-            return project(pricer, found.importance, target, removals=found.removals, **options)
-        removals = self._removals(pricer, importance, target, options) if self.blocks else ()
+            return project(pricer, found.importance, target, **found.blocks, **options)
+        blocks = self._blocks(pricer, importance, target, options) if self.blocks else {}
         tried = [
             (self._loss(item.projection.alive), item)
             for item in proposals(
@@ -119,12 +123,12 @@ class Looking:
                 target,
                 count=self.count,
                 seed=self.seed,
-                removals=removals,
+                **blocks,
                 **options,
             )
         ]
         loss, best = min(tried, key=lambda pair: pair[0])
-        self._found = _Choice(importance=best.importance, removals=removals)
+        self._found = _Choice(importance=best.importance, blocks=blocks)
         if self.count > 1:
             self.say(
                 f"looked at {len(tried)} choices of widths: a loss of {loss:.4g} before training, "
@@ -132,55 +136,61 @@ class Looking:
             )
         return best.projection
 
-    def _removals(
+    def _blocks(
         self,
         pricer: Pricer,
         importance: NDArray[np.floating],
         target: float,
         options: Mapping[str, Any],
-    ) -> tuple[Removal, ...]:
-        """What blocks lose, so that the choice made by it is the best of a few; none if all stay.
+    ) -> dict[str, Any]:
+        """Options of ``project``: what blocks lose, by which it makes the best of a few choices.
 
-        The loss without a block becomes importance at the rate at which the choice of widths alone
-        loses both.
+        None where all stay. The loss without a block becomes importance at the rate at which the
+        choice of widths alone loses both. What removals leave of the budget is spent on narrow
+        blocks where that loses less than nothing in their place.
         """
         grouping = pricer.grouping
         alive = options.get("start")
         alive = grouping.full() if alive is None else alive
-        blocks = find_blocks(grouping)[: self.blocks]
+        blocks = find_blocks(grouping)
         if not blocks:
             self.say("there is no block that the network could do without")
-            return ()
+            return {}
         plain = _possible(pricer, importance, target, options)
         whole = self._loss(alive)
-        without = [self._loss(block.without(grouping, alive)) for block in blocks]
+        rated = blocks[: self.blocks]
+        without = [self._loss(block.without(grouping, alive)) for block in rated]
+        unrated = [Removal(groups=item.groups, lost=_MOST) for item in blocks[self.blocks :]]
         rate = 1.0
         if plain is not None:
             apart = self._loss(plain.alive) - whole
-            rate = max(1.0 - plain.value, 0.0) / max(apart, _LEAST)
-        tried: list[tuple[float, Projection, tuple[Removal, ...]]] = []
+            rate = max(1.0 - float(plain.value), 0.0) / max(apart, _LEAST)
+        tried: list[tuple[float, Projection, dict[str, Any]]] = []
         if plain is not None:
-            tried.append((self._loss(plain.alive), plain, ()))  # which takes a tie
+            tried.append((self._loss(plain.alive), plain, {}))  # which takes a tie
         for rung in LADDER:
-            removals = tuple(
-                Removal(groups=block.groups, lost=rung * rate * max(loss - whole, 0.0))
-                for block, loss in zip(blocks, without, strict=True)
-            )
-            found = project(pricer, importance, target, removals=removals, **options)
-            tried.append((self._loss(found.alive), found, removals))
-        loss, best, removals = min(tried, key=lambda item: item[0])
-        gone = [block.name for block in blocks if not best.counts[list(block.groups)].any()]
+            lost = [
+                Removal(groups=block.groups, lost=min(rung * rate * max(loss - whole, 0.0), _MOST))
+                for block, loss in zip(rated, without, strict=True)
+            ]
+            for refill in (False, True):
+                given: dict[str, Any] = {"removals": (*lost, *unrated), "refill": refill}
+                found = project(pricer, importance, target, **given, **options)
+                tried.append((self._loss(found.alive), found, given))
+                if not _gone(blocks, found):
+                    break  # there is nothing to fill
+        loss, best, chosen = min(tried, key=lambda item: item[0])
         beside = f", {tried[0][0]:.4g} with all of them" if plain is not None else ""
         self.say(
-            f"rated {len(blocks)} blocks: a loss of {loss:.4g} before training without "
-            f"{', '.join(gone) or 'any'}{beside}"
+            f"rated {len(rated)} blocks: a loss of {loss:.4g} before training without "
+            f"{', '.join(_gone(blocks, best)) or 'any'}{beside}"
         )
-        return removals
+        return chosen
 
     def _loss(self, kept: Alive) -> float:
         key = blake2b(np.packbits(kept).tobytes(), digest_size=8).hexdigest()
         if key not in self._losses:
-            found = self.judge(kept)
+            found = float(self.judge(kept))
             self._losses[key] = found if np.isfinite(found) else float(np.finfo(float).max)
             self.section.save({"losses": self._losses})
         return self._losses[key]
@@ -192,11 +202,17 @@ class _Choice:
 
     Attributes:
         importance: ``(units,)`` that widths come from.
-        removals: what blocks lose.
+        blocks: options of ``project`` that say what blocks lose; none if all stay.
     """
 
     importance: NDArray[np.float64]
-    removals: tuple[Removal, ...]
+    blocks: Mapping[str, Any]
+
+
+def _gone(blocks: Sequence[Block], found: Projection) -> list[str]:
+    """Names of the blocks of which nothing is left; one within another may have the same."""
+    names = (block.name for block in blocks if not found.counts[list(block.groups)].any())
+    return list(dict.fromkeys(names))
 
 
 def _possible(

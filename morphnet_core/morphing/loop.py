@@ -55,6 +55,12 @@ def grown(model: Any, found: Projection, grouping: Grouping, data: Data) -> Any:
     """The network of a projection that is wider in places, as right as data make it.
 
     It returns what the trained one does but for what was removed, and learns from there.
+
+    Args:
+        model: trained; not changed.
+        found: its widths, of which some are more than the model has.
+        grouping: of the model.
+        data: as for ``cut``.
     """
     examples = examples_for(model, data)
     wide = widen(model, found.counts, alive=found.alive, grouping=grouping, examples=examples)

@@ -16,7 +16,7 @@ from morphnet_core.morphing.course import Course, Finish, Importance, Morphed
 from morphnet_core.morphing.looking import MOST_BLOCKS
 from morphnet_core.morphing.recipe import standard
 from morphnet_core.morphing.rehearsal import rehearsed
-from morphnet_core.morphing.resolving import at_best_resolution
+from morphnet_core.morphing.resolving import at_best_resolution, at_least_resolution
 from morphnet_core.morphing.sample import sizes_like
 from morphnet_core.morphing.unfinished import SAVE_EVERY_S, Unfinished
 from morphnet_core.pricing import Cost
@@ -190,7 +190,10 @@ def morph(  # noqa: PLR0913 - one option per decision of the recipe
         save_every_s=save_every_s,
     )
     if dry_run and not Unfinished.of(course.out).begun:
-        rehearsed(course, model)
+        least = (course, model)
+        if resolutions:
+            least = at_least_resolution(course, model, resolutions)
+        rehearsed(*least)
     if resolutions:
         course, model = at_best_resolution(course, model, resolutions)
     return course.run(model)

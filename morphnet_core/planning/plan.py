@@ -33,6 +33,8 @@ from morphnet_core.structure import Structure
 #: Share of its channels that each group keeps at least: norms of weights are no reason to leave a
 #: layer with next to nothing.
 LEAST = 0.25
+#: Share by which a predicted cost may be above the target: what rounding of numbers adds.
+_NOISELESS = 1e-9
 #: Frozen groups that an error names.
 _MOST_NAMED = 4
 _NO_SIZES: Sizes = {}
@@ -198,7 +200,9 @@ def plan_widths(  # noqa: PLR0913 - each has a sensible default
     now = grouping.full_counts
     if clock is None:
         loop = by_clock(
-            corrected_rounds(now, lambda found: found.counts, pricer, target, projected),
+            corrected_rounds(
+                now, lambda found: found.counts, pricer, target, projected, above=_NOISELESS
+            ),
             lambda many: [predicted(counts) for counts in many],
         )
     else:

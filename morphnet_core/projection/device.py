@@ -122,6 +122,7 @@ def corrected_rounds(
     projected: Callable[[float, float], Projection],
     *,
     rounds: int = ROUNDS,
+    above: float = CLOSE,
     tell: Callable[[str], None] | None = None,
 ) -> Generator[Sequence[Any], Sequence[float], LoopResult]:
     """The loop without its clock: yields networks to be timed, and is sent their milliseconds.
@@ -137,6 +138,8 @@ def corrected_rounds(
         target: milliseconds by the clock, or a share of the seed's such as ``"50%"``.
         projected: gets milliseconds and the correction of prices, and chooses widths.
         rounds: networks timed at most.
+        above: share by which a network may be above the target: a clock's noise, and none for what
+            stands in for a clock.
         tell: who is told of each round.
 
     Returns:
@@ -148,6 +151,7 @@ def corrected_rounds(
     scale = seed_ms / pricer.seed
     done: list[LoopRound] = []
     tried: set[bytes] = set()
+    settled = False
     for _ in range(rounds):
         try:
             found = projected(target_ms, scale)
@@ -156,7 +160,9 @@ def corrected_rounds(
                 raise
             break  # by what the clock says now, no widths are cheap enough: the best stays
         if found.counts.tobytes() in tried:
-            break  # no candidate is nearer
+            # No candidate is nearer; by its own time the last one is the widest that fits.
+            settled = bool((found.counts == done[-1].projection.counts).all())
+            break
         tried.add(found.counts.tobytes())
         *again, measured = yield [*beside, made(found)]
         measured *= seed_ms / again[0] if again else 1.0
@@ -165,11 +171,12 @@ def corrected_rounds(
         )
         if tell is not None:
             tell(told(done[-1], target_ms))
-        if abs(measured / target_ms - 1.0) <= CLOSE:
+        if -CLOSE <= measured / target_ms - 1.0 <= above:
             break
         scale = measured / pricer.at_counts(found.counts)
-    best = min(done, key=lambda item: _distance(item, target_ms))
-    hit = best.measured_ms is not None and abs(best.measured_ms / target_ms - 1.0) <= CLOSE
+    best = min(done, key=lambda item: _distance(item, target_ms, above))
+    off = math.inf if best.measured_ms is None else best.measured_ms / target_ms - 1.0
+    hit = -CLOSE <= off <= above or (settled and best is done[-1] and off <= above)
     return LoopResult(rounds=tuple(done), best=best, target_ms=target_ms, seed_ms=seed_ms, hit=hit)
 
 
@@ -238,12 +245,12 @@ def share_of(target: str) -> float:
     return share
 
 
-def _distance(item: LoopRound, target_ms: float) -> float:
-    """How far a round is from the target; what is above it by more than the tolerance is worst."""
+def _distance(item: LoopRound, target_ms: float, above: float) -> float:
+    """How far a round is from the target; what is above it by more than allowed is worst."""
     if item.measured_ms is None:
         return 0.0
     error = item.measured_ms / target_ms - 1.0
-    return abs(error) + (1.0 if error > CLOSE else 0.0)
+    return abs(error) + (1.0 if error > above else 0.0)
 
 
 def told(item: LoopRound, target_ms: float, unit: str = "ms") -> str:

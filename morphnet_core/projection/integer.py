@@ -36,8 +36,15 @@ def solve_integer(problem: Problem, target: float) -> Choice | None:
     pair_starts = starts[-1] + np.concatenate([[0], np.cumsum(blocks)]).astype(int)
     total = int(pair_starts[-1])
     value = np.zeros(total)
-    # From the least candidate on, so that the gap is a share of what there is to win.
-    value[: starts[-1]] = np.concatenate([*(own - own[0] for own in problem.values), np.zeros(0)])
+    # From the least width on, so that the gap is a share of what there is to win: what goes with a
+    # width of 0 may be worth many times that.
+    least = [
+        own[: 1 + (not width[0])].max()
+        for own, width in zip(problem.values, problem.widths, strict=True)
+    ]
+    value[: starts[-1]] = np.concatenate(
+        [*(own - start for own, start in zip(problem.values, least, strict=True)), np.zeros(0)]
+    )
     costs = np.zeros(total)
     costs[: starts[-1]] = np.concatenate([*problem.singles, np.zeros(0)])
     rows = [(starts[g] + np.arange(size), np.ones(size), 1.0) for g, size in enumerate(sizes)]

@@ -141,12 +141,15 @@ class Worth:
         importance: ``(units,)``.
         returns: of further channels.
         lost: by group that may go, what is lost with it; in place of all its importance.
+        parts: whether some of such a group saves its part of that; else it has its importance,
+            which may well be less than what is left without it.
     """
 
     groups: Sequence[ChannelGroup]
     importance: Floats
     returns: Returns
     lost: Mapping[int, float] = field(default_factory=dict)
+    parts: bool = False
 
     def of(self, place: int, widths: Counts) -> Floats:
         """Value of one group at each of some widths."""
@@ -155,6 +158,8 @@ class Worth:
         if place not in self.lost:
             return values
         whole = kept_value(self.importance, group, np.array([group.size]), self.returns)
+        if self.parts:
+            return whole - self.lost[place] * (1.0 - values / np.maximum(whole, 1e-300))
         return np.where(widths == 0, whole - self.lost[place], values)
 
 

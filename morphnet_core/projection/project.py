@@ -31,6 +31,8 @@ Method = Literal["auto", "chain", "integer"]
 ROUNDS = 5
 #: A cost this close below the target, as a share, is not improved further.
 CLOSE = 0.003
+#: Costs whose difference is a smaller share of the target are the same.
+_SAME = 1e-6
 #: Single steps at the end, and how many groups are tried for each, priced as executed.
 MOVES, _TRIED = 60, 6
 
@@ -76,6 +78,7 @@ def project(  # noqa: PLR0913 - one option per decision of the search
     method: Method = "auto",
     returns: Returns = "diminishing",
     removals: Sequence[Removal] = (),
+    refill: bool = False,
 ) -> Projection:
     """The widths of most importance whose cost is at most ``target``.
 
@@ -96,6 +99,8 @@ def project(  # noqa: PLR0913 - one option per decision of the search
         returns: of further channels of a group, ``diminishing`` or ``constant`` (see
             ``problem.kept_value``).
         removals: what may go as a whole; then the method is ``integer``.
+        refill: whether what removals leave of the budget, where all else is as wide as it may be,
+            goes into narrow layers in the place of what went.
 
     Raises:
         InvalidInputError: if no choice of widths is cheap enough, or an argument is out of range.
@@ -125,6 +130,10 @@ def project(  # noqa: PLR0913 - one option per decision of the search
             f"above the target {target:.6g}. Raise the target, or take a smaller network."
         )
         raise InvalidInputError(message)
+    if refill and search.leaves(found):
+        search = search.refilling(found)
+        filled = search.run(_at_least(widths, found), found)
+        found = found if filled is None else filled
     return Projection(
         counts=found,
         alive=best_units(pricer, scores, found),
@@ -205,6 +214,21 @@ class _Search:
                 found[place] = widths[place][1]
         return found
 
+    def leaves(self, counts: Counts) -> bool:
+        """Whether something went and there is budget left."""
+        gone = any(not counts[place] for place in self.worth.lost)
+        return gone and self.price(counts) < self.target * (1 - CLOSE)
+
+    def refilling(self, counts: Counts) -> _Search:
+        """The search for what goes back to where something went."""
+        lost = {place: lost for place, lost in self.worth.lost.items() if not counts[place]}
+        return replace(
+            self,
+            worth=replace(self.worth, lost=lost, parts=True),
+            implied=tuple(pair for pair in self.implied if lost.keys() >= set(pair)),
+            clashes=(),  # what comes back cuts nothing off
+        )
+
     def run(self, widths: tuple[Counts, ...], around: Counts) -> Counts | None:
         """The best counts found; None if nothing is cheap enough."""
         best: Counts | None = None
@@ -224,10 +248,17 @@ class _Search:
                 break
             if cost > self.target and np.array_equal(around, least):
                 break
+            if choice is not None and ask >= budget and self._exact(problem.cost(choice), cost):
+                break  # the best there is: what is left pays for nothing more
             # What kernels alone do not tell: conversions, and kernels of many groups.
             ask = min(ask * self.target / cost, 4 * budget)
         start = best if best is not None else around
         return self._step(widths, start)
+
+    def _exact(self, by_kernel: float, cost: float) -> bool:
+        """Whether a choice was made with all costs as they are: it costs what its kernels do."""
+        same = abs(self.scale * by_kernel + self.offset - cost) <= _SAME * self.target
+        return same and self.method == "integer"
 
     def _solve(self, problem: Problem, target: float) -> Choice | None:
         if self.worth.lost:
@@ -293,10 +324,11 @@ class _Search:
     def _ranked(
         self, widths: tuple[Counts, ...], counts: Counts, here: float, *, up: bool
     ) -> list[Counts]:
-        """Steps of one group by what the tables say of them, the best first."""
+        """Steps of one group by what the tables say: those that fit first, then the best."""
+        left = self.target - self.price(counts)
         problem = build(self.pricer, self.worth, widths, counts)
         choice = np.array([int(np.searchsorted(o, c)) for o, c in zip(widths, counts, strict=True)])
-        found: list[tuple[float, int, Counts]] = []
+        found: list[tuple[bool, float, int, Counts]] = []
         for group, own in enumerate(widths):
             place = choice[group] + (1 if up else -1)
             if not 0 <= place < len(own) or not own[place] or not counts[group]:
@@ -311,9 +343,15 @@ class _Search:
             # steps that save nothing by the tables come last.
             least = 1e-6 * self.target
             rate = gain / max(extra, least) if up else gain / max(-extra, least)
-            found.append((rate, -group, moved))
-        found.sort(key=lambda item: item[:2], reverse=True)
-        return [moved for _, _, moved in found]
+            fits = not up or self.scale * extra <= left
+            found.append((fits, rate, -group, moved))
+        found.sort(key=lambda item: item[:3], reverse=True)
+        return [item[-1] for item in found]
+
+
+def _at_least(widths: tuple[Counts, ...], counts: Counts) -> tuple[Counts, ...]:
+    """The candidates from present widths on."""
+    return tuple(own[own >= count] for own, count in zip(widths, counts, strict=True))
 
 
 def _nearest(widths: tuple[Counts, ...], counts: Counts) -> Counts:

@@ -77,14 +77,7 @@ def shrink(
     model = as_keras(model)
     grouping = grouping or find_groups(read_keras(model))
     plan = _plan(grouping, structure)
-    given = [example(model, plan, seed) for seed in (1, 2)] if examples is None else examples
-    plan.adds = constants
-    plan.fold = fold_for(model, plan, given, every=examples is not None)
-    small = _resized(model, plan, seed=None, carry=True)
-    # Where channels go under a normalisation over them, the result is not the masked original.
-    if check and not grouping.normalisations:
-        check_exact(model, small, plan)
-    return small
+    return _carried(model, plan, examples, constants=constants, check=check)
 
 
 def rebuild(

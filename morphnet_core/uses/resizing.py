@@ -21,7 +21,7 @@ from morphnet_core.groups.convert import alive_of
 from morphnet_core.morphing import Clock, DeviceClock, Recipe, fit_to_device
 from morphnet_core.morphing.looking import MOST_BLOCKS, Looking, loss_of_cut
 from morphnet_core.morphing.loop import cut
-from morphnet_core.morphing.resolving import Resolutions, as_number
+from morphnet_core.morphing.resolving import Resolutions, budget_of, sizes_at
 from morphnet_core.morphing.sample import judged_by, sizes_like
 from morphnet_core.morphing.unfinished import Section
 from morphnet_core.pricing import Cost, Pricer
@@ -130,15 +130,20 @@ def shrink_to_budget(  # noqa: PLR0913 - one option per decision
     say = tell or (lambda _: None)
     if resolutions:
         looked = Resolutions(
-            data=data, cost=pricer.cost, compiled=recipe.compiled, grouping={}, say=say
+            data=data,
+            cost=pricer.cost,
+            compiled=recipe.compiled,
+            grouping={},
+            sizes=sizes,
+            say=say,
         )
-        size = looked.best(seed, in_unit(pricer, wanted), resolutions)
-        wanted = as_number(wanted, seed, pricer, clock)
+        wanted, priced = budget_of(wanted, seed, pricer, clock)
+        size = looked.best(seed, priced, resolutions)
         data, full = data_at_size(data, size), model_at_size(seed, size)
-        sizes = sizes_like(data, full)
-        pricer = Pricer(find_groups(read_keras(full, sizes)), cost)
+        sizes = sizes_at(full, data, sizes)
+        pricer = looked.pricer(full, sizes)
         if isinstance(clock, DeviceClock):
-            clock = replace(clock, sizes=sizes)
+            clock = replace(clock, sizes=sizes_at(full, data, clock.sizes))
     grouping = pricer.grouping
     losses = losses_of(recipe.compiled(full, 1))
     rated = taylor_importance(grouping, full, data, **losses)

@@ -101,3 +101,13 @@ def test_the_order_is_of_the_scores_and_the_worth_stays_with_the_group(network: 
     importance[units] = [5, 1, 2, 8, 3, 4, 7, 6]
     scores[units] = [1, 2, 3, 4, 5, 6, 7, 8]
     assert in_order_of(grouping, importance, scores)[units].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_layers_that_are_not_trained_are_rated_as_others(network: Any, data: Data) -> None:
+    """Where only a new head is trained, what is behind it is not worthless."""
+    for layer in network.layers[:-1]:
+        layer.trainable = False
+    grouping = find_groups(read_keras(network))
+    found = taylor_importance(grouping, network, data, loss=LOSS)
+    assert (found[grouping.by_name["a"].units] > 0).all()
+    assert not network.get_layer("norm").trainable

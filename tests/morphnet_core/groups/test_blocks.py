@@ -58,3 +58,21 @@ def test_a_chain_has_none() -> None:
     x = layers.Conv2D(4, 3, name="a")(inputs)
     outputs = layers.Conv2D(2, 3, name="b")(x)
     assert find_blocks(grouped(keras.Model(inputs, outputs))) == ()
+
+
+def averaged(count: int) -> Any:
+    """Ways beside each other, all of one input, and their average."""
+    inputs = keras.Input((8, 8, 3))
+    stem = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    ways = [stem]
+    for name in "ab"[: count - 1]:
+        y = layers.Conv2D(6, 1, name=f"{name}1")(stem)
+        ways.append(layers.Conv2D(4, 1, name=f"{name}2")(y))
+    x = layers.GlobalAveragePooling2D()(layers.Average()(ways))
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def test_of_an_average_a_branch_goes_where_one_stays() -> None:
+    """No layer divides the sum of two by three."""
+    assert named(grouped(averaged(2))) == {"a1": ["a1"]}
+    assert named(grouped(averaged(3))) == {}

@@ -20,6 +20,7 @@ from morphnet_core.morphing.sample import JUDGED_BY, judged_by
 from morphnet_core.morphing.unfinished import Section
 from morphnet_core.pricing import Pricer
 from morphnet_core.projection import project, proposals
+from morphnet_core.projection.problem import candidates
 
 pytestmark = pytest.mark.keras
 
@@ -261,3 +262,27 @@ def test_morph_without_blocks(tmp_path: Path) -> None:
     assert not any("constant" in name for name in there)
     with pytest.raises(InvalidInputError, match="without grow"):
         morph(residual(), data(), "flops", target="100%", remove_blocks=True, grow=2.0)
+
+
+def test_blocks_go_where_the_budget_asks_for_it_rated_or_not() -> None:
+    """One is rated, and without it the loss is no number; the budget needs more than one gone."""
+    grouping = find_groups(read_keras(residual()))
+    pricer = Pricer(grouping, "flops")
+    least = np.array([own[0] for own in candidates(pricer, grouping.full_counts, 1.0)])
+    least[list(grouping.by_name).index("b1")] = 0
+    target = 0.999 * pricer.at_counts(least)
+    asked: list[Any] = []
+
+    def judge(kept: Alive) -> float:
+        counts = dict(zip(grouping.by_name, grouping.counts(kept), strict=True))
+        asked.append(counts)
+        return float("nan") if not counts["a1"] else 1.0 + 0.01 * sum(counts.values())
+
+    told: list[str] = []
+    section = Section(name="looks", path=None, belongs={})
+    choose = Looking(judge=judge, count=1, seed=0, section=section, say=told.append, blocks=1)
+    found = choose(pricer, np.ones(grouping.num_units), target)
+    counts = dict(zip(grouping.by_name, found.counts, strict=True))
+    assert (counts["a1"], counts["b1"]) == (0, 0)
+    assert found.cost <= target
+    assert "rated 1 blocks" in told[-1]

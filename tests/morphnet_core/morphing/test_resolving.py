@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -14,7 +15,9 @@ from costmodel.errors import CostModelError, InvalidInputError
 from costmodel.readers.keras import read_keras
 from morphnet_core.groups import find_groups
 from morphnet_core.morphing import Data, morph, resolving
+from morphnet_core.morphing.resolving import budget_of
 from morphnet_core.pricing import Pricer
+from morphnet_core.projection.problem import candidates
 
 pytestmark = pytest.mark.keras
 
@@ -85,3 +88,37 @@ def test_mistakes_are_told() -> None:
         morphed(grouping=grouping)
     with pytest.raises(CostModelError, match="target"):
         morphed(target=None)
+
+
+def test_a_budget_for_small_images_alone_is_tried_at_these() -> None:
+    """The dry run is of the least resolution: at the full one no widths are cheap enough."""
+    pricer = Pricer(find_groups(read_keras(network())), "flops")
+    least = np.array([own[0] for own in candidates(pricer, pricer.grouping.full_counts, 1.0)])
+    done = morphed(target=0.9 * pricer.at_counts(least), dry_run=True)
+    assert done.model.input_shape[1] == 8
+
+
+def test_the_batch_that_is_deployed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "loss_of_cut", lambda model, *_: float(model.input_shape[1]))
+    seeds = [morphed(sizes=sizes).loop.seed_ms for sizes in ({}, {"batch": 4})]
+    assert seeds[1] == pytest.approx(4 * seeds[0])
+
+
+def test_what_grows_may_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "loss_of_cut", lambda model, *_: -float(model.input_shape[1]))
+    assert morphed(target="120%", grow=1.5).loop.best.predicted_ms > morphed().loop.seed_ms
+
+
+def test_a_budget_is_a_number_by_the_clock_and_by_the_prices() -> None:
+    pricer: Any = SimpleNamespace(seed=10.0, unit="ms")
+
+    def clock(_: Any) -> list[float]:
+        return [20.0]
+
+    assert budget_of("50%", None, pricer, clock) == (10.0, 5.0)
+    assert budget_of(15.0, None, pricer, clock) == (15.0, 7.5)
+    assert budget_of("50%", None, pricer, None) == (5.0, 5.0)
+    with pytest.raises(InvalidInputError, match="seed network costs"):
+        budget_of("120%", None, pricer, clock)
+    with pytest.raises(InvalidInputError, match="Give prices in ms, or no clock"):
+        budget_of("50%", None, SimpleNamespace(seed=10.0, unit="FLOPs"), clock)

@@ -74,3 +74,26 @@ def test_a_share_is_a_text_that_ends_in_per_cent():
             InvalidInputError, match="is neither a number nor a share such as '50%'"
         ):
             share_of(text)
+
+
+def test_below_the_target_with_nothing_wider_is_a_hit():
+    """As at a lower resolution, where the whole network may take less than was asked for."""
+
+    def at_most_three(target, scale):
+        return chosen(min(target, 3.0 * scale), scale)
+
+    rounds = corrected_rounds(10, lambda found: int(found.counts[0]), PRICER, 8.0, at_most_three)
+    found = by_clock(rounds, lambda many: [float(count) for count in many])
+    assert found.best.measured_ms == 3.0
+    assert found.hit
+
+
+def test_what_stands_in_for_a_clock_is_not_above_the_target():
+    """A law of whole networks that adds to some what the seed does not tell."""
+
+    def law(many):
+        return [count + (5.0 if count > 100 else 0.0) for count in many]
+
+    by_noise, exact = (loop(law, 500.0, **more) for more in ({}, {"above": 0.0}))
+    assert by_noise.best.measured_ms == 505.0
+    assert exact.best.measured_ms == 500.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ from morphnet_core.projection import integer, project
 from morphnet_core.projection.chain import order_of_chain, solve_chain
 from morphnet_core.projection.integer import solve_integer
 from morphnet_core.projection.problem import FALL, Problem, candidates, kept_value
+
+#: The function has its name.
+module: Any = sys.modules["morphnet_core.projection.project"]
 
 
 @pytest.fixture(params=["chain", "residual", "concat", "depthwise", "gated"])
@@ -246,3 +251,20 @@ def test_wrong_arguments_are_named(network: Any, wrong: dict[str, Any]) -> None:
         project(pricer, importance, **wrong)
     with pytest.raises(InvalidInputError, match="importance must be"):
         project(pricer, importance[1:], 1.0)
+
+
+def test_what_is_left_is_spent_on_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that are worth more for their cost, and cost too much, are not all that is tried."""
+    price = np.array([10.0] * 8 + [1.0])
+    worth = np.array([100.0] * 8 + [1.0])
+    widths = tuple(np.array([1, 2]) for _ in price)
+    search = module._Search(
+        pricer=SimpleNamespace(at_counts=lambda counts: float(price @ counts)),
+        worth=SimpleNamespace(of=lambda place, counts: worth[place] * counts),
+        target=86.0, scale=1.0, offset=0.0, wanted="auto", implied=(),
+    )  # fmt: skip
+    problem = SimpleNamespace(changes=lambda _, group: price[group] * np.array([0.0, 1.0]))
+    monkeypatch.setattr(module, "build", lambda *_: problem)
+    found = search._step(widths, np.ones(9, dtype=np.intp))
+    assert found is not None
+    assert found.tolist() == [1] * 8 + [2]

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 from costmodel.errors import InvalidInputError
 from morphnet_core.groups import find_blocks, find_groups
 from morphnet_core.pricing import Pricer
-from morphnet_core.projection import Removal, project
+from morphnet_core.projection import Removal, integer, project
 from morphnet_core.projection.integer import solve_integer
 from morphnet_core.projection.problem import Problem, candidates
 from morphnet_core.projection.removal import conflict, implied, lost_by_group
@@ -101,3 +102,55 @@ def test_the_programme_keeps_to_what_goes_together(seed: int) -> None:
     assert any(np.array_equal(choice, other) for other in right)
     best = max(problem.value(c) for c in right if problem.cost(c) <= target * (1 - 1e-7))
     assert problem.value(choice) >= best - 2e-3
+
+
+def test_a_block_that_must_stay_does_not_hide_what_widths_are_worth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The solver stops at a share of what there is to win: of widths, not of what never goes."""
+    asked: list[np.ndarray] = []
+
+    def watched(cost: np.ndarray, **options: Any) -> Any:
+        asked.append(cost)
+        return milp(cost, **options)
+
+    milp = scipy.optimize.milp
+    monkeypatch.setattr(integer, "milp", watched)
+    widths = (np.array([0, 4, 8]), np.array([4, 8]))
+    problem = Problem(
+        widths=widths,
+        values=(np.array([-1000.0, 0.5, 1.0]), np.array([0.5, 1.0])),
+        singles=tuple(own.astype(float) for own in widths),
+        pairs={},
+        constant=0.0,
+    )
+    choice = solve_integer(problem, 12.0)
+    assert choice is not None
+    assert problem.value(choice) == 1.5
+    (cost,) = asked
+    assert float(cost[1:3] @ [1, 0]) == 0.0, "the least widths win nothing"
+    assert float(cost[3]) == 0.0
+
+
+def test_where_kernels_tell_all_the_problem_is_solved_once(pricer: Pricer) -> None:
+    importance = np.random.default_rng(0).random(pricer.grouping.num_units)
+    for share in (0.3, 0.5, 0.7):
+        found = project(pricer, importance, share * pricer.seed, method="integer")
+        assert found.rounds == 1
+        assert found.cost <= share * pricer.seed
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_what_removals_leave_goes_into_narrow_layers(pricer: Pricer, share: float) -> None:
+    """All else is at its full width: without anything in its place, budget would be left."""
+    importance = np.ones(pricer.grouping.num_units)
+    target = share * pricer.seed
+    given: dict[str, Any] = {"removals": removals_of(pricer, 1e-4)}
+    without, filled = (
+        project(pricer, importance, target, refill=refill, **given) for refill in (False, True)
+    )
+    assert without.cost < 0.6 * target
+    assert 0.85 * target < filled.cost <= target
+    assert (filled.counts >= without.counts).all()
+    assert filled.value > without.value
+    assert pricer.at_counts(filled.counts) == pytest.approx(filled.cost)
