@@ -149,7 +149,7 @@ class Cluster:
 
     def remote(self, **_: object) -> Callable[[type], Any]:
         made = MagicMock()
-        made.options.return_value.remote.side_effect = MagicMock
+        made.options.return_value.remote.side_effect = lambda *_: MagicMock()
         return lambda _: made
 
     def kill(self, actor: object) -> None:

@@ -17,6 +17,7 @@ from json_promises import check_output
 import morphnet_core as mc
 from costmodel.profiler.lock import hold
 from morphnet_core.cli import app, main
+from morphnet_core.cli.train import ExportName, FinishName, ImportanceName
 from morphnet_core.signals import SIGNALS
 from morphnet_core.uses import sweeping
 
@@ -147,16 +148,15 @@ def test_every_search_is_a_command_that_train_takes(sweep_file: Path) -> None:
 
 def test_options_of_searches_are_those_of_train() -> None:
     train = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
-    takes = {param.name: param.type for param in train.params}
-    for name, limits in sweeping._WHOLE.items():
-        least, most = takes[name].min, takes[name].max
-        assert (least, most or limits[1]) == limits
-    for name, (least, most) in sweeping._NUMBERS.items():
-        assert (takes[name].min, takes[name].max) == (least, most)
-    for name in ("finish", "importance"):
-        assert set(sweeping._WORDS[name]) == set(takes[name].choices)
+    takes: dict[str, Any] = {param.name: param for param in train.params}
+    for name, (least, most) in sweeping._WHOLE.items():
+        assert (takes[name].min, takes[name].max or most) == (least, most)
+    for name, limits in sweeping._NUMBERS.items():
+        assert (takes[name].min, takes[name].max) == limits
+    assert set(sweeping._WORDS["finish"]) == set(FinishName)
+    assert set(sweeping._WORDS["importance"]) == set(ImportanceName)
     assert sweeping._WORDS["signal"] == tuple(SIGNALS)
-    assert set(sweeping._EXPORTS) == set(takes["export"].choices)
+    assert set(sweeping._EXPORTS) == set(ExportName)
     assert takes.keys() >= set(sweeping._FLAGS)
 
 
