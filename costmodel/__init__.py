@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from costmodel.uses.checking_up import doctor
     from costmodel.uses.comparing import compare
     from costmodel.uses.explaining import explain
+    from costmodel.uses.fleet_comparing import compare_fleet
+    from costmodel.uses.fleets import fleet_status, profile_fleet
     from costmodel.uses.importing import import_file
     from costmodel.uses.listing import devices
     from costmodel.uses.predicting import predict
@@ -41,15 +43,18 @@ __all__ = [
     "LatencyTable",
     "annotate",
     "compare",
+    "compare_fleet",
     "compare_profile",
     "devices",
     "doctor",
     "explain",
     "fit",
+    "fleet_status",
     "import_file",
     "overlay",
     "predict",
     "profile",
+    "profile_fleet",
     "progress",
     "score",
     "solve",
@@ -70,15 +75,18 @@ __getattr__, __dir__ = lazy_names(
         "LatencyTable": "table",
         "annotate": "uses.showing",
         "compare": "uses.comparing",
+        "compare_fleet": "uses.fleet_comparing",
         "compare_profile": "uses.profiled",
         "devices": "uses.listing",
         "doctor": "uses.checking_up",
         "explain": "uses.explaining",
         "fit": "uses.tables",
+        "fleet_status": "uses.fleets",
         "import_file": "uses.importing",
         "overlay": "uses.showing",
         "predict": "uses.predicting",
         "profile": "uses.profiling",
+        "profile_fleet": "uses.fleets",
         "progress": "uses.progress",
         "score": "uses.tables",
         "solve": "uses.solving",

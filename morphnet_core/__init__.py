@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from morphnet_core.surgery import expand, rebuild, shrink
     from morphnet_core.uses.aligning import align
     from morphnet_core.uses.planning import plan
+    from morphnet_core.uses.sweeping import sweep
 
 __all__ = [
     "CostRegularizer",
@@ -35,6 +36,7 @@ __all__ = [
     "plan",
     "rebuild",
     "shrink",
+    "sweep",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -53,6 +55,7 @@ __getattr__, __dir__ = lazy_names(
         "plan": "uses.planning",
         "rebuild": "surgery",
         "shrink": "surgery",
+        "sweep": "uses.sweeping",
     },
 )
 

@@ -2,10 +2,10 @@
 
     python scripts/write_golden.py [--release 0.2.0]
 
-Done once before a release: it writes ``tests/golden/<release>`` and never changes a folder that is
-there. What of it later code must find is written beside it, by the same code that
-``tests/test_golden.py`` reads it with. Formats that this release has not are left out, so that the
-script also runs within an older checkout, for files that were not kept at the time.
+Done once before a release: it writes ``tests/golden/<release>`` and never changes a file that is
+there; formats that came since are added. What of it later code must find is written beside it, by
+the code that ``tests/test_golden.py`` reads it with. Formats that this release has not are
+left out, so that the script also runs within an older checkout, for files that were not kept then.
 """
 
 from __future__ import annotations
@@ -33,6 +33,72 @@ device = "my phone"
 runtime = "tflite-gpu"
 op = "conv2d"
 layout = "nhwc"
+"""
+FLEET = """\
+out = "tables"
+models = ["net.json"]
+samples = 40
+thinned = 1
+rounds = 8
+budget = "10m"
+seed = 7
+patience = "90s"
+ray = "auto"
+work = "/var/tmp/fleet"
+options = { noise = 0.5 }
+sizes = { height = 320 }
+
+[[devices]]
+name = "board-1"
+runner = "fake://board-1"
+host = "lab-a"
+threads = 4
+
+[[devices]]
+name = "here"
+runner = "fake"
+host = "lab-b"
+options = { speed = 2, realtime = true, misbehave = "crash:relu" }
+sizes = { width = 64 }
+models = []
+samples = 20
+"""
+SWEEP = """\
+model = "net.json"
+data = "data.py"
+out = "found"
+budgets = ["80%", "60%", "5.5"]
+seeds = [0, 3]
+metric = "accuracy"
+cpus = 2
+ray = "auto"
+patience = 120
+
+[search]
+search_epochs = 2
+finish = "finetune"
+finish_epochs = 3
+batch_size = 32
+importance = "signal"
+signal = "group_lasso"
+distil = 0.5
+grow = 1.5
+augment = true
+export = ["onnx", "litert"]
+
+[[devices]]
+name = "cpu"
+table = "../table.jsonl"
+donors = ["../table.jsonl"]
+cost = "lookup"
+runner = "fake"
+threads = 2
+options = { noise = 0.5 }
+predict_only = true
+
+[[devices]]
+name = "anything"
+cost = "flops"
 """
 TIMES = """\
 batch,height,width,in_channels,filters,kernel,stride,padding,took
@@ -162,6 +228,49 @@ def mapping(path: Path) -> None:
     path.with_name("times.csv").write_text(TIMES, encoding="utf-8")
 
 
+def plan(path: Path) -> None:
+    """``morphnet plan``: a structure of a network without training."""
+    chosen = import_module("morphnet_core.uses.planning").plan
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+    network = import_module("onnx_graphs").bottleneck(8, 16)
+    chosen(network, target="60%", cost="flops").save(path)
+
+
+def fleet(path: Path) -> None:
+    """What a fleet file may say."""
+    import_module("costmodel.fleets.spec")
+    path.parent.mkdir(exist_ok=True)
+    (path.parent / "net.json").write_text("[]\n", encoding="utf-8")
+    path.write_text(FLEET, encoding="utf-8")
+
+
+def fleet_state(path: Path) -> None:
+    """How far a fleet was, as its driver keeps it."""
+    standing = import_module("costmodel.fleets.standing")
+    spec = import_module("costmodel.fleets.spec")
+    boards = ("board-1", "board-2")
+    done = standing.Standing(
+        state="done", device="fake", kind="0f3c", rows=3, wanted=3, done=24, total=24, spent=12.5,
+        asked="9a41", design=4, part=0,
+    )  # fmt: skip
+    away = standing.Standing(state="away", reason="its host is gone", asked="77e0")
+    standing.save_state(
+        spec.Fleet(path=path, out=path.parent, devices=()),
+        standing.Saved(
+            id="c0ffee", devices={"board-1": done, "board-2": away}, parts=((boards, boards[:1]),)
+        ),
+    )
+
+
+def sweep(path: Path) -> None:
+    """What a sweep file may say."""
+    import_module("morphnet_core.uses.sweeping")
+    path.parent.mkdir(exist_ok=True)
+    for name in ("net.json", "data.py"):
+        (path.parent / name).touch()
+    path.write_text(SWEEP, encoding="utf-8")
+
+
 #: Who writes what, by the names that ``tests/helpers/golden.py`` reads.
 WRITERS: dict[str, Callable[[Path], None]] = {
     "table.jsonl": table,
@@ -173,13 +282,19 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "state.npz": state,
     "calibration.json": calibration,
     "mapping.toml": mapping,
+    "plan.json": plan,
+    "fleets/fleet.toml": fleet,
+    "fleets/fleet.json": fleet_state,
+    "fleets/sweep.toml": sweep,
 }
 
 
 def write_all(folder: Path) -> None:
-    """Write every format that this release has; says which it has not."""
-    folder.mkdir(parents=True)
+    """Write every format that this release has and the folder has not; says which there is not."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, write in WRITERS.items():
+        if (folder / name).exists():
+            continue
         try:
             write(folder / name)
         except (ImportError, subprocess.CalledProcessError) as error:
@@ -187,13 +302,14 @@ def write_all(folder: Path) -> None:
 
 
 def expect(folder: Path) -> None:
-    """Write what this code finds in the files of a release."""
+    """Write what this code finds in the files of a release; what was found before stays."""
     sys.path.insert(0, str(ROOT / "tests" / "helpers"))
     summaries = import_module("golden").SUMMARIES
-    found = {
-        name: read(folder / name) for name, read in summaries.items() if (folder / name).exists()
-    }
     path = folder / "expected.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, read in summaries.items():
+        if name not in found and (folder / name).exists():
+            found[name] = read(folder / name)
     path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -209,10 +325,7 @@ def main() -> int:
         return 0
     release = arguments.release or import_module("costmodel").__version__
     folder = ROOT / "tests" / "golden" / release
-    if (folder / "expected.json").exists():
-        print(f"{folder.relative_to(ROOT)} is there, and golden files are never written again.")
-        return 1
-    if not folder.exists():
+    if not folder.exists() or release == import_module("costmodel").__version__:
         write_all(folder)
     expect(folder)
     return 0

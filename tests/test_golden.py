@@ -137,6 +137,16 @@ def later_state(path: Path) -> None:
         ),
         ("state.npz", later_state, r"state\.npz is of format 2, and this version reads 1"),
         (
+            "fleets/fleet.json",
+            lambda path: later_json(path, "format"),
+            r"fleet\.json is of format 2; this version reads 1\. Update",
+        ),
+        (
+            "plan.json",
+            lambda path: later_json(path, "morphnet", "format"),
+            r"plan\.json, 'morphnet', 'format': it is 2, not 1; update",
+        ),
+        (
             "calibration.json",
             lambda path: later_json(path, "format"),
             r"calibration\.json has format 2; this version reads 1\. Update",

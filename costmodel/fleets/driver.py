@@ -12,7 +12,6 @@ from costmodel.fleets.engine import Engine, Post
 from costmodel.fleets.messages import (
     Broke,
     Bye,
-    Described,
     Event,
     Finished,
     Order,
@@ -40,7 +39,7 @@ class Task:
     Attributes:
         state: where it is.
         reason: why it is away, failed or gone; what it says of itself while it runs.
-        tries: how often it was lost since it last brought something.
+        tries: how often it was lost since it last brought rows.
     """
 
     def __init__(self, name: str, cpus: float) -> None:
@@ -50,7 +49,8 @@ class Task:
         self.reason = ""
         self.tries = 0
         self._next_s = 0.0
-        self._brought_s: float | None = None
+        self._lost_s: float | None = None
+        self._away_s = 0.0
 
     def post(self) -> Post:
         """What is to be started now; asked anew for each try."""
@@ -69,10 +69,16 @@ class Task:
         """Whether it is to be started now."""
         return self.state == "waiting" or (self.state == "away" and now_s >= self._next_s)
 
-    def brought(self, now_s: float) -> None:
-        """Note that it is well."""
+    def heard(self, now_s: float) -> None:
+        """Note that it is there: what follows is not time that it is away."""
+        if self._lost_s is not None:
+            self._away_s += now_s - self._lost_s
+            self._lost_s = None
+
+    def brought(self) -> None:
+        """Note that it brought rows: how long it was away before no longer counts."""
         self.tries = 0
-        self._brought_s = now_s
+        self._away_s = 0.0
 
     def away(self, reason: str, now_s: float, patience_s: float) -> None:
         """Note that it was lost, or has no place.
@@ -80,12 +86,13 @@ class Task:
         Args:
             reason: why.
             now_s: the time.
-            patience_s: longest time without anything brought before it is given up.
+            patience_s: longest time that it may be away, since it brought rows, before it is given
+                up. One that comes and is lost at once is away for most of the time.
         """
-        since = self._brought_s if self._brought_s is not None else now_s
-        self._brought_s = since
+        if self._lost_s is None:
+            self._lost_s = now_s
         self.reason = reason
-        if now_s - since > patience_s:
+        if self._away_s + now_s - self._lost_s > patience_s:
             self.state = "gone"
             _LOG.warning("%s is given up after %s: %s.", self.name, duration(patience_s), reason)
             return
@@ -110,7 +117,7 @@ def run_tasks(
         tasks: in the order in which they are started; ``look`` may set one that is done to
             ``waiting`` again.
         engine: where jobs run.
-        patience_s: how long one may bring nothing, while it is away, before it is given up.
+        patience_s: how long one may be away, since it brought rows, before it is given up.
         stopping: whether the user wants an end; jobs then end cleanly.
         look: called now and then, and after every end of a job.
         clock: seconds that only go up.
@@ -184,8 +191,10 @@ class _Loop:
     def _take(self, task: Task, event: Event) -> bool:
         """One event; returns whether the job is over, or was answered already."""
         order = task.take(event)
-        if isinstance(event, Described | Rows):
-            task.brought(self._clock())
+        if not isinstance(event, Broke):
+            task.heard(self._clock())
+        if isinstance(event, Rows):
+            task.brought()
         match event:
             case Finished():
                 self._engine.close(task.name, encode(Bye()))

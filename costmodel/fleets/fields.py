@@ -28,7 +28,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         InvalidInputError: if it cannot be read; names the file and, where it can, the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         problem = getattr(error, "strerror", None) or error
         message = f"The {what} file {path} cannot be read: {problem}."
@@ -131,6 +131,8 @@ class Fields:
                 self.refuse(name, f"expected a list of {expected}. It holds {item!r}.")
             if isinstance(item, int) and abs(item) >= _LARGEST:
                 self.refuse(name, "one of its numbers is too large.")
+            if item == "":
+                self.refuse(name, "one of its texts is empty. Fill it in, or leave it out.")
         return list(found)
 
     def checked(self, name: str, default: T, check: Callable[[Any], T]) -> T:

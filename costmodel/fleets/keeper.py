@@ -43,9 +43,9 @@ class TableFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._ops: set[int] = set()
+        self._ops: set[int]
         self._synced = -SYNC_EVERY_S
-        self.device: Device | None = None
+        self.device: Device | None
         self.content()
 
     @property
@@ -59,6 +59,7 @@ class TableFile:
         Raises:
             InvalidInputError: if it cannot be read or mended, or is no table.
         """
+        self.device, self._ops = None, set()  # somebody may have taken the file away
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -122,7 +123,7 @@ def _key(line: bytes) -> int:
     return hash(bytes(_KEY.decode(line).op))
 
 
-def united(copy: Path, theirs: str) -> list[str]:
+def united(copy: Path, theirs: str, device: Device) -> list[str]:
     """Bring a job's copy of a table up to the driver's, and find what the driver lacks.
 
     A driver that was killed may not have seen the last rows of a job. A visit is the same if its
@@ -131,6 +132,7 @@ def united(copy: Path, theirs: str) -> list[str]:
     Args:
         copy: the job's file; made anew where there is none, or none of this device.
         theirs: the driver's table; empty for none.
+        device: whose rows these are to be. What it is now counts where the driver has no table.
 
     Returns:
         Lines that the driver lacks, which the copy then holds after all of the driver's.
@@ -147,7 +149,8 @@ def united(copy: Path, theirs: str) -> list[str]:
     ours = None
     with suppress(ValueError):  # a damaged copy says nothing
         ours = LatencyTable.load(copy) if copy.exists() else None
-    if ours is None or (known is not None and known.device != ours.device):
+    whose = device if known is None else known.device
+    if ours is None or ours.device != whose:
         write_lines(copy, [theirs.encode()]) if theirs else copy.unlink()
         return []
     if known is None:

@@ -15,7 +15,8 @@ class ProfileOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     ``table`` is what the driver has of its table; ``folder`` is the job's own, where its copy of
     the table is. ``models`` are keys of ``files``, which whoever starts the job fills in. ``owner``
-    is for agents on boards: one that a lost job has left there gives way to its like.
+    is for agents on boards: one that a lost job has left there gives way to its like. ``budget_s``
+    is what earlier jobs of the device have left of it; None to take what it takes.
     """
 
     name: str
@@ -28,7 +29,7 @@ class ProfileOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     sizes: dict[str, int | tuple[int, ...]]
     samples: int
     thinned: int
-    budget: str | None
+    budget_s: float | None
     rounds: int | None
     seed: int
 
@@ -80,11 +81,15 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """From a job: how far it is; ``note`` is for people."""
+    """From a job: how far it is; ``note`` is for people.
+
+    ``spent_s`` is what it has used of its budget; ``total`` is 0 where only that is told.
+    """
 
     done: int = 0
     total: int = 0
     seconds_left: float = 0.0
+    spent_s: float = 0.0
     note: str = ""
 
 

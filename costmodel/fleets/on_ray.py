@@ -102,7 +102,7 @@ class RayEngine:
         self._met: set[str] = set()
         self._turns: dict[Any, str] = {}
         self._shipped: dict[Path, Any] = {}
-        self._resources: dict[str, float] = {}
+        self._most: dict[str, float] = {}
         self._looked = -_LOOK_EVERY_S
 
     def has_room(self, cpus: float) -> bool:
@@ -129,18 +129,29 @@ class RayEngine:
 
     def problem(self, name: str) -> str:
         """That no node has what a job needs, and how to start one that has."""
-        host = self._posts[name].host
-        if not host:
-            return ""
+        post = self._posts[name]
         now = time.monotonic()
         if now - self._looked >= _LOOK_EVERY_S:
-            self._looked, self._resources = now, self._ray.cluster_resources()
-        if host in self._resources:
+            self._looked, self._most = now, self._most_of_a_node()
+        if not post.host:
+            if (there := self._most.get("CPU", 0.0)) >= post.cpus:
+                return ""
+            return f"no node of the cluster has {post.cpus:g} processors, at most {there:g}"
+        host = post.host
+        if self._most.get(host, 0.0) >= 1.0:
             return ""
         return (
             f"no node of the cluster has the resource {host!r}. Start one there: "
             f"ray start --address=HEAD:6379 --resources='{{\"{host}\": 1}}'"
         )
+
+    def _most_of_a_node(self) -> dict[str, float]:
+        """By resource, the most that a single node has: a job is on one."""
+        most: dict[str, float] = {}
+        for node in self._ray.nodes():
+            for resource, count in node["Resources"].items() if node["Alive"] else ():
+                most[resource] = max(count, most.get(resource, 0.0))
+        return most
 
     def hear(self, within_s: float) -> list[Heard]:
         """What jobs have said; see ``Engine``."""
@@ -177,8 +188,11 @@ class RayEngine:
         self._turns[self._stands[name].turn.remote(order)] = name
 
     def stop(self, name: str) -> None:
-        """Ask a job for a clean end."""
-        self._stands[name].stop.remote()
+        """Ask a job for a clean end; one that still waits for a place has nothing to end."""
+        if name in self._met:
+            self._stands[name].stop.remote()
+        else:
+            self._ray.kill(self._stands[name])
 
     def close(self, name: str, order: bytes = b"") -> None:
         """End a job and its actor; see ``Engine``."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
 from costmodel.fleets.fields import Fields, read_toml, require_unique
 from costmodel.registry import Option
 
+#: Milliseconds of a text such as ``10m``, and what it is, for messages (``what``).
+Duration = Callable[..., float]
 #: How long a device may be away, in seconds, unless the file says otherwise.
 PATIENCE_S = 300.0
 #: Names that the fleet's own files have.
@@ -67,11 +71,6 @@ class FleetDevice:
     wanted: Wanted = Wanted()
 
     @property
-    def threads(self) -> int:
-        """Threads of one kernel."""
-        return int(self.options.get("threads", 1))
-
-    @property
     def is_far(self) -> bool:
         """Whether it is another machine than the one that its job runs on."""
         return "://" in self.runner
@@ -108,12 +107,50 @@ class Fleet:
         return self.out / f"{name}.jsonl"
 
 
-def read_fleet(path: Path, duration: Callable[[str | float], float]) -> Fleet:
+def asked_of(fleet: Fleet) -> dict[str, str]:
+    """By device, a digest of all that it is asked for: another one asks for something else.
+
+    Networks count by their names and contents: the same file may be reached by several paths, and
+    may have changed.
+    """
+    digest = cache(_content)
+    found = {}
+    for device in fleet.devices:
+        models = [(path.name, digest(path)) for path in device.wanted.models]
+        options = sorted(device.options.items())
+        asked = repr((device.runner, options, replace(device.wanted, models=()), models))
+        found[device.name] = hashlib.blake2b(asked.encode(), digest_size=8).hexdigest()
+    return found
+
+
+def _content(path: Path) -> str:
+    """A digest of a file, or of all files of a folder.
+
+    Raises:
+        InvalidInputError: if one cannot be read.
+    """
+    found = hashlib.blake2b(digest_size=8)
+    try:
+        for file in _files(path):
+            found.update(str(file.relative_to(path)).encode())
+            with file.open("rb") as handle:
+                found.update(hashlib.file_digest(handle, "blake2b").digest())
+    except OSError as error:
+        message = f"The network {path} cannot be read: {error.strerror or error}."
+        raise InvalidInputError(message) from error
+    return found.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield from sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]
+
+
+def read_fleet(path: Path, duration: Duration) -> Fleet:
     """Read a fleet file; its form is in docs/fleets.md.
 
     Args:
         path: of the file.
-        duration: milliseconds of a text such as ``10m``; refuses what is none.
+        duration: reads a text such as ``10m``; refuses what is none.
 
     Raises:
         InvalidInputError: if it cannot be read, or says what there is not; names file, field and
@@ -125,7 +162,8 @@ def read_fleet(path: Path, duration: Callable[[str | float], float]) -> Fleet:
         path=path,
         out=path.parent / top.text("out", f"{path.stem}-tables"),
         ray=top.text("ray", ""),
-        patience_s=top.checked("patience", PATIENCE_S * 1000.0, duration) / 1000.0,
+        patience_s=top.checked("patience", PATIENCE_S * 1000.0, partial(duration, what="patience"))
+        / 1000.0,
         work=top.text("work", ""),
         devices=tuple(
             _device(Fields(where, values, top), path.parent, duration)
@@ -157,7 +195,7 @@ def out_is_no_folder(out: Path) -> bool:
     return out.exists() and not out.is_dir()
 
 
-def _device(fields: Fields, folder: Path, duration: Callable[[str | float], float]) -> FleetDevice:
+def _device(fields: Fields, folder: Path, duration: Duration) -> FleetDevice:
     options = fields.options("options")
     if fields.has("threads"):
         options["threads"] = fields.whole("threads", 1, 1, 1024)
@@ -169,7 +207,8 @@ def _device(fields: Fields, folder: Path, duration: Callable[[str | float], floa
     models = tuple(folder / name for name in fields.items("models", (str,), "paths of networks"))
     for model in models:
         if not model.exists():
-            fields.refuse("models", f"there is no file {model}.")
+            problem = f"there is no file {model}. Give its path from the folder of this file."
+            fields.refuse("models", problem)
     sizes = fields.values("sizes", (int,), "a whole number")
     for name, size in sizes.items():
         if not 1 <= size < 2**31:

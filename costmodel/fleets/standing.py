@@ -12,23 +12,28 @@ import msgspec
 import psutil
 from filelock import FileLock, Timeout
 
-from costmodel.durable import left_behind
+from costmodel.durable import left_behind, write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.fleets.boards import Kind, joined, kinds_of
 from costmodel.fleets.driver import State
-from costmodel.fleets.spec import Fleet
+from costmodel.fleets.spec import Fleet, asked_of
 from costmodel.profiler.lock import hold
 from costmodel.table import LatencyTable
 from costmodel.timing.lock import note_path, read_note
 
 #: Boards of one design, and those of them that can be asked.
 Part = tuple[tuple[str, ...], tuple[str, ...]]
+#: Version of the state file.
+_FORMAT = 1
 #: Of a device that was not told yet.
 NO_PART: Part = ((), ())
 
 
 class Standing(msgspec.Struct, kw_only=True):
-    """How far one device is, as the state file keeps it."""
+    """How far one device is, as the state file keeps it.
+
+    ``spent`` are the seconds of its budget that its jobs have used for what is ``asked``.
+    """
 
     state: State = "waiting"
     reason: str = ""
@@ -39,9 +44,18 @@ class Standing(msgspec.Struct, kw_only=True):
     done: int = 0
     total: int = 0
     seconds_left: float = 0.0
+    spent: float = 0.0
     asked: str = ""
     design: int = 0
     part: int = -1
+
+    def holds(self, asked: str, rows: int) -> bool:
+        """Whether this is about what the device is asked for now, and its table is still there."""
+        return self.asked == asked and rows >= self.rows
+
+    def is_done(self, asked: str, rows: int) -> bool:
+        """Whether it has measured what it is asked for now."""
+        return self.state == "done" and self.holds(asked, rows)
 
 
 class Saved(msgspec.Struct, kw_only=True):
@@ -52,7 +66,7 @@ class Saved(msgspec.Struct, kw_only=True):
     """
 
     id: str
-    format: int = 1
+    format: int = _FORMAT
     devices: dict[str, Standing] = {}
     parts: tuple[Part, ...] = ()
 
@@ -143,12 +157,19 @@ def status_of(fleet: Fleet, standings: Mapping[str, Standing], running: str) -> 
     # A table that grows has many lines a row, which are not read to say how far it is.
     still = [name for name, item in standings.items() if item.state != "running"]
     tables = tables_of(fleet, still)
+    asked = asked_of(fleet)
+    for name in still:
+        item, rows = standings[name], len(tables.get(name, ()))
+        if item.state == "done" and not item.is_done(asked[name], rows):
+            item.state = "waiting"  # the next driver asks it again
+        item.rows = rows
     for name, table in tables.items():
-        standings[name].rows = len(table)
         standings[name].kind = table.device.fingerprint
         standings[name].device = table.device.label
     kinds = kinds_of(tables)
-    files = {kind.device.fingerprint: _kind_file(fleet, kind) for kind in kinds}
+    files = {
+        kind.device.fingerprint: _kind_file(fleet, kind) for kind in kinds if len(kind.together) > 1
+    }
     return FleetStatus(
         fleet=fleet,
         standings=standings,
@@ -178,10 +199,12 @@ def write_kinds(fleet: Fleet, kinds: Sequence[Kind]) -> dict[str, Path]:
     written = {}
     tables = tables_of(fleet, [board.name for kind in kinds for board in kind.boards])
     for kind in kinds:
+        path = _kind_file(fleet, kind)
         if len(kind.together) > 1:
-            path = _kind_file(fleet, kind)
             joined(kind, tables).save(path)
             written[kind.device.fingerprint] = path
+        else:
+            path.unlink(missing_ok=True)  # they agreed as long as they had fewer rows
     return written
 
 
@@ -189,8 +212,7 @@ def _lock_file(fleet: Fleet) -> Path:
     return fleet.out / "fleet.lock"
 
 
-def state_file(fleet: Fleet) -> Path:
-    """Where a fleet's state is."""
+def _state_file(fleet: Fleet) -> Path:
     return fleet.out / "fleet.json"
 
 
@@ -228,15 +250,25 @@ def driver_of(fleet: Fleet) -> str:
         return ""  # a folder that may only be read: nobody here drives it
 
 
+def save_state(fleet: Fleet, saved: Saved) -> None:
+    """Write the state file.
+
+    Raises:
+        InvalidInputError: if it cannot be written; the old one is then as before.
+    """
+    data = msgspec.json.format(msgspec.json.encode(saved), indent=1)
+    write_lines(_state_file(fleet), [data + b"\n"])
+
+
 def load_state(fleet: Fleet) -> Saved:
     """What the state file says; a new one without it.
 
     Raises:
-        InvalidInputError: if it cannot be read.
+        InvalidInputError: if it cannot be read, or is of a later version.
     """
-    path = state_file(fleet)
+    path = _state_file(fleet)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Saved)
+        found = msgspec.json.decode(path.read_bytes(), type=Saved)
     except FileNotFoundError:
         return Saved(id=uuid.uuid4().hex[:12])
     except (OSError, msgspec.MsgspecError) as error:
@@ -245,3 +277,7 @@ def load_state(fleet: Fleet) -> Saved:
             "beside it."
         )
         raise InvalidInputError(message) from error
+    if found.format != _FORMAT:
+        message = f"{path} is of format {found.format}; this version reads {_FORMAT}. Update it."
+        raise InvalidInputError(message)
+    return found

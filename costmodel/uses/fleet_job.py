@@ -71,8 +71,10 @@ class _Talk:
 
     def say(self, event: Event) -> None:
         """Tell the driver."""
+        left = memoryview(encode(event))
         with self._lock:
-            self._events.write(encode(event))
+            while left:  # a signal may end a write to a full pipe before all of it is written
+                left = left[self._events.write(left) :]
 
     def begin(self) -> Begin:
         """Wait for the driver to say which rows are meant."""
@@ -103,22 +105,37 @@ class _Tail:
     def __init__(self, talk: _Talk, copy: Path) -> None:
         self._talk = talk
         self._copy = copy
+        self._begun_s = time.monotonic()
         self._told_s = 0.0
         self._offset = copy.stat().st_size if copy.exists() else 0
         self._headed = self._offset > 0
 
     def start(self, total: int) -> None:
-        self._talk.say(Moved(total=total))
+        self._talk.say(Moved(total=total, spent_s=self.spent_s))
+
+    @property
+    def spent_s(self) -> float:
+        """What the budget has paid for by now, as ``profile`` counts it."""
+        return time.monotonic() - self._begun_s
 
     def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
         self._rows()
         now = time.monotonic()
         if now - self._told_s >= _TELL_EVERY_S:
             self._told_s = now
-            self._talk.say(Moved(done=done, total=total, seconds_left=seconds_left, note=note))
+            self._talk.say(
+                Moved(
+                    done=done,
+                    total=total,
+                    seconds_left=seconds_left,
+                    spent_s=self.spent_s,
+                    note=note,
+                )
+            )
 
     def stop(self) -> None:
         self._rows()
+        self._talk.say(Moved(spent_s=self.spent_s))
 
     def _rows(self) -> None:
         if not self._copy.exists():  # Ops are estimated before there is a table
@@ -143,15 +160,18 @@ def _profile(order: ProfileOrder, models: Sequence[Path], talk: _Talk) -> Finish
     folder.mkdir(parents=True, exist_ok=True)
     talk.folder = folder
     copy = folder / "table.jsonl"
-    talk.say(Described(header=encode_header(_device(order.runner, order.options)).decode()))
+    device = _device(order.runner, order.options)
+    talk.say(Described(header=encode_header(device).decode()))
     part = talk.begin()
-    if missing := united(copy, order.table):
+    if missing := united(copy, order.table, device):
         talk.say(Rows(lines=tuple(missing)))
 
+    tail = _Tail(talk, copy)
     design: list[int] = []
 
     def deal(jobs: list[Job]) -> list[Job]:
         design[:] = [len(jobs)]
+        talk.say(Moved(spent_s=tail.spent_s))  # choosing takes part of the budget
         mine = dealt(len(jobs), part.boards, part.present, order.name)
         if not mine:
             raise _NothingToDo
@@ -162,14 +182,14 @@ def _profile(order: ProfileOrder, models: Sequence[Path], talk: _Talk) -> Finish
             copy,
             runner=order.runner,
             models=list(models),
-            budget=order.budget,
+            budget=order.budget_s,
             samples=order.samples,
             thinned=order.thinned,
             rounds=order.rounds,
             seed=order.seed,
             options=order.options,
             sizes=order.sizes,
-            progress=_Tail(talk, copy),
+            progress=tail,
             deal=deal,
         )
     except _NothingToDo:
@@ -227,8 +247,7 @@ def _command(order: CommandOrder, talk: _Talk) -> Finished | Broke:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as child:
+    ) as child:  # in the job's own session: who ends that ends whatever the program started
         talk.child = child
         reader = follow(child.stderr, note)
         assert child.stdout is not None
@@ -236,6 +255,7 @@ def _command(order: CommandOrder, talk: _Talk) -> Finished | Broke:
             out = child.stdout.read()
         except KeyboardInterrupt:
             child.send_signal(signal.SIGINT)
+            child.stdout.read()
             child.wait()
             raise
         status = child.wait()

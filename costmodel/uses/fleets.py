@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -11,9 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
-from costmodel.durable import write_lines
 from costmodel.fleets.dealing import dealt
 from costmodel.fleets.driver import Task, run_tasks
 from costmodel.fleets.engine import ALONE, Post
@@ -29,7 +25,7 @@ from costmodel.fleets.messages import (
     Rows,
 )
 from costmodel.fleets.opening import opened_engine
-from costmodel.fleets.spec import Fleet, FleetDevice, read_fleet
+from costmodel.fleets.spec import Fleet, FleetDevice, asked_of, read_fleet
 from costmodel.fleets.standing import (
     NO_PART,
     FleetStatus,
@@ -39,7 +35,7 @@ from costmodel.fleets.standing import (
     driver_of,
     load_state,
     lone_driver,
-    state_file,
+    save_state,
     status_of,
     write_kinds,
 )
@@ -51,6 +47,8 @@ from costmodel.uses.profiling import parse_budget
 _LOG = logging.getLogger("costmodel")
 #: States of devices whose rows others of their kind measure.
 _LEFT = frozenset({"failed", "gone"})
+#: What a job is given where nothing is left: ``profile`` takes what it needs at least.
+_LEAST_BUDGET_S = 0.001
 #: Seconds between two saves of the state; what counts, the tables, is saved at once.
 _SAVE_EVERY_S = 1.0
 
@@ -77,8 +75,8 @@ def profile_fleet(path: Path | str, *, progress: Progress | None = None) -> Flee
         run = _Profiling(fleet, progress)
         interrupted = run.drive()
         run.save()
-    found = status_of(fleet, run.standings(), "")
-    return replace(found, interrupted=interrupted, tables=write_kinds(fleet, found.kinds))
+        found = status_of(fleet, run.standings(), "")
+        return replace(found, interrupted=interrupted, tables=write_kinds(fleet, found.kinds))
 
 
 def fleet_status(path: Path | str) -> FleetStatus:
@@ -108,7 +106,12 @@ class _BoardTask(Task):
     """One device's profile."""
 
     def __init__(
-        self, device: FleetDevice, run: _Profiling, standing: Standing, part: Part = NO_PART
+        self,
+        device: FleetDevice,
+        run: _Profiling,
+        standing: Standing,
+        asked: str,
+        part: Part = NO_PART,
     ) -> None:
         super().__init__(device.name, FAR_CPUS if device.is_far else ALONE)
         self.device = device
@@ -117,9 +120,11 @@ class _BoardTask(Task):
         self.wanted, self.design = standing.wanted, standing.design
         self.part = part
         self.kind = self.file.device.fingerprint if self.file.device else standing.kind
-        asked = repr((device.runner, sorted(device.options.items()), device.wanted))
-        self.asked = hashlib.blake2b(asked.encode(), digest_size=8).hexdigest()
-        if standing.state == "done" and standing.asked == self.asked and self.file.rows:
+        self.asked = asked
+        # A budget is for what is asked, however many jobs and drivers that takes.
+        holds = standing.holds(asked, self.file.rows)
+        self.spent_s = self._before_s = standing.spent if holds else 0.0
+        if standing.is_done(asked, self.file.rows):
             self.state = "done"
         self._run = run
 
@@ -127,6 +132,7 @@ class _BoardTask(Task):
         """The order, with the table as it is by now."""
         device, wanted, run = self.device, self.device.wanted, self._run
         models, sizes = run.models_of(device)
+        self._before_s = self.spent_s
         order = ProfileOrder(
             name=device.name,
             owner=run.owner(device.name),
@@ -138,17 +144,26 @@ class _BoardTask(Task):
             sizes=sent(sizes),
             samples=wanted.samples,
             thinned=wanted.thinned,
-            budget=wanted.budget,
+            # With nothing left, a job keeps what a lost one had found, and ends.
+            budget_s=None if self._left_s is None else max(_LEAST_BUDGET_S, self._left_s),
             rounds=wanted.rounds,
             seed=wanted.seed,
         )
         return post_for(device, order, order.folder, models)
 
     @property
+    def _left_s(self) -> float | None:
+        """What its jobs have left of its budget, in seconds, to a thousandth; None without one."""
+        budget = self.device.wanted.budget
+        if budget is None:
+            return None
+        return round(max(0.0, parse_budget(budget) / 1000.0 - self.spent_s), 3)
+
+    @property
     def lacks_rows(self) -> bool:
-        """Whether its part now has rows that it was not asked for when it finished."""
+        """Whether its part now has rows that it was not asked for, and it has time for them."""
         part = self._run.part_of(self)
-        if part == self.part:
+        if part == self.part or self._left_s == 0.0:
             return False
         now, then = (set(dealt(self.design, *item, self.name)) for item in (part, self.part))
         return bool(now - then) or not self.design
@@ -165,9 +180,10 @@ class _BoardTask(Task):
             case Rows():
                 self.file.add(event.lines)
             case Moved():
+                self.spent_s = self._before_s + event.spent_s
                 if event.total:
                     self.moved = event
-                self.reason = event.note if self.state == "running" else self.reason
+                    self.reason = event.note if self.state == "running" else self.reason
             case Finished():
                 if event.table:
                     self.file.replace(event.table)
@@ -188,6 +204,7 @@ class _BoardTask(Task):
             done=self.moved.done,
             total=self.moved.total,
             seconds_left=self.moved.seconds_left,
+            spent=self.spent_s,
             asked=self.asked,
             design=self.design,
         )
@@ -206,8 +223,12 @@ class _Profiling:
         saved = load_state(fleet)
         self._id = saved.id
         parts = dict(enumerate(saved.parts))
+        asked = asked_of(fleet)
+        self._is_shown = False
         self.tasks = [
-            _BoardTask(device, self, standing, parts.get(standing.part, NO_PART))
+            _BoardTask(
+                device, self, standing, asked[device.name], parts.get(standing.part, NO_PART)
+            )
             for device in fleet.devices
             for standing in [saved.devices.get(device.name, Standing())]
         ]
@@ -227,8 +248,6 @@ class _Profiling:
             opened_engine(self.fleet.ray) as engine,
             Interrupt() as interrupt,
         ):
-            if self._progress is not None:
-                self._progress.start(0)
             try:
                 run_tasks(
                     self.tasks,
@@ -239,7 +258,7 @@ class _Profiling:
                 )
             finally:
                 self.save()
-                if self._progress is not None:
+                if self._progress is not None and self._is_shown:
                     self._progress.stop()
             return interrupt.asked
 
@@ -255,8 +274,12 @@ class _Profiling:
             running = [task for task in self.tasks if task.state == "running"]
             left = max((task.moved.seconds_left for task in running), default=0.0)
             note = f"{len(running)} of {len(self.tasks)} devices at work"
-            done = sum(item.done for item in moved)
-            self._progress.advance(done, sum(item.total for item in moved), left, note)
+            done, total = (sum(getattr(item, name) for item in moved) for name in ("done", "total"))
+            if total and not self._is_shown:  # before, nobody has told how much there is to do
+                self._is_shown = True
+                self._progress.start(total)
+            if total:
+                self._progress.advance(done, total, left, note)
 
     def _regroup(self) -> None:
         """Ask boards again that lack rows, because another of their kind has left."""
@@ -335,6 +358,4 @@ class _Profiling:
         standings = self.standings()
         for task in self.tasks:
             standings[task.name].part = parts[task.part]
-        saved = Saved(id=self._id, devices=standings, parts=tuple(parts))
-        data = msgspec.json.format(msgspec.json.encode(saved), indent=1)
-        write_lines(state_file(self.fleet), [data + b"\n"])
+        save_state(self.fleet, Saved(id=self._id, devices=standings, parts=tuple(parts)))

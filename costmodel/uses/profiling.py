@@ -154,8 +154,12 @@ def profile(  # noqa: PLR0913 - each has a sensible default
         return measure(jobs, allowed_ms)
 
 
-def parse_budget(budget: str | float) -> float:
+def parse_budget(budget: str | float, what: str = "budget") -> float:
     """Milliseconds of a duration such as ``90s``, ``10m`` or ``1h30m``; a number is seconds.
+
+    Args:
+        budget: the duration.
+        what: it is, for the message.
 
     Raises:
         InvalidInputError: if it is no duration, or not above 0 and at most a week.
@@ -170,13 +174,13 @@ def parse_budget(budget: str | float) -> float:
     while rest:
         found = _DURATION.match(rest)
         if found is None or found[2] not in _UNITS or (pieces and not found[2]):
-            message = f"The budget {text!r} is not a duration. {wanted}"
+            message = f"The {what} {text!r} is not a duration. {wanted}"
             raise InvalidInputError(message)
         seconds += float(found[1]) * _UNITS[found[2]]
         pieces += 1
         rest = rest[found.end() :].lstrip()
     if not 0 < seconds <= MOST_BUDGET_S:
-        message = f"The budget {text!r} is {seconds:g} seconds. {wanted}"
+        message = f"The {what} {text!r} is {seconds:g} seconds. {wanted}"
         raise InvalidInputError(message)
     return seconds * 1000.0
 

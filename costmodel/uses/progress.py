@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LINE_EVERY_S, DRAW_EVERY_S = 15.0, 0.5
 
 
-def progress(what: str) -> Progress:
+def progress(what: str, of: str = "visits") -> Progress:
     """A bar with the time left, to give as ``progress=`` to what takes long.
 
     On a terminal and in a notebook it is a bar, else a line now and then. All but a notebook's goes
@@ -25,6 +25,7 @@ def progress(what: str) -> Progress:
 
     Args:
         what: is going on, e.g. ``Profiling``.
+        of: what is counted, several of them.
 
     Returns:
         What is told how far it is.
@@ -34,8 +35,8 @@ def progress(what: str) -> Progress:
     """
     shown = _notebook_display()
     if shown is not None:
-        return _Page(what, shown)
-    return _Bar(what) if sys.stderr.isatty() else _Lines(what)
+        return _Page(what, of, shown)
+    return _Bar(what) if sys.stderr.isatty() else _Lines(what, of)
 
 
 def _notebook_display() -> Any:
@@ -52,20 +53,20 @@ def _notebook_display() -> Any:
 class _Lines:
     """Progress as lines of a log."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, what: str, of: str) -> None:
+        self._what, self._of = what, of
         self._told = 0.0
 
     def start(self, total: int) -> None:
         self._told = time.perf_counter()
-        sys.stderr.write(f"{self._what}: {total} visits to make.\n")
+        sys.stderr.write(f"{self._what}: {total} {self._of} to make.\n")
 
     def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
         now = time.perf_counter()
         if now - self._told >= LINE_EVERY_S:
             self._told = now
             left = duration(seconds_left)
-            sys.stderr.write(f"{self._what}: {done} of {total} visits, {left} left. {note}\n")
+            sys.stderr.write(f"{self._what}: {done} of {total} {self._of}, {left} left. {note}\n")
 
     def stop(self) -> None:
         """Nothing to tidy up."""
@@ -110,8 +111,8 @@ class _Bar:
 class _Page:
     """Progress as a bar of a notebook: one output that is drawn anew, with no widgets needed."""
 
-    def __init__(self, what: str, display: Any) -> None:
-        self._what = what
+    def __init__(self, what: str, of: str, display: Any) -> None:
+        self._what, self._of = what, of
         self._display = display
         self._handle: Any = None
         self._began = self._drawn = 0.0
@@ -137,5 +138,6 @@ class _Page:
 
     def _html(self, when: str, note: str) -> Any:
         bar = f'<progress value="{self._done}" max="{max(self._total, 1)}"></progress>'
-        words = f"{escape(self._what)}: {self._done} of {self._total} visits, {escape(when)}"
+        counted = f"{self._done} of {self._total} {escape(self._of)}"
+        words = f"{escape(self._what)}: {counted}, {escape(when)}"
         return self._display.HTML(f"<div>{bar} {words} <small>{escape(note)}</small></div>")

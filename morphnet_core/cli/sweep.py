@@ -32,7 +32,7 @@ def sweep(
     """
     from morphnet_core.uses import sweeping
 
-    found = sweeping.sweep(path, progress=progress("Searching"))
+    found = sweeping.sweep(path, progress=progress("Searching", "searches"))
     emit(found.to_json, lambda: _sheets(found), as_json=json, markdown=markdown)
     if found.interrupted:
         note("Interrupted. Nothing finished is lost: run the same command to resume.")

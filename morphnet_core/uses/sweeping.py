@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,26 @@ _LOG = logging.getLogger("costmodel")
 RESULT, PICTURE = "result.json", "pareto.svg"
 #: How long a search may be lost before it is given up, in seconds.
 _PATIENCE_S = 300.0
-#: Options of ``morphnet train`` that a file may give, by their kind.
-_WHOLE = ("search_epochs", "finish_epochs", "batch_size", "looks", "rounds")
-_NUMBERS = ("distil", "grow")
-_TEXTS = ("finish", "importance", "signal")
-_FLAGS = ("augment",)
+#: Options of ``morphnet train`` that a file may give, by their kind, with what each takes: a slip
+#: is then told at once, and not by every search.
+_WHOLE = {
+    "search_epochs": (0, 10**6),
+    "finish_epochs": (0, 10**6),
+    "batch_size": (1, 10**6),
+    "looks": (0, 10**6),
+    "rounds": (2, 1000),
+}
+_NUMBERS = {"distil": (0.0, 1.0), "grow": (1.0, 16.0)}
+_WORDS = {
+    "finish": ("retrain", "finetune", "none"),
+    "importance": ("taylor", "signal"),
+    "signal": ("gamma", "group_lasso", "logistic_sigmoid", "hard_concrete"),
+}
+_EXPORTS = ("onnx", "litert")
+_FLAGS = ("augment", "remove_blocks")
+#: Parts of the names of metrics, and whole names, of which less is better.
+_LESS = ("loss", "error", "entropy", "divergence", "hinge", "perplexity", "poisson", "false_")
+_LESS_WHOLE = frozenset({"mae", "mse", "rmse", "mape", "msle", "logcosh"})
 _TRAIN = ("-P", "-c", "from morphnet_core.cli import main; main()", "train")
 
 
@@ -199,7 +215,8 @@ def sweep(path: Path | str, *, progress: Progress | None = None) -> Swept:
     except OSError as error:
         message = f"{path}: out: {asked.out} cannot be made: {error.strerror}."
         raise InvalidInputError(message) from error
-    with hold(asked.out / "sweep.lock", f"the sweep {path}"):
+    why = "Two at once would search for the same networks."
+    with hold(asked.out / "sweep.lock", f"the sweep {path}", who="sweep", why=why):
         tasks = [
             _SearchTask(asked, target, budget, seed)
             for target in asked.targets
@@ -209,6 +226,7 @@ def sweep(path: Path | str, *, progress: Progress | None = None) -> Swept:
         interrupted = _run(asked, tasks, progress)
     runs = tuple(task.searched for task in tasks)
     metric = asked.metric or _metric(runs)
+    _tell_unknown(asked, runs)
     best = frozenset(_best(runs, metric))
     found = Swept(
         sweep=asked,
@@ -255,7 +273,7 @@ class _SearchTask(Task):
     """One search, in a process of its own."""
 
     def __init__(self, asked: Sweep, target: Target, budget: str | float, seed: int) -> None:
-        text = budget if isinstance(budget, str) else f"{budget:g} ms"
+        text = _words(budget)
         super().__init__(f"{target.name} {text} seed {seed}", float(asked.cpus))
         folder = asked.out / target.name / f"{_file_name(text)}-s{seed}"
         option = "--target" if isinstance(budget, str) else "--target-ms"
@@ -315,6 +333,11 @@ class _SearchTask(Task):
         return replace(self._searched, state=self.state, reason=reason, found=self._found)
 
 
+def _words(budget: str | float) -> str:
+    """A budget as people read it."""
+    return budget if isinstance(budget, str) else f"{budget:g} ms"
+
+
 def _file_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in ".-" else "" for c in text.replace("%", "pc"))
 
@@ -325,9 +348,21 @@ def _metric(runs: Sequence[Searched]) -> str:
     return "accuracy" if "accuracy" in names else "loss"
 
 
+def _tell_unknown(asked: Sweep, runs: Sequence[Searched]) -> None:
+    """Warn of a metric that no network has: nothing is the best by it."""
+    known = sorted({name for run in runs for name in run.found.get("metrics", {})})
+    if asked.metric and known and asked.metric not in known:
+        _LOG.warning(
+            "%s: metric: no network has %r. Known: %s. Write one of these and run the same command "
+            "again: nothing is searched anew.",
+            asked.path, asked.metric, ", ".join(known),
+        )  # fmt: skip
+
+
 def _best(runs: Sequence[Searched], metric: str) -> list[int]:
     """Places of the searches that no other of their device beats in both cost and metric."""
-    sign = -1.0 if "loss" in metric or "error" in metric else 1.0
+    less = metric in _LESS_WHOLE or any(part in metric for part in _LESS)
+    sign = -1.0 if less else 1.0
     points = [
         (number, run.target, run.cost, sign * value)
         for number, run in enumerate(runs)
@@ -369,7 +404,8 @@ def read_sweep(path: Path) -> Sweep:
     files = {name: path.parent / top.text(name) for name in ("model", "data")}
     for name, file in files.items():
         if not file.is_file():
-            top.refuse(name, f"there is no file {file}.")
+            problem = f"there is no file {file}. Give its path from the folder of this file."
+            top.refuse(name, problem)
     budgets = tuple(
         _budget(top, item)
         for item in top.items("budgets", (str, int, float), "shares such as '60%', or milliseconds")
@@ -380,7 +416,8 @@ def read_sweep(path: Path) -> Sweep:
     seeds = tuple(top.items("seeds", (int,), "whole numbers")) or (0,)
     if min(seeds) < 0:
         top.refuse("seeds", f"expected whole numbers from 0 up. Received: {min(seeds)}.")
-    for name, several in (("budgets", budgets), ("seeds", seeds)):
+    folders = [_file_name(_words(budget)) for budget in budgets]
+    for name, several in (("budgets", folders), ("seeds", seeds)):
         if len(set(several)) < len(several):
             top.refuse(name, "one of them is given twice. Leave it out.")
     search = Fields(f"{path}, [search]", top.table("search"))
@@ -429,14 +466,14 @@ def _target(fields: Fields, folder: Path, budgets: Sequence[str | float]) -> Tar
     table = fields.text("table", "")
     rows = None
     if table:
-        where = folder / table
-        table = str(where.resolve()) if where.exists() else table
+        table = _beside(folder, table)
         rows = _told(fields, "table", lambda: open_table(table))
         arguments += ["--table", table]
     donors = fields.items("donors", (str,), "tables")
     for donor in donors:
-        where = folder / donor
-        arguments += ["--donor", str(where.resolve()) if where.exists() else donor]
+        found = _beside(folder, donor)
+        _told(fields, "donors", partial(open_table, found))
+        arguments += ["--donor", found]
     if cost not in {"regression", "lookup"}:  # a fit takes seconds, and each search makes its own
         unit = _told(fields, "cost", lambda: cost_of(cost, rows)).unit
     elif rows is None:
@@ -457,6 +494,12 @@ def _target(fields: Fields, folder: Path, budgets: Sequence[str | float]) -> Tar
     return Target(name=name, arguments=tuple(arguments), unit=unit)
 
 
+def _beside(folder: Path, table: str) -> str:
+    """A table's file, named from the folder of the sweep file; else it is a shipped profile's."""
+    where = folder / table
+    return str(where.resolve()) if where.exists() else table
+
+
 def _told(fields: Fields, name: str, call: Any) -> Any:
     """What a call returns; its error gets the field's name."""
     try:
@@ -468,22 +511,31 @@ def _told(fields: Fields, name: str, call: Any) -> Any:
 def _arguments(search: Fields) -> tuple[str, ...]:
     """Options of ``morphnet train`` for all searches."""
     found: list[str] = []
-    for name in _WHOLE:
+    for name, limits in _WHOLE.items():
         if search.has(name):
-            found += [_option(name), str(search.whole(name, 0, 0, 10**6))]
-    for name in _NUMBERS:
+            found += [_option(name), str(search.whole(name, 0, *limits))]
+    for name, (least, most) in _NUMBERS.items():
         if search.has(name):
-            found += [_option(name), f"{search.number(name, 0.0, 0.0, 1e6):g}"]
-    for name in _TEXTS:
+            found += [_option(name), f"{search.number(name, 0.0, least, most):g}"]
+    for name, words in _WORDS.items():
         if search.has(name):
-            found += [_option(name), search.text(name)]
+            found += [_option(name), search.one_of(name, words, words[0])]
     for name in _FLAGS:
         if search.truth(name, default=False):
             found.append(_option(name))
-    for item in search.items("export", (str,), "'onnx' or 'litert'"):
-        found += ["--export", item]
+    found += _exports(search)
     search.done()
     return tuple(found)
+
+
+def _exports(search: Fields) -> list[str]:
+    expected = " or ".join(map(repr, _EXPORTS))
+    found: list[str] = []
+    for item in search.items("export", (str,), expected):
+        if item not in _EXPORTS:
+            search.refuse("export", f"expected a list of {expected}. It holds {item!r}.")
+        found += ["--export", item]
+    return found
 
 
 def _option(name: str) -> str:

@@ -1,7 +1,7 @@
 """Golden files: one of every format, as each release wrote it, and what today's code must read.
 
 ``tests/golden/<release>/expected.json`` says by file what ``SUMMARIES`` finds in it. Before a
-release ``scripts/write_golden.py`` adds a folder; those that are there are never written again.
+release ``scripts/write_golden.py`` adds a folder; files that are there are never written again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 
 from costmodel.baseline import read_baseline
+from costmodel.fleets.spec import Fleet, read_fleet
+from costmodel.fleets.standing import load_state
 from costmodel.pages.records import MorphRecord, PredictionRecord, read_record
 from costmodel.runners.tpu_aot.calibrate import load_calibration
 from costmodel.table import LatencyTable
 from costmodel.uses.importing import import_file
+from costmodel.uses.profiling import parse_budget
 from morphnet_core.morphing.statefile import read_state
 from morphnet_core.structure import Structure
+from morphnet_core.uses.sweeping import read_sweep
 
 FOLDER = Path(__file__).parents[1] / "golden"
 #: What the golden state belongs to.
@@ -95,6 +99,54 @@ def of_mapping(path: Path) -> Any:
     return {op.digest: row.latency_ms for op, row in table.rows.items()}
 
 
+def of_fleet(path: Path) -> Any:
+    """All devices, and where their tables go; paths as seen from the file."""
+    found = read_fleet(path, parse_budget)
+    devices = {
+        device.name: {
+            "runner": [device.runner, device.host, dict(device.options)],
+            "models": [[model.name for model in device.wanted.models], device.wanted.sizes],
+            "counts": [device.wanted.samples, device.wanted.thinned, device.wanted.rounds],
+            "budget": [device.wanted.budget, device.wanted.seed],
+        }
+        for device in found.devices
+    }
+    return {"out": found.out.name, "ray": found.ray, "patience_s": found.patience_s,
+            "work": found.work, "devices": devices}  # fmt: skip
+
+
+def of_fleet_state(path: Path) -> Any:
+    """How far each device was."""
+    found = load_state(Fleet(path=path, out=path.parent, devices=()))
+    return {
+        "id": found.id,
+        "parts": found.parts,
+        "devices": {
+            name: [
+                *(item.state, item.reason, item.device, item.kind, item.rows, item.wanted),
+                *(item.done, item.total, item.spent, item.asked, item.design, item.part),
+            ]
+            for name, item in found.devices.items()
+        },
+    }
+
+
+def of_sweep(path: Path) -> Any:
+    """The grid, and the options of its searches; paths as seen from the file."""
+    found = read_sweep(path)
+    return {
+        "files": [found.model.name, found.data.name, found.out.name],
+        "grid": [list(found.budgets), list(found.seeds)],
+        "targets": {
+            target.name: [target.unit, *(Path(word).name for word in target.arguments)]
+            for target in found.targets
+        },
+        "arguments": list(found.arguments),
+        "metric": found.metric,
+        "run": [found.ray, found.cpus, found.patience_s],
+    }
+
+
 #: What is read of a file, by its name in a release's folder.
 SUMMARIES: Mapping[str, Callable[[Path], Any]] = {
     "table.jsonl": of_table,
@@ -106,4 +158,8 @@ SUMMARIES: Mapping[str, Callable[[Path], Any]] = {
     "state.npz": of_state,
     "calibration.json": of_calibration,
     "mapping.toml": of_mapping,
+    "plan.json": of_structure,
+    "fleets/fleet.toml": of_fleet,
+    "fleets/fleet.json": of_fleet_state,
+    "fleets/sweep.toml": of_sweep,
 }

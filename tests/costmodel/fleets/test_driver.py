@@ -138,9 +138,36 @@ def test_a_lost_job_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     assert (task.state, task.tries, task.lives) == ("done", 0, [])
     assert caplog.messages == [
         "a: its host is gone. It is tried again in 1 s.",
-        "a: it died. It is tried again in 1 s.",  # counted anew, since it was there
+        "a: it died. It is tried again in 2 s.",  # it brought nothing meanwhile
     ]
-    assert stage.now >= 2.0
+    assert stage.now >= 3.0
+
+
+def test_after_rows_losses_are_counted_anew(caplog: pytest.LogCaptureFixture) -> None:
+    task = Script("a", ["away"], [*HELLO, Rows(lines=("x",)), "it died"], WHOLE)
+    with caplog.at_level(logging.WARNING, "costmodel"):
+        play(task)
+    assert task.state == "done"
+    assert caplog.messages == [
+        "a: away. It is tried again in 1 s.",
+        "a: it died. It is tried again in 1 s.",
+    ]
+
+
+def test_what_comes_and_is_lost_at_once_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    task = Script("a", *[[*HELLO, "it died"]] * 99)
+    with caplog.at_level(logging.WARNING, "costmodel"):
+        play(task, patience_s=10.0)
+    assert task.state == "gone"
+    assert caplog.messages[-1] == "a is given up after 10 s: it died."
+
+
+def test_time_that_a_job_worked_is_not_time_that_it_was_away() -> None:
+    hours: list[Event | str] = [*[Moved(done=n) for n in range(400)], "it died"]
+    task = Script("a", hours, hours, [Finished()])
+    stage = play(task, patience_s=10.0)
+    assert task.state == "done"
+    assert stage.now > 20.0
 
 
 def test_what_stays_away_is_given_up_when_patience_ends(caplog: pytest.LogCaptureFixture) -> None:

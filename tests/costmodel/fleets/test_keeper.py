@@ -97,21 +97,23 @@ def test_a_copy_gives_back_what_the_driver_did_not_see(tmp_path: Path) -> None:
     copy = tmp_path / "table.jsonl"
     theirs = HEADER + visit(OPS[0], 0) + visit(OPS[1], 0)
     copy.write_text(theirs + visit(OPS[0], 1) + visit(OPS[2], 0) + visit(OPS[1], 1)[:30])
-    missing = united(copy, theirs)
+    missing = united(copy, theirs, DEVICE)
     assert copy.read_text() == theirs + "".join(missing)
     table = LatencyTable.load(copy)
     assert {op: len(item.rounds) for op, item in table.items()} == {
         OPS[0]: 2, OPS[1]: 1, OPS[2]: 1,
     }  # fmt: skip
-    assert united(copy, copy.read_text()) == []  # once the driver has it, nothing is missing
-    assert united(copy, theirs) == missing
+    assert (
+        united(copy, copy.read_text(), DEVICE) == []
+    )  # once the driver has it, nothing is missing
+    assert united(copy, theirs, DEVICE) == missing
 
 
 def test_a_number_that_was_given_twice_is_given_anew(tmp_path: Path) -> None:
     copy = tmp_path / "table.jsonl"
     copy.write_text(HEADER + visit(OPS[0], 0) + visit(OPS[0], 1, 1.5))
     theirs = HEADER + visit(OPS[0], 0) + visit(OPS[0], 1, 1.25)  # of another host
-    (line,) = united(copy, theirs)
+    (line,) = united(copy, theirs, DEVICE)
     assert line == visit(OPS[0], 2, 1.5)
     table = LatencyTable.load(copy)
     assert [item.quiet_ms for item in table[OPS[0]].rounds] == [1.0, 1.25, 1.5]
@@ -124,16 +126,37 @@ def test_a_copy_of_another_device_or_a_damaged_one_is_left_out(tmp_path: Path) -
     other = encode_header(Device(name="other", runtime="fake")).decode()
     for text in (other + visit(OPS[1], 0), "damaged\n", "damaged\n" + visit(OPS[1], 0)):
         copy.write_text(text)
-        assert united(copy, theirs) == []
+        assert united(copy, theirs, DEVICE) == []
         assert copy.read_text() == theirs
     copy.write_text("damaged\n")
-    assert united(copy, "") == []
+    assert united(copy, "", DEVICE) == []
     assert not copy.exists()
+
+
+def test_a_copy_of_another_device_is_not_taken_for_a_table_that_was_moved_away(
+    tmp_path: Path,
+) -> None:
+    copy = tmp_path / "table.jsonl"
+    copy.write_text(HEADER + visit(OPS[0], 0))
+    assert united(copy, "", Device(name="other", runtime="fake")) == []
+    assert not copy.exists()
+
+
+def test_a_table_that_was_taken_away_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    file = TableFile(path)
+    file.begin(HEADER)
+    file.add([visit(OPS[0], 0)])
+    path.unlink()
+    assert (file.content(), file.rows, file.device) == ("", 0, None)
+    file.begin(HEADER)
+    file.add([visit(OPS[1], 0)])
+    assert list(LatencyTable.load(path)) == [OPS[1]]
 
 
 def test_without_a_copy_the_drivers_table_is_the_copy(tmp_path: Path) -> None:
     copy = tmp_path / "table.jsonl"
-    assert united(copy, "") == []
+    assert united(copy, "", DEVICE) == []
     assert not copy.exists()
     theirs = (
         HEADER
@@ -141,6 +164,6 @@ def test_without_a_copy_the_drivers_table_is_the_copy(tmp_path: Path) -> None:
             Measurement.from_rounds(OPS[0], (), status="rejected", reason="no")
         ).decode()
     )
-    assert united(copy, theirs) == []
+    assert united(copy, theirs, DEVICE) == []
     assert copy.read_text() == theirs
-    assert united(copy, "") == theirs.splitlines(keepends=True)[1:]
+    assert united(copy, "", DEVICE) == theirs.splitlines(keepends=True)[1:]

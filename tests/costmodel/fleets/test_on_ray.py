@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from ray_nodes import RayNodes
 from rows import ADD, conv
 
 from costmodel.errors import InvalidInputError
+from costmodel.fleets.engine import Post
 from costmodel.fleets.on_ray import RayEngine, Stand
 from costmodel.runners.fake import write_model
 from costmodel.table import LatencyTable
@@ -125,6 +127,66 @@ def test_a_node_and_the_driver_are_killed_and_a_board_waits_for_its_host(
 def test_a_host_with_another_version_is_refused(nodes: RayNodes) -> None:
     with pytest.raises(RuntimeError, match=r"its host has morphnet-latency .*, the driver 0\.0"):
         Stand("0.0", "costmodel.uses.fleet_job", b"", "", {})
+
+
+class Cluster:
+    """Stands for Ray: two nodes, one of which is gone, and actors that never get a place."""
+
+    class exceptions:  # noqa: N801 - as in Ray
+        RayError = RuntimeError
+
+    def __init__(self) -> None:
+        self.killed: list[object] = []
+
+    def init(self, **_: object) -> None:
+        """It is there."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"Alive": True, "Resources": {"CPU": 4.0, "lab": 2.0, "half": 0.5}},
+            {"Alive": False, "Resources": {"CPU": 64.0, "gone": 1.0}},
+        ]
+
+    def remote(self, **_: object) -> Callable[[type], Any]:
+        made = MagicMock()
+        made.options.return_value.remote.side_effect = lambda *_: MagicMock()
+        return lambda _: made
+
+    def kill(self, actor: object) -> None:
+        self.killed.append(actor)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    found = Cluster()
+    monkeypatch.setitem(sys.modules, "ray", found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("host", "cpus", "problem"),
+    [
+        ("lab", 1.0, ""),
+        ("half", 1.0, "no node of the cluster has the resource 'half'"),
+        ("gone", 1.0, "no node of the cluster has the resource 'gone'"),
+        ("", 4.0, ""),
+        ("", 8.0, "no node of the cluster has 8 processors, at most 4"),
+    ],
+)
+def test_a_place_that_no_node_has_is_told(
+    cluster: Cluster, host: str, cpus: float, problem: str
+) -> None:
+    engine = RayEngine("auto")
+    engine.open("a", Post(module="", order=b"", folder="", host=host, cpus=cpus), cpus)
+    assert engine.problem("a").startswith(problem)
+    assert bool(engine.problem("a")) == bool(problem)
+
+
+def test_a_job_that_waits_for_a_place_ends_when_asked(cluster: Cluster) -> None:
+    engine = RayEngine("auto")
+    engine.open("a", Post(module="", order=b"", folder="", host="lab"), 1.0)
+    engine.stop("a")
+    assert len(cluster.killed) == 1
 
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

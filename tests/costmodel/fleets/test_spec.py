@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InvalidInputError
-from costmodel.fleets.spec import Fleet, read_fleet
+from costmodel.fleets.spec import Fleet, asked_of, read_fleet
 from costmodel.uses.profiling import parse_budget
 
 BOARD = '[[devices]]\nname = "a"\nrunner = "ssh://a"\n'
@@ -35,7 +35,8 @@ def test_devices_take_what_the_file_says_for_all_unless_they_say_otherwise(tmp_p
     assert a.wanted.budget == b.wanted.budget == "1h"
     assert a.wanted.models == (tmp_path / "net.onnx",)
     assert a.wanted.sizes == (("height", 224),)
-    assert (a.threads, b.threads, a.is_far, b.is_far) == (4, 1, True, False)
+    assert (a.is_far, b.is_far) == (True, False)
+    assert dict(a.options) == {"threads": 4}
     assert dict(b.options) == {"dtype": "int8", "threads": 1}
     assert found.table("a") == tmp_path / "tables" / "a.jsonl"
 
@@ -75,8 +76,9 @@ MISTAKES = {
     "truth as number": (BOARD + "samples = true\n", "samples: expected a whole number"),
     "out of range": (BOARD + "thinned = -1\n", "thinned: expected 0 to 100"),
     "no duration": (BOARD + 'budget = "soon"\n', "budget: The budget 'soon'"),
-    "no duration above": ('patience = "soon"\n' + BOARD, "patience: The budget 'soon'"),
-    "no such model": (BOARD + 'models = ["no.onnx"]\n', "models: there is no file"),
+    "no duration above": ('patience = "soon"\n' + BOARD, "patience: The patience 'soon'"),
+    "no such model": (BOARD + 'models = ["no.onnx"]\n', "no.onnx. Give its path from the folder"),
+    "a model without a name": (BOARD + 'models = [""]\n', "models: one of its texts is empty"),
     "models that are none": (BOARD + "models = [3]\n", "models: expected a list of paths"),
     "nothing to do": (BOARD + "samples = 0\n", "nothing to measure"),
     "no option": (BOARD + "options = { a = [1] }\n", "options: expected a table"),
@@ -93,6 +95,34 @@ def test_mistakes_are_named_with_file_field_and_fix(tmp_path: Path, mistake: str
         read(tmp_path, text)
     assert words in str(caught.value)
     assert "fleet.toml" in str(caught.value)
+
+
+def test_a_mark_that_windows_puts_first_means_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeff" + BOARD).devices[0].name == "a"
+
+
+def test_networks_count_by_what_they_hold_not_by_how_they_are_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "weights").write_text("1")
+    net = tmp_path / "net.onnx"
+    net.write_text("1")
+    text = BOARD + 'models = ["net.onnx", "saved"]\n'
+    fleet = read(tmp_path, text)
+    asked = asked_of(fleet)
+    monkeypatch.chdir(tmp_path)
+    assert asked_of(read(Path(), text)) == asked
+    for changed in (net, folder / "weights"):
+        changed.write_text("2")
+        assert asked_of(read(tmp_path, text)) != asked
+        changed.write_text("1")
+    assert asked_of(read(tmp_path, text.replace("ssh://a", "ssh://b"))) != asked
+    assert asked_of(read(tmp_path, text + "rounds = 3\n")) != asked
+    net.unlink()
+    with pytest.raises(InvalidInputError, match=r"net\.onnx cannot be read: No such file"):
+        asked_of(fleet)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

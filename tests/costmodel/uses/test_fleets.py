@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,19 +18,23 @@ import psutil
 import pytest
 from json_promises import check_output
 from onnx import TensorProto, helper
-from rows import ADD, conv
+from rows import ADD, conv, row
 from ssh_server import SshServer
 
+import costmodel as cm
 from costmodel.cli import main
+from costmodel.device import Device
 from costmodel.durable import append_line
 from costmodel.errors import InvalidInputError, LockedError
 from costmodel.fleets import keeper
+from costmodel.fleets.messages import Moved, ProfileOrder, decode_order
 from costmodel.fleets.spec import read_fleet
+from costmodel.fleets.standing import load_state, write_kinds
 from costmodel.measurement import Round
 from costmodel.profiler.lock import hold
-from costmodel.runners.fake import write_model
+from costmodel.runners.fake import law_ms, write_model
 from costmodel.table import LatencyTable
-from costmodel.uses.fleets import _Profiling, fleet_status, profile_fleet
+from costmodel.uses.fleets import _BoardTask, _Profiling, fleet_status, profile_fleet
 from costmodel.uses.profiling import parse_budget
 
 Run = Callable[..., tuple[int, str, str]]
@@ -42,8 +47,9 @@ LONG_S = 150.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_locks() -> Iterator[None]:
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Locks of these tests, in their jobs, too."""
+    tmp_path_factory.getbasetemp()  # which all tests share: not in the folder below
     short = tempfile.TemporaryDirectory(prefix="t")  # for ssh's sockets
     with pytest.MonkeyPatch.context() as patch, short as folder:
         patch.setenv("TMPDIR", folder)
@@ -85,13 +91,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fleet that was profiled: three boards of a kind, one of them slower."""
     folder = tmp_path_factory.mktemp("fleet")
     path = write_fleet(folder, {"a": "", "b": "", "c": "slower = 1.2"})
-    found = profile_fleet(path)
+    found = cm.profile_fleet(path)
     assert found.is_done, found.to_json()
     return path
 
 
 def test_boards_of_a_kind_share_a_design(done: Path) -> None:
-    found = fleet_status(done)
+    found = cm.fleet_status(done)
     assert {name: item.rows for name, item in found.standings.items()} == dict.fromkeys(
         "abc", 2 * ROWS // 3
     )
@@ -138,6 +144,9 @@ def test_networks_are_compared_on_every_board(done: Path, run: Run) -> None:
     for board in found.values():
         (compared,) = board["compared"]
         assert compared["error"] == pytest.approx(0.0, abs=0.01)
+    same = cm.compare_fleet(done, net, cost="lookup", rounds=2)
+    assert same.to_json().keys() == {"boards"}
+    assert list(same.boards) == list(found)
     measured = {name: board["compared"][0]["measured_ms"] for name, board in found.items()}
     assert measured["c"] == pytest.approx(1.2 * measured["a"])
 
@@ -172,6 +181,130 @@ def test_boards_are_grouped_by_what_they_are_once_that_is_known(tmp_path: Path) 
     run._regroup()
     assert run.part_of(tasks["a"]) == (("a", "b"), ("a",))
     assert tasks["a"].state == "done"
+
+
+def order_of(task: _BoardTask) -> ProfileOrder:
+    order = decode_order(task.post().order)
+    assert isinstance(order, ProfileOrder)
+    return order
+
+
+def test_what_is_left_of_a_budget_goes_to_the_job_that_follows(tmp_path: Path) -> None:
+    path = write_fleet(tmp_path, {"a": ""}, 'budget = "10m"')
+
+    def driver() -> Iterator[tuple[_Profiling, _BoardTask]]:
+        run = _Profiling(read_fleet(path, parse_budget), None)
+        (task,) = run.tasks
+        with run._files_of_models():
+            yield run, task
+
+    for run, task in driver():
+        assert order_of(task).budget_s == 600.0
+        task.take(Moved(done=1, total=9, spent_s=100.0))
+        task.take(Moved(spent_s=250.0))
+        assert task.moved.total == 9
+        # The job is lost: what follows it has the rest, and counts from there.
+        assert order_of(task).budget_s == 350.0
+        task.take(Moved(done=2, total=9, spent_s=50.0))
+        run.save()
+    # So does the job of another driver.
+    for run, task in driver():
+        assert order_of(task).budget_s == 300.0
+        # Who has used it up gets what a profile takes at least, and nothing of another's rows.
+        task.take(Moved(spent_s=301.0))
+        assert order_of(task).budget_s == 0.001
+        task.part, task.design, task.state = (tuple("abcd"), tuple("abcd")), 6, "done"
+        assert run.told_part(task) == (("a",), ("a",))
+        assert not task.lacks_rows
+        task.spent_s = 599.0
+        assert task.lacks_rows
+        task.state = "stopped"
+        run.save()
+    # Another question has a budget of its own.
+    path.write_text(path.read_text().replace("rounds = 4", "rounds = 6"))
+    for _, task in driver():
+        assert order_of(task).budget_s == 600.0
+
+
+def test_a_job_tells_what_it_has_used(done: Path) -> None:
+    saved = load_state(read_fleet(done, parse_budget))
+    assert all(item.spent > 0.0 for item in saved.devices.values())
+
+
+def test_a_device_is_done_while_it_is_asked_the_same_and_has_its_rows(
+    done: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(done.parent, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / done.name
+
+    def waiting() -> list[str]:
+        state = {name: item.state for name, item in fleet_status(path).standings.items()}
+        run = _Profiling(read_fleet(path, parse_budget), None)
+        assert {task.name: task.state for task in run.tasks} == state
+        return [name for name, told in state.items() if told != "done"]
+
+    assert waiting() == []
+    table = tmp_path / "fleet-tables" / "a.jsonl"
+    lines = table.read_bytes().splitlines(keepends=True)
+    table.write_bytes(b"".join(lines[:-1]))
+    assert waiting() == ["a"]
+    table.unlink()
+    assert waiting() == ["a"]
+    write_model(tmp_path / "net.json", OPS[:-1])  # another network of the same name
+    assert waiting() == ["a", "b", "c"]
+
+
+def test_boards_that_no_longer_agree_leave_no_table_of_both(tmp_path: Path) -> None:
+    path = write_fleet(tmp_path, {"a": "", "b": ""})
+    fleet = read_fleet(path, parse_budget)
+
+    def measured(factor: float) -> dict[str, Path]:
+        for name, times in (("a", 1.0), ("b", factor)):
+            device = Device(name="board", runtime="fake")
+            rows = [row(op, times * law_ms(op)) for op in OPS[:-1]]
+            LatencyTable(device, rows).save(fleet.table(name))
+        return write_kinds(fleet, fleet_status(path).kinds)
+
+    (written,) = measured(1.0).values()
+    assert fleet_status(path).tables == {
+        k.device.fingerprint: written for k in fleet_status(path).kinds
+    }
+    assert measured(1.5) == fleet_status(path).tables == {}
+    assert not written.exists()
+
+
+def test_a_state_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    path = write_fleet(tmp_path, {"a": ""})
+    (tmp_path / "fleet-tables").mkdir()
+    (tmp_path / "fleet-tables" / "fleet.json").write_text('{"id": "x", "format": 2}')
+    with pytest.raises(InvalidInputError, match=r"fleet\.json is of format 2; .* reads 1\. Update"):
+        fleet_status(path)
+
+
+def test_progress_says_nothing_before_it_is_known_what_is_to_be_done(done: Path) -> None:
+    told: list[tuple[int, ...]] = []
+
+    class Told:
+        def start(self, total: int) -> None:
+            told.append((total,))
+
+        def advance(self, done: int, total: int, seconds_left: float, note: str) -> None:
+            told.append((done, total))
+
+        def stop(self) -> None:
+            told.append(())
+
+    run = _Profiling(read_fleet(done, parse_budget), Told())
+    for task in run.tasks:
+        task.moved = Moved()
+    run._look()
+    assert told == []
+    run.tasks[0].moved = Moved(done=1, total=4)
+    run._saved_s = 0.0
+    run._look()
+    run._saved_s = 0.0
+    run._look()
+    assert told == [(4,), (1, 4), (1, 4)]
 
 
 MISTAKES = {

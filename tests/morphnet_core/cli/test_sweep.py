@@ -14,7 +14,11 @@ import pytest
 import typer.main
 from json_promises import check_output
 
+import morphnet_core as mc
+from costmodel.profiler.lock import hold
 from morphnet_core.cli import app, main
+from morphnet_core.cli.train import ExportName, FinishName, ImportanceName
+from morphnet_core.signals import SIGNALS
 from morphnet_core.uses import sweeping
 
 #: Stands for ``morphnet train``: says its arguments, and answers by budget and seed.
@@ -142,6 +146,62 @@ def test_every_search_is_a_command_that_train_takes(sweep_file: Path) -> None:
     assert again._digest != tasks[0]._digest
 
 
+def test_options_of_searches_are_those_of_train() -> None:
+    train = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    takes: dict[str, Any] = {param.name: param for param in train.params}
+    for name, (least, most) in sweeping._WHOLE.items():
+        assert (takes[name].min, takes[name].max or most) == (least, most)
+    for name, limits in sweeping._NUMBERS.items():
+        assert (takes[name].min, takes[name].max) == limits
+    assert set(sweeping._WORDS["finish"]) == set(FinishName)
+    assert set(sweeping._WORDS["importance"]) == set(ImportanceName)
+    assert sweeping._WORDS["signal"] == tuple(SIGNALS)
+    assert set(sweeping._EXPORTS) == set(ExportName)
+    assert takes.keys() >= set(sweeping._FLAGS)
+
+
+def test_a_metric_that_no_network_has_is_told(sweep_file: Path, run: Any) -> None:
+    sweep_file.write_text('metric = "acuracy"\n' + SWEEP)
+    code, _, err = run("sweep", sweep_file)
+    assert code == 0
+    assert "sweep.toml: metric: no network has 'acuracy'. Known: accuracy, loss." in err
+    sweep_file.write_text('metric = "loss"\n' + SWEEP)
+    code, _, err = run("sweep", sweep_file)
+    assert code == 0
+    assert "no network has" not in err
+    assert len(calls(sweep_file)) == 4
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("accuracy", 1), ("auc", 1), ("loss", 0), ("mae", 0), ("mean_absolute_error", 0)],
+)
+def test_of_some_metrics_less_is_better(metric: str, best: int) -> None:
+    runs = [
+        sweeping.Searched(
+            target="a", budget="60%", seed=seed, folder=Path(), unit="ms", state="done",
+            found={"predicted": 1.0, "metrics": {metric: value}},
+        )
+        for seed, value in enumerate((0.1, 0.2))
+    ]  # fmt: skip
+    assert sweeping._best(runs, metric) == [best]
+
+
+def test_two_sweeps_refuse_each_other(sweep_file: Path, run: Any) -> None:
+    (sweep_file.parent / "sweep-results").mkdir()
+    with hold(sweep_file.parent / "sweep-results" / "sweep.lock", "it"):
+        code, _, err = run("sweep", sweep_file)
+    assert code == 2
+    assert "Another sweep holds the sweep" in err
+    assert "timings" not in err
+
+
+def test_a_sweep_is_a_use_of_python(sweep_file: Path) -> None:
+    found = mc.sweep(sweep_file)
+    assert found.is_done
+    assert [run.best for run in found.runs] == [True, False, True, False]
+
+
 def test_an_interrupted_sweep_says_so_and_leaves_nothing_running(sweep_file: Path) -> None:
     (sweep_file.parent / "slow").touch()
     script = (
@@ -171,6 +231,13 @@ MISTAKES = {
     "a bad seed": ("seeds", "seeds = [-1]", "seeds: expected"),
     "a slip": ("finish", 'finnish = "none"', "Did you mean finish?"),
     "a number in words": ("search_epochs", 'search_epochs = "two"', "search_epochs: expected"),
+    "one budget twice in other words": ("budgets", 'budgets = ["5%", "5 %"]', "given twice"),
+    "two that are one in words": ("budgets", "budgets = [5.0, 5.0000001]", "given twice"),
+    "an end that there is not": ("finish", 'finish = "fintune"', "finish: expected one of retrain"),
+    "too much": ("augment", "distil = 1.5", "distil: expected 0 to 1"),
+    "nothing at a time": ("augment", "batch_size = 0", "batch_size: expected 1 to"),
+    "no format": ("export", 'export = ["pb"]', "'onnx' or 'litert'. It holds 'pb'"),
+    "no donor": ("threads", 'donors = ["no.jsonl"]', "donors: There is neither"),
     "no table": ("table", 'table = "no.jsonl"', "table: There is neither"),
     "nothing to price by": ("table", "", "table: the cost 'regression' needs one"),
     "no cost": ("cost", 'cost = "magic"', "cost: There is no cost model"),
