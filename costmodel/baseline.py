@@ -167,7 +167,9 @@ def read_baseline(path: Path) -> Hour:
         raise InvalidInputError(message)
     wrong = [line.model for line in timed if not all(0 < ms < math.inf for ms in line.rounds_ms)]
     if wrong:
-        message = f"The baseline {path}: 'rounds_ms' of {wrong[0]!r} holds what is no time."
+        message = (
+            f"The baseline {path}: 'rounds_ms' of {wrong[0]!r} holds what is no time. {remedy}"
+        )
         raise InvalidInputError(message)
     return Hour(
         device=timed[0].measured_on,

@@ -61,7 +61,7 @@ class Limits:
             message = (
                 f"{where}: it has {found:,} {_WORDS[name]}, and at most {most:,} are read. If you "
                 f"trust it, raise the limit: --limit {name}={found} before the verb (in Python, "
-                f"with costmodel.limited({name}={found}))."
+                f"with costmodel.limits.limited({name}={found}))."
             )
             raise LimitError(message)
 
@@ -184,6 +184,6 @@ def still_in_time() -> None:
         message = (
             f"{deadline[1]}: it is not read after {most} seconds. If you trust it, raise the "
             f"limit: --limit seconds={most * 4} before the verb (in Python, with "
-            f"costmodel.limited(seconds={most * 4}))."
+            f"costmodel.limits.limited(seconds={most * 4}))."
         )
         raise LimitError(message)
