@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from costmodel._lazy import lazy_names
 from costmodel._moved import moved_modules
+from costmodel.errors import missing_extra
 
 if TYPE_CHECKING:
     from morphnet_core.budget import LatencyBudget
@@ -54,6 +55,7 @@ __getattr__, __dir__ = lazy_names(
         "rebuild": "surgery",
         "shrink": "surgery",
     },
+    missing_extra,
 )
 
 moved_modules(
