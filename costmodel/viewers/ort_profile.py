@@ -115,8 +115,8 @@ class ProfileComparison:
     def __str__(self) -> str:
         """One line: how much of the time is spent elsewhere than predicted."""
         return (
-            f"{self.prediction.model}: {percent(self.moved)} of the time is spent in other "
-            f"kernels than predicted ({percent(self.matched)} of the profile found in the prediction)"
+            f"{self.prediction.model}: {percent(self.moved)} of the time is spent in other kernels "
+            f"than predicted ({percent(self.matched)} of the profile found in the prediction)"
         )
 
     @property
