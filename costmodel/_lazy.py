@@ -9,20 +9,30 @@ from typing import Any
 
 
 def lazy_names(
-    package: str, homes: Mapping[str, str]
+    package: str,
+    homes: Mapping[str, str],
+    missing: Callable[[ImportError, str], Exception | None] = lambda *_: None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` for a package.
 
     Args:
         package: its full name.
         homes: module of the package that each name is in.
+        missing: makes the error to raise where a module needs a package that is not there, of that
+            import's own and of the name that was asked for; None to leave it as it is.
     """
 
     def getter(name: str) -> Any:
         if name not in homes:
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message)
-        found = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        try:
+            module = importlib.import_module(f"{package}.{homes[name]}")
+        except ModuleNotFoundError as error:
+            if (told := missing(error, f"{package}.{name}")) is None:
+                raise
+            raise told from error
+        found = getattr(module, name)
         setattr(sys.modules[package], name, found)
         return found
 

@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.figures import percent
 from costmodel.measurement import Measurement
 from costmodel.model_rows import model_op_counts
 from costmodel.op import DTYPE_BYTES, SESSION, Op
@@ -176,9 +177,9 @@ class Calibration:
         for amount_ms, each in ((self.kernel_ms, "kernel"), (self.fixed_ms, "run")):
             if amount_ms > 0:
                 parts.append(f"{amount_ms * 1e3:.3g} us per {each}")
-        doubt = f"nine of ten within {self.interval_share:.1%}"
+        doubt = f"nine of ten within {percent(self.interval_share)}"
         if self.unseen_share is not None:
-            doubt += f", unseen ones within {self.unseen_share:.1%}"
+            doubt += f", unseen ones within {percent(self.unseen_share)}"
         return (
             f"{', '.join(parts)}, from {len(self.networks)} networks timed on this device ({doubt})"
         )

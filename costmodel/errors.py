@@ -93,6 +93,30 @@ class MissingDependencyError(CostModelError, ImportError):
         )
 
 
+#: Packages that whole modules are written with, and the extra that brings each.
+_EXTRAS = {"keras": "keras", "tensorflow": "keras", "tf2onnx": "keras", "torch": "torch"}
+
+
+def missing_extra(error: ImportError, what: str) -> MissingDependencyError | None:
+    """What to install where an import did not find its package.
+
+    Args:
+        error: of the import.
+        what: what the caller was about to do, for the message.
+
+    Returns:
+        None if no extra brings that package.
+
+    >>> print(missing_extra(ImportError(name="keras.layers"), "Training"))
+    Training needs the package 'keras', which is not installed. \
+Install it with: pip install 'morphnet-latency[keras]'
+    >>> missing_extra(ImportError(name="costmodel.nothing"), "Training")
+    """
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(package)
+    return MissingDependencyError(package, extra, what) if extra else None
+
+
 class MissingProviderError(MissingDependencyError):
     """The installed ONNX Runtime lacks an execution provider; the text says which wheel has it."""
 

@@ -64,7 +64,7 @@ class Limits:
             message = (
                 f"{where}: it has {found:,} {_WORDS[name]}, and at most {most:,} are read. If you "
                 f"trust it, raise the limit: --limit {name}={found} before the verb (in Python, "
-                f"with costmodel.limited({name}={found}))."
+                f"with costmodel.limits.limited({name}={found}))."
             )
             raise LimitError(message)
 
@@ -207,6 +207,6 @@ def still_in_time() -> None:
         message = (
             f"{deadline[1]}: it is not read after {most} seconds. If you trust it, raise the "
             f"limit: --limit seconds={more} before the verb (in Python, with "
-            f"costmodel.limited(seconds={more}))."
+            f"costmodel.limits.limited(seconds={more}))."
         )
         raise LimitError(message)

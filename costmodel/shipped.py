@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
+
+#: Names that an error shows.
+_SHOWN = 3
 
 
 def shipped_profiles() -> Mapping[str, Path]:
@@ -29,16 +33,25 @@ def find_profile(name: str) -> Path:
             ``amd-epyc-family-25-model-17/onnxruntime-float32-t2``.
 
     Raises:
-        InvalidInputError: if there is none of this name; lists those that there are.
+        InvalidInputError: if there is none of this name; names those like it.
     """
     shipped = shipped_profiles()
     if name not in shipped:
-        message = (
-            f"There is neither a file nor a shipped profile named {name!r}. "
-            f"Shipped: {', '.join(shipped) or 'none'}."
-        )
+        instead = _instead(name, shipped)
+        message = f"There is neither a file nor a shipped profile named {name!r}. {instead}"
         raise InvalidInputError(message)
     return shipped[name]
+
+
+def _instead(name: str, shipped: Iterable[str]) -> str:
+    """What may be meant: all names where they are few, else those like it."""
+    names = list(shipped)
+    if len(names) <= _SHOWN:
+        return f"Shipped: {', '.join(names) or 'none'}."
+    holding = [item for item in names if name and name in item]
+    like = (holding or difflib.get_close_matches(name, names, _SHOWN))[:_SHOWN]
+    told = f"Like it: {', '.join(like)}. " if like else ""
+    return f"{told}'costmodel devices' lists those that are shipped."
 
 
 def _folder() -> Path:

@@ -43,7 +43,7 @@ highlight_language = "sh"  # of indented blocks
 # Notebooks lie here without results: what they show was run when the page was made.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # a cell: importing Keras takes minutes where others use the machine
 nb_merge_streams = True
 nb_output_stderr = "remove"  # of libraries that say what processor this is
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from costmodel._lazy import lazy_names
 from costmodel._moved import moved_modules
+from costmodel.errors import missing_extra
 
 if TYPE_CHECKING:
     from morphnet_core.budget import LatencyBudget
@@ -57,6 +58,7 @@ __getattr__, __dir__ = lazy_names(
         "shrink": "surgery",
         "sweep": "uses.sweeping",
     },
+    missing_extra,
 )
 
 moved_modules(

@@ -103,6 +103,18 @@ def test_help_is_light(arguments: list[str]) -> None:
             "Install it with: pip install 'morphnet-latency[keras]'",
         ),
         (
+            "keras",
+            "import morphnet_core as mc\ncall, arguments = (lambda: mc.morph), ()",
+            "morphnet_core.morph needs the package 'keras', which is not installed. "
+            "Install it with: pip install 'morphnet-latency[keras]'",
+        ),
+        (
+            "tensorflow",
+            "import morphnet_core as mc\ncall, arguments = (lambda: mc.CostRegularizer), ()",
+            "morphnet_core.CostRegularizer needs the package 'tensorflow', which is not installed. "
+            "Install it with: pip install 'morphnet-latency[keras]'",
+        ),
+        (
             "matplotlib",
             "from costmodel.plots import check_picture as call\narguments = (Path('p.svg'),)",
             "Drawing a picture needs the package 'matplotlib', which is not installed. "
@@ -120,15 +132,8 @@ def test_a_missing_extra_is_named(package: str, call: str, message: str) -> None
     if package == "tensorflow" and find_spec("keras") is None:
         pytest.skip("without Keras, that is what is missing first")
     code = (
-        "import sys\n"
+        f"{without(package)}"
         "from pathlib import Path\n"
-        "class Blind:\n"  # as if it were not installed
-        "    def __init__(self, finder):\n"
-        "        self.finder = finder\n"
-        "    def find_spec(self, name, *rest):\n"
-        f"        if name.partition('.')[0] != {package!r}:\n"
-        "            return self.finder.find_spec(name, *rest)\n"
-        "sys.meta_path[:] = map(Blind, sys.meta_path)\n"
         f"{call}\n"
         "from costmodel.errors import MissingDependencyError\n"
         "try:\n"
@@ -137,6 +142,42 @@ def test_a_missing_extra_is_named(package: str, call: str, message: str) -> None
         "    print(error)\n"
     )
     assert run(code) == f"{message}\n"
+
+
+@pytest.mark.parametrize("verb", ["train", "expand"])
+def test_a_verb_of_a_missing_extra_names_it(verb: str, tmp_path: Path) -> None:
+    asked = [verb, "net.keras", "--cost", "flops", "--target", "50%"]
+    asked += ["--data", "d.py", "--out", "o"] if verb == "train" else ["--out", "o.keras"]
+    code = (
+        f"{without('keras')}"
+        "import os\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        "sys.stderr = sys.stdout\n"
+        "from morphnet_core.cli import main\n"
+        "try:\n"
+        f"    main({asked!r})\n"
+        "except SystemExit as ended:\n"
+        "    print(ended.code)\n"
+    )
+    (tmp_path / "net.keras").touch()
+    (tmp_path / "d.py").touch()
+    told = run(code)
+    assert "needs the package 'keras'" in told
+    assert told.endswith("Install it with: pip install 'morphnet-latency[keras]'\n2\n")
+
+
+def without(package: str) -> str:
+    """Code after which a package is as if it were not installed."""
+    return (
+        "import sys\n"
+        "class Blind:\n"
+        "    def __init__(self, finder):\n"
+        "        self.finder = finder\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name.partition('.')[0] != {package!r}:\n"
+        "            return self.finder.find_spec(name, *rest)\n"
+        "sys.meta_path[:] = map(Blind, sys.meta_path)\n"
+    )
 
 
 def test_every_registered_runner_loads() -> None:

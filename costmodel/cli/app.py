@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from costmodel import __version__
 from costmodel.cli.output import tell_decisions
-from costmodel.errors import CostModelError
+from costmodel.errors import CostModelError, missing_extra
 from costmodel.limits import Limits, limited, parse_limits
 from costmodel.sizes import OpenSizesError, as_options
 
@@ -66,12 +66,17 @@ class Verbs(TyperGroup):
         except Exception as error:
             if os.environ.get(TRACEBACK) or _is_usage_error(error):
                 raise
-            name = type(error).__name__
-            _stop(
-                f"Error: this is a fault of costmodel, not of yours: {name}: {error}\n"
-                f"Please report it with the output of the same command under {TRACEBACK}=1.",
-                BAD_INPUT,
-            )
+            _stop(_unforeseen(error, f"{ctx.command_path} {ctx.invoked_subcommand}"), BAD_INPUT)
+
+
+def _unforeseen(error: Exception, verb: str) -> str:
+    """What to say of an error that nobody raised on purpose."""
+    if isinstance(error, ImportError) and (told := missing_extra(error, verb)):
+        return f"Error: {told}"
+    return (
+        f"Error: this is a fault of costmodel, not of yours: {type(error).__name__}: {error}\n"
+        f"Please report it with the output of the same command under {TRACEBACK}=1."
+    )
 
 
 def _is_usage_error(error: Exception) -> bool:

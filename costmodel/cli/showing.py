@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from costmodel.cli.output import note
 from costmodel.errors import InvalidInputError
+from costmodel.figures import percent
 
 if TYPE_CHECKING:
     from costmodel.uses.pricing import Terms
@@ -103,6 +104,6 @@ def _tell(made: Overlay) -> None:
     if made.lost:
         listed = ", ".join(made.lost[:3]) + (" ..." if len(made.lost) > 3 else "")
         note(
-            f"{made.share:.1%} of the predicted time is on nodes of the graph; no node stands for "
-            f"{len(made.lost)} kernels: {listed}."
+            f"{percent(made.share)} of the predicted time is on nodes of the graph; no node stands "
+            f"for {len(made.lost)} kernels: {listed}."
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from costmodel.explanation.losses import Loss
 from costmodel.explanation.proposals import Kind, Proposal
 from costmodel.explanation.steps import Step
+from costmodel.figures import percent
 from costmodel.prediction import Prediction
 
 
@@ -46,7 +47,7 @@ class Advice:
         timed = self.measured_gain_ms
         measured = "" if timed is None else f", measured {timed:.3g} ms"
         return (
-            f"{self.gain_ms:.3g} ms ({self.gain_ms / self.before_ms:.1%}){measured}: "
+            f"{self.gain_ms:.3g} ms ({percent(self.gain_ms / self.before_ms)}){measured}: "
             f"{self.where}: {self.proposal.todo} [{self.kind}: {self.proposal.why}]"
         )
 

@@ -213,7 +213,10 @@ def _lines(path: Path, stream: io.TextIOWrapper) -> Iterator[str]:
     """Lines of a text, none of which may fill the memory."""
     while line := stream.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE:
-            message = f"{path} has a line of more than {LONGEST_LINE >> 20} MiB."
+            message = (
+                f"{path} has a line of more than {LONGEST_LINE >> 20} MiB, so it is no list of "
+                "measurements, or its line ends were lost."
+            )
             raise InvalidInputError(message)
         yield line
 

@@ -16,6 +16,10 @@ from costmodel.onnx_model.walk import Body, all_bodies, inner_graphs
 #: Domain, name and overload.
 _Key = tuple[str, str, str]
 
+_WRITTEN_OUT = (
+    "Export it with functions written out already (onnx.inliner does that, or the exporter)."
+)
+
 
 def inline_functions(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without functions of its own: what they do is done by plain nodes.
@@ -46,14 +50,12 @@ def inline_functions(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
                     item.version = imports[item.domain]
             inlined = onnx.inliner.inline_local_functions(model)
     except Exception as error:
-        message = (
-            f"{path}: its functions cannot be written out ({error}). Export it with functions "
-            "written out already (onnx.inliner does that, or the exporter)."
-        )
+        message = f"{path}: its functions cannot be written out ({error}). {_WRITTEN_OUT}"
         raise ModelFormatError(message) from error
     left = next(_calls(inlined, functions), None)
     if left is not None:
-        message = f"{path}: its function {'::'.join(filter(None, left))} cannot be written out."
+        name = "::".join(filter(None, left))
+        message = f"{path}: its function {name} cannot be written out. {_WRITTEN_OUT}"
         raise ModelFormatError(message)
     _drop_unused(inlined)
     return inlined

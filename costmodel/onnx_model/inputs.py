@@ -73,7 +73,7 @@ def sizes_of_each(paths: Sequence[Path], sizes: Sizes) -> list[dict[str, int]]:
         if paths and not any(name in found for found in names):
             message = (
                 f"None of the models has an open dimension or an input {name!r}: "
-                f"{', '.join(map(str, paths))}."
+                f"{', '.join(map(str, paths))}. Leave it out: what is open is then asked for."
             )
             raise InvalidInputError(message)
     return [

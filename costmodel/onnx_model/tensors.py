@@ -137,7 +137,8 @@ def fill_sparse(path: Path, model: onnx.ModelProto) -> None:
         if any(size < 0 for size in shape) or prod(shape) * bits // 8 > MAX_BYTES:
             message = (
                 f"{path}: the sparse tensor {sparse.values.name!r} {shape} has more than the "
-                f"{MAX_BYTES:,} bytes that one model can hold here, or sizes below 0."
+                f"{MAX_BYTES:,} bytes that one model can hold here, or sizes below 0. Fetch or "
+                "export the file again."
             )
             raise ModelFormatError(message)
         total += prod(shape) * bits // 8

@@ -32,7 +32,10 @@ def whole_file(path: Path, target: Path) -> Path:
         return path
     model = open_model(path)
     if (size := model.ByteSize()) >= MAX_BYTES:
-        message = f"{path}: with its weights the model has {size:,} bytes, above {MAX_BYTES:,}."
+        message = (
+            f"{path}: with its weights the model has {size:,} bytes, and one file holds "
+            f"{MAX_BYTES:,}. Give a part of the network, or one whose weights take fewer bytes."
+        )
         raise ModelFormatError(message)
     target.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, target)

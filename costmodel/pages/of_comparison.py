@@ -117,10 +117,12 @@ def _scatter(known: Sequence[ComparisonRecord]) -> Part:
     data = source.data
     summary = summarise(known)
     plot = chart(x="measured ms", y="predicted ms", log=True)
+    # A logarithm of 0 would leave the whole bar out: it goes down past the chart's edge instead.
+    source.data["from"] = np.where(data["low"] > 0, data["low"], data["predicted"] / 1e6)
     every = np.concatenate([data["measured"], data["predicted"]])
     keys = identity(plot, float(every.min()) / 1.4, float(every.max()) * 1.4, summary.repeatability)
     whisker = Whisker(
-        base="measured", lower="low", upper="high", source=source, line_color=ORANGE,
+        base="measured", lower="from", upper="high", source=source, line_color=ORANGE,
         line_width=1.5, level="underlay",
     )  # fmt: skip
     for head in (whisker.lower_head, whisker.upper_head):
@@ -134,7 +136,8 @@ def _scatter(known: Sequence[ComparisonRecord]) -> Part:
     told += f"{signed_percent(summary.worst_error)} ({summary.worst_model})"
     return Part(
         title="Predicted against measured",
-        text=f"{len(known)} networks: {told}; in the interval: {percent(summary.in_interval, 0)}.",
+        text=f"{len(known)} network{'s' if len(known) > 1 else ''}: {told}; in the interval: "
+        f"{percent(summary.in_interval, 0)}.",
         legend=[Key("●", BLUE, "a network"), Key("┃", ORANGE, "its interval"), *keys],
         plots=[plot],
     )

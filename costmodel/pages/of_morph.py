@@ -62,7 +62,8 @@ def morph_section(record: MorphRecord) -> Section:
         parts.append(
             Part(
                 title="Channels, before and after",
-                text=f"{len(changed)} of {len(record.groups)} groups of layers have another width.",
+                text=f"{len(changed)} of {len(record.groups)} groups of layers "
+                f"{'have' if len(changed) > 1 else 'has'} another width.",
                 legend=_PAIR,
                 plots=[_pairs(dict(list(changed.items())[:MOST]), "channels")],
             )

@@ -340,7 +340,8 @@ class Board:
             if read(facts) != read(self.facts):
                 message = (
                     f"{self.address} is another device now: its {what} was {read(self.facts)!r} "
-                    f"and is {read(facts)!r}."
+                    f"and is {read(facts)!r}. Attach the one that it was, or give this one a table "
+                    "of its own."
                 )
                 raise RemoteError(message)
         if facts["boot"] != self.facts["boot"]:

@@ -281,7 +281,7 @@ class RemoteWorkload(BaseWorkload):
             return Block(
                 latency_ms=found["latency_ms"], wall_ms=found["wall_ms"], runs=found["runs"]
             )
-        message = f"{self._board.address}: the agent forgets what is loaded."
+        message = f"{self._board.address}: its agent lost what had been loaded, twice in a row."
         raise UnsupportedOpError(message)
 
     def _release(self) -> None:

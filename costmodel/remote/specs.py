@@ -63,7 +63,11 @@ def model_spec(path: Path, sizes: Mapping[str, int]) -> Spec:
     def content() -> bytes:
         model = bound_model(path, sizes)
         if (size := model.ByteSize()) > MAX_BYTES:
-            message = f"{path}: with its weights the model has {size:,} bytes, above {MAX_BYTES:,}."
+            message = (
+                f"{path}: with its weights the model has {size:,} bytes, and it is sent as one "
+                f"file of at most {MAX_BYTES:,}. Give a part of the network, or one whose weights "
+                "take fewer bytes."
+            )
             raise ModelFormatError(message)
         return bytes(model.SerializeToString())
 

@@ -118,6 +118,9 @@ def _baseline(path: Path | str | None, against: Path | str | None) -> Hour | Non
     if path is None:
         return None
     if against is not None:
-        message = "With --against nothing is timed, so there is nothing to hold against a baseline."
+        message = (
+            "With --against nothing is timed, so there is nothing to hold against a baseline. "
+            "Leave one of the two out."
+        )
         raise InvalidInputError(message)
     return read_baseline(Path(path))

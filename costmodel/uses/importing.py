@@ -147,7 +147,7 @@ def _read(
         if missing:
             message = (
                 f"column {missing[0]!r} is missing, which the preset {known.name} needs "
-                f"({len(missing)} missing in all)."
+                f"({len(missing)} missing in all). Leave --preset out and name columns with --map."
             )
             raise InvalidInputError(message)
         commas = Commas(decimal=opened.decimal_commas)

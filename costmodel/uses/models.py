@@ -76,7 +76,10 @@ def _left(found: Sequence[tuple[Path, set[str] | None]], sizes: Sizes) -> Sizes:
     files = [path for path, names in found if names is None]
     if not files and set(sizes) - taken:
         name = min(set(sizes) - taken)
-        message = f"None of the models has an open dimension or an input {name!r}."
+        message = (
+            f"None of the models has an open dimension or an input {name!r}. Leave it out: what is "
+            "open is then asked for."
+        )
         raise InvalidInputError(message)
     if not taken:
         return sizes

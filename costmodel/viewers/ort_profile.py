@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from costmodel.errors import MISFORMED, InvalidInputError
+from costmodel.figures import percent
 from costmodel.kinds import kind_of
 from costmodel.limits import read_whole
 from costmodel.plain_json import plain_json
@@ -117,8 +118,8 @@ class ProfileComparison:
     def __str__(self) -> str:
         """One line: how much of the time is spent elsewhere than predicted."""
         return (
-            f"{self.prediction.model}: {self.moved:.1%} of the time is spent in other kernels than "
-            f"predicted ({self.matched:.1%} of the profile found in the prediction)"
+            f"{self.prediction.model}: {percent(self.moved)} of the time is spent in other kernels "
+            f"than predicted ({percent(self.matched)} of the profile found in the prediction)"
         )
 
     @property

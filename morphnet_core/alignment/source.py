@@ -194,6 +194,9 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
     try:
         data = model.SerializeToString()
     except ValueError as error:
-        message = f"{path}: the model is too large for one ONNX file ({error})."
+        message = (
+            f"{path}: the model is too large for one ONNX file ({error}). Widths can be changed of "
+            "models of up to 2 GiB."
+        )
         raise InvalidInputError(message) from error
     write_lines(path, [data])

@@ -125,7 +125,10 @@ def _session(path: Path, model: onnx.ModelProto, sizes: Sizes, *, optimise: bool
     try:
         source = bound.SerializeToString()
     except ValueError as error:
-        message = f"{path} is too large to be run from one file ({error})."
+        message = (
+            f"{path} is too large to be run from one file ({error}). Widths can be changed of "
+            "models of up to 2 GiB."
+        )
         raise ModelFormatError(message) from error
     with refused_as(f"{path}: ONNX Runtime cannot load this network"):
         return make_session(source, session_options(1, optimise=optimise))
@@ -149,7 +152,10 @@ def _run(path: Path, session: Any, feed: Mapping[str, Array]) -> Sequence[Array]
     with refused_as(f"{path}: ONNX Runtime cannot run this network"):
         results: Sequence[Array] = session.run(None, dict(feed))
     if not all(isinstance(item, np.ndarray) for item in results):
-        message = f"{path} returns something else than tensors, which cannot be compared here."
+        message = (
+            f"{path} returns something else than tensors, which cannot be compared here. Give the "
+            "part of it that returns tensors."
+        )
         raise ModelFormatError(message)
     return results
 

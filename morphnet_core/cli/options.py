@@ -88,8 +88,8 @@ def open_model(path: Path, imports: Sequence[str | Path] | None = None) -> Any:
 
     if path.suffix.lower() not in SUFFIXES:
         message = (
-            f"{path} is no Keras model: expected a name that ends in {', '.join(SUFFIXES)}. Only "
-            "'morphnet align' works on ONNX files, which have no layers to train."
+            f"{path} is no Keras model: expected a name that ends in {', '.join(SUFFIXES)}. "
+            "ONNX files have no layers to train: 'morphnet plan' and 'morphnet align' take them."
         )
         raise InvalidInputError(message)
     from costmodel.uses.user_code import import_first

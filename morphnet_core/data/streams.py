@@ -102,7 +102,10 @@ def first_batches(stream: Any, count: int) -> list[Batch]:
     else:
         raw = list(islice(iter(stream), count))
     if not raw:
-        message = f"The {type(stream).__name__} to train on yields no batch."
+        message = (
+            f"The {type(stream).__name__} to train on yields no batch. Give one that is not empty, "
+            "and that nobody has read to its end."
+        )
         raise InvalidInputError(message)
     return [_as_batch(batch) for batch in raw]
 

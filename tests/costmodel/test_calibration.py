@@ -140,7 +140,7 @@ def test_networks_of_kernels_without_a_price_do_not_count() -> None:
 def test_the_calibration_is_described_with_its_networks_and_doubt() -> None:
     found = Calibration(slope=1.042, networks={"a": 1.0, "b": 1.1}, interval_share=0.03)
     assert found.describe() == (
-        "sum of kernels x 1.042, from 2 networks timed on this device (nine of ten within 3.0%)"
+        "sum of kernels x 1.042, from 2 networks timed on this device (nine of ten within 3.0 %)"
     )
 
 

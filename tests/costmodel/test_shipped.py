@@ -42,3 +42,19 @@ def test_without_any_profile_an_unknown_name_says_so(
     monkeypatch.setattr(shipped, "files", lambda package: tmp_path / package)
     with pytest.raises(InvalidInputError, match="Shipped: none"):
         find_profile("board/fake-float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("k80", "Like it: nvidia-k80/cudnn-float32. "),
+        ("tpu-v6/xla-bfloat16", "Like it: tpu-v6e/xla-bfloat16, "),
+        ("tpu", "Like it: tpu-7x/xla-bfloat16, tpu-v2/xla-bfloat16, tpu-v3/xla-bfloat16. "),
+        ("mine.jsonl", "named 'mine.jsonl'. 'costmodel devices' lists those that are shipped."),
+    ],
+)
+def test_of_many_profiles_an_unknown_name_shows_those_like_it(name: str, said: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        find_profile(name)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 300

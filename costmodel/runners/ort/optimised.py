@@ -170,7 +170,10 @@ def _optimised(
     except CostModelError:
         raise
     except ValueError as error:
-        message = f"{name}: the model is larger than 2 GB with its weights: {error}."
+        message = (
+            f"{name}: the model is larger than 2 GB with its weights ({error}). Give a part of the "
+            "network, or one whose weights take fewer bytes."
+        )
         raise ModelFormatError(message) from error
     except Exception as error:
         if not is_from_runtime(error):

@@ -108,3 +108,21 @@ def test_roofs_are_of_undisturbed_rows() -> None:
     assert 0 < found.gbytes <= 10.0
     noisy = [row(op, item.latency_ms, item.latency_ms * 1.5) for op, item in table.items()]
     assert roofs(noisy) is None
+
+
+def test_an_interval_that_begins_at_nothing_is_drawn() -> None:
+    from bokeh.models import Whisker
+
+    from costmodel.pages.of_comparison import comparison_section
+    from costmodel.pages.records import ComparisonRecord
+
+    record = ComparisonRecord(
+        model="net", predicted_ms=2.0, interval_ms=(0.0, 9.0), measured_ms=3.0, error=-0.33,
+        repeatability=0.1, in_interval=True, status="ok", reason="", measured_on="here",
+        cost="regression", source="lowered",
+    )  # fmt: skip
+    parts = comparison_section([record], "all").parts
+    (part,) = [part for part in parts if part.title == "Predicted against measured"]
+    assert part.text.startswith("1 network: ")
+    (whisker,) = part.plots[0].select(Whisker)
+    assert 0 < whisker.source.data[whisker.lower][0] < part.plots[0].y_range.start

@@ -65,7 +65,7 @@ def test_kernels_are_found_by_work_and_by_name(prediction: Prediction, profile: 
     assert found.kernels[0].name == "relu/n0"  # parts most
     assert found.moved == pytest.approx((0.35 - 0.4 / 1.5) + 0.025)
     assert str(found) == (
-        "net: 10.8% of the time is spent in other kernels than predicted (97.5% of the profile "
+        "net: 10.8 % of the time is spent in other kernels than predicted (97.5 % of the profile "
         "found in the prediction)"
     )
     told = found.to_json()
