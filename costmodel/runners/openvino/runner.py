@@ -26,7 +26,7 @@ from costmodel.runners.openvino.model import read_model
 from costmodel.runners.openvino.rebuild import Rebuilt, readers_model, rebuild, session_model
 from costmodel.runners.openvino.verify import verify
 from costmodel.runners.openvino.workload import InferWorkload, Timed, runtime_reason
-from costmodel.runners.ort.device import this_device
+from costmodel.runners.ort.device import require_processors, this_device
 
 #: Time that one run of a rebuilt graph should last, and may last to have cold weights.
 _RUN_MS = 0.3
@@ -87,6 +87,7 @@ class OpenVinoRunner(KeepsOptions):
     @cached_property
     def device(self) -> Device:
         """This machine's processor under the installed OpenVINO."""
+        require_processors(self._threads)  # before OpenVINO starts them
         compiled = compile_model(session_model(1, 1), self._threads, self._dtype)
         options = hint_of(compiled) | isa_cap()
         machine = this_device(self._threads, runtime_version(), options)

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from costmodel.device import Device
+from costmodel.errors import InvalidInputError
 from costmodel.instruction_sets import name_instruction_set
 from costmodel.runners.ort.nvidia import find_gpu
 from costmodel.runners.ort.providers import CPU, Setup
@@ -43,7 +44,11 @@ def this_device(
         options: settings that change what is executed.
         setup: the provider; for one on an NVIDIA GPU that is the device, else the processor.
         dtype: element type that networks are converted to.
+
+    Raises:
+        InvalidInputError: for more threads than there are processors.
     """
+    require_processors(threads)
     info = _cpuinfo()
     gpu = find_gpu(setup.device_id) if setup.provider.memory == "cuda" else None
     return Device(
@@ -58,6 +63,23 @@ def this_device(
         options=tuple(sorted(options.items())),
         state={**machine_state(info), **(gpu.state if gpu else {})},
     )
+
+
+def require_processors(threads: int) -> None:
+    """Refuse more threads than this machine has processors: they would wait for each other by turns.
+
+    A table of a larger machine is for predicting; only what measures here asks this.
+
+    Raises:
+        InvalidInputError: with the number that there is.
+    """
+    most = psutil.cpu_count(logical=True) or threads
+    if threads > most:
+        message = (
+            f"{threads} threads cannot be timed here: this machine has {most} processors. Give "
+            f"--threads {most} or fewer (in Python, options={{'threads': {most}}})."
+        )
+        raise InvalidInputError(message)
 
 
 def own_instruction_set() -> str:
