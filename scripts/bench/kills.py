@@ -51,10 +51,6 @@ from small_models import Draft  # noqa: E402
 from ssh_server import SshServer  # noqa: E402
 
 CHILD = f"import sys; sys.path.insert(0, {str(HELPERS)!r}); from killed import child; child()"
-DETERMINED = """import tensorflow
-
-tensorflow.config.experimental.enable_op_determinism()
-"""
 #: How many of 200 kills each verb gets.
 SHARES: Mapping[str, int] = {
     "profile": 44, "profile on ort": 8, "profile by ssh": 12, "import": 26, "compare": 22,
@@ -335,10 +331,6 @@ def prepare(folder: Path, board: SshServer) -> dict[str, Verb]:
         from interruptions import Shop  # imports Keras, which is needed once
 
         Shop(folder=folder).prepare()
-        # Bit for bit the same after a kill, only where it is so without one: on some processors
-        # TensorFlow adds up in another order every time.
-        recipe = folder / "recipe.py"
-        recipe.write_text(f"{DETERMINED}{recipe.read_text(encoding='utf-8')}", encoding="utf-8")
         draft = Draft(1, 3, 24, 24)
         y = draft.node("Relu", draft.conv("x", 3, 30, stride=2))
         y = draft.node("Relu", draft.conv(y, 30, 30))
@@ -410,7 +402,7 @@ def prepare(folder: Path, board: SshServer) -> dict[str, Verb]:
                    "--rounds", "2", "--save-every", "0.2", "--out", OUT),
             names=("model.keras", "model.onnx", "structure.json", "morph.json", "widths.svg",
                    "layers.svg"),
-            same=("structure.json", "model.onnx"),
+            same=("structure.json",),  # last bits of weights: docs/decisions/resuming.md
         ),
         "expand": Verb(
             words=("morphnet", "expand", str(folder / "net.keras"), "--by", "1.5",
