@@ -66,7 +66,7 @@ def this_device(
 
 
 def require_processors(threads: int) -> None:
-    """Refuse more threads than this machine has processors: they would wait for each other by turns.
+    """Refuse more threads than this machine has processors: they would wait for each other.
 
     A table of a larger machine is for predicting; only what measures here asks this.
 

@@ -112,8 +112,8 @@ def test_what_grows_may_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_budget_is_a_number_by_the_clock_and_by_the_prices() -> None:
     pricer: Any = SimpleNamespace(seed=10.0, unit="ms")
 
-    def clock(_: Any) -> list[float]:
-        return [20.0]
+    foreign: Any = SimpleNamespace(seed=10.0, unit="FLOPs")
+    clock: Any = lambda _: [20.0]  # noqa: E731
 
     assert budget_of("50%", None, pricer, clock) == (10.0, 5.0)
     assert budget_of(15.0, None, pricer, clock) == (15.0, 7.5)
@@ -121,4 +121,4 @@ def test_a_budget_is_a_number_by_the_clock_and_by_the_prices() -> None:
     with pytest.raises(InvalidInputError, match="seed network costs"):
         budget_of("120%", None, pricer, clock)
     with pytest.raises(InvalidInputError, match="Give prices in ms, or no clock"):
-        budget_of("50%", None, SimpleNamespace(seed=10.0, unit="FLOPs"), clock)
+        budget_of("50%", None, foreign, clock)

@@ -211,7 +211,7 @@ def test_absurd_threads_are_refused(threads: int) -> None:
 
 
 def test_more_threads_than_processors_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device.psutil, "cpu_count", lambda logical: 4)
+    monkeypatch.setattr("psutil.cpu_count", lambda **_: 4)
     assert OrtRunner(threads=4).device.threads == 4
     with pytest.raises(InvalidInputError, match=r"999 threads .* 4 processors. Give --threads 4"):
         OrtRunner(threads=999).device  # noqa: B018
