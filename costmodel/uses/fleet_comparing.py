@@ -107,6 +107,17 @@ def compare_fleet(
             table yet.
         LockedError: if another driver runs this fleet.
         MissingDependencyError: if the file names a Ray cluster and Ray is not installed.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "fleet.toml"
+    >>> _ = path.write_text('''
+    ... [[devices]]
+    ... name = "board"
+    ... runner = "ssh://board"
+    ... ''')
+    >>> compare_fleet(path, "net.onnx")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    costmodel.errors.InvalidInputError: ... Profile them first: costmodel profile --fleet ...
     """
     fleet = read_fleet(Path(path), parse_budget)
     tables = tables_of(fleet, [device.name for device in fleet.devices])

@@ -69,6 +69,22 @@ def profile_fleet(path: Path | str, *, progress: Progress | None = None) -> Flee
             is kept, and the same call goes on.
         LockedError: if another driver runs this fleet.
         MissingDependencyError: if the file names a Ray cluster and Ray is not installed.
+
+    >>> import tempfile
+    >>> from costmodel.op import conv_op
+    >>> from costmodel.runners.fake import write_model
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> op = conv_op(in_channels=8, out_channels=16, size=(14, 14), kernel=(3, 3))
+    >>> _ = write_model(folder / "net.json", [op])
+    >>> _ = (folder / "fleet.toml").write_text('''
+    ... models = ["net.json"]
+    ... samples = 0
+    ... [[devices]]
+    ... name = "board"
+    ... runner = "fake"
+    ... ''')
+    >>> profile_fleet(folder / "fleet.toml").is_done
+    True
     """
     fleet = read_fleet(Path(path), parse_budget)
     with lone_driver(fleet):
@@ -88,6 +104,17 @@ def fleet_status(path: Path | str) -> FleetStatus:
     Raises:
         InvalidInputError: for a file that cannot be used, or a state that cannot be read.
         TableFormatError: if a device's table cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "fleet.toml"
+    >>> _ = path.write_text('''
+    ... [[devices]]
+    ... name = "board"
+    ... runner = "ssh://board"
+    ... ''')
+    >>> found = fleet_status(path)
+    >>> found.is_done, found.standings["board"].state
+    (False, 'waiting')
     """
     fleet = read_fleet(Path(path), parse_budget)
     running = driver_of(fleet)

@@ -208,6 +208,13 @@ def sweep(path: Path | str, *, progress: Progress | None = None) -> Swept:
         InvalidInputError: for a file that cannot be used; names field and fix.
         LockedError: if another sweep writes there.
         MissingDependencyError: if the file names a Ray cluster and Ray is not installed.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "sweep.toml"
+    >>> _ = path.write_text('model = "net.keras"')
+    >>> sweep(path)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    costmodel.errors.InvalidInputError: ... data is missing. Add it: data = ...
     """
     asked = read_sweep(Path(path))
     try:

@@ -67,7 +67,7 @@ def lines_of(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def wait_until(what: Callable[[], object], limit_s: float = 60.0) -> None:
+def wait_until(what: Callable[[], object], limit_s: float = 240.0) -> None:
     until = time.monotonic() + limit_s
     while not what():
         assert time.monotonic() < until
