@@ -121,7 +121,7 @@ def _best(name: str, record: dict[str, Any]) -> ledger.Figure:
     best = max(record["advices"], key=lambda item: item["measured_gain_ms"], default=None)
     if best is None:
         reason = f"no change is predicted to bring {LEAST:.0%} of its time"
-        return ledger.figure(f"c-best-{name}", "best advice", None, reason=reason)
+        return ledger.figure(f"c-best-{name}", f"best advice on {name}", None, reason=reason)
     share = best["measured_gain_ms"] / best["measured_before_ms"]
     what = f"best advice on {name} ({best['kind']}: {best['todo']})"
     return ledger.figure(
