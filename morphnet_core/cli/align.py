@@ -12,7 +12,7 @@ from costmodel.cli.app import FINDING, examples
 from costmodel.cli.output import emit, note, progress
 from costmodel.cli.terms import with_terms
 from morphnet_core.cli.app import app
-from morphnet_core.cli.options import widths_sheet
+from morphnet_core.cli.options import frozen_sheet, widths_sheet
 
 if TYPE_CHECKING:
     from costmodel.report import Sheet
@@ -84,7 +84,6 @@ def _sheets(found: Alignment) -> tuple[Sheet, ...]:
     rows = [("predicted", found.predicted_before_ms, found.predicted_after_ms)]
     if found.measured_before_ms is not None and found.measured_after_ms is not None:
         rows.append(("measured", found.measured_before_ms, found.measured_after_ms))
-    frozen = [group for group in found.groups if group.frozen]
     return (
         Sheet(
             title=f"{found.name}, in ms",
@@ -94,12 +93,7 @@ def _sheets(found: Alignment) -> tuple[Sheet, ...]:
             notes=_notes(found),
         ),
         widths_sheet({group.name: (group.before, group.after) for group in found.groups}),
-        Sheet(
-            title="Groups that cannot change",
-            columns=("group", "channels", "why"),
-            rows=tuple((group.name, str(group.before), group.frozen) for group in frozen),
-            align="lrl",
-        ),
+        frozen_sheet(found.groups),
     )
 
 

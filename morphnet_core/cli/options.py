@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from costmodel.protocols import CostModel
     from costmodel.report import Sheet
+    from morphnet_core.alignment.alignment import GroupWidth
     from morphnet_core.pricing import Count
 
 KerasModel = Annotated[
@@ -185,4 +186,17 @@ def widths_sheet(widths: Mapping[str, Sequence[int]], of: str = "groups") -> She
         columns=(of.removesuffix("s"), "before", "after"),
         rows=tuple((name, str(before), str(after)) for name, before, after in changed),
         align="lrr",
+    )
+
+
+def frozen_sheet(groups: Sequence[GroupWidth]) -> Sheet:
+    """The groups whose channels cannot change, and why."""
+    from costmodel.report import Sheet
+
+    frozen = [group for group in groups if group.frozen]
+    return Sheet(
+        title="Groups that cannot change",
+        columns=("group", "channels", "why"),
+        rows=tuple((group.name, str(group.before), group.frozen) for group in frozen),
+        align="lrl",
     )

@@ -94,7 +94,7 @@ def _sheets(found: WidthPlan) -> tuple[Sheet, ...]:
     from costmodel.figures import quantity
     from costmodel.report import Sheet
     from costmodel.report.sheet import percent
-    from morphnet_core.cli.options import widths_sheet
+    from morphnet_core.cli.options import frozen_sheet, widths_sheet
 
     def row(what: str, before: float, after: float) -> tuple[str, str, str, str]:
         unit = "ms" if what == "measured" else found.unit
@@ -103,7 +103,6 @@ def _sheets(found: WidthPlan) -> tuple[Sheet, ...]:
     rows = [row("predicted", found.predicted_before, found.predicted_after)]
     if found.measured_before_ms is not None and found.measured_after_ms is not None:
         rows.append(row("measured", found.measured_before_ms, found.measured_after_ms))
-    frozen = [group for group in found.groups if group.frozen]
     layers = found.structure.layers
     return (
         Sheet(
@@ -114,12 +113,7 @@ def _sheets(found: WidthPlan) -> tuple[Sheet, ...]:
             notes=_notes(found),
         ),
         widths_sheet({name: (width.of, width.count) for name, width in layers.items()}, "layers"),
-        Sheet(
-            title="Groups that cannot change",
-            columns=("group", "channels", "why"),
-            rows=tuple((group.name, str(group.before), group.frozen) for group in frozen),
-            align="lrl",
-        ),
+        frozen_sheet(found.groups),
     )
 
 
