@@ -70,6 +70,9 @@ def check(
 
     Returns:
         Those that are predicted to save something; and why others are not there.
+
+    Raises:
+        InvalidInputError: if the folder takes no file.
     """
     found: list[Checked] = []
     notes: list[str] = []
@@ -81,6 +84,8 @@ def check(
                 continue
             after = predict(file)
         except (ModelFormatError, InvalidInputError) as error:
+            if isinstance(error.__cause__, OSError):  # a full disk or a quota: no fault of this one
+                raise
             notes.append(f"Not checked, so not listed: {where}, {proposal.todo}: {error}")
             continue
         gain = before.total - after.total

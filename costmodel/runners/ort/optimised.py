@@ -16,7 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from costmodel.errors import CostModelError, ModelFormatError
+from costmodel.errors import CostModelError, InvalidInputError, ModelFormatError
 from costmodel.network import Layer, Network, session_op
 from costmodel.onnx_model.nodes import SMALL, Tensor
 from costmodel.op import SESSION
@@ -178,6 +178,7 @@ def _optimised(
     except Exception as error:
         if not is_from_runtime(error):
             raise
+        _require_room(model, folder)
         message = f"{name}: ONNX Runtime cannot load this model: {error}"
         raise ModelFormatError(message) from error
     # Optimised files of old models list folded-away constants as inputs.
@@ -186,6 +187,22 @@ def _optimised(
     executed.graph.input.extend(kept)
     executed.ir_version = max(executed.ir_version, 8)
     return executed
+
+
+def _require_room(model: onnx.ModelProto, folder: Path) -> None:
+    """Write as much as the runtime had to: it does not say why it could not.
+
+    Raises:
+        InvalidInputError: naming what is in the way, such as a full disk or a quota.
+    """
+    try:
+        write_source(model, folder / "optimised.onnx").unlink()
+    except OSError as error:
+        message = (
+            f"{folder.parent} cannot take the graph that ONNX Runtime writes down: "
+            f"{error.strerror or error}. Free some space there, or set TMPDIR to a roomier folder."
+        )
+        raise InvalidInputError(message) from error
 
 
 def _in_order(written: onnx.GraphProto, executed: onnx.GraphProto) -> dict[str, tuple[str, ...]]:

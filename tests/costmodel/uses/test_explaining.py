@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import tempfile
 from dataclasses import replace
 
@@ -162,6 +163,17 @@ def test_what_cannot_be_explained_says_what_to_do():
         cm.explain(bottleneck(), cost=Wide(), most=-1)
     with pytest.raises(InvalidInputError, match="nothing in it has a price"):
         cm.explain(bottleneck(), cost=Wide(unknown=lambda _: True))
+
+
+def test_a_quota_is_said_not_taken_for_a_network_with_nothing_to_gain(tmp_path):
+    onnx.save(bottleneck(), tmp_path / "net.onnx")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
+    try:
+        with pytest.raises(InvalidInputError, match=r"cannot be written: File too large"):
+            cm.explain(tmp_path / "net.onnx", cost=Wide())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_lite_file_is_not_explained(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from costmodel.errors import InvalidInputError
 from costmodel.network import Network, session_op
 from costmodel.op import Op, decode_op, encode_op
 from costmodel.runners.ort.runner import OrtRunner
@@ -225,3 +227,16 @@ def test_text_is_unread(runner: OrtRunner, tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "t.onnx")
     network = runner.lower(tmp_path / "t.onnx", {})
     assert set(network.unread.values()) == {"Cast works on text"}
+
+
+def test_a_quota_on_temporary_files_is_named(
+    runner: OrtRunner, model_file: Callable[[str], Path]
+) -> None:
+    path = model_file("conv_relu")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
+    try:
+        with pytest.raises(InvalidInputError, match=r"File too large\. Free some space"):
+            runner.lower(path, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
