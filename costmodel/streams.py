@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import IO, BinaryIO
+
+#: Longest wait for a dead process's last words, in seconds.
+LAST_WORDS_S = 1.0
 
 
 @contextmanager
@@ -88,3 +93,24 @@ def follow(
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
+
+
+def end_session(process: subprocess.Popen[bytes], readers: Sequence[threading.Thread]) -> None:
+    """Kill a process and whatever it started, and close its streams; never fails.
+
+    Args:
+        process: one that was started with ``start_new_session``.
+        readers: threads of ``follow`` that read it.
+    """
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+    for reader in readers:
+        reader.join(LAST_WORDS_S)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        with suppress(OSError):
+            if stream is not None:
+                stream.close()

@@ -19,12 +19,16 @@ from costmodel.pieces import form_of, pieces_of
 from costmodel.products import PRODUCT_KINDS
 
 #: Elements of float32 in the widest vector register that matters; padding below it is wasted work.
+#: In a blocked layout that is a block.
 _VECTOR = 16
 #: Channels that a matrix unit takes at once, by the start of a kernel's name. Padding is computed.
 #: 128 is the least of all TPU generations ("TPU architecture", Cloud TPU documentation).
 _LANES = {"xla:tpu": 128}
-#: Output columns and channel blocks that a blocked kernel of MLAS computes at once.
+#: Output columns and channel blocks that a blocked kernel of MLAS computes at once, and columns
+#: where a block is a vector of AVX2: sixteen registers hold twelve sums (SconvKernelFma3.S of ONNX
+#: Runtime).
 _COLUMNS, _FILTERS = 6, 4
+_NARROW, _NARROW_COLUMNS = 8, 3
 #: Output channels that its matrix product computes at once.
 _ROWS = 6
 #: Bytes of float32 beyond which activations spill out of the level-2 cache where it is not known.
@@ -353,9 +357,11 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     touched = np.ceil(raw["left"] / raw["stride"]) + np.ceil(raw["right"] / raw["stride"])
     edge_share = np.where(plain, 0.0, np.minimum(touched / np.maximum(raw["wout"], 1.0), 1.0))
     middle = np.maximum(raw["wout"] - touched, 0.0)
-    column_share = np.where(plain, 0.0, (middle % _COLUMNS) / np.maximum(raw["wout"], 1.0))
+    left = middle % _columns_at_once(raw)
+    column_share = np.where(plain, 0.0, left / np.maximum(raw["wout"], 1.0))
     filters = raw["cout"] / raw["groups"]
-    blocks = np.ceil(filters / _VECTOR)
+    block = np.where(plain, _VECTOR, raw["block"])
+    blocks = np.ceil(filters / block)
     filter_share = np.where(plain, 0.0, (blocks % _FILTERS) / np.maximum(blocks, 1.0))
     window = plain & ((taps > 1) | strided)
     expanded = np.where(window, raw["batch"] * raw["cin"] * taps * pixels, 0.0)
@@ -366,7 +372,7 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     places = raw["batch"] * pixels * np.where(alone, 1.0, raw["groups"])
     runs = np.where(last, places, raw["batch"] * raw["cin"] * raw["hout"])
     copies = np.where(window, taps * runs, 0.0)
-    rows = raw["batch"] * raw["hout"] * np.ceil(raw["cout"] / _VECTOR)
+    rows = raw["batch"] * raw["hout"] * np.ceil(raw["cout"] / block)
     rows = np.where(last, places, rows)
     at_once = np.where(last, np.where(alone, 1, _VECTOR), _ROWS)
     near = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0 - _NEAR_BYTES
@@ -404,6 +410,11 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     return np.asarray(terms)
 
 
+def _columns_at_once(raw: Raw) -> NDArray[np.float64]:
+    """Output columns that a kernel computes at once: narrow vectors leave room for half of them."""
+    return np.where(raw["block"] == _NARROW, _NARROW_COLUMNS, _COLUMNS).astype(np.float64)
+
+
 def _lane_share(raw: Raw) -> NDArray[np.float64]:
     """Work of a matrix unit, which takes whole sets of output channels, over what is asked for."""
     filters = raw["cout"] / raw["groups"]
@@ -419,7 +430,8 @@ def _features(raw: Raw) -> NDArray[np.float64]:
     taps = raw["kh"] * raw["kw"]
     moved = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0
     middle = np.maximum(raw["wout"] - raw["left"] - raw["right"], 0.0)
-    vector = np.maximum(raw["lanes"], _VECTOR)
+    vector = np.maximum(raw["lanes"], np.where(raw["block"] == 1, _VECTOR, raw["block"]))
+    at_once = _columns_at_once(raw)
     columns = (
         log(raw["hout"]),
         log(raw["wout"]),
@@ -428,8 +440,8 @@ def _features(raw: Raw) -> NDArray[np.float64]:
         log(per_group * taps),
         log(filters),
         log(raw["groups"]),
-        _padded(raw["wout"], _COLUMNS) / np.maximum(raw["wout"], 1.0),
-        (middle % _COLUMNS) / _COLUMNS,
+        _padded(raw["wout"], at_once) / np.maximum(raw["wout"], 1.0),
+        (middle % at_once) / at_once,
         log(np.maximum(moved / _NEAR_BYTES, 1.0)),
         (per_group % 4) / 4,
         (raw["cout"] % vector) / vector,

@@ -27,6 +27,9 @@ State = Literal["waiting", "running", "away", "done", "failed", "gone", "stopped
 _LOOK_EVERY_S = 0.25
 #: Wait before a lost job is tried again, at first and at most, in seconds.
 _RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0
+#: The most where only a place is missing: to ask for one costs nothing, and a board whose host is
+#: back must not stand idle.
+_LONGEST_WAIT_S = 4.0
 
 
 class Task:
@@ -51,6 +54,7 @@ class Task:
         self._next_s = 0.0
         self._lost_s: float | None = None
         self._away_s = 0.0
+        self._said = ""
 
     def post(self) -> Post:
         """What is to be started now; asked anew for each try."""
@@ -79,8 +83,16 @@ class Task:
         """Note that it brought rows: how long it was away before no longer counts."""
         self.tries = 0
         self._away_s = 0.0
+        self._said = ""
 
-    def away(self, reason: str, now_s: float, patience_s: float) -> None:
+    def away(
+        self,
+        reason: str,
+        now_s: float,
+        patience_s: float,
+        *,
+        longest_s: float = _LONGEST_RETRY_S,
+    ) -> None:
         """Note that it was lost, or has no place.
 
         Args:
@@ -88,6 +100,7 @@ class Task:
             now_s: the time.
             patience_s: longest time that it may be away, since it brought rows, before it is given
                 up. One that comes and is lost at once is away for most of the time.
+            longest_s: longest wait until it is tried again.
         """
         if self._lost_s is None:
             self._lost_s = now_s
@@ -96,10 +109,13 @@ class Task:
             self.state = "gone"
             _LOG.warning("%s is given up after %s: %s.", self.name, duration(patience_s), reason)
             return
-        wait_s = min(_RETRY_S * 2**self.tries, _LONGEST_RETRY_S)
+        wait_s = min(_RETRY_S * 2**self.tries, longest_s)
         self.tries += 1
         self.state, self._next_s = "away", now_s + wait_s
-        _LOG.warning("%s: %s. It is tried again in %s.", self.name, reason, duration(wait_s))
+        said = f"{self.name}: {reason}. It is tried again in {duration(wait_s)}."
+        if said != self._said:  # one that stays away is not told of every few seconds
+            self._said = said
+            _LOG.warning("%s", said)
 
 
 def run_tasks(
@@ -161,7 +177,7 @@ class _Loop:
         for task in self._tasks.values():
             if task.state == "running" and (problem := self._engine.problem(task.name)):
                 self._engine.close(task.name)
-                task.away(problem, now, self._patience_s)
+                task.away(problem, now, self._patience_s, longest_s=_LONGEST_WAIT_S)
 
     def stop(self) -> None:
         """Ask what runs for an end, once; nothing else is started."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import os
 import queue
 import shutil
 import signal
@@ -14,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from costmodel.fleets.messages import encode_files
-from costmodel.streams import follow
+from costmodel.streams import LAST_WORDS_S, end_session, follow
 
 #: Lines of a job's standard error that are kept, and characters of them that are told.
 _TAIL_LINES, _TAIL_CHARACTERS = 20, 300
-#: Longest wait for a process to end by itself, and for a dead one's last words, in seconds.
-_END_S, _LAST_WORDS_S = 5.0, 1.0
+#: Longest wait for a process to end by itself, in seconds.
+_END_S = 5.0
 #: Most lines of one turn.
 _MOST_LINES = 2_000
 
@@ -101,18 +100,7 @@ class Seat:
         self._stdin_closed()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
-        with contextlib.suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-        self._process.wait()
-        for reader in self._readers:
-            reader.join(_LAST_WORDS_S)
-        for stream in (self._process.stdout, self._process.stderr):
-            with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
+        end_session(self._process, self._readers)
 
     def _stdin_closed(self) -> None:
         with contextlib.suppress(OSError):
@@ -129,7 +117,7 @@ class Seat:
     def _lost(self) -> SeatLostError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
-        self._readers[1].join(_LAST_WORDS_S)
+        self._readers[1].join(LAST_WORDS_S)
         said = [line.decode("utf-8", "replace").strip() for line in self._tail]
         words = next((line for line in reversed(said) if line), "it said nothing")
         status = self._process.poll()

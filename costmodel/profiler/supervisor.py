@@ -32,7 +32,7 @@ from costmodel.profiler.messages import (
     decode_event,
     encode,
 )
-from costmodel.streams import follow
+from costmodel.streams import LAST_WORDS_S, end_session, follow
 
 #: How often the worker's memory is looked at, in seconds.
 LOOK_EVERY_S = 0.1
@@ -42,8 +42,6 @@ ASLEEP_S = 2.0
 MEMORY_SHARE = 0.6
 #: Lines of the worker's standard error that are kept, and characters of a reason.
 _TAIL_LINES, _TAIL_CHARACTERS = 20, 200
-#: Longest wait for a dead process's last words, in seconds.
-_LAST_WORDS_S = 1.0
 
 
 class WorkerDiedError(Exception):
@@ -168,18 +166,7 @@ class Supervisor:
 
     def close(self) -> None:
         """End the process and whatever it started; never fails."""
-        with contextlib.suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-        self._process.wait()
-        for reader in self._readers:
-            reader.join(_LAST_WORDS_S)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
+        end_session(self._process, self._readers)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -220,7 +207,7 @@ class Supervisor:
 
     def _obituary(self) -> WorkerDiedError:
         status = self._process.wait()
-        self._readers[1].join(_LAST_WORDS_S)
+        self._readers[1].join(LAST_WORDS_S)
         lines = [line.decode("utf-8", "replace").strip() for line in self._tail]
         words = next((line for line in reversed(lines) if line), "")
         said = f"; it last said: {words[:_TAIL_CHARACTERS]}" if words else ""

@@ -70,7 +70,7 @@ def figure(  # noqa: PLR0913 - the ledger's fields
         reached: the number; None where it could not be taken, for a reason.
         unit: of the number.
         at_most: it passes up to this.
-        at_least: it passes from this on.
+        at_least: it passes from this on; with ``at_most`` between the two.
         exactly: it passes only at this.
         sound: whether it may pass at all, such as when all that was to be done was done.
         target: in words, where the three above do not say it.
@@ -79,13 +79,12 @@ def figure(  # noqa: PLR0913 - the ledger's fields
         repeatability: how well the number repeats.
         reason: why it was not taken, or did not pass.
     """
-    limits = (("<= ", at_most), (">= ", at_least), ("", exactly))
-    sign, limit = next((pair for pair in limits if pair[1] is not None), ("", None))
-    if limit is not None:
-        target = target or f"{sign}{limit:g}"
+    least, most = (at_least, at_most) if exactly is None else (exactly, exactly)
+    if least is not None or most is not None:
+        target = target or _between(least, most)
         if reached is not None:
-            kept = {"<= ": reached <= limit, ">= ": reached >= limit, "": reached == limit}
-            passed = kept[sign] and sound
+            above, below = least is None or reached >= least, most is None or reached <= most
+            passed = above and below and sound
     found: Figure = {
         "id": id,
         "what": what,
@@ -105,6 +104,13 @@ def figure(  # noqa: PLR0913 - the ledger's fields
     if reason:
         found["reason"] = reason
     return found
+
+
+def _between(least: float | None, most: float | None) -> str:
+    """The limits of a figure in words."""
+    if least is None or most is None:
+        return f"<= {most:g}" if least is None else f">= {least:g}"
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
 
 
 def table(columns: str, rows: Iterable[str]) -> str:

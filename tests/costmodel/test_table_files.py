@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from quota import file_quota
 from table_text import ADD, CONV, DEVICE, NAN, row_text, visit, write
 
 from costmodel.errors import (
@@ -164,15 +164,11 @@ def test_a_full_disk_costs_only_the_line_that_did_not_fit(tmp_path: Path) -> Non
     table = LatencyTable.open(path, DEVICE)
     table.append_round(ADD, visit(0))
     before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
-    try:
+    with file_quota(len(before) + 20):
         with pytest.raises(InvalidInputError, match="Everything measured before is kept"):
             table.append_round(ADD, visit(1))
         with pytest.raises(InvalidInputError, match="cannot be written"):
             LatencyTable(DEVICE, [Measurement.from_rounds(CONV, [visit(0)])]).save(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert before == path.read_bytes()
     assert [item.name for item in tmp_path.iterdir()] == ["t.jsonl"]
     assert table[ADD].rounds == (visit(0),)

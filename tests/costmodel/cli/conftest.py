@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from json_promises import check_output
+from command_line import Run, runs
 from rows import ADD, conv, law_table
 
 from costmodel.cli import main
 from costmodel.runners.fake import FakeRunner, write_model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a command wrote, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Result]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command line in this process."""
-
-    def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        check_output(arguments, written.out)
-        return Result(code=int(ended.value.code or 0), out=written.out, err=written.err)
-
-    return call
+    return runs(main, capsys)
 
 
 @pytest.fixture(autouse=True)

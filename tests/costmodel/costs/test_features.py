@@ -195,6 +195,21 @@ def test_an_activation_costs_by_its_class_whatever_a_runtime_calls_it(word: str,
     assert amount(CONV, term) == 0.0
 
 
+@pytest.mark.parametrize(("block", "columns"), [(16, 6), (8, 3)])
+def test_blocked_kernels_waste_what_does_not_fill_their_registers(block: int, columns: int) -> None:
+    """Four blocks of channels by as many columns as there are registers for."""
+
+    def op(channels: int, width: int) -> Op:
+        plain = conv_op(in_channels=64, out_channels=channels, size=(8, width), kernel=(1, 1))
+        return replace(plain, layout=f"nchw{block}c")
+
+    full = op(4 * block, 2 * columns)
+    assert amount(full, "filters") == amount(full, "columns") == 0.0
+    assert amount(full, "rows") == 8 * 4 / 1e6
+    for odd, term in ((op(5 * block, 2 * columns), "filters"), (op(4 * block, 7), "columns")):
+        assert amount(odd, term) > 0.0
+
+
 def test_direct_kernels_leave_out_taps_that_no_window_has_in_the_image() -> None:
     """A window spread over 24 places of an image of ten reads its middle alone: one tap of nine."""
     whole = conv_op(in_channels=16, out_channels=16, size=(10, 10), kernel=(3, 3), dilation=24)

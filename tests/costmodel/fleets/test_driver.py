@@ -202,6 +202,32 @@ def test_a_job_without_a_place_says_how_to_make_one() -> None:
     assert (task.state, task.reason) == ("gone", "no node has the resource")
 
 
+def test_a_host_that_is_back_is_found_within_seconds_and_told_of_a_few_times(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task = Script("a", *[[Moved()]] * 40, WHOLE)
+    stage = Stage([task])
+    stage.problems["a"] = "no node has the resource"
+
+    def look() -> None:
+        if stage.now > 60.0:
+            stage.problems.clear()
+            task.lives[:] = [WHOLE]
+
+    with caplog.at_level(logging.WARNING, "costmodel"):
+        run_tasks(
+            [task],
+            stage,
+            patience_s=300.0,
+            stopping=lambda: False,
+            look=look,
+            clock=lambda: stage.now,
+        )
+    assert task.state == "done"
+    assert stage.now < 67.0
+    assert len(caplog.messages) == 3  # after 1, 2 and 4 s
+
+
 def test_an_end_that_is_asked_for_is_clean_and_nothing_is_begun_after() -> None:
     endless: list[Event | str] = [*HELLO, *[Moved(done=n) for n in range(99)]]
     running, later = Script("a", endless), Script("b", WHOLE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from json_promises import check_output
+from command_line import Run, runs
 from rows import row
 from shown import BOARD, small_comparisons, small_table
 
@@ -22,20 +22,15 @@ from costmodel.uses.reporting import write_page
 pytest.importorskip("bokeh", reason="needs the report extra")
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main([str(item) for item in arguments])
-    out, err = capsys.readouterr()
-    check_output(arguments, out)
-    return int(caught.value.code or 0), out, err
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runs(main, capsys)
 
 
-def test_the_command_takes_files_and_folders(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_takes_files_and_folders(folder: Path, tmp_path: Path, run: Run) -> None:
     shown = [folder / name for name in ("net.json", "all.json", "cpu.jsonl", "fast")]
     page = tmp_path / "all.html"
-    code, out, err = run(capsys, "report", *shown, "--html", page, "--title", "A & B", "--json")
+    code, out, err = run("report", *shown, "--html", page, "--title", "A & B", "--json")
     assert code == 0, err
     found = json.loads(out)
     text = page.read_text(encoding="utf-8")

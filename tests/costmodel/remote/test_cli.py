@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Ended, Run, runs
 from ssh_server import SshServer
 
 from costmodel.cli import main
 from costmodel.table import LatencyTable
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], board: SshServer) -> Run:
-    def call(verb: str, *arguments: object) -> tuple[int, str, str]:
+    def call(*arguments: object) -> Ended:
         options = [f"--runner-option={name}={value}" for name, value in board.options.items()]
-        words = [verb, *map(str, arguments), "--runner", board.address, *options, "--json"]
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        written = capsys.readouterr()
-        return int(ended.value.code or 0), written.out, written.err
+        return runs(main, capsys)(*arguments, "--runner", board.address, *options, "--json")
 
     return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import tempfile
 from dataclasses import replace
 
@@ -11,9 +10,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from json_promises import check_output
+from command_line import runs
 from lite_models import Net, save
 from onnx_graphs import DEVICE, Blocks, Graph, bottleneck
+from quota import file_quota
 
 import costmodel as cm
 from costmodel.cli import main
@@ -167,13 +167,9 @@ def test_what_cannot_be_explained_says_what_to_do():
 
 def test_a_quota_is_said_not_taken_for_a_network_with_nothing_to_gain(tmp_path):
     onnx.save(bottleneck(), tmp_path / "net.onnx")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
-    try:
-        with pytest.raises(InvalidInputError, match=r"cannot be written: File too large"):
-            cm.explain(tmp_path / "net.onnx", cost=Wide())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    too_large = pytest.raises(InvalidInputError, match=r"cannot be written: File too large")
+    with too_large, file_quota(700):
+        cm.explain(tmp_path / "net.onnx", cost=Wide())
 
 
 def test_a_lite_file_is_not_explained(tmp_path):
@@ -189,16 +185,7 @@ def test_a_lite_file_is_not_explained(tmp_path):
 def run(capsys, monkeypatch):
     monkeypatch.setattr("costmodel.uses.pricing.cost_of", lambda *_: Wide())
 
-    def call(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        check_output(arguments, written.out)
-        return int(ended.value.code or 0), written.out, written.err
-
-    return call
+    return runs(main, capsys)
 
 
 def test_the_command_line_shows_advice_losses_and_steps(run, tmp_path):

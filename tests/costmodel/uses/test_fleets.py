@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 import psutil
 import pytest
-from json_promises import check_output
+from command_line import Run, runs
 from onnx import TensorProto, helper
 from rows import ADD, conv, row
 from ssh_server import SshServer
@@ -37,7 +37,6 @@ from costmodel.table import LatencyTable
 from costmodel.uses.fleets import _BoardTask, _Profiling, fleet_status, profile_fleet
 from costmodel.uses.profiling import parse_budget
 
-Run = Callable[..., tuple[int, str, str]]
 OPS = [*(conv(width) for width in range(8, 128, 8)), ADD]
 #: Beside them there are the network itself and its session.
 ROWS = len(OPS) + 2
@@ -70,16 +69,7 @@ def write_fleet(folder: Path, boards: dict[str, str], extra: str = "") -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        check_output(arguments, written.out)
-        return int(ended.value.code or 0), written.out, written.err
-
-    return call
+    return runs(main, capsys)
 
 
 def rounds_of(table: Path) -> dict[str, list[Round]]:

@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 import onnx
 import pytest
-from json_promises import check_output
+from command_line import runs
 from lite_models import Net, save
 from onnx_graphs import DEVICE, Blocks, bottleneck
 from timed_networks import write_networks
@@ -27,25 +27,9 @@ from morphnet_core.cli import main
 from morphnet_core.uses.aligning import align
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def run(capsys):
-    def call(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        check_output(arguments, written.out)
-        return Result(code=int(ended.value.code or 0), out=written.out, err=written.err)
-
-    return call
+    return runs(main, capsys)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import pytest
+from command_line import Ended, runs
 from keras import layers
 
 from costmodel.cli import main as costmodel_main
@@ -66,14 +67,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(main: Any, *arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        assert "fault of costmodel" not in written.err
-        return int(ended.value.code or 0), written.out, written.err
+    def call(main: Any, *arguments: object) -> Ended:
+        ended = runs(main, capsys)(*arguments)
+        assert "fault of costmodel" not in ended.err
+        return ended
 
     return call
 

@@ -7,7 +7,7 @@ import tempfile
 
 import onnx
 import pytest
-from json_promises import check_output
+from command_line import runs
 from lite_models import Net, save
 from onnx_graphs import bottleneck
 
@@ -24,16 +24,7 @@ PROFILE = "amd-epyc-family-25-model-17/onnxruntime-float32-t2"
 
 @pytest.fixture
 def run(capsys):
-    def call(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        check_output(arguments, written.out)
-        return int(ended.value.code or 0), written.out, written.err
-
-    return call
+    return runs(main, capsys)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer.main
-from json_promises import check_output
+from command_line import Run, runs
 
 import morphnet_core as mc
 from costmodel.profiler.lock import hold
@@ -68,17 +68,8 @@ cost = "flops"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        check_output(arguments, written.out)
-        return int(ended.value.code or 0), written.out, written.err
-
-    return call
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runs(main, capsys)
 
 
 @pytest.fixture

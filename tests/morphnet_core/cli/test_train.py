@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from json_promises import check_output
+from command_line import Run, runs
 from keras import layers
 
 from costmodel.errors import InvalidInputError
@@ -40,17 +40,8 @@ SHORT = ("--search-epochs", 1, "--finish-epochs", 1, "--batch-size", 16)
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(item) for item in arguments])
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        check_output(arguments, written.out)
-        return int(ended.value.code or 0), written.out, written.err
-
-    return call
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runs(main, capsys)
 
 
 @pytest.fixture(scope="module")

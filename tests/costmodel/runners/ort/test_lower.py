@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from quota import file_quota
 
 from costmodel.errors import InvalidInputError
 from costmodel.network import Network, session_op
@@ -233,10 +233,6 @@ def test_a_quota_on_temporary_files_is_named(
     runner: OrtRunner, model_file: Callable[[str], Path]
 ) -> None:
     path = model_file("conv_relu")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
-    try:
-        with pytest.raises(InvalidInputError, match=r"File too large\. Free some space"):
-            runner.lower(path, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    too_large = pytest.raises(InvalidInputError, match=r"File too large\. Free some space")
+    with too_large, file_quota(700):
+        runner.lower(path, {})
