@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from importlib import import_module
@@ -212,6 +213,20 @@ def test_growth_is_told_apart_from_levels_and_from_warming_up(ledger: Any) -> No
     passed = [item["passed"] for item in soak.figures(found, "fake", asked=60.0)]
     assert passed == [True] * 5
     assert not any(item["passed"] for item in soak.figures(found, "fake", asked=120.0))
+    close = [dataclasses.replace(found[0], seconds=float(n)) for n in range(61)]
+    assert [item.seconds for item in soak.thinned(close)] == [0.0, 30.0, 60.0]
+    close[7] = dataclasses.replace(close[7], orphans=1)
+    assert close[7] in soak.thinned(close)
+
+
+def test_a_figure_may_have_a_least_and_a_most(ledger: Any) -> None:
+    reached = {
+        share: ledger.figure("e", "covered", share, at_least=0.86, at_most=0.94)
+        for share in (0.85, 0.9, 0.95)
+    }
+    assert [item["passed"] for item in reached.values()] == [False, True, False]
+    assert reached[0.9]["target"] == "0.86 to 0.94"
+    assert ledger.record("no such page") == {}
 
 
 def test_kills_that_went_wrong_are_tried_again_with_other_code(

@@ -6,9 +6,9 @@
 First the damaged files, ``--inputs`` of them in all, shared among the readers that a verb reaches:
 each goes through a command line in a process that runs a batch of them; what ends such a process
 by a signal, or keeps it busy beyond the limit, is counted. Batches that are done are kept in the
-folder ``fuzz`` of ``$COSTMODEL_BENCH_DIR``: this command goes on where it was stopped, and
-``--minutes`` stops it after so many. When all are done, everything that fuzzing ever found is read
-once more, and the page is written.
+folder ``fuzz`` of ``$COSTMODEL_BENCH_DIR`` and on the page: this command goes on where it was
+stopped, also on another machine, and ``--minutes`` stops it after so many. At the end everything
+that fuzzing has found is read once more, and the page is written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ sys.path.insert(0, str(ledger.ROOT / "scripts" / "fuzz"))
 import fuzz
 import readers
 import starts
-from account import Account, Session
+from account import Account, Finding, Session
 
 from costmodel.streams import follow
 
@@ -195,6 +195,9 @@ def main() -> None:
         fuzz.plant(kept, reader)
     folder = prepare(kept)
     path = kept.folder / "batches.jsonl"
+    if not path.exists():  # another machine has begun
+        told = ledger.record("fuzzed").get("batches", [])
+        path.write_text("".join(f"{json.dumps(item)}\n" for item in told), encoding="utf-8")
     begin = time.perf_counter()
     done = done_batches(path)
     for batch in batches(asked.inputs, asked.batch):
@@ -202,7 +205,7 @@ def main() -> None:
             continue
         if asked.minutes and time.perf_counter() - begin > asked.minutes * 60.0:
             print("Stopped; the same command goes on.")
-            return
+            break
         batch.commit = ledger.commit()
         run_batch(folder, batch)
         done[batch.reader, batch.first] = batch
@@ -215,8 +218,12 @@ def main() -> None:
 
 def write(kept: Account, done: Sequence[Batch]) -> None:
     """Write the page."""
-    now = {item.key: fuzz.again(item, path) for item, path in kept.findings()}
-    known = {item.key: item for item, _ in kept.findings()}
+    now, known = {}, {}
+    for told in ledger.record("fuzzed").get("findings", []):  # on other machines
+        fields = {name: told[name] for name in Finding.__dataclass_fields__}
+        known[told["key"]], now[told["key"]] = Finding(**fields), told["now"]
+    for item, path in kept.findings():
+        known[item.key], now[item.key] = item, fuzz.again(item, path)
     still = {key: text for key, text in now.items() if text}
     spent = by_reader(kept.sessions())
     minutes = sum(m for m, _ in spent.values())
@@ -261,6 +268,8 @@ def write(kept: Account, done: Sequence[Batch]) -> None:
             "hangs": hangs,
             "crashes": crashes,
             "codes": _summed(done),
+            "sessions": [asdict(item) for item in kept.sessions()],
+            "batches": [asdict(batch) for batch in done],
         },
         notes=[
             ledger.table(columns, rows),

@@ -178,6 +178,13 @@ def write(
     return path
 
 
+def record(name: str) -> dict[str, Any]:
+    """What a page's JSON holds as it is committed; nothing where there is none."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
 def require_clean_tree() -> None:
     """Let only figures into the ledger whose code has a commit; worth asking before a long run.
 

@@ -5,9 +5,10 @@
 Every turn profiles a small network into a new table, compares it with the clock, and goes over the
 table again as a resumed profile does. After each turn the process's own memory, its open files and
 threads are noted, processes that still carry its mark, and what lies in its folder for temporary
-files. Turns are kept in the folder ``soak`` of ``$COSTMODEL_BENCH_DIR``: minutes of several runs
-add up, each with a level of its own, so the script may be stopped and started at any time. With
-``--try`` nothing is written into the ledger.
+files. Turns are kept in the folder ``soak`` of ``$COSTMODEL_BENCH_DIR``, one in half a minute also
+on the page: minutes of several runs add up, those of other machines, too, each run with a level of
+its own, so the script may be stopped and started at any time; ``--now M`` stops it after so many
+and writes the page of what there is. With ``--try`` nothing is written into the ledger.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ WARM_S = 60.0
 MOST_MIB_PER_HOUR = 4.0
 #: Longest that a worker may outlive its turn, in seconds.
 ORPHAN_S = 3.0
+#: Seconds between turns that the page keeps.
+PAGE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,16 @@ def growth(found: Sequence[Turn]) -> tuple[float, float]:
     return slope, float(np.sqrt(((y - slope * x) ** 2).sum() / freedom / (x @ x)))
 
 
+def thinned(found: Sequence[Turn]) -> list[Turn]:
+    """One turn in half a minute, and every one that left something: enough to go on from."""
+    kept: list[Turn] = []
+    for item in found:
+        is_new = not kept or item.run != kept[-1].run or item.seconds - kept[-1].seconds >= PAGE_S
+        if is_new or item.orphans or item.temporary:
+            kept.append(item)
+    return kept
+
+
 def minutes_of(found: Sequence[Turn]) -> float:
     """How long all runs have taken."""
     ends = {item.run: item.seconds for item in found}
@@ -201,6 +214,7 @@ def _range(numbers: Sequence[int]) -> int:
 def main() -> int:
     parser = ledger.parser(__doc__)
     parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--now", type=float, default=float("inf"), help="of these, at most now")
     parser.add_argument("--runner", default="ort")
     parser.add_argument("--try", action="store_true", dest="tried", help=argparse.SUPPRESS)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -211,9 +225,11 @@ def main() -> int:
     if not arguments.tried:
         ledger.require_clean_tree()
     book = place.folder("soak") / f"{arguments.runner}.jsonl"
-    lines = book.read_text(encoding="utf-8").splitlines() if book.exists() else []
-    found = [Turn(**json.loads(line)) for line in lines]
-    left = arguments.minutes - minutes_of(found)
+    if not book.exists():  # another machine has begun
+        turns_before = ledger.record("soak").get("turns", []) if arguments.runner == "ort" else []
+        book.write_text("".join(f"{json.dumps(item)}\n" for item in turns_before), encoding="utf-8")
+    found = [Turn(**json.loads(line)) for line in book.read_text(encoding="utf-8").splitlines()]
+    left = min(arguments.now, arguments.minutes - minutes_of(found))
     with book.open("a", encoding="utf-8") as file:
         for turn in turns(arguments.runner, left) if left > 0 else ():
             found.append(turn)
@@ -230,7 +246,7 @@ def main() -> int:
         f"{len({item.run for item in found})} runs. Turns by code: "
         f"{', '.join(f'{name} {count}' for name, count in commits.most_common())}."
     )
-    detail = {"turns": [asdict(item) for item in found]}
+    detail = {"turns": [asdict(item) for item in thinned(found)]}
     ledger.write("soak", topic="trust", figures=taken, detail=detail, notes=[note])
     return 0 if all(item["passed"] for item in taken) else 1
 

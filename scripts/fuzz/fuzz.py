@@ -40,8 +40,12 @@ _IDLE_LOOKS = 120
 
 
 def account() -> Account:
-    """Where everything is kept."""
-    return Account(place.folder("fuzz"))
+    """Where everything is kept, with the stretches that the page tells of."""
+    kept = Account(place.folder("fuzz"))
+    if not kept.sessions():  # another machine has begun
+        for told in ledger.record("fuzzed").get("sessions", []):
+            kept.add(Session(**told))
+    return kept
 
 
 def plant(kept: Account, reader: readers.Reader) -> None:
