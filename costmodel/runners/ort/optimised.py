@@ -195,8 +195,10 @@ def _require_room(model: onnx.ModelProto, folder: Path) -> None:
     Raises:
         InvalidInputError: naming what is in the way, such as a full disk or a quota.
     """
+    probe = folder / "room"
     try:
-        write_source(model, folder / "optimised.onnx").unlink()
+        probe.write_bytes(bytes(model.ByteSize()))
+        probe.unlink()
     except OSError as error:
         message = (
             f"{folder.parent} cannot take the graph that ONNX Runtime writes down: "
