@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,11 @@ _STRANGERS = (
     "/linear",
     "/nearest",
 )
+#: Rows that an empty kernel, which takes as long as the least rows of a table, counts for in every
+#: law: starting one kernel takes about as long as starting another, but rows that are all large
+#: leave it open, and small kernels were then priced by what was left of large ones' errors. The
+#: least rows are this quantile.
+_EMPTY_ROWS, _LEAST = 0.002, 0.01
 #: Most that one more piece may cost, in ms per million: about a call and a missed cache line. Few
 #: rows, all of long pieces, would else charge by the piece what their bytes take.
 _MOST_PER_PIECE = 20.0
@@ -138,11 +144,14 @@ def fit_physics(
         kinds: kind of each row.
         names: of the terms, ``TERMS`` first.
     """
+    # A GPU's laws have terms of their own for what a launch costs.
+    is_known = len(paths) > 0 and names == TERMS
+    law = partial(_law, empty_ms=float(np.quantile(latency_ms, _LEAST)) if is_known else None)
     path_of, kind_of = np.asarray(paths), np.asarray(kinds)
     class_names = np.asarray([class_of(kind) for kind in kinds])
     family_of = np.asarray([_family(path) for path in paths])
     classes = {
-        name: _law(*(part[class_names == name] for part in (terms, latency_ms, weights)))
+        name: law(*(part[class_names == name] for part in (terms, latency_ms, weights)))
         for name in sorted(set(class_names))
     }
 
@@ -151,10 +160,10 @@ def fit_physics(
         own = terms[mine], latency_ms[mine], weights[mine]
         name = str(class_names[mine][0])
         if name == RELABEL:  # some runtimes touch no memory for one kind and copy it for another
-            return _law(*own)
+            return law(*own)
         shared = classes[name]
         slower = _typical(_slowness(own[0], own[1], shared))
-        return _law(*own, _slower(shared, slower), prior_rows=_CLASS_ROWS)
+        return law(*own, _slower(shared, slower), prior_rows=_CLASS_ROWS)
 
     families = {name: like_others(family_of == name) for name in sorted(set(family_of))}
     by_path: dict[str, Floats] = {}
@@ -164,11 +173,11 @@ def fit_physics(
         by_path[path] = family
         if len(rows) >= MIN_ROWS and "/" in path:
             prior = None if path.endswith(_STRANGERS) else family
-            by_path[path] = _law(terms[rows], latency_ms[rows], weights[rows], prior)
+            by_path[path] = law(terms[rows], latency_ms[rows], weights[rows], prior)
         elif "/" in path:
             own = latency_ms[rows], weights[rows]
             paced = _slower(family, _pace(path, _slowness(terms[rows], own[0], family)))
-            by_path[path] = _law(terms[rows], *own, paced, prior_rows=_FEW_ROWS)
+            by_path[path] = law(terms[rows], *own, paced, prior_rows=_FEW_ROWS)
     return Physics(
         by_path=by_path,
         by_kind={kind: like_others(kind_of == kind) for kind in sorted(set(kinds))},
@@ -211,28 +220,40 @@ def _law(
     prior: Floats | None = None,
     *,
     prior_rows: float = _PRIOR_ROWS,
+    empty_ms: float | None,
 ) -> Floats:
     """Non-negative least squares on relative error, twice: rows far off in the first count less.
 
     With a law to lean on, deviations from it are penalised by what they change in an average row,
-    as if that row had been seen ``prior_rows`` times.
+    as if that row had been seen ``prior_rows`` times. ``empty_ms`` is about what starting a kernel
+    takes; None where nobody knows.
     """
     weights = weights / weights.mean()
-    law = _solve(terms / latency_ms[:, None], weights, prior, prior_rows)
+    law = _solve(terms / latency_ms[:, None], weights, prior, prior_rows, empty_ms)
     error = np.abs(np.log(np.maximum(terms @ law, FLOOR_MS) / latency_ms))
     # Huber weights (Huber 1964): a kernel that changed its algorithm must not bend the law.
     limit = max(2.0 * float(np.median(error)), 0.05)
     robust = weights * np.minimum(1.0, limit / np.maximum(error, 1e-9))
-    return _solve(terms / latency_ms[:, None], robust, prior, prior_rows)
+    return _solve(terms / latency_ms[:, None], robust, prior, prior_rows, empty_ms)
 
 
-def _solve(shares: Floats, weights: Floats, prior: Floats | None, prior_rows: float) -> Floats:
+def _solve(
+    shares: Floats,
+    weights: Floats,
+    prior: Floats | None,
+    prior_rows: float,
+    empty_ms: float | None,
+) -> Floats:
     """Coefficients that bring each row's ``shares @ law`` near 1."""
     root = np.sqrt(weights)
     left, right = shares * root[:, None], root
     if prior is not None:
         size = np.sqrt(prior_rows) * shares.mean(axis=0)
         left, right = np.vstack([left, np.diag(size)]), np.concatenate([right, size * prior])
+    if empty_ms is not None:
+        empty = np.zeros((1, left.shape[1]))
+        empty[0, _CONSTANT] = np.sqrt(_EMPTY_ROWS) / max(empty_ms, FLOOR_MS)
+        left, right = np.vstack([left, empty]), np.append(right, np.sqrt(_EMPTY_ROWS))
     law = np.asarray(nnls(left, right)[0])
     if law[_PIECES] > _MOST_PER_PIECE:
         kept = np.delete(np.arange(len(law)), _PIECES)

@@ -29,7 +29,7 @@ from costmodel.table import LatencyTable
 Floats = NDArray[np.float64]
 
 #: Version of the cached hyper-parameters; raised when features or laws change.
-_CACHE_FORMAT = 11
+_CACHE_FORMAT = 12
 #: Coverage of every interval.
 COVERAGE = 0.9
 _FOLDS = 5

@@ -6,8 +6,8 @@
 
 Part one: a simulated board profiles all rows alone; then four of them on two nodes of a local Ray
 cluster share the rows, each on two boards. A node is killed and comes back, and the driver is
-killed and started again. The ideal share is half of what the board alone took. Beside Jupyter, as in
-the environment of the tests, importing Ray takes 2.4 instead of 0.6 s of each of its processes
+killed and started again. The ideal share is half of what the board alone took. Beside Jupyter, as
+in the environment of the tests, importing Ray takes 2.4 instead of 0.6 s of each of its processes
 (jsonschema then compiles grammars of addresses): on two processors a start takes 18 instead of 7 s.
 
 Part two: simulated devices in a few actors send made-up rows, real lines, as fast as they are

@@ -37,8 +37,9 @@ import place
 import psutil
 from kill import read_written
 from mishaps import SMALL_DISK, Mishaps
-from trials import OUT, Bench, Book, Command, Trial, Verb, damage
+from trials import Bench, Book, Command, Trial, Verb
 
+from killed import OUT, damage  # isort: skip
 from small_models import Draft  # isort: skip
 from ssh_server import SshServer  # isort: skip
 

@@ -20,7 +20,9 @@ from typing import Any
 
 import ledger
 import psutil
-from trials import OUT, PATIENCE_S, Bench, Command, Trial, damage
+from trials import PATIENCE_S, Bench, Command, Trial
+
+from killed import OUT, damage  # isort: skip
 
 from costmodel.table import LatencyTable
 

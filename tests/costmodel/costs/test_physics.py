@@ -28,10 +28,10 @@ def test_a_known_law_is_found() -> None:
     truth = np.random.default_rng(1).uniform(0.1, 1.0, len(TERMS))
     terms = amounts(200)
     physics = fit(terms, terms @ truth, "conv/dense")
-    np.testing.assert_allclose(physics.by_path["conv/dense"], truth, rtol=1e-6)
+    np.testing.assert_allclose(physics.by_path["conv/dense"], truth, rtol=5e-3)
     fresh = amounts(20, seed=5)
     priced = physics.price(fresh, ["conv/dense"] * 20, ["conv"] * 20)
-    np.testing.assert_allclose(priced, fresh @ truth, rtol=1e-6)
+    np.testing.assert_allclose(priced, fresh @ truth, rtol=5e-3)
 
 
 def test_paths_of_one_family_keep_their_own_laws() -> None:
@@ -90,9 +90,24 @@ def test_an_unseen_path_follows_its_kind_and_an_unseen_kind_has_no_law() -> None
     terms = amounts(50)
     physics = fit(terms, terms.sum(axis=1), "conv/dense")
     priced = physics.price(terms[:2], ["conv/grouped", "lrn"], ["conv", "lrn"])
-    np.testing.assert_allclose(priced[0], terms[0].sum(), rtol=1e-6)
+    np.testing.assert_allclose(priced[0], terms[0].sum(), rtol=1e-3)
     assert np.isnan(priced[1])
     assert physics.law_of("lrn", "lrn") is None
+
+
+def test_a_small_kernel_of_a_kind_with_large_rows_starts_like_others() -> None:
+    """What large rows are off by must not become what every run costs."""
+    draw = np.random.default_rng(0)
+    start_ms, names = 0.001, ["relu"] * 20 + ["add"] * 20
+    terms = np.zeros((40, len(TERMS)))
+    terms[:, TERMS.index("constant")] = 1.0
+    terms[:, TERMS.index("input")] = 10 ** np.r_[draw.uniform(-4, 0, 20), draw.uniform(0, 1, 20)]
+    latency = (start_ms + 0.1 * terms[:, TERMS.index("input")]) * np.exp(draw.normal(0, 0.1, 40))
+    latency[20:25] += 0.03
+    physics = fit(terms, latency, *names)
+    small = terms[:1].copy()
+    small[0, TERMS.index("input")] = 1e-3
+    assert physics.price(small, ["add"], ["add"])[0] < 5.0 * start_ms
 
 
 def test_no_law_answers_zero() -> None:
