@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from costmodel.errors import InvalidInputError
+from costmodel.errors import InvalidInputError, ModelFormatError
 from costmodel.onnx_model.file import open_model
 from costmodel.sizes import InputShape, Sizes, bind_shapes, given_names, spelled_out
 
@@ -39,9 +39,13 @@ def bind_inputs(path: Path, graph: onnx.GraphProto, sizes: Sizes) -> None:
         sizes: as for ``costmodel.sizes.bind_shapes``.
 
     Raises:
-        ModelFormatError: if a dimension stays open.
+        ModelFormatError: if a dimension stays open, or an input has no type.
         InvalidInputError: if ``sizes`` has a name that this model lacks, or a value below 1.
     """
+    for item in graph.input:
+        if item.type.WhichOneof("value") is None:  # ONNX's own inference may crash at it
+            message = f"{path}: the input {item.name!r} has no type. Export the model anew."
+            raise ModelFormatError(message)
     shapes = bind_shapes(str(path), input_shapes(graph), sizes)
     for item in real_inputs(graph):
         if item.name in shapes:

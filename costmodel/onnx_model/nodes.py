@@ -27,6 +27,16 @@ FLOAT_SETTINGS = frozenset({"Resize", "Upsample", "Clip", "Pad"})
 #: Constant operands up to this many elements are kept by value.
 SMALL = 64
 _DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
+#: Types of attributes that an Op holds: numbers, texts and lists of numbers.
+_PLAIN = frozenset(
+    {
+        onnx.AttributeProto.INT,
+        onnx.AttributeProto.INTS,
+        onnx.AttributeProto.FLOAT,
+        onnx.AttributeProto.FLOATS,
+        onnx.AttributeProto.STRING,
+    }
+)
 #: Attributes that have a field of their own in Op.
 _WINDOW = frozenset({"strides", "pads", "dilations", "group", "auto_pad", "activation"})
 #: Attributes at the value that changes nothing; later operator sets write some that older lack.
@@ -144,14 +154,12 @@ def _defaults(op_type: str, domain: str, opset: int) -> dict[str, Attribute]:
     except onnx.defs.SchemaError:
         return {}
     values = (item.default_value for item in schema.attributes.values())
-    return {item.name: _value(item) for item in values if item.name}
+    return {item.name: _value(item) for item in values if item.name and item.type in _PLAIN}
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Attribute]:
     """Numbers, texts and lists of numbers among a node's attributes."""
-    kinds = onnx.AttributeProto
-    plain = {kinds.INT, kinds.INTS, kinds.FLOAT, kinds.FLOATS, kinds.STRING}
-    return {item.name: _value(item) for item in node.attribute if item.type in plain}
+    return {item.name: _value(item) for item in node.attribute if item.type in _PLAIN}
 
 
 def _value(item: onnx.AttributeProto) -> Attribute:

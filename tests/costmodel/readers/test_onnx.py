@@ -1,6 +1,8 @@
 """The ONNX reader: layers as written, sizes bound, and one clear error for every bad file."""
 
+import json
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from costmodel.errors import CostModelError, InvalidInputError, ModelFormatError
+from costmodel.op import decode_op, encode_op
 from costmodel.readers.onnx import load_onnx, read_onnx
 
 
@@ -343,3 +346,38 @@ def test_resnet50_has_its_published_size():
     convs = [op for op in network.ops if op.kind == "conv"]
     assert len(convs) == 53
     assert sum(op.macs for op in network.ops) == 4_089_184_256
+
+
+def test_an_input_without_a_type_is_refused_before_onnx_crashes_at_it(tmp_path: Path) -> None:
+    """Found by fuzzing: ONNX's inference of a label encoder ended the process."""
+    keys = helper.make_tensor("keys", TensorProto.STRING, [1], [b"a"])
+    values = helper.make_tensor("values", TensorProto.INT16, [1], [0])
+    node = helper.make_node(
+        "LabelEncoder", ["X"], ["Y"], domain="ai.onnx.ml", keys_tensor=keys, values_tensor=values
+    )
+    graph = helper.make_graph(
+        [node], "g", [onnx.ValueInfoProto(name="X")], [onnx.ValueInfoProto(name="Y")]
+    )
+    path = tmp_path / "untyped.onnx"
+    onnx.save(helper.make_model(graph), path)
+    with pytest.raises(ModelFormatError, match="'X' has no type"):
+        read_onnx(path)
+
+
+def test_defaults_that_are_lists_of_texts_are_no_attributes(tmp_path: Path) -> None:
+    """Found by fuzzing: what an RNN computes by default stood in its Op as bytes, not as JSON."""
+    infos = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 1, 4])]
+    weights = [
+        helper.make_tensor("w", TensorProto.FLOAT, [1, 10, 4], [0.1] * 40),
+        helper.make_tensor("r", TensorProto.FLOAT, [1, 10, 10], [0.1] * 100),
+    ]
+    node = helper.make_node("RNN", ["x", "w", "r"], ["y"], hidden_size=10)
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 1, 1, 10])
+    graph = helper.make_graph([node], "g", infos, [out], weights)
+    path = tmp_path / "rnn.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    (op,) = read_onnx(path).ops
+    assert op.kind == "rnn"
+    assert decode_op(encode_op(op)) == op
+    assert all(isinstance(value, int | float | str | tuple) for _, value in op.attributes)
+    assert json.dumps(dict(op.attributes))
