@@ -360,7 +360,7 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     left = middle % _columns_at_once(raw)
     column_share = np.where(plain, 0.0, left / np.maximum(raw["wout"], 1.0))
     filters = raw["cout"] / raw["groups"]
-    block = np.where(plain, _VECTOR, raw["block"])
+    block = _vector(raw)
     blocks = np.ceil(filters / block)
     filter_share = np.where(plain, 0.0, (blocks % _FILTERS) / np.maximum(blocks, 1.0))
     window = plain & ((taps > 1) | strided)
@@ -410,6 +410,11 @@ def _terms(raw: Raw) -> NDArray[np.float64]:
     return np.asarray(terms)
 
 
+def _vector(raw: Raw) -> NDArray[np.float64]:
+    """Elements of a vector: of a blocked layout a block."""
+    return np.where(raw["block"] == 1, float(_VECTOR), raw["block"])
+
+
 def _columns_at_once(raw: Raw) -> NDArray[np.float64]:
     """Output columns that a kernel computes at once: narrow vectors leave room for half of them."""
     return np.where(raw["block"] == _NARROW, _NARROW_COLUMNS, _COLUMNS).astype(np.float64)
@@ -430,7 +435,7 @@ def _features(raw: Raw) -> NDArray[np.float64]:
     taps = raw["kh"] * raw["kw"]
     moved = (raw["inputs"] + raw["outputs"] + raw["weights"]) * 4.0
     middle = np.maximum(raw["wout"] - raw["left"] - raw["right"], 0.0)
-    vector = np.maximum(raw["lanes"], np.where(raw["block"] == 1, _VECTOR, raw["block"]))
+    vector = np.maximum(raw["lanes"], _vector(raw))
     at_once = _columns_at_once(raw)
     columns = (
         log(raw["hout"]),
