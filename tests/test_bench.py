@@ -253,3 +253,20 @@ def test_kills_that_went_wrong_are_tried_again_with_other_code(
         True,
         True,
     )
+
+
+def test_kills_go_on_where_another_machine_ended(
+    ledger: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kills = import_module("kills")
+    told = kills.Trial(name="import 0", how="", resumed=True, fine=True, commit="a")
+    page = {"trials": [dataclasses.asdict(told)], "figures": [{"seed": 0}]}
+    monkeypatch.setattr(kills.ledger, "record", lambda name: {"kills": page}[name])
+    for seed, names in ((0, ["import 0"]), (1, [])):  # other seeds draw other moments
+        book = kills.Book(path=tmp_path / f"{seed}.json")
+        kills.begun(book, seed)
+        assert [*book.read()] == names
+    book = kills.Book(path=tmp_path / "0.json")
+    book.write({})
+    kills.begun(book, 0)
+    assert book.read() == {}  # what this machine has done counts

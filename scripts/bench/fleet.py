@@ -1,14 +1,15 @@
 """Figure a of fleets: four boards with a node and the driver killed, and a thousand simulated ones.
 
     pip install -e '.[fleet]'                    # into an environment of its own, see below
-    python scripts/bench/fleet.py                # 13 minutes, on a quiet machine
+    python scripts/bench/fleet.py                # 18 minutes, on a quiet machine
     python scripts/bench/fleet.py --ops 40 --devices 40 --dry   # a try of one minute, not kept
 
-Part one: a simulated board profiles all rows alone; then four of them on two nodes of a local Ray
-cluster share the rows, each on two boards. A node is killed and comes back, and the driver is
-killed and started again. The ideal share is half of what the board alone took. Beside Jupyter, as
-in the environment of the tests, importing Ray takes 2.4 instead of 0.6 s of each of its processes
-(jsonschema then compiles grammars of addresses): on two processors a start takes 18 instead of 7 s.
+Part one: a simulated board profiles all rows alone, which takes the ten minutes of an ordinary
+profile; then four of them on two nodes of a local Ray cluster share the rows, each on two boards. A
+node is killed and comes back, and the driver is killed and started again. The ideal share is half
+of what the board alone took. Beside Jupyter, as in the environment of the tests, importing Ray
+takes 2.4 instead of 0.6 s of each of its processes (jsonschema then compiles grammars of
+addresses): on two processors a start takes 18 instead of 7 s.
 
 Part two: simulated devices in a few actors send made-up rows, real lines, as fast as they are
 asked, to a driver that keeps them as it keeps any.
@@ -322,7 +323,7 @@ def thousand(folder: Path, devices: int, rows: int) -> Thousand:
 
 def main() -> int:
     parser = ledger.parser(__doc__)
-    parser.add_argument("--ops", type=int, default=1200, help="rows of part one")
+    parser.add_argument("--ops", type=int, default=1700, help="rows of part one")
     parser.add_argument("--devices", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=100, help="of each device of part two")
     parser.add_argument("--dry", action="store_true", help="print only")

@@ -12,9 +12,9 @@ After that the mishaps that are no kill: a full disk, a quota, a folder that is 
 clock that jumps, a sleep of more than a minute, two of the same command at once, and the lock of
 another user.
 
-What is done is kept in the folder ``kills`` of ``$COSTMODEL_BENCH_DIR``: the command goes on where
-it was stopped. Trials that were fine count for later code, too; the page names all commits. With
-``--try`` nothing is written into the ledger.
+What is done is kept in the folder ``kills`` of ``$COSTMODEL_BENCH_DIR`` and on the page: the
+command goes on where it was stopped, also on another machine. Trials that were fine count for later
+code, too; the page names all commits. With ``--try`` nothing is written into the ledger.
 """
 
 from __future__ import annotations
@@ -207,6 +207,13 @@ def scaled(kills: int, chosen: list[str]) -> dict[str, int]:
     return counts
 
 
+def begun(book: Book, seed: int) -> None:
+    """Let the page's trials of this seed count where this machine has none yet."""
+    told = ledger.record("kills")
+    if not book.path.exists() and any(item["seed"] == seed for item in told.get("figures", ())):
+        book.write({item["name"]: Trial(**item) for item in told["trials"]})
+
+
 def figures(kills: list[Trial], mishaps: list[Trial], asked: int, seed: int) -> list[Any]:
     """What the issue asks for."""
     total, every = len(kills), [*kills, *mishaps]
@@ -279,6 +286,7 @@ def main() -> int:
         ledger.require_clean_tree()
     folder = place.folder("kills")
     book = Book(path=folder / f"{arguments.seed}.json")
+    begun(book, arguments.seed)
     shutil.rmtree(folder / "board", ignore_errors=True)
     (folder / "board").mkdir()
     with SshServer(folder / "board") as board:
