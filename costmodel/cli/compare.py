@@ -10,6 +10,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
+from costmodel.cli.files import reads, writes
 from costmodel.cli.fleet import FleetOption, compare_all, require_alone
 from costmodel.cli.output import (
     emit,
@@ -50,6 +51,7 @@ def compare_models(
         list[Path] | None,
         typer.Argument(
             metavar="[MODEL...]",
+            callback=reads,
             help=f"The networks: {options.FORMATS}; with --against, those of the list by default.",
         ),
     ] = None,
@@ -68,6 +70,7 @@ def compare_models(
         typer.Option(
             "--against",
             metavar="TIMINGS.csv",
+            callback=reads,
             help="Somebody's times instead of this machine's: columns model and latency_ms.",
         ),
     ] = None,
@@ -82,7 +85,12 @@ def compare_models(
     ] = None,
     save_baseline: Annotated[
         Path | None,
-        typer.Option("--save-baseline", metavar="NEW.json", help="Write what --baseline reads."),
+        typer.Option(
+            "--save-baseline",
+            metavar="NEW.json",
+            callback=writes,
+            help="Write what --baseline reads.",
+        ),
     ] = None,
     max_regression: Annotated[
         str | None,
@@ -95,6 +103,7 @@ def compare_models(
         typer.Option(
             "--ort-profile",
             metavar="P.json",
+            callback=reads,
             help="A profile that ONNX Runtime wrote of this network, instead of the clock: "
             "compares shares.",
         ),
@@ -105,7 +114,10 @@ def compare_models(
     plot: options.Plot = None,
     parquet: options.Parquet = None,
     summary: Annotated[
-        Path | None, typer.Option("--summary", metavar="F.md", help="Also write it as markdown.")
+        Path | None,
+        typer.Option(
+            "--summary", metavar="F.md", callback=writes, help="Also write it as markdown."
+        ),
     ] = None,
     to_github: Annotated[
         bool,
@@ -142,7 +154,6 @@ def compare_models(
             markdown=markdown,
         )
         return
-    _require_no_folders(save_baseline, parquet, summary)
     if plot is not None:
         from costmodel.plots import check_picture
 
@@ -189,15 +200,6 @@ def compare_models(
         save_json([item.to_json() for item in found], save_baseline)
     _write(found, parquet, summary, to_github=to_github)
     _finish(found, max_error)
-
-
-def _require_no_folders(
-    save_baseline: Path | None, parquet: Path | None, summary: Path | None
-) -> None:
-    """Refuse folders where files are to be written, before minutes of timing."""
-    options.require_no_folder("--save-baseline", save_baseline)
-    options.require_no_folder("--parquet", parquet)
-    options.require_no_folder("--summary", summary)
 
 
 def _limit(text: str | None, baseline: Path | None) -> float:

@@ -9,6 +9,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, app, examples
+from costmodel.cli.files import writes
 from costmodel.cli.output import emit, note, progress
 from costmodel.cli.terms import with_terms
 
@@ -53,6 +54,7 @@ def explain_model(
         typer.Option(
             "--fix",
             metavar="F.onnx",
+            callback=writes,
             help="Write the network with everything that keeps its function.",
         ),
     ] = None,
@@ -70,7 +72,6 @@ def explain_model(
     from costmodel.report import explanation_sheets
     from costmodel.uses.explaining import explain
 
-    options.require_no_folder("--fix", fix)
     found = explain(
         model,
         table,

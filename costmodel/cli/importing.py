@@ -10,6 +10,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import app, examples
+from costmodel.cli.files import reads, writes_or_fills
 from costmodel.cli.output import emit, reading
 from costmodel.errors import InvalidInputError
 
@@ -27,11 +28,20 @@ from costmodel.errors import InvalidInputError
 )
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV, Parquet, JSON, or a known tool's report.")
+        Path,
+        typer.Argument(
+            metavar="FILE", callback=reads, help="CSV, Parquet, JSON, or a known tool's report."
+        ),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="T.jsonl", help="Table, or a folder for all devices."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="T.jsonl",
+            callback=writes_or_fills,
+            help="Table, or a folder for all devices.",
+        ),
     ],
     preset: Annotated[
         str | None,
@@ -47,7 +57,12 @@ def import_(
     ] = None,
     mapping: Annotated[
         Path | None,
-        typer.Option("--mapping", metavar="M.toml", help="Both as a file (docs/importing.md)."),
+        typer.Option(
+            "--mapping",
+            metavar="M.toml",
+            callback=reads,
+            help="Both as a file (docs/importing.md).",
+        ),
     ] = None,
     device: Annotated[
         str | None,

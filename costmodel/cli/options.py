@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from costmodel.cli.files import reads, writes
 from costmodel.errors import InvalidInputError
 from costmodel.registry import Option
 from costmodel.sizes import MOST, Sizes
@@ -21,11 +22,16 @@ _SHAPE = re.compile(
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout; all else to stderr.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Write markdown instead of text.")]
 TableName = Annotated[
-    str, typer.Argument(metavar="TABLE", help="Table file, or the name of a shipped profile.")
+    str,
+    typer.Argument(
+        metavar="TABLE", callback=reads, help="Table file, or the name of a shipped profile."
+    ),
 ]
 #: Formats of models, for helps.
 FORMATS = ".onnx, .keras, .h5, .tflite, .pt2 (torch.export.save), or a SavedModel's folder"
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help=f"The network: {FORMATS}.")]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", callback=reads, help=f"The network: {FORMATS}.")
+]
 Signature = Annotated[
     str,
     typer.Option(
@@ -36,7 +42,13 @@ Signature = Annotated[
 ]
 TableOption = Annotated[
     str | None,
-    typer.Option("--table", "-t", metavar="T", help="Table file, or a shipped profile's name."),
+    typer.Option(
+        "--table",
+        "-t",
+        metavar="T",
+        callback=reads,
+        help="Table file, or a shipped profile's name.",
+    ),
 ]
 SizeOptions = Annotated[
     list[str] | None,
@@ -92,21 +104,31 @@ Donors = Annotated[
     typer.Option(
         "--donor",
         metavar="T",
+        callback=reads,
         help="Table of another device, to start from where this one has few rows; repeatable.",
     ),
 ]
 Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="Also draw it: .png, .svg or .pdf.")
+    Path | None,
+    typer.Option(
+        "--plot", metavar="F.png", callback=writes, help="Also draw it: .png, .svg or .pdf."
+    ),
 ]
 Parquet = Annotated[
     Path | None,
-    typer.Option("--parquet", metavar="F.parquet", help="Also write it as a tidy frame."),
+    typer.Option(
+        "--parquet",
+        metavar="F.parquet",
+        callback=writes,
+        help="Also write it as a tidy frame.",
+    ),
 ]
 Overlay = Annotated[
     Path | None,
     typer.Option(
         "--overlay",
         metavar="F.json",
+        callback=writes,
         help="Also write node data for Model Explorer: what each node of the graph takes.",
     ),
 ]
@@ -115,6 +137,7 @@ Annotate = Annotated[
     typer.Option(
         "--annotate",
         metavar="F.onnx",
+        callback=writes,
         help="Also write a copy of the model whose nodes say what they take (metadata_props).",
     ),
 ]
@@ -123,6 +146,7 @@ Trace = Annotated[
     typer.Option(
         "--trace",
         metavar="F.json",
+        callback=writes,
         help="Also write a trace that chrome://tracing and Perfetto open.",
     ),
 ]
@@ -191,21 +215,6 @@ def _shapes(item: str) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _is_size(text: str) -> bool:
     return text.isdecimal() and text.isascii() and 1 <= int(text[:10]) <= MOST and len(text) < 11
-
-
-def require_no_folder(option: str, path: Path | None) -> None:
-    """Refuse a folder where a file is to be written, before any work is done for it.
-
-    Args:
-        option: whose path it is, for the message.
-        path: that was given; None for none.
-
-    Raises:
-        InvalidInputError: if there is a folder of this name.
-    """
-    if path is not None and path.is_dir():
-        message = f"{path} is a folder. Give the file to write with {option}."
-        raise InvalidInputError(message)
 
 
 def parse_share(option: str, text: str) -> float:

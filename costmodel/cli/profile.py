@@ -9,6 +9,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, INTERRUPTED, app, examples
+from costmodel.cli.files import reads, writes
 from costmodel.cli.fleet import FleetOption, profile_all, require_alone
 from costmodel.cli.output import emit, note, progress
 from costmodel.errors import InvalidInputError
@@ -33,17 +34,21 @@ if TYPE_CHECKING:
 def profile_device(
     context: typer.Context,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="T.jsonl", help="Table to write.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="T.jsonl", callback=writes, help="Table to write."),
     ] = None,
     fleet: FleetOption = None,
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[M...]", help="More of --models.")
+        list[Path] | None,
+        typer.Argument(metavar="[M...]", callback=reads, help="More of --models."),
     ] = None,
     runner: Annotated[str, typer.Option("--runner", metavar="R", help="Runner.")] = "ort",
     threads: options.Threads = None,
     models: Annotated[
         list[Path] | None,
-        typer.Option("--models", metavar="M", help="Also time these networks and their Ops."),
+        typer.Option(
+            "--models", metavar="M", callback=reads, help="Also time these networks and their Ops."
+        ),
     ] = None,
     samples: Annotated[
         int, typer.Option("--samples", min=0, max=100_000, help="Ops to choose by design.")

@@ -9,6 +9,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import app, examples
+from costmodel.cli.files import reads, writes
 from costmodel.cli.output import emit
 
 
@@ -26,12 +27,16 @@ def report(
         list[str],
         typer.Argument(
             metavar="FILE...",
+            callback=reads,
             help="Tables or names of shipped profiles, files that predict or compare wrote with "
             "--json, folders of morphnet train.",
         ),
     ],
     html: Annotated[
-        Path, typer.Option("--html", metavar="F.html", help="The page to write; one file.")
+        Path,
+        typer.Option(
+            "--html", metavar="F.html", callback=writes, help="The page to write; one file."
+        ),
     ],
     title: Annotated[str, typer.Option("--title", help="Default: what it shows.")] = "",
     json: options.Json = False,

@@ -9,6 +9,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import app, examples
+from costmodel.cli.files import reads, writes
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 
@@ -28,19 +29,22 @@ def solve_table(
         Path,
         typer.Argument(
             metavar="TIMINGS.csv",
+            callback=reads,
             help="Columns model (a file beside it, or a network of a donor) and latency_ms, "
             "latency_us or latency_s.",
         ),
     ],
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="Its name.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="T.jsonl", help="Table file to make.")
+        Path | None,
+        typer.Option("--out", metavar="T.jsonl", callback=writes, help="Table file to make."),
     ] = None,
     donor: Annotated[
         list[str] | None,
         typer.Option(
             "--donor",
             metavar="T",
+            callback=reads,
             help="Table file or shipped profile of a device that this one may be like; repeatable.",
         ),
     ] = None,

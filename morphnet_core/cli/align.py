@@ -9,6 +9,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import FINDING, examples
+from costmodel.cli.files import writes
 from costmodel.cli.output import emit, note, progress
 from costmodel.cli.terms import with_terms
 from morphnet_core.cli.app import app
@@ -35,7 +36,13 @@ def align_model(
     model: options.Model,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FAST.onnx", help="Where to write the faster network."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FAST.onnx",
+            callback=writes,
+            help="Where to write the faster network.",
+        ),
     ] = None,
     table: options.TableOption = None,
     *,
@@ -62,7 +69,6 @@ def align_model(
     """
     from morphnet_core.uses.aligning import align
 
-    options.require_no_folder("--out", out)
     found = align(
         model,
         table,

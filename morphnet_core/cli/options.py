@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costmodel.cli.files import reads
 from costmodel.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from morphnet_core.pricing import Count
 
 KerasModel = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Keras model: a .keras or .h5 file.")
+    Path,
+    typer.Argument(metavar="MODEL", callback=reads, help="Keras model: a .keras or .h5 file."),
 ]
 DataFile = Annotated[
     Path,

@@ -9,6 +9,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import examples
+from costmodel.cli.files import writes
 from costmodel.cli.output import emit, note, progress
 from costmodel.cli.terms import with_terms
 from morphnet_core.cli import options as keras_options
@@ -35,11 +36,19 @@ def plan_model(
     model: options.Model,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="PLAN.json", help="Where to write the structure."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PLAN.json",
+            callback=writes,
+            help="Where to write the structure.",
+        ),
     ] = None,
     onnx: Annotated[
         Path | None,
-        typer.Option("--onnx", metavar="F.onnx", help="Also write the network cut to it."),
+        typer.Option(
+            "--onnx", metavar="F.onnx", callback=writes, help="Also write the network cut to it."
+        ),
     ] = None,
     table: options.TableOption = None,
     *,

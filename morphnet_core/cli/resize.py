@@ -10,6 +10,7 @@ import typer
 
 from costmodel.cli import options
 from costmodel.cli.app import examples
+from costmodel.cli.files import reads, writes
 from costmodel.cli.output import emit, note
 from costmodel.errors import InvalidInputError
 from morphnet_core.cli import options as keras_options
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from morphnet_core.uses.resizing import Resized
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="OUT.keras", help="Where to write the model.")
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="OUT.keras", callback=writes, help="Where to write the model."
+    ),
 ]
 
 
@@ -39,7 +43,7 @@ def shrink_model(
     out: Out,
     structure: Annotated[
         Path | None,
-        typer.Option("--structure", "-s", metavar="S.json", help="What to keep."),
+        typer.Option("--structure", "-s", metavar="S.json", callback=reads, help="What to keep."),
     ] = None,
     data: Annotated[
         Path | None,
