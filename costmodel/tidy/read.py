@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,8 @@ _SHAPES = {
     "output_shape": ("", "out_height", "out_width", "out_channels"),
 }
 _TRUE = frozenset({"true", "yes", "1", "1.0", "y", "t"})
+#: Larger numbers, infinity among them, are no sizes.
+_MOST = 2**53
 #: No cell of a few sizes is longer.
 _LONGEST = 64
 #: A cell that holds several numbers: ``3x3``, ``(3, 3)``, ``[1, 3, 224, 224]``.
@@ -134,8 +136,8 @@ def _tidy_kernels(
 
 def _put(tidy: pd.DataFrame, name: str, column: pd.Series, take: object, matched: Matched) -> None:
     """Add the tidy columns of one field."""
-    if _holds_lists(column):
-        column = column.map(lambda cell: str(list(cell)) if isinstance(cell, Iterable) else cell)
+    if column.dtype == object:  # lists or arrays, as in JSON and Parquet
+        column = column.map(_flat)
     if name == "padding" and (_is_numeric(column) or _has_pairs(column)):
         name = "pad"
     if name in _SHAPES:
@@ -179,11 +181,15 @@ def _put_shape(tidy: pd.DataFrame, name: str, column: pd.Series, matched: Matche
             tidy[field] = at.astype(float)
 
 
-def _holds_lists(column: pd.Series) -> bool:
-    """Whether cells are lists or arrays, as in JSON and Parquet."""
-    present = column.dropna()
-    first = present.iloc[0] if len(present) else ""
-    return isinstance(first, Iterable) and not isinstance(first, str | bytes)
+def _flat(cell: object) -> object:
+    """A cell as a text if it is a list; what is nested has no meaning, and no number in it."""
+    if isinstance(cell, str | bytes) or not isinstance(cell, Iterable):
+        return cell
+    items = [item.item() if isinstance(item, np.generic) else item for item in cell]
+    plain = all(item is None or isinstance(item, str | int | float) for item in items)
+    if isinstance(cell, Mapping) or not plain:
+        return f"a {type(cell).__name__}"
+    return str(items)
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -212,10 +218,10 @@ def _several(column: pd.Series) -> pd.Series:
 
 def _integers(cell: object) -> list[int]:
     if isinstance(cell, str):
+        if ":" in cell:  # an object, whose numbers may be anything
+            return []
         return [int(text[:12]) for text in re.findall(r"\d+", cell)]
-    if isinstance(cell, Iterable):
-        return [int(item) for item in cell]
-    return [] if cell is None or cell != cell else [int(cell)]  # type: ignore[call-overload]
+    return [int(cell)] if isinstance(cell, int | float | np.number) and abs(cell) < _MOST else []
 
 
 def _text(cell: object, *, lower: bool) -> str | None:

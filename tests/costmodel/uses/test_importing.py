@@ -117,6 +117,12 @@ def test_parquet_is_read_and_half_of_one_is_refused(tmp_path: Path, right: Laten
     ).astype({"hw": int, "cin": "Int64", "cout": int, "kernel": int, "stride": int})
     frame.to_parquet(tmp_path / "list.parquet")
     assert import_file(tmp_path / "list.parquet", constants=SAID).table == right
+    frame["kernel"] = [[size, size] for size in frame["kernel"]]  # arrays, once it is read
+    frame["hw"] = frame["hw"].astype(object)
+    frame.loc[0, "hw"] = None
+    frame.to_parquet(tmp_path / "lists.parquet")
+    found = import_file(tmp_path / "lists.parquet", constants=SAID)
+    assert list(found.table) == list(right)[1:]
     half = tmp_path / "half.parquet"
     half.write_bytes((tmp_path / "list.parquet").read_bytes()[:1500])
     with pytest.raises(InvalidInputError, match=r"half\.parquet is no whole Parquet file"):
@@ -382,3 +388,17 @@ def test_zeros_as_lists(tmp_path: Path, pads: object, found: tuple[int, ...] | N
         return
     (op,) = import_file(path, constants=SAID, columns={"latency_ms": "ms"}).table
     assert (op.pads, op.kernel, op.inputs) == (found, (3, 5), ((1, 16, 56, 56),))
+
+
+def test_lists_may_stand_in_some_rows_of_json_only(tmp_path: Path) -> None:
+    kernels = [3, [3, 3], "3x3", {"size": [7]}, [[3, 3]], [3, {"b": 1}], float("inf"), 10**400]
+    rows = [
+        {"op": "conv2d", "hw": 14, "cin": 8 * n, "cout": 16, "kernel": k, "time_us": 50 + n}
+        for n, k in enumerate(kernels, 1)
+    ]
+    (tmp_path / "list.json").write_text(json.dumps(rows).replace("Infinity", "1e999"))
+    found = import_file(tmp_path / "list.json", constants={**SAID, "padding": "same"})
+    assert [row.op.label for row in found.table.values()] == [
+        f"conv 3x3 {channels}->16 @14x14" for channels in (8, 16, 24)
+    ]
+    assert [(item.column, item.count) for item in found.left_out] == [("kernel", 5)]
