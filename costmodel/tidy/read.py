@@ -221,7 +221,8 @@ def _integers(cell: object) -> list[int]:
         if ":" in cell:  # an object, whose numbers may be anything
             return []
         return [int(text[:12]) for text in re.findall(r"\d+", cell)]
-    return [int(cell)] if isinstance(cell, int | float | np.number) and abs(cell) < _MOST else []
+    number = float(cell) if isinstance(cell, float | np.number) else cell
+    return [int(number)] if isinstance(number, int | float) and abs(number) < _MOST else []
 
 
 def _text(cell: object, *, lower: bool) -> str | None:
