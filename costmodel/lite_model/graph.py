@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.errors import ModelFormatError
+from costmodel.errors import ModelFormatError, UnsupportedOpError
 from costmodel.op import Attribute, Shape
 
 #: Integer types that hold quantised numbers.
@@ -181,8 +181,16 @@ def require_type(model: LiteModel, dtype: str) -> None:
 
 
 def num_bytes(tensor: LiteTensor) -> int:
-    """Size of a tensor in memory."""
-    return prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+    """Size of a tensor in memory.
+
+    Raises:
+        UnsupportedOpError: for elements without a size, such as texts.
+    """
+    try:
+        return prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+    except TypeError as error:
+        message = f"tensor {tensor.name!r} is of {tensor.dtype}, whose elements have no known size"
+        raise UnsupportedOpError(message) from error
 
 
 class LiteBuilder:
