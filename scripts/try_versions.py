@@ -121,7 +121,7 @@ def run_tests(interpreter: str, home: Path, tests: Sequence[str]) -> tuple[int, 
     }  # fmt: skip
     # -P: the package is the installed one, not the one that lies in this folder.
     words = [interpreter, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
-    words += ["--continue-on-collection-errors", "-n", "2", "--dist", "loadscope"]
+    words += ["--continue-on-collection-errors", "-n", "2", "--dist", "loadscope", "--tb=line"]
     said = []
     with subprocess.Popen(
         [*words, *tests], cwd=ROOT, env=variables, stdout=subprocess.PIPE,

@@ -125,4 +125,17 @@ def test_the_list_is_well_formed_and_every_line_has_its_why() -> None:
             "machines_except", "without_isa",
         }  # fmt: skip
         assert entry["why"]
-    assert all(entry.keys() == {"reason", "why"} for entry in listed["xfail"])
+    for entry in listed["xfail"]:
+        assert entry.keys() - {"runtimes_apart"} == {"reason", "why"}
+
+
+def test_rules_of_another_version_may_fail_only_where_a_runtime_is_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allowed = tomllib.loads(skip_policy.LIST.read_text(encoding="utf-8"))
+    reason = "the rules follow onnxruntime 1.32, and this is 1.20.0"
+    for runtimes, refused in ((["onnxruntime"], 0), ([], 1)):
+        monkeypatch.setattr(skip_policy, "apart", lambda runtimes=runtimes: runtimes)
+        policy = SkipPolicy(allowed)
+        policy.judge("xfail", "test_it", reason)
+        assert len(policy.refused) == refused

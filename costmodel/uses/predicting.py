@@ -105,5 +105,9 @@ def kernel_reader(
         return anticipate_file(path, sizes, device)
 
     if runner is None and device is not None and device.runtime != DATASHEET:
-        _LOG.info("Kernels are anticipated by rule, not asked from the runtime: %s.", reason)
+        from costmodel.anticipation.versions import doubt_of
+
+        doubt = doubt_of(device)
+        said = f"Kernels are anticipated by rule, not asked from the runtime: {reason}."
+        _LOG.info("%s", f"{said} {doubt}" if doubt else said)
     return read

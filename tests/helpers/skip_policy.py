@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rule_versions import apart
 
 from costmodel.runners.ort.device import own_instruction_set
 
@@ -26,7 +27,9 @@ PATH = os.pathsep.join(
 
 
 def _holds(entry: Mapping[str, Any]) -> bool:
-    """Whether this is one of the places where an entry allows to skip."""
+    """Whether this is one of the places where an entry holds: everywhere for one that says none."""
+    if entry.keys() <= {"reason", "why"}:
+        return True
     if "without_modules" in entry:
         return any(find_spec(name) is None for name in entry["without_modules"])
     if "without_programs" in entry:
@@ -39,6 +42,8 @@ def _holds(entry: Mapping[str, Any]) -> bool:
         return own_instruction_set() not in entry["without_isa"]
     if "platforms" in entry:
         return sys.platform in entry["platforms"]
+    if "runtimes_apart" in entry:
+        return bool(apart())
     return platform.machine() not in entry["machines_except"]
 
 
@@ -60,7 +65,7 @@ class SkipPolicy:
         entries = [e for e in self.allowed.get(sort, ()) if re.fullmatch(e["reason"], reason)]
         if not entries:
             self.refused.append(f"{where}: {reason or 'no reason'} (not on the list)")
-        elif sort == "skip" and not any(map(_holds, entries)):
+        elif not any(map(_holds, entries)):
             self.refused.append(f"{where}: {reason} (which is not so here)")
 
     @pytest.hookimpl
