@@ -133,7 +133,7 @@ def test_rules_of_another_version_may_fail_only_where_a_runtime_is_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     allowed = tomllib.loads(skip_policy.LIST.read_text(encoding="utf-8"))
-    reason = "the rules follow onnxruntime 1.32, and this is 1.20.0"
+    reason = "the rules follow onnxruntime 1.32, not 1.20.0"
     for runtimes, refused in ((["onnxruntime"], 0), ([], 1)):
         monkeypatch.setattr(skip_policy, "apart", lambda runtimes=runtimes: runtimes)
         policy = SkipPolicy(allowed)

@@ -155,10 +155,10 @@ def attach(model: Any, state: PenaltyState) -> None:
             "before you put on another, or train a copy."
         )
         raise InvalidInputError(message)
-    setattr(model, ATTRIBUTE, state)
+    _put(model, state)
     if functional(model) is not model:
         # A sequential model saves its attributes but does not ask them for losses.
-        setattr(_first(model), ATTRIBUTE, state)
+        _put(_first(model), state)
     forget_compiled(model)
 
 
@@ -168,7 +168,17 @@ def detach(model: Any, state: PenaltyState) -> None:
         if getattr(owner, ATTRIBUTE, None) is state:
             delattr(owner, ATTRIBUTE)
             owner._tracker.untrack(state)
+            if any(layer is state for layer in owner._layers):
+                owner._layers.remove(state)
     forget_compiled(model)
+
+
+def _put(owner: Any, state: PenaltyState) -> None:
+    setattr(owner, ATTRIBUTE, state)
+    # Under older Keras TensorFlow wraps the list of a model's layers, and what is tracked later goes
+    # into the list that was wrapped.
+    if not any(layer is state for layer in owner._layers):
+        owner._layers.append(state)
 
 
 def _first(model: Any) -> Any:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from architectures import NAMES, network_file
 from random_networks import FROM_NHWC, TO_NHWC, Builder, RandomNet
+from rule_versions import follows
 from small_models import Draft
 
 from costmodel.anticipation import anticipate
@@ -15,6 +16,8 @@ from costmodel.errors import InvalidInputError
 from costmodel.readers.onnx import load_onnx, read_onnx
 from costmodel.runners.ort.runner import OrtRunner
 from costmodel.sampling.thin import thin
+
+pytestmark = follows("onnxruntime")
 
 RUNNER = OrtRunner()
 

@@ -7,11 +7,14 @@ from collections import Counter
 
 import pytest
 from model_zoo.case import Draft
+from rule_versions import follows
 
 from costmodel.anticipation import anticipate
 from costmodel.device import Device
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.ort.runner import OrtRunner
+
+pytestmark = follows("onnxruntime")
 
 RUNNER = OrtRunner()
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
