@@ -175,7 +175,7 @@ def detach(model: Any, state: PenaltyState) -> None:
 
 def _put(owner: Any, state: PenaltyState) -> None:
     setattr(owner, ATTRIBUTE, state)
-    # Under older Keras TensorFlow wraps the list of a model's layers, and what is tracked later goes
+    # Under older Keras TensorFlow wraps the list of a model's layers; what is tracked later goes
     # into the list that was wrapped.
     if not any(layer is state for layer in owner._layers):
         owner._layers.append(state)
