@@ -122,7 +122,7 @@ def test_the_list_is_well_formed_and_every_line_has_its_why() -> None:
         (condition,) = entry.keys() - {"reason", "why"}
         assert condition in {
             "without_modules", "without_programs", "without_files", "backends", "platforms",
-            "machines_except", "without_isa",
+            "machines_except", "without_isa", "before",
         }  # fmt: skip
         assert entry["why"]
     for entry in listed["xfail"]:

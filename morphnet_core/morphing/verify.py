@@ -21,6 +21,8 @@ from morphnet_core.gates.insert import functional
 
 #: Largest difference, as a share of the largest value of an output, that exporting may make.
 SAME = 1e-3
+#: First version of Keras that exports for LiteRT.
+_LITERT_SINCE = (3, 13)
 #: Values of an output below this are taken for rounding.
 _LEAST = 1e-6
 
@@ -36,7 +38,17 @@ def write_litert(model: Any, out: Path) -> Path:
 
     Returns:
         ``out``.
+
+    Raises:
+        InvalidInputError: if the installed Keras cannot export for LiteRT.
     """
+    if tuple(map(int, keras.__version__.split(".")[:2])) < _LITERT_SINCE:
+        since = ".".join(map(str, _LITERT_SINCE))
+        message = (
+            f"Keras {keras.__version__} does not export for LiteRT, {since} does: pip install "
+            f"'keras>={since}', or export ONNX only."
+        )
+        raise InvalidInputError(message)
     model = in_float32(model)
     graph = functional(model)
     if graph.input is not graph.inputs[0] or graph.output is not graph.outputs[0]:

@@ -185,12 +185,14 @@ class RandomKeras:
         rank, width = len(x.shape), x.shape[-1]
         axis = self.random.randrange(1, rank)
         several = sorted(self.random.sample(range(1, rank), self.random.randint(1, rank - 1)))
+        # Older versions have no RMSNormalization, and draw another layer for the same number.
+        rms = getattr(layers, "RMSNormalization", layers.LayerNormalization)
         return self.pick(
             lambda: self.again(layers.BatchNormalization)(x),
             lambda: self.again(layers.BatchNormalization, axis=axis)(x),
             lambda: self.again(layers.BatchNormalization, axis=axis - rank)(x),
             lambda: self.again(layers.LayerNormalization, axis=several)(x),
-            lambda: self.again(layers.RMSNormalization, axis=list(range(axis, rank)))(x),
+            lambda: self.again(rms, axis=list(range(axis, rank)))(x),
             lambda: self.again(layers.UnitNormalization, axis=several)(x),
             lambda: self.again(layers.GroupNormalization, self.pick(-1, 1, width))(x),
             lambda: self.again(layers.GroupNormalization, 2)(x) if width % 2 == 0 else None,

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,17 @@ def _holds(entry: Mapping[str, Any]) -> bool:
         return own_instruction_set() not in entry["without_isa"]
     if "platforms" in entry:
         return sys.platform in entry["platforms"]
+    if "before" in entry:
+        return any(_is_before(name, first) for name, first in entry["before"].items())
     if "runtimes_apart" in entry:
         return bool(apart())
     return platform.machine() not in entry["machines_except"]
+
+
+def _is_before(package: str, first: str) -> bool:
+    """Whether an installed package is older than its first version with something."""
+    found = version(package).split(".")[:2]
+    return tuple(map(int, found)) < tuple(map(int, first.split(".")))
 
 
 class SkipPolicy:

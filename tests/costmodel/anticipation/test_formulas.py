@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from keras_layers import layer_of
 from onnx import TensorProto, helper, numpy_helper
 
 from costmodel.anticipation import anticipate
@@ -53,7 +54,7 @@ CASES = {
     "group without parameters": lambda k: k.layers.GroupNormalization(4, scale=False, center=False),
     "instance": lambda k: k.layers.GroupNormalization(-1),
     "layer": lambda k: k.layers.LayerNormalization(),
-    "rms": lambda k: k.layers.RMSNormalization(),
+    "rms": lambda k: layer_of(k, "RMSNormalization")(),
     "unit": lambda k: k.layers.UnitNormalization(),
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from keras_layers import layer_of
 from legacy_keras import resnet8, save_as_keras_2
 
 from costmodel.errors import InvalidInputError, ModelFormatError
@@ -272,7 +273,7 @@ def one(keras, call, *shapes):
         (lambda k, x: k.layers.Permute((2, 1, 3))(x), "transpose", (1, 4, 5, 6)),
         (lambda k, x: k.layers.GroupNormalization(2)(x), "group_norm", (1, 4, 6, 5)),
         (lambda k, x: k.layers.LayerNormalization()(x), "layer_norm", (1, 4, 6, 5)),
-        (lambda k, x: k.layers.RMSNormalization()(x), "rms_norm", (1, 4, 6, 5)),
+        (lambda k, x: layer_of(k, "RMSNormalization")()(x), "rms_norm", (1, 4, 6, 5)),
         (lambda k, x: k.layers.UnitNormalization()(x), "unit_norm", (1, 4, 6, 5)),
         (lambda k, x: k.layers.Activation("mish")(x), "mish", (1, 4, 6, 5)),
     ],

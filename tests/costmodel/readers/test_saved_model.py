@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keras_layers import export_quietly
 
 import costmodel as cm
 from costmodel.errors import InvalidInputError, ModelFormatError
@@ -34,7 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As Keras exports it, and the Keras file beside."""
     folder = tmp_path_factory.mktemp("saved") / "exported"
     model = conv_net()
-    model.export(folder, verbose=False)
+    export_quietly(model, folder)
     model.save(folder.with_suffix(".keras"))
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from keras_layers import layer_of
 
 from costmodel.errors import InvalidInputError
 from costmodel.readers.keras import read_keras
@@ -250,8 +251,10 @@ def test_unread_layers_freeze_what_they_touch_and_are_noted(keras, layers):
 
 @pytest.mark.parametrize("kind", ["LayerNormalization", "RMSNormalization"])
 def test_normalisations_over_channels(keras, layers, kind):
+    norm = layer_of(keras, kind)
+
     def call(x):
-        x = getattr(layers, kind)(name="norm")(conv(layers, 4, "a")(x))
+        x = norm(name="norm")(conv(layers, 4, "a")(x))
         return conv(layers, 2, "head")(x)
 
     assert "normalises over channels" in frozen(grouping_of(keras, call))["a"]

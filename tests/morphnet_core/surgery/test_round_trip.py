@@ -17,6 +17,7 @@ from comparing import (
     random_alive,
     without,
 )
+from keras_layers import export_quietly
 from keras_models import MODELS, example, randomised
 
 from costmodel.readers.keras import export_onnx
@@ -84,7 +85,7 @@ def test_exported_to_litert(name: str, tmp_path: Path) -> None:
     path = tmp_path / "small.tflite"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        small.export(path, format="litert", verbose=False)
+        export_quietly(small, path, format="litert")
         interpreter = tf.lite.Interpreter(model_path=str(path))
     fed = example(small, batch=1)
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], fed.shape)

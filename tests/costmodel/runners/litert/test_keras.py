@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from keras_layers import export_quietly
 
 from costmodel.runners.litert.runner import LiteRtRunner
 
@@ -76,7 +77,7 @@ def test_the_converter_deploys_the_same_kernels(
     model = make(keras.layers)
     shake(model)
     model.save(tmp_path / "net.keras")
-    model.export(tmp_path / "net.tflite", format="litert", verbose=False)
+    export_quietly(model, tmp_path / "net.tflite", format="litert")
     export_onnx(tmp_path / "net.keras", tmp_path / "net.onnx")
     runner = lite_runner("float32")
     theirs = Counter(runner.lower(tmp_path / "net.tflite", {}).ops)

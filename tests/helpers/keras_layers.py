@@ -1,0 +1,30 @@
+"""Layers that came with later versions of Keras than the oldest that is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def layer_of(keras: Any, name: str) -> Any:
+    """A class of layers; skips the test where the installed Keras has none of this name."""
+    found = getattr(keras.layers, name, None)
+    if found is None:
+        pytest.skip(f"this Keras has no {name}")
+    return found
+
+
+def export_quietly(model: Any, path: Any, **options: Any) -> None:
+    """Export a model without a word, for LiteRT only where Keras can."""
+    import keras
+
+    if options.get("format") == "litert" and _version(keras) < (3, 13):
+        pytest.skip("Keras before 3.13 does not export for LiteRT")
+    if _version(keras) >= (3, 6):
+        options["verbose"] = False
+    model.export(str(path), **options)
+
+
+def _version(keras: Any) -> tuple[int, ...]:
+    return tuple(map(int, keras.__version__.split(".")[:2]))
