@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from costmodel.equality import same_fields
 from costmodel.op import Op
 
 Status = Literal["ok", "noisy", "timeout", "crashed", "out_of_memory", "rejected", "unmeasured"]
@@ -71,6 +72,8 @@ class Measurement:
     rounds: tuple[Round, ...] = ()
     status: Status = "ok"
     reason: str = ""
+
+    __eq__ = same_fields
 
     @property
     def has_number(self) -> bool:

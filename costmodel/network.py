@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from costmodel.equality import same_fields
 from costmodel.errors import ModelFormatError
 from costmodel.kinds import MOVES
 from costmodel.op import SESSION, Op, Shape
@@ -39,6 +40,8 @@ class Layer:
     origin: str = ""
     call: int = 0
     frozen: str = ""
+
+    __eq__ = same_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from math import hypot, isfinite, isnan, nan, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from costmodel._moved import moved_names
+from costmodel.equality import same_fields
 from costmodel.figures import percent, quantity
 from costmodel.html import html_table
 from costmodel.kinds import MOVES
@@ -71,6 +72,8 @@ class PricedLayer:
     beside: tuple[str, ...] = ()
     seen: float = nan
 
+    __eq__ = same_fields
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpriced:
@@ -91,6 +94,8 @@ class Unpriced:
     op: Op | None = None
     covers: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+
+    __eq__ = same_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,8 @@ class Prediction:
     unpriced: tuple[Unpriced, ...]
     priced_share: float | None
     priced_count_share: float
+
+    __eq__ = same_fields
 
     def __str__(self) -> str:
         """One line: total, interval, and how much of the network has a price."""

@@ -21,14 +21,20 @@ schema: Any = _schema
 interpreter: Any = _interpreter
 VERSION = str(_version)
 
+
+def _numbers(names: Any) -> dict[str, int]:
+    """The numbers of one of the schema's lists, without what Python itself puts into a class."""
+    return {
+        name: value
+        for name, value in vars(names).items()
+        if isinstance(value, int) and not name.startswith("_")
+    }
+
+
 #: Numbers of operators and options types by the schema's names, and back.
-OPERATORS: dict[str, int] = {
-    name: value for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
-}
+OPERATORS = _numbers(schema.BuiltinOperator)
 OPERATOR_NAMES = {value: name for name, value in OPERATORS.items()}
-OPTIONS: dict[str, int] = {
-    name: value for name, value in vars(schema.BuiltinOptions).items() if isinstance(value, int)
-}
+OPTIONS = _numbers(schema.BuiltinOptions)
 OPTIONS_NAMES = {value: name for name, value in OPTIONS.items()}
 TYPES: dict[str, int] = {
     name: getattr(schema.TensorType, name.upper())
@@ -41,6 +47,6 @@ TYPE_NAMES = {value: name for name, value in TYPES.items()}
 #: Types that numpy has no name for, or that hold no numbers.
 OTHER_TYPE_NAMES: dict[int, str] = {
     value: name.lower()
-    for name, value in vars(schema.TensorType).items()
-    if isinstance(value, int) and value not in TYPE_NAMES
+    for name, value in _numbers(schema.TensorType).items()
+    if value not in TYPE_NAMES
 }
