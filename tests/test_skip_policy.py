@@ -126,7 +126,7 @@ def test_the_list_is_well_formed_and_every_line_has_its_why() -> None:
         }  # fmt: skip
         assert entry["why"]
     for entry in listed["xfail"]:
-        assert entry.keys() - {"runtimes_apart"} == {"reason", "why"}
+        assert entry.keys() - {"before", "runtimes_apart"} == {"reason", "why"}
 
 
 def test_rules_of_another_version_may_fail_only_where_a_runtime_is_of_one(

@@ -15,7 +15,7 @@ HELD_AGAINST: Mapping[str, str] = {
     "litert": "2.3",
     "onnxruntime": "1.32",
     "openvino": "2026.4",
-    "xla": "0.10",
+    "xla": "0.10.2",
 }
 
 
@@ -32,7 +32,8 @@ def is_held_against(runtime: str, version: str) -> bool:
     series = HELD_AGAINST.get(runtime)
     if series is None or not version[:1].isdigit():
         return True
-    return version.split(".")[:2] == series.split(".")
+    wanted = series.split(".")
+    return version.split(".")[: len(wanted)] == wanted
 
 
 def doubt_of(device: Device) -> str:

@@ -38,7 +38,7 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
-        words = [ctx.command_path, *getattr(ctx, "_protected_args", ()), *ctx.args]
+        words = [ctx.command_path, *_verb(ctx), *ctx.args]
         tell_decisions()
         try:
             return super().invoke(ctx)
@@ -67,6 +67,13 @@ class Verbs(TyperGroup):
             if os.environ.get(TRACEBACK) or _is_usage_error(error):
                 raise
             _stop(_unforeseen(error, f"{ctx.command_path} {ctx.invoked_subcommand}"), BAD_INPUT)
+
+
+def _verb(context: Any) -> Sequence[str]:
+    """The verb as it was typed; Click 8.2 warns of the name that it had before."""
+    name = "_protected_args" if hasattr(context, "_protected_args") else "protected_args"
+    found: Sequence[str] = getattr(context, name, ())
+    return found
 
 
 def _unforeseen(error: Exception, verb: str) -> str:

@@ -155,10 +155,14 @@ def attach(model: Any, state: PenaltyState) -> None:
             "before you put on another, or train a copy."
         )
         raise InvalidInputError(message)
-    _put(model, state)
+    setattr(model, ATTRIBUTE, state)
     if functional(model) is not model:
         # A sequential model saves its attributes but does not ask them for losses.
-        _put(_first(model), state)
+        setattr(_first(model), ATTRIBUTE, state)
+    elif not any(layer is state for layer in model._layers):
+        # Under older Keras TensorFlow wraps the list of a model's layers; what is tracked later
+        # goes into the list that was wrapped.
+        model._layers.append(state)
     forget_compiled(model)
 
 
@@ -171,14 +175,6 @@ def detach(model: Any, state: PenaltyState) -> None:
             if any(layer is state for layer in owner._layers):
                 owner._layers.remove(state)
     forget_compiled(model)
-
-
-def _put(owner: Any, state: PenaltyState) -> None:
-    setattr(owner, ATTRIBUTE, state)
-    # Under older Keras TensorFlow wraps the list of a model's layers; what is tracked later goes
-    # into the list that was wrapped.
-    if not any(layer is state for layer in owner._layers):
-        owner._layers.append(state)
 
 
 def _first(model: Any) -> Any:

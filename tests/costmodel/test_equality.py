@@ -12,7 +12,7 @@ from costmodel.network import Layer
 from costmodel.prediction import Unpriced
 
 VALUES = [
-    lambda: Measurement(op=conv(), latency_ms=math.nan, median_ms=math.nan, status="failed"),
+    lambda: Measurement(op=conv(), latency_ms=math.nan, median_ms=math.nan, status="crashed"),
     lambda: Layer(name="a", op=conv()),
     lambda: Unpriced(name="a", reason="none"),
 ]

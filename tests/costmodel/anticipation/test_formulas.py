@@ -10,6 +10,7 @@ import onnx
 import pytest
 from keras_layers import layer_of
 from onnx import TensorProto, helper, numpy_helper
+from rule_versions import follows
 
 from costmodel.anticipation import anticipate
 from costmodel.anticipation.formulas import write_out
@@ -59,6 +60,7 @@ CASES = {
 }
 
 
+@follows("onnxruntime")
 @pytest.mark.keras
 @pytest.mark.filterwarnings("ignore:::(keras|tensorflow|tf2onnx|ml_dtypes|h5py|flatbuffers)")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rule_versions import follows, is_followed
 
 pytest.importorskip("jax", reason="needs the xla extra")
 
@@ -20,6 +21,8 @@ from costmodel.op import SESSION, Op, conv_op
 from costmodel.readers.onnx import read_onnx
 from costmodel.runners.xla.optimised import compile_network, lower
 from costmodel.runners.xla.runner import XlaRunner
+
+pytestmark = follows("xla")
 
 PathOf = Callable[[str], Path]
 SAME = (
@@ -58,7 +61,10 @@ def test_anticipates_every_kernel(xla_runner: XlaRunner, model_file: PathOf, nam
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.xfail(strict=True, reason=w)) for n, w in DIFFERENT.items()],
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=is_followed("xla"), reason=why))
+        for name, why in DIFFERENT.items()
+    ],
 )
 def test_known_differences(xla_runner: XlaRunner, model_file: PathOf, name: str) -> None:
     anticipated, lowered = both(xla_runner, model_file(name))

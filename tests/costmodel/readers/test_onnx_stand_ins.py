@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
+from rule_versions import follows
 
 from costmodel.readers.onnx import load_onnx, read_onnx
 
@@ -280,6 +281,7 @@ ASKED = {"Attention", "MultiHeadAttention", "GridSample", "CropAndResize", "Scal
          "LinearRegressor", "FusedMatMul of a batch across", "FusedMatMul across"}  # fmt: skip
 
 
+@follows("onnxruntime")
 @pytest.mark.parametrize("name", cases(1, 2, 3, 4))
 def test_sizes_are_those_that_the_runtime_writes(name: str, tmp_path: Path) -> None:
     case = cases(2, 3, 4, 5)[name]

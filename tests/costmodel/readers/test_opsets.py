@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rule_versions import follows
 
 from costmodel.onnx_model.file import MIN_OPSET
 from costmodel.readers.onnx import read_onnx
@@ -89,6 +90,7 @@ def test_a_network_is_read_alike_in_every_operator_set(opset: int, tmp_path: Pat
     assert sum(layer.op.macs for layer in found.layers) == MACS
 
 
+@follows("onnxruntime")
 @pytest.mark.parametrize("opset", range(MIN_OPSET, NEWEST + 1))
 def test_the_runtime_executes_it_alike_in_every_operator_set(opset: int, tmp_path: Path) -> None:
     runner = load_runner("ort", {"threads": 1})

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras_layers import before_keras_3_8
 
 from morphnet_core.morphing.distilling import TEMPERATURE, taught
 from morphnet_core.signals.source import as_numpy
@@ -90,6 +91,7 @@ def test_numbers_are_compared_by_their_squared_difference() -> None:
     assert first_loss(model, teacher, np.zeros((12, 3)), 1.0) == pytest.approx(apart, rel=1e-4)
 
 
+@before_keras_3_8("takes losses by name in another order")
 @pytest.mark.parametrize("form", ["in order", "by name", "outputs by name"])
 def test_several_outputs_count_as_they_were_compiled(form: str) -> None:
     named = form == "outputs by name"
@@ -109,6 +111,7 @@ def test_several_outputs_count_as_they_were_compiled(form: str) -> None:
     assert found == pytest.approx(wanted, rel=1e-3)
 
 
+@before_keras_3_8("wants a loss of every output")
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_an_output_without_a_loss_is_left_alone() -> None:
     model, teacher = two_headed(1), two_headed(2)

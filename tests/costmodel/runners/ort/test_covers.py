@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 from onnx import helper
+from rule_versions import follows
 
 from costmodel.network import Network
 from costmodel.runners.ort.covers import find_covers, name_nodes
@@ -55,6 +56,7 @@ def test_folded_normalisations_belong_to_their_convolution(lower: Lower) -> None
     ]
 
 
+@follows("onnxruntime")
 def test_inserted_casts_cover_nothing(lower: Lower) -> None:
     assert covered(lower("float16")) == [
         (),

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from quota import file_quota
+from rule_versions import follows
 
 from costmodel.errors import InvalidInputError
 from costmodel.network import Network, session_op
@@ -136,6 +137,7 @@ def test_integer_kernels_are_labelled_so(lower: Lower) -> None:
     assert dict(only(network, "quantize_linear").attributes) == {"output_dtype": "uint8"}
 
 
+@follows("onnxruntime")
 def test_half_precision_is_labelled_as_what_really_runs(lower: Lower) -> None:
     network = lower("float16")
     first, *_, last, _ = network.ops

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rule_versions import follows
 
 from costmodel.errors import InvalidInputError, ModelFormatError, UnsupportedOpError
 from costmodel.hlo_model.describe import implementation_of, recipe_text
@@ -139,6 +140,7 @@ def test_bfloat16_is_another_device(xla_runner: XlaRunner, model_file: PathOf) -
         half.load_op(op).close()
 
 
+@follows("xla")
 def test_joined_fusions_are_an_option(xla_runner: XlaRunner, model_file: PathOf) -> None:
     joined = XlaRunner(threads=xla_runner.device.threads, platform="cpu", fusions="default")
     path = model_file("resnet20")
