@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 from drawn_cuts import onnx_cut
+from rule_versions import follows
 
-pytestmark = pytest.mark.keras  # its helpers hold both kinds of networks
+pytestmark = [
+    pytest.mark.keras,  # its helpers hold both kinds of networks
+    follows("onnxruntime"),  # others compute a few networks otherwise once they are cut
+]
 #: Networks of one test.
 EACH = 5
 
