@@ -40,8 +40,8 @@ EXTRAS = ("keras-cpu", "report", "frames", "litert", "openvino", "xla")
 #: What the tests import beside the package.
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "jsonschema")
 #: What the oldest end needs older than its newest: later ones warn of calls that the oldest
-#: Matplotlib makes.
-BESIDE = {"pyparsing": "3.2.5"}
+#: Matplotlib and typer make.
+BESIDE = {"click": "8.1.8", "pyparsing": "3.2.5"}
 #: The tests that run unless others are named: every module of one runtime, without the browsers.
 PART = (
     "tests/costmodel",

@@ -211,3 +211,11 @@ def require_unique(where: str, names: Sequence[str]) -> None:
         if names.count(name) > 1:
             message = f"{where}: the name {name!r} is given twice. Give each its own."
             raise InvalidInputError(message)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; what cannot be the name of one is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a zero inside
+        return False

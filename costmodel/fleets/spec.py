@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from costmodel.errors import InvalidInputError
-from costmodel.fleets.fields import Fields, read_toml, require_unique
+from costmodel.fleets.fields import Fields, is_there, read_toml, require_unique
 from costmodel.registry import Option
 
 #: Milliseconds of a text such as ``10m``, and what it is, for messages (``what``).
@@ -192,7 +192,7 @@ def read_fleet(path: Path, duration: Duration) -> Fleet:
 
 def out_is_no_folder(out: Path) -> bool:
     """Whether something else is where a folder is to be."""
-    return out.exists() and not out.is_dir()
+    return is_there(out) and not out.is_dir()
 
 
 def _device(fields: Fields, folder: Path, duration: Duration) -> FleetDevice:
@@ -206,7 +206,7 @@ def _device(fields: Fields, folder: Path, duration: Duration) -> FleetDevice:
 
     models = tuple(folder / name for name in fields.items("models", (str,), "paths of networks"))
     for model in models:
-        if not model.exists():
+        if not is_there(model):
             problem = f"there is no file {model}. Give its path from the folder of this file."
             fields.refuse("models", problem)
     sizes = fields.values("sizes", (int,), "a whole number")

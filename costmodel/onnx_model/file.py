@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,8 @@ from costmodel.onnx_model.walk import STANDARD, all_bodies, all_tensors, check_s
 MIN_OPSET = 7
 #: onnx counts versions of all operator sets in 32 bits.
 _NEWEST_OF_OTHERS = 2**31 - 1
+#: What an equation may consist of; an ellipsis is three points.
+_EQUATION = re.compile(rb"([A-Za-z,]|\s|\.\.\.|->)*")
 
 
 def open_model(path: Path) -> onnx.ModelProto:
@@ -185,6 +188,17 @@ def _check_opsets(path: Path, model: onnx.ModelProto) -> None:
             raise ModelFormatError(message)
 
 
+def _check_equation(path: Path, node: onnx.NodeProto) -> None:
+    """Refuse an Einsum of other characters: ONNX's own inference may never end at one."""
+    for attribute in node.attribute:
+        if attribute.name == "equation" and not _EQUATION.fullmatch(attribute.s):
+            message = (
+                f"{path}: the equation of {node.name or 'an Einsum'!r} is none: "
+                f"{attribute.s[:40]!r}. The file is damaged; fetch or export it again."
+            )
+            raise ModelFormatError(message)
+
+
 def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
     for body in all_bodies(model):
         for index, node in enumerate(body.node):
@@ -194,3 +208,5 @@ def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
                     "file is damaged; fetch or export it again."
                 )
                 raise ModelFormatError(message)
+            if node.op_type == "Einsum" and node.domain in STANDARD:
+                _check_equation(path, node)

@@ -150,9 +150,12 @@ def _wired(network: Network, bound: BoundModel) -> Network:
         if read.isdisjoint(node.output)
         and not all(name in bound.constants for name in node.output if name)
     ]
+    sizeless = {item.name for item in bound.model.graph.input} - set(network.inputs)
     opaque = {
         title: Opaque(
-            inputs=tuple(name for name in node_reads(node) if _flows(name, bound)),
+            inputs=tuple(
+                name for name in node_reads(node) if _flows(name, bound) and name not in sizeless
+            ),
             outputs=tuple(name for name in node.output if name),
             sizes=tuple(_size(name, bound) for name in node.output if name),
             reason=reason,

@@ -17,7 +17,7 @@ from costmodel.durable import write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.fleets.driver import State, Task, run_tasks
 from costmodel.fleets.engine import Post
-from costmodel.fleets.fields import Fields, read_toml, require_unique
+from costmodel.fleets.fields import Fields, is_there, read_toml, require_unique
 from costmodel.fleets.messages import CommandOrder, Event, Finished, Moved, Order, encode
 from costmodel.fleets.opening import opened_engine
 from costmodel.profiler import Progress
@@ -410,7 +410,7 @@ def read_sweep(path: Path) -> Sweep:
     top = Fields(str(path), read_toml(path, "sweep"))
     files = {name: path.parent / top.text(name) for name in ("model", "data")}
     for name, file in files.items():
-        if not file.is_file():
+        if not (is_there(file) and file.is_file()):
             problem = f"there is no file {file}. Give its path from the folder of this file."
             top.refuse(name, problem)
     budgets = tuple(
@@ -447,7 +447,7 @@ def read_sweep(path: Path) -> Sweep:
     )
     top.done()
     require_unique(str(path), [target.name for target in found.targets])
-    if found.out.exists() and not found.out.is_dir():
+    if is_there(found.out) and not found.out.is_dir():
         top.refuse("out", f"{found.out} is a file. Name a folder; it is made if need be.")
     return found
 
@@ -504,7 +504,7 @@ def _target(fields: Fields, folder: Path, budgets: Sequence[str | float]) -> Tar
 def _beside(folder: Path, table: str) -> str:
     """A table's file, named from the folder of the sweep file; else it is a shipped profile's."""
     where = folder / table
-    return str(where.resolve()) if where.exists() else table
+    return str(where.resolve()) if is_there(where) else table
 
 
 def _told(fields: Fields, name: str, call: Any) -> Any:

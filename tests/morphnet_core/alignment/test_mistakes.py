@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from onnx_graphs import SIDE, Blocks, Graph, bottleneck
 
 from costmodel.errors import CostModelError, InvalidInputError, ModelFormatError
-from morphnet_core.alignment import pad_to_fast_widths
+from morphnet_core.alignment import pad_to_fast_widths, paddable, read_source
 
 WHOLE = bottleneck().SerializeToString()
 
@@ -134,3 +136,12 @@ def test_a_model_that_the_runtime_cannot_run_is_an_error():
     model.graph.node[-1].attribute.append(onnx.helper.make_attribute("strange", 1))
     with pytest.raises(ModelFormatError, match="ONNX Runtime cannot load"):
         pad_to_fast_widths(model, Blocks())
+
+
+def test_an_input_without_sizes_that_unread_layers_read_is_left_alone(tmp_path):
+    """A damaged file that fuzzing made of a network: its input has no sizes any more."""
+    hostile = Path(__file__).parents[2] / "data" / "hostile" / "onnx" / "KeyError-355"
+    path = tmp_path / "net.onnx"
+    path.write_bytes(hostile.read_bytes())
+    grouping = paddable(read_source(path, {}))
+    assert any("If runs a graph inside" in group.frozen for group in grouping.groups)
