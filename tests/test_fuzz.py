@@ -65,6 +65,10 @@ def test_batches_share_the_inputs_among_readers(scripts: Any, tmp_path: Path) ->
     lines = [json.dumps({"reader": "hlo", "first": 0, "count": 5}), '{"reader": "h']
     path.write_text("\n".join(lines), encoding="utf-8")
     assert list(fuzzed.done_batches(path)) == [("hlo", 0)]
+    (fine,) = fuzzed.done_batches(path).values()
+    assert not fine.bad
+    wrong = fuzzed.Batch(reader="hlo", first=0, count=5, hangs=[3], tracebacks={"1": "KeyError"})
+    assert wrong.bad == {"1": "KeyError", "3": "it did not end"}
 
 
 def test_damaged_files_go_through_the_command_line(scripts: Any, tmp_path: Path) -> None:

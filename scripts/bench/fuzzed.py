@@ -4,11 +4,12 @@
     python scripts/bench/fuzzed.py [--inputs 20000] [--batch 250] [--minutes M]
 
 First the damaged files, ``--inputs`` of them in all, shared among the readers that a verb reaches:
-each goes through a command line in a process that runs a batch of them; what ends such a process
-by a signal, or keeps it busy beyond the limit, is counted. Batches that are done are kept in the
+each goes through a command line in a process that runs a batch of them; what ends such a process by
+a signal, or keeps it busy beyond the limit, is counted. Batches that are done are kept in the
 folder ``fuzz`` of ``$COSTMODEL_BENCH_DIR`` and on the page: this command goes on where it was
-stopped, also on another machine, and ``--minutes`` stops it after so many. At the end everything
-that fuzzing has found is read once more, and the page is written.
+stopped, also on another machine, batches that went wrong are run again with later code, and
+``--minutes`` stops it after so many. At the end everything that fuzzing has found is read once
+more, and the page is written.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Batch:
         hangs: numbers of those that did not end.
         crashes: numbers of those that the process died at, with its exit status.
         seconds: of wall time.
+        before: how commands ended with earlier code that should not have ended so.
     """
 
     reader: str
@@ -70,6 +72,13 @@ class Batch:
     hangs: list[int] = field(default_factory=list)
     crashes: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    before: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bad(self) -> dict[str, str]:
+        """How commands ended that should not have ended so, by number."""
+        hangs = {str(number): "it did not end" for number in self.hangs}
+        return {**self.tracebacks, **hangs, **self.crashes}
 
 
 def prepare(kept: Account) -> Path:
@@ -201,8 +210,11 @@ def main() -> None:
     begin = time.perf_counter()
     done = done_batches(path)
     for batch in batches(asked.inputs, asked.batch):
-        if (batch.reader, batch.first) in done:
-            continue
+        earlier = done.get((batch.reader, batch.first))
+        if earlier is not None:
+            if not earlier.bad or earlier.commit == ledger.commit():
+                continue
+            batch.before = earlier.before | earlier.bad
         if asked.minutes and time.perf_counter() - begin > asked.minutes * 60.0:
             print("Stopped; the same command goes on.")
             break
@@ -230,6 +242,7 @@ def write(kept: Account, done: Sequence[Batch]) -> None:
     count = sum(batch.count for batch in done)
     tracebacks = {f"{b.reader} {n}": text for b in done for n, text in b.tracebacks.items()}
     crashes = {f"{b.reader} {n}": text for b in done for n, text in b.crashes.items()}
+    mended = [f"{b.reader} {n} ({text})" for b in done for n, text in b.before.items()]
     hangs = [f"{batch.reader} {number}" for batch in done for number in batch.hangs]
     figures = [
         ledger.figure("b-minutes", "fuzzing of all readers, processor time", minutes, "minutes",
@@ -275,6 +288,7 @@ def write(kept: Account, done: Sequence[Batch]) -> None:
             ledger.table(columns, rows),
             "Coverage-guided fuzzing by atheris; minutes are processor time of what fuzzes. "
             "A sort of finding is a reader, an error's class and the function that it came from.",
+            f"Run again with later code after: {'; '.join(mended) or 'nothing'}.",
         ],
     )
 
