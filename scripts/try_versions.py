@@ -37,7 +37,7 @@ import place
 LOCKS = {"oldest": "constraints-oldest.txt", "newest": "constraints.txt"}
 #: Extras that both ends are tried with; PyTorch's wheels are larger than all others together.
 EXTRAS = ("keras-cpu", "report", "frames", "litert", "openvino", "xla")
-#: What the tests import beside the package.
+#: What the tests import beside the package; users need none of it, so both ends have the newest.
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "jsonschema")
 #: What the oldest end needs older than its newest: later ones warn of calls that the oldest
 #: Matplotlib and typer make.
@@ -65,10 +65,9 @@ def floors(extras: Sequence[str] = EXTRAS) -> dict[str, str]:
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = project["optional-dependencies"]
-    tools = [line for line in optional["dev"] if line.partition(">")[0] in TEST_TOOLS]
     lines = [*project["dependencies"], *(line for name in extras for line in optional[name])]
     found: dict[str, str] = {}
-    for line in [*lines, *tools]:
+    for line in lines:
         if "tensorflow>=" in line and ";" in line:
             continue  # tensorflow-cpu stands for it where the two are told apart
         if (match := _FLOOR.match(line)) is not None:

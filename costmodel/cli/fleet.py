@@ -64,7 +64,9 @@ def require_alone(context: typer.Context, *allowed: str) -> None:
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
+        # Before Click 8.2 an argument that may be given several times counts as given with none.
         given = source is not None and source.name == "COMMANDLINE"
+        given = given and context.params.get(name) not in (None, (), [])
         if given and name not in {"fleet", "json", "markdown", *allowed}:
             option = parameter.opts[0]
             message = (
