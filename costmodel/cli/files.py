@@ -1,8 +1,9 @@
 """Files that a command is given: what it writes is no folder, and nothing else that it is given.
 
 A network of the user's, or a table that took ten minutes, must not end under what was made of it.
-The functions are for ``callback`` of an option or argument; typer calls them for every one of a
-verb, before the verb runs.
+The functions are for ``callback`` of an option or argument: typer calls them for every one of a
+verb, before the verb runs, with what was given for it (a path or name, several of them, or None),
+and takes what they return, which is the same.
 """
 
 from __future__ import annotations
@@ -22,32 +23,14 @@ _KEY = f"{__name__}.given"
 def reads(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """Note files that a verb reads.
 
-    Args:
-        context: of the verb.
-        param: the option or argument.
-        value: a path or name, several of them, or None.
-
-    Returns:
-        The value as it is.
-
     Raises:
         InvalidInputError: if the verb is to write one of them.
     """
-    for path in _paths(value):
-        _note(context, param, path, is_written=False)
-    return value
+    return _noted(context, param, value, is_written=False)
 
 
 def writes(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """Note a file that a verb is to write.
-
-    Args:
-        context: of the verb.
-        param: the option or argument.
-        value: a path, or None.
-
-    Returns:
-        The value as it is.
 
     Raises:
         InvalidInputError: if it is a folder, or the verb reads it, or writes it for another option.
@@ -62,20 +45,10 @@ def writes(context: typer.Context, param: typer.CallbackParam, value: Any) -> An
 def writes_or_fills(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """Note a file that a verb is to write, or a folder in which it makes some.
 
-    Args:
-        context: of the verb.
-        param: the option or argument.
-        value: a path, or None.
-
-    Returns:
-        The value as it is.
-
     Raises:
         InvalidInputError: if the verb reads it, or writes it for another option.
     """
-    for path in _paths(value):
-        _note(context, param, path, is_written=True)
-    return value
+    return _noted(context, param, value, is_written=True)
 
 
 class _Given(NamedTuple):
@@ -97,17 +70,23 @@ def _name(param: typer.CallbackParam) -> str:
     return max(param.opts, key=len) if param.param_type_name == "option" else str(param.metavar)
 
 
-def _note(
-    context: typer.Context, param: typer.CallbackParam, path: Path, *, is_written: bool
-) -> None:
-    # ``realpath``: two names, or a link, may lead to one file.
+def _noted(
+    context: typer.Context, param: typer.CallbackParam, value: Any, *, is_written: bool
+) -> Any:
     given: dict[str, _Given] = context.meta.setdefault(_KEY, {})
-    new = _Given(_name(param), path, is_written)
-    old = given.setdefault(os.path.realpath(path), new)
+    for path in _paths(value):
+        _require_apart(given, _Given(_name(param), path, is_written))
+    return value
+
+
+def _require_apart(given: dict[str, _Given], new: _Given) -> None:
+    """Add a file to those that are given, unless it meets another."""
+    # ``realpath``: two names, or a link, may lead to one file.
+    old = given.setdefault(os.path.realpath(new.path), new)
     if old.name == new.name or not (old.is_written or new.is_written):
         return
     if old.is_written and new.is_written:
-        message = f"{old.name} and {new.name} would write the same file, {path}. Give two."
+        message = f"{old.name} and {new.name} would write the same file, {new.path}. Give two."
     else:
         read, written = (old, new) if new.is_written else (new, old)
         message = (

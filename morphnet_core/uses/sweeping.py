@@ -20,6 +20,7 @@ from costmodel.fleets.engine import Post
 from costmodel.fleets.fields import Fields, is_there, read_toml, require_unique
 from costmodel.fleets.messages import CommandOrder, Event, Finished, Moved, Order, encode
 from costmodel.fleets.opening import opened_engine
+from costmodel.fleets.spec import out_is_no_folder
 from costmodel.profiler import Progress
 from costmodel.profiler.interrupt import Interrupt
 from costmodel.profiler.lock import hold
@@ -447,7 +448,7 @@ def read_sweep(path: Path) -> Sweep:
     )
     top.done()
     require_unique(str(path), [target.name for target in found.targets])
-    if is_there(found.out) and not found.out.is_dir():
+    if out_is_no_folder(found.out):
         top.refuse("out", f"{found.out} is a file. Name a folder; it is made if need be.")
     return found
 
