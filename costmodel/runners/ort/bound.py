@@ -86,11 +86,24 @@ def aligned(values: Any, *, copy: bool = False) -> Any:
     """
     if values.dtype == object:
         return values
-    if not copy and values.flags.c_contiguous and values.ctypes.data % ALIGNMENT == 0:
+    if not copy and values.ctypes.data % ALIGNMENT == 0 and _lies_well(values):
         return values
     found = _room(values.size, values.dtype).reshape(values.shape)
     found[...] = values
     return found
+
+
+def _lies_well(values: Any) -> bool:
+    """Whether an array is in one piece and, if large, in pages of the usual size.
+
+    numpy's own large arrays begin at a cache line now and then, where it takes up memory again.
+    """
+    if not values.flags.c_contiguous or values.nbytes < _LARGE_BYTES:
+        return bool(values.flags.c_contiguous)
+    holder = values
+    while isinstance(holder, np.ndarray):
+        holder = holder.base
+    return isinstance(holder, mmap.mmap) or isinstance(getattr(holder, "obj", None), mmap.mmap)
 
 
 def _room(count: int, dtype: Any) -> Any:

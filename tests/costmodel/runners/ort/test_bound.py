@@ -71,8 +71,14 @@ def test_everything_that_a_rebuilt_kernel_reads_is_aligned(replicas: int) -> Non
     assert {begins(value) for value in (*rebuilt.feed.values(), *rebuilt.weights.values())} == {0}
 
 
-def test_large_arrays_lie_in_pages_of_the_usual_size() -> None:
-    values = aligned(np.ones(1 << 21, dtype=np.float32))
+@pytest.mark.parametrize("begins_at", [0, 16])
+def test_large_arrays_lie_in_pages_of_the_usual_size(begins_at: int) -> None:
+    held = np.ones((8 << 20) + 2 * ALIGNMENT, dtype=np.uint8)
+    start = -held.ctypes.data % ALIGNMENT + begins_at
+    values = aligned(held[start : start + (8 << 20)].view(np.float32))
+    assert aligned(values) is values
+    part = values[: 1 << 20]
+    assert aligned(part) is part
     values[-1] = 2.0  # of memory of its own
     address = values.ctypes.data
     flags: list[str] = []
