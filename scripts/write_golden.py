@@ -249,6 +249,7 @@ def fleet_state(path: Path) -> None:
     standing = import_module("costmodel.fleets.standing")
     spec = import_module("costmodel.fleets.spec")
     boards = ("board-1", "board-2")
+    part = import_module("costmodel.fleets.dealing").Part(boards=boards, present=boards[:1])
     done = standing.Standing(
         state="done", device="fake", kind="0f3c", rows=3, wanted=3, done=24, total=24, spent=12.5,
         asked="9a41", design=4, part=0,
@@ -256,9 +257,7 @@ def fleet_state(path: Path) -> None:
     away = standing.Standing(state="away", reason="its host is gone", asked="77e0")
     standing.save_state(
         spec.Fleet(path=path, out=path.parent, devices=()),
-        standing.Saved(
-            id="c0ffee", devices={"board-1": done, "board-2": away}, parts=((boards, boards[:1]),)
-        ),
+        standing.Saved(id="c0ffee", devices={"board-1": done, "board-2": away}, parts=(part,)),
     )
 
 

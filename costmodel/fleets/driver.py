@@ -65,6 +65,11 @@ class Task:
         raise NotImplementedError
 
     @property
+    def is_back(self) -> bool:
+        """Whether what it says is its first word since it was lost, or found no place."""
+        return self._lost_s is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether there is still something to do."""
         return self.state in {"waiting", "running", "away"}
@@ -192,20 +197,21 @@ class _Loop:
         """Keep what jobs say."""
         for heard in self._engine.hear(_LOOK_EVERY_S):
             task = self._tasks[heard.name]
-            answered = False
+            orders: list[bytes] = []
             for line in heard.lines:
-                answered |= self._take(task, decode_event(line))
+                orders += self._take(task, decode_event(line))
             if heard.lost:
                 self._engine.close(task.name)
                 if self._stopped:
                     task.state = "stopped"
                 else:
                     task.away(heard.lost, self._clock(), self._patience_s)
-            elif not answered and task.state == "running":
-                self._engine.answer(task.name)
+            elif task.state == "running":
+                # After all of it is kept: the job forgets what it said.
+                self._engine.answer(task.name, b"".join(orders))
 
-    def _take(self, task: Task, event: Event) -> bool:
-        """One event; returns whether the job is over, or was answered already."""
+    def _take(self, task: Task, event: Event) -> list[bytes]:
+        """One event; returns the lines that the job is told, if it goes on."""
         order = task.take(event)
         if not isinstance(event, Broke):
             task.heard(self._clock())
@@ -215,7 +221,6 @@ class _Loop:
             case Finished():
                 self._engine.close(task.name, encode(Bye()))
                 task.state, task.reason = ("stopped" if event.interrupted else "done"), ""
-                return True
             case Broke():
                 self._engine.close(task.name, encode(Bye()))
                 if self._stopped:
@@ -225,8 +230,4 @@ class _Loop:
                 else:
                     task.state, task.reason = "failed", event.text
                     _LOG.warning("%s: %s", task.name, event.text)
-                return True
-        if order is not None:
-            self._engine.answer(task.name, encode(order))
-            return True
-        return False
+        return [] if order is None else [encode(order)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from costmodel.fleets.dealing import Part
 from costmodel.registry import Option
 
 
@@ -58,10 +59,12 @@ class CommandOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a job: with which boards its device shares the design, and which of them are there."""
+    """To a job: with which boards its device shares the design.
 
-    boards: tuple[str, ...]
-    present: tuple[str, ...]
+    Also while it runs, when rows of another board become its own.
+    """
+
+    part: Part
 
 
 class Bye(msgspec.Struct, frozen=True, tag=True):
@@ -94,10 +97,15 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """From a job: it is done. ``table`` is the whole table, ``found`` whatever else came of it."""
+    """From a job: it is done.
+
+    ``table`` is the whole table, ``found`` whatever else came of it; ``begun`` says after how many
+    ``Begin`` it measured what they told it.
+    """
 
     table: str = ""
     found: Any = None
+    begun: int = 0
     interrupted: bool = False
 
 

@@ -15,18 +15,15 @@ from filelock import FileLock, Timeout
 from costmodel.durable import left_behind, write_lines
 from costmodel.errors import InvalidInputError
 from costmodel.fleets.boards import Kind, joined, kinds_of
+from costmodel.fleets.dealing import Part
 from costmodel.fleets.driver import State
 from costmodel.fleets.spec import Fleet, asked_of
 from costmodel.profiler.lock import hold
 from costmodel.table import LatencyTable
 from costmodel.timing.lock import note_path, read_note
 
-#: Boards of one design, and those of them that can be asked.
-Part = tuple[tuple[str, ...], tuple[str, ...]]
 #: Version of the state file.
 _FORMAT = 1
-#: Of a device that was not told yet.
-NO_PART: Part = ((), ())
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -61,8 +58,8 @@ class Standing(msgspec.Struct, kw_only=True):
 class Saved(msgspec.Struct, kw_only=True):
     """The state file.
 
-    ``id`` is the fleet's own, in the names of folders on hosts. ``parts`` are boards of one design
-    and those of them that could be asked, to which ``Standing.part`` points.
+    ``id`` is the fleet's own, in the names of folders on hosts. ``parts`` are what devices were
+    told, to which ``Standing.part`` points.
     """
 
     id: str

@@ -20,7 +20,6 @@ from typing import BinaryIO
 
 from costmodel.device import Device
 from costmodel.errors import CostModelError, DeviceAwayError, LinkLostError, LockedError
-from costmodel.fleets.dealing import dealt
 from costmodel.fleets.keeper import united
 from costmodel.fleets.messages import (
     Begin,
@@ -52,6 +51,8 @@ from costmodel.timing.mishaps import one_line
 _AGAIN = (DeviceAwayError, LinkLostError, LockedError)
 #: Seconds between two words on how far it is.
 _TELL_EVERY_S = 0.5
+#: Counts of a profile's report that the driver is told.
+_COUNTS = ("rows", "ok", "noisy", "failed", "unmeasured", "out_of_budget")
 
 
 class _NothingToDo(Exception):  # noqa: N818 - no error: the board's share is empty
@@ -85,6 +86,16 @@ class _Talk:
                 if isinstance(order, Begin):
                     return order
 
+    def begun_again(self) -> list[Begin]:
+        """What the driver has said since about which rows are meant."""
+        found: list[Begin] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                order = self._orders.get_nowait()
+                if isinstance(order, Begin):
+                    found.append(order)
+        return found
+
     def _listen(self, orders: BinaryIO) -> None:
         for line in orders:
             order = decode_order(line)
@@ -99,11 +110,48 @@ class _Talk:
         os._exit(0)
 
 
+class _Hand:
+    """The rows that are this board's, by what the driver said last.
+
+    Attributes:
+        design: how many rows the boards share; 0 before they are known.
+        begun: how often the driver had said it, when those rows were dealt that are measured now.
+    """
+
+    def __init__(self, name: str, talk: _Talk) -> None:
+        self._name = name
+        self._talk = talk
+        self._told = [talk.begin().part]
+        self._rows: frozenset[int] = frozenset()
+        self.design = 0
+        self.begun = 0
+
+    def dealt(self, design: int) -> list[int]:
+        """Places in the design of the rows that are to be measured now."""
+        self.design, self.begun = design, len(self._told)
+        found = self._told[-1].rows_of(self._name, design)
+        self._rows = frozenset(found)
+        return found
+
+    @property
+    def grown(self) -> float:
+        """Rows that have come to it since they were dealt, as a share of those."""
+        if more := self._talk.begun_again():
+            self._told += [item.part for item in more]
+        if self.begun == len(self._told):
+            return 0.0
+        lacking = set(self._told[-1].rows_of(self._name, self.design)) - self._rows
+        if not lacking:
+            self.begun = len(self._told)
+        return len(lacking) / max(1, len(self._rows))
+
+
 class _Tail:
     """Tells the driver of rows as they come to be; a ``Progress``."""
 
-    def __init__(self, talk: _Talk, copy: Path) -> None:
+    def __init__(self, talk: _Talk, copy: Path, hand: _Hand) -> None:
         self._talk = talk
+        self._hand = hand
         self._copy = copy
         self._begun_s = time.monotonic()
         self._told_s = 0.0
@@ -123,11 +171,12 @@ class _Tail:
         now = time.monotonic()
         if now - self._told_s >= _TELL_EVERY_S:
             self._told_s = now
+            grown = self._hand.grown
             self._talk.say(
                 Moved(
                     done=done,
-                    total=total,
-                    seconds_left=seconds_left,
+                    total=round(total * (1.0 + grown)),
+                    seconds_left=seconds_left * (1.0 + grown * total / max(1, total - done)),
                     spent_s=self.spent_s,
                     note=note,
                 )
@@ -162,43 +211,48 @@ def _profile(order: ProfileOrder, models: Sequence[Path], talk: _Talk) -> Finish
     copy = folder / "table.jsonl"
     device = _device(order.runner, order.options)
     talk.say(Described(header=encode_header(device).decode()))
-    part = talk.begin()
+    hand = _Hand(order.name, talk)
     if missing := united(copy, order.table, device):
         talk.say(Rows(lines=tuple(missing)))
 
-    tail = _Tail(talk, copy)
-    design: list[int] = []
+    tail = _Tail(talk, copy, hand)
 
     def deal(jobs: list[Job]) -> list[Job]:
-        design[:] = [len(jobs)]
+        mine = hand.dealt(len(jobs))
         talk.say(Moved(spent_s=tail.spent_s))  # choosing takes part of the budget
-        mine = dealt(len(jobs), part.boards, part.present, order.name)
         if not mine:
             raise _NothingToDo
         return [jobs[place] for place in mine]
 
-    try:
-        report = profile(
-            copy,
-            runner=order.runner,
-            models=list(models),
-            budget=order.budget_s,
-            samples=order.samples,
-            thinned=order.thinned,
-            rounds=order.rounds,
-            seed=order.seed,
-            options=order.options,
-            sizes=order.sizes,
-            progress=tail,
-            deal=deal,
-        )
-    except _NothingToDo:
-        return Finished(found={"design": design[0]})
-    counts = ("rows", "ok", "noisy", "failed", "unmeasured", "out_of_budget")
+    counts: dict[str, int] = {}
+    budget_s, interrupted = order.budget_s, False
+    with contextlib.suppress(_NothingToDo):
+        while True:
+            report = profile(
+                copy,
+                runner=order.runner,
+                models=list(models),
+                budget=budget_s,
+                samples=order.samples,
+                thinned=order.thinned,
+                rounds=order.rounds,
+                seed=order.seed,
+                options=order.options,
+                sizes=order.sizes,
+                progress=tail,
+                deal=deal,
+            )
+            counts = {name: getattr(report, name) for name in _COUNTS}
+            interrupted = report.interrupted
+            if order.budget_s is not None:
+                budget_s = order.budget_s - tail.spent_s
+            if interrupted or not hand.grown or (budget_s is not None and budget_s <= 0.0):
+                break
     return Finished(
-        table=copy.read_text(encoding="utf-8"),
-        found={name: getattr(report, name) for name in counts} | {"design": design[0]},
-        interrupted=report.interrupted,
+        table=copy.read_text(encoding="utf-8") if counts else "",
+        found=counts | {"design": hand.design},
+        interrupted=interrupted,
+        begun=hand.begun,
     )
 
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from costmodel.fleets.dealing import dealt
+import msgspec
+
+from costmodel.fleets.dealing import COPIES, Part, relief
 from costmodel.fleets.driver import Task, run_tasks
 from costmodel.fleets.engine import ALONE, Post
 from costmodel.fleets.keeper import TableFile
@@ -27,9 +29,7 @@ from costmodel.fleets.messages import (
 from costmodel.fleets.opening import opened_engine
 from costmodel.fleets.spec import Fleet, FleetDevice, asked_of, read_fleet
 from costmodel.fleets.standing import (
-    NO_PART,
     FleetStatus,
-    Part,
     Saved,
     Standing,
     driver_of,
@@ -138,7 +138,7 @@ class _BoardTask(Task):
         run: _Profiling,
         standing: Standing,
         asked: str,
-        part: Part = NO_PART,
+        part: Part,
     ) -> None:
         super().__init__(device.name, FAR_CPUS if device.is_far else ALONE)
         self.device = device
@@ -146,11 +146,13 @@ class _BoardTask(Task):
         self.moved = Moved(done=standing.done, total=standing.total)
         self.wanted, self.design = standing.wanted, standing.design
         self.part = part
+        self._told: list[Part] = []
         self.kind = self.file.device.fingerprint if self.file.device else standing.kind
         self.asked = asked
         # A budget is for what is asked, however many jobs and drivers that takes.
         holds = standing.holds(asked, self.file.rows)
         self.spent_s = self._before_s = standing.spent if holds else 0.0
+        self.relieved = dict(part.relieved).get(device.name, 0.0) if holds else 0.0
         if standing.is_done(asked, self.file.rows):
             self.state = "done"
         self._run = run
@@ -160,6 +162,7 @@ class _BoardTask(Task):
         device, wanted, run = self.device, self.device.wanted, self._run
         models, sizes = run.models_of(device)
         self._before_s = self.spent_s
+        self._told = []
         order = ProfileOrder(
             name=device.name,
             owner=run.owner(device.name),
@@ -192,8 +195,29 @@ class _BoardTask(Task):
         part = self._run.part_of(self)
         if part == self.part or self._left_s == 0.0:
             return False
-        now, then = (set(dealt(self.design, *item, self.name)) for item in (part, self.part))
+        now, then = (set(item.rows_of(self.name, self.design)) for item in (part, self.part))
         return bool(now - then) or not self.design
+
+    @property
+    def comes_late(self) -> bool:
+        """Whether it may be behind its like: it had begun before, or was away."""
+        return bool(self.moved.total) or self.is_back
+
+    def move(self, done: float, total: float) -> None:
+        """Count rows that it leaves or takes, until its job does.
+
+        Args:
+            done: share of the visits made so far that still counts.
+            total: visits of all its rows.
+        """
+        if self.moved.total:
+            counted = round(self.moved.done * done)
+            self.moved = msgspec.structs.replace(self.moved, done=counted, total=round(total))
+
+    def _begin(self, part: Part) -> Begin:
+        self._told.append(part)
+        self.part = part
+        return Begin(part=part)
 
     def take(self, event: Event) -> Order | None:
         """Keep rows before anything else; a board that is there is told its part."""
@@ -202,8 +226,7 @@ class _BoardTask(Task):
                 self.file.begin(event.header)
                 assert self.file.device is not None
                 self.kind = self.file.device.fingerprint
-                boards, present = self.part = self._run.told_part(self)
-                return Begin(boards=boards, present=present)
+                return self._begin(self._run.begun(self))
             case Rows():
                 self.file.add(event.lines)
             case Moved():
@@ -211,9 +234,14 @@ class _BoardTask(Task):
                 if event.total:
                     self.moved = event
                     self.reason = event.note if self.state == "running" else self.reason
+                    if self._told and (part := self._run.part_of(self)) != self.part:
+                        return self._begin(part)
             case Finished():
                 if event.table:
                     self.file.replace(event.table)
+                self.moved = msgspec.structs.replace(self.moved, done=self.moved.total)
+                if event.begun:
+                    self.part = self._told[event.begun - 1]
                 found = event.found or {}
                 self.wanted, self.design = found.get("rows", 0), found.get("design", 0)
         return None
@@ -245,16 +273,18 @@ class _Profiling:
         self._progress = progress
         self._saved_s = 0.0
         self._models: dict[object, Ready] = {}
-        self._seen: tuple[object, ...] = ()
+        self._seen: list[object] = []
         self._parts: dict[str, Part] = {}
+        self._asked_for: dict[str, Part] = {}
         saved = load_state(fleet)
         self._id = saved.id
         parts = dict(enumerate(saved.parts))
+        nothing = Part()
         asked = asked_of(fleet)
         self._is_shown = False
         self.tasks = [
             _BoardTask(
-                device, self, standing, asked[device.name], parts.get(standing.part, NO_PART)
+                device, self, standing, asked[device.name], parts.get(standing.part, nothing)
             )
             for device in fleet.devices
             for standing in [saved.devices.get(device.name, Standing())]
@@ -309,28 +339,60 @@ class _Profiling:
                 self._progress.advance(done, total, left, note)
 
     def _regroup(self) -> None:
-        """Ask boards again that lack rows, because another of their kind has left."""
-        if self._refresh():
-            for task in self.tasks:
-                if task.state == "done" and task.lacks_rows:
-                    task.state = "waiting"
-
-    def _refresh(self) -> bool:
-        """Group boards anew if anything has changed; returns whether it has."""
-        seen = tuple((task.kind, task.state in _LEFT, task.state == "done") for task in self.tasks)
-        if seen == self._seen:
-            return False
-        self._seen, self._parts = seen, self._grouped()
-        return True
-
-    def told_part(self, task: _BoardTask) -> Part:
-        """The part of a device that has just told its kind."""
+        """Ask boards again that lack rows, because another of their kind has left or is late."""
         self._refresh()
+        if self._parts is self._asked_for:
+            return
+        self._asked_for = self._parts
+        for task in self.tasks:
+            if task.state == "done" and task.lacks_rows:
+                task.state = "waiting"
+
+    def _refresh(self) -> None:
+        """Group boards anew if anything has changed."""
+        seen: list[object] = [
+            (task.kind, task.state in _LEFT, task.state == "done", task.relieved)
+            for task in self.tasks
+        ]
+        if seen != self._seen:
+            self._seen, self._parts = seen, self._grouped()
+
+    def begun(self, task: _BoardTask) -> Part:
+        """The part of a device that has just told its kind, less what it is too late for."""
+        self._refresh()
+        if task.comes_late:
+            self._relieve(task)
+            self._refresh()
         return self.part_of(task)
 
     def part_of(self, task: _BoardTask) -> Part:
-        """Boards that share a device's design, and those of them that can be asked."""
+        """What decides who of the boards that share a device's design measures what."""
         return self._parts[task.name]
+
+    def _relieve(self, late: _BoardTask) -> None:
+        """Leave rows of late boards to others of the kind, so that all end together.
+
+        Not where there is a budget: a board that was away has its own left, and the others none.
+        """
+        present = self.part_of(late).present
+        group = [task for task in self.tasks if task.name in present]
+        totals = [task.moved.total for task in group if task.moved.total]
+        if late.device.wanted.budget is not None or len(group) <= COPIES or not totals:
+            return
+        usual = sum(totals) / len(totals)
+        whole = {t.name: t.moved.total or usual * (1.0 - t.relieved) for t in group}
+        left = {task.name: whole[task.name] - task.moved.done for task in group}
+        end, shares = relief(left, whole)
+        if not shares:
+            return
+        for task in group:
+            share, visits = shares.get(task.name, 0.0), whole[task.name]
+            task.relieved = 1.0 - (1.0 - task.relieved) * (1.0 - share)
+            if share:
+                _LOG.info("%s is late: others measure %.0f %% of its rows.", task.name, 100 * share)
+                task.move(1.0 - share, visits * (1.0 - share))
+            else:
+                task.move(1.0, visits + max(0.0, end - left[task.name]))
 
     def _grouped(self) -> dict[str, Part]:
         """Every device's part. Until a board was reached, it counts as one of those it is like."""
@@ -345,9 +407,13 @@ class _Profiling:
             groups[(kind, task.device.wanted) if kind else task.device.alike].append(task)
         found: dict[str, Part] = {}
         for group in groups.values():
-            boards = tuple(sorted(task.name for task in group))
-            present = tuple(sorted(task.name for task in group if task.state not in _LEFT))
-            found |= dict.fromkeys(boards, (boards, present))
+            group.sort(key=lambda task: task.name)
+            part = Part(
+                boards=tuple(task.name for task in group),
+                present=tuple(task.name for task in group if task.state not in _LEFT),
+                relieved=tuple((task.name, task.relieved) for task in group if task.relieved),
+            )
+            found |= dict.fromkeys(part.boards, part)
         return found
 
     def owner(self, name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from costmodel.baseline import read_baseline
@@ -120,7 +121,7 @@ def of_fleet_state(path: Path) -> Any:
     found = load_state(Fleet(path=path, out=path.parent, devices=()))
     return {
         "id": found.id,
-        "parts": found.parts,
+        "parts": msgspec.to_builtins(found.parts),
         "devices": {
             name: [
                 *(item.state, item.reason, item.device, item.kind, item.rows, item.wanted),

@@ -11,7 +11,7 @@ from rows import conv
 
 from costmodel.device import Device
 from costmodel.fleets.boards import SAME, joined, kinds_of
-from costmodel.fleets.dealing import boards_of
+from costmodel.fleets.dealing import Part
 from costmodel.measurement import Measurement, Round
 from costmodel.op import Op
 from costmodel.runners.fake import law_ms
@@ -30,14 +30,15 @@ def row(op: Op, factor: float, noise: float = 0.0, seed: int = 0) -> Measurement
 
 def tables(factors: Mapping[str, float], noise: float = 0.0) -> dict[str, LatencyTable]:
     """Tables of boards that share a design."""
-    names = sorted(factors)
+    names = tuple(sorted(factors))
+    part = Part(boards=names, present=names)
     return {
         name: LatencyTable(
             DEVICE,
             [
                 row(op, factors[name], noise, seed)
                 for place, op in enumerate(OPS)
-                if name in boards_of(place, names, names)
+                if name in part.boards_of(place)
             ],
         )
         for seed, name in enumerate(names)

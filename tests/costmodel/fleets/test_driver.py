@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from costmodel.fleets.dealing import Part
 from costmodel.fleets.driver import Task, run_tasks
 from costmodel.fleets.engine import Heard, Post
 from costmodel.fleets.messages import (
@@ -39,7 +40,7 @@ class Script(Task):
 
     def take(self, event: Event) -> Order | None:
         self.taken.append(event)
-        return Begin(boards=("a",), present=("a",)) if isinstance(event, Described) else None
+        return Begin(part=Part(boards=("a",))) if isinstance(event, Described) else None
 
 
 class Stage:

@@ -27,7 +27,8 @@ from costmodel.device import Device
 from costmodel.durable import append_line
 from costmodel.errors import InvalidInputError, LockedError
 from costmodel.fleets import keeper
-from costmodel.fleets.messages import Moved, ProfileOrder, decode_order
+from costmodel.fleets.dealing import Part
+from costmodel.fleets.messages import Begin, Finished, Moved, ProfileOrder, decode_order
 from costmodel.fleets.spec import read_fleet
 from costmodel.fleets.standing import load_state, write_kinds
 from costmodel.measurement import Round
@@ -57,6 +58,7 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def write_fleet(folder: Path, boards: dict[str, str], extra: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
     write_model(folder / "net.json", OPS)
     path = folder / "fleet.toml"
     lines = ['models = ["net.json"]', "samples = 0", "thinned = 0", f"rounds = {ROUNDS}", extra]
@@ -152,25 +154,85 @@ def test_boards_are_grouped_by_what_they_are_once_that_is_known(tmp_path: Path) 
     boards = dict.fromkeys("abc", "") | {"x": "speed = 2.0"}
     run = _Profiling(read_fleet(write_fleet(tmp_path, boards), parse_budget), None)
     tasks = {task.name: task for task in run.tasks}
-    abc = tuple("abc")
+
+    def together(*boards: str, without: str = "") -> Part:
+        return Part(boards=boards, present=tuple(name for name in boards if name != without))
+
     # Not reached yet, they are taken for what the file says.
-    assert run.told_part(tasks["a"]) == (abc, abc)
-    assert run.told_part(tasks["x"]) == (("x",), ("x",))
+    assert run.begun(tasks["a"]) == together("a", "b", "c")
+    assert run.begun(tasks["x"]) == together("x")
     tasks["a"].kind = tasks["b"].kind = "one"
-    assert run.told_part(tasks["c"]) == (abc, abc)
+    assert run.begun(tasks["c"]) == together("a", "b", "c")
     # One is another than it looked: those that have finished lack rows.
     for task in run.tasks:
-        task.part, task.design, task.state = run.told_part(task), 6, "done"
+        task.part, task.design, task.state = run.begun(task), 6, "done"
     tasks["c"].kind = "other"
     run._regroup()
-    assert run.part_of(tasks["a"]) == (("a", "b"), ("a", "b"))
+    assert run.part_of(tasks["a"]) == together("a", "b")
     assert [task.name for task in run.tasks if task.state == "waiting"] == ["a", "b", "c"]
     # One that is away for good leaves its rows to the others; who has them all lacks none.
-    tasks["a"].part = run.told_part(tasks["a"])
+    tasks["a"].part = run.begun(tasks["a"])
     tasks["a"].state, tasks["b"].state = "done", "gone"
     run._regroup()
-    assert run.part_of(tasks["a"]) == (("a", "b"), ("a",))
+    assert run.part_of(tasks["a"]) == together("a", "b", without="b")
     assert tasks["a"].state == "done"
+
+
+def late(tmp_path: Path, extra: str = "", boards: str = "abcd") -> dict[str, _BoardTask]:
+    """Boards that are at work, of which b was away until now and d has come to its end."""
+    run = _Profiling(
+        read_fleet(write_fleet(tmp_path, dict.fromkeys(boards, ""), extra), parse_budget), None
+    )
+    for task in run.tasks:
+        task.kind, task.state = "one", "running"
+        task._begin(run.begun(task))
+        task.take(Moved(done=60, total=100))
+    tasks = {task.name: task for task in run.tasks}
+    tasks["b"].moved = Moved(done=10, total=100)
+    tasks["b"]._told = []
+    if "d" in tasks:
+        tasks["d"].take(Finished(found={"rows": 50, "design": 100}, begun=1))
+        tasks["d"].state = "done"
+    tasks["b"]._begin(run.begun(tasks["b"]))
+    run._regroup()
+    return tasks
+
+
+def test_a_board_that_was_away_leaves_rows_to_those_that_are_ahead(tmp_path: Path) -> None:
+    tasks = late(tmp_path)
+    share = tasks["b"].relieved
+    # 90 visits against 40, 40 and none: 100 (1 - x / 90) = 2 (x - 40) + x.
+    assert share == pytest.approx(1.0 - 43.8 / 90, abs=0.01)
+    left = {name: task.moved.total - task.moved.done for name, task in tasks.items()}
+    assert list(left.values()) == pytest.approx([44] * 4, abs=1)
+    # Who has finished is asked anew; who is at work is told so with its next word, once.
+    assert [name for name, task in tasks.items() if task.state == "waiting"] == ["d"]
+    order = tasks["a"].take(Moved(done=61, total=100))
+    assert order == Begin(part=tasks["b"].part)
+    assert tasks["a"].take(Moved(done=62, total=104)) is None
+    # Nothing is dealt twice, whoever begins next.
+    tasks["d"]._begin(tasks["d"]._run.begun(tasks["d"]))
+    assert tasks["b"].relieved == share
+    # A job that had ended before it heard of it lacks those rows still.
+    tasks["a"].take(Finished(found={"rows": 50, "design": 100}, begun=1))
+    assert tasks["a"].lacks_rows
+    assert tasks["c"].take(Moved(done=60, total=100)) == order
+    tasks["c"].take(Finished(found={"rows": 58, "design": 100}, begun=2))
+    assert not tasks["c"].lacks_rows
+    # Another driver goes on with it.
+    run = tasks["a"]._run
+    run.save()
+    again = {t.name: t for t in _Profiling(run.fleet, None).tasks}
+    asked = {name: task.asked for name, task in tasks.items()}
+    assert {name: task.asked for name, task in again.items()} == asked
+    assert again["b"].relieved == share
+    assert again["a"].part == Part(boards=tuple("abcd"), present=tuple("abcd"))
+    assert again["c"].part == tasks["b"].part
+
+
+def test_rows_stay_where_nobody_could_take_them(tmp_path: Path) -> None:
+    assert late(tmp_path, 'budget = "10m"')["b"].relieved == 0.0
+    assert late(tmp_path / "two", boards="ab")["b"].relieved == 0.0
 
 
 def order_of(task: _BoardTask) -> ProfileOrder:
@@ -203,8 +265,9 @@ def test_what_is_left_of_a_budget_goes_to_the_job_that_follows(tmp_path: Path) -
         # Who has used it up gets what a profile takes at least, and nothing of another's rows.
         task.take(Moved(spent_s=301.0))
         assert order_of(task).budget_s == 0.001
-        task.part, task.design, task.state = (tuple("abcd"), tuple("abcd")), 6, "done"
-        assert run.told_part(task) == (("a",), ("a",))
+        task.part = Part(boards=tuple("abcd"), present=tuple("abcd"))
+        task.design, task.state = 6, "done"
+        assert run.begun(task) == Part(boards=("a",), present=("a",))
         assert not task.lacks_rows
         task.spent_s = 599.0
         assert task.lacks_rows
