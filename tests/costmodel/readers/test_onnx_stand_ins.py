@@ -289,6 +289,7 @@ def test_sizes_are_those_that_the_runtime_writes(name: str, tmp_path: Path) -> N
     assert read(path) == case.run(path)
 
 
+@follows("onnxruntime")  # 1.22 refuses a FusedConv with a sum at some sizes
 @settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(sorted(set(cases(1, 2, 3, 4)) - ASKED)),
