@@ -11,11 +11,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.linalg.blas import strmm
+from scipy.linalg.blas import dgemm, strmm
 from threadpoolctl import threadpool_limits
 
 from costmodel.costs.likeness import class_of
@@ -36,7 +37,7 @@ _JITTER = 1e-6
 #: What rounding may take of a share of variance.
 _ROUNDING = 1e-8
 #: Rows predicted at once, so that their kernel matrix stays in the caches.
-_CHUNK = 1024
+_CHUNK = 256
 #: Of these, rows whose elements are worked on at once: all passes over them find them in the near
 #: cache.
 _BLOCK = 32
@@ -112,10 +113,10 @@ class Process:
         for start in range(0, len(scaled), _CHUNK):
             rows = slice(start, start + _CHUNK)
             cross = self._kernel(scaled[rows], self.inputs)
-            explained = np.square(cross @ whitening.T).sum(axis=1)
+            explained = np.square(_times(cross, whitening)).sum(axis=1)
             left = np.maximum(self.hyper.amplitude - explained, 0.0)
             precision = 1.0 / (left + self.hyper.noise + noise[rows])
-            total = total + (cross * precision[:, None]).T @ cross
+            total = total + dgemm(1.0, (cross * precision[:, None]).T, cross.T, trans_b=True)
             weighted += cross.T @ (precision * residual[rows])
         factor = cholesky(total, lower=True)
         self.alpha = cho_solve((factor, True), weighted)
@@ -132,15 +133,14 @@ class Process:
         mean, variance = np.empty(len(scaled)), np.empty(len(scaled))
         # Memory that is asked for anew each time costs as much as what is done in it.
         memory = np.empty((min(_CHUNK, len(scaled)), len(self.inputs)))
-        white_memory = np.empty(memory.shape, dtype=np.float32)
+        single_memory = np.empty(memory.shape, dtype=np.float32)
         for start in range(0, len(scaled), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            cross = memory[: len(scaled[rows])]
-            self._kernel(scaled[rows], self.inputs, cross)
-            mean[rows] = cross @ self.alpha
-            white = white_memory[: len(cross)]
-            white[:] = cross
-            white = strmm(1.0, whitening, white.T, lower=1, overwrite_b=1)
+            count = len(scaled[rows])
+            cross = self._kernel(scaled[rows], self.inputs, memory[:count], single_memory[:count])
+            memory[:count] = cross  # weights of either sign nearly cancel out: not in 32 bits
+            mean[rows] = memory[:count] @ self.alpha
+            white = strmm(1.0, whitening, cross.T, lower=1, overwrite_b=1)
             explained = np.einsum("ij,ij->j", white, white)
             variance[rows] = np.maximum(self.hyper.amplitude - explained, 0.0) + self.hyper.noise
         return mean, variance
@@ -148,22 +148,48 @@ class Process:
     def _scaled(self, features: Floats) -> Floats:
         return np.asarray((features - self.mean) / self.scale * self.hyper.relevances)
 
-    def _kernel(self, left: Floats, right: Floats, out: Floats | None = None) -> Floats:
-        """Matern 3/2; distances by the product form, which runs in a matrix library."""
-        found = np.matmul(left, -2.0 * right.T, out=out)
-        ours, theirs = (left**2).sum(1)[:, None], (right**2).sum(1)[None, :]
-        memory = np.empty((_BLOCK, len(right)))
+    def _kernel(
+        self, left: Floats, right: Floats, memory: Floats | None = None, out: Any = None
+    ) -> Any:
+        """Matern 3/2; distances by the product form, which runs in a matrix library.
+
+        Args:
+            left: ``(rows, features)``.
+            right: ``(points, features)``.
+            memory: ``(rows, points)`` that may be written over.
+            out: the same size; of 32 bits, all but the distances is done in these.
+
+        Returns:
+            ``(rows, points)`` covariances, in ``out`` or else in ``memory``.
+        """
+        ones, others = np.ones((len(left), 1)), np.ones((len(right), 1))
+        ours, theirs = (np.square(side).sum(axis=1, keepdims=True) for side in (left, right))
+        squares = _times(
+            np.hstack([left, ours, ones]), np.hstack([-2.0 * right, others, theirs]), memory
+        )
+        out = squares if out is None else out
+        decays = np.empty((_BLOCK, len(right)), dtype=out.dtype)
         for start in range(0, len(left), _BLOCK):
-            distance = found[start : start + _BLOCK]
-            distance += ours[start : start + _BLOCK]
-            distance += theirs
-            np.sqrt(np.maximum(distance, 0.0, out=distance), out=distance)
+            distance = out[start : start + _BLOCK]
+            np.maximum(squares[start : start + _BLOCK], 0.0, out=distance, casting="same_kind")
+            np.sqrt(distance, out=distance)
             distance *= -_ROOT3
-            decay = np.exp(distance, out=memory[: len(distance)])
+            decay = np.exp(distance, out=decays[: len(distance)])
             distance -= 1.0
             distance *= decay
             distance *= -self.hyper.amplitude
-        return np.asarray(found)
+        return out
+
+
+def _times(left: Floats, right: Floats, out: Floats | None = None) -> Floats:
+    """``left @ right.T`` by SciPy's matrix library, as all else here is.
+
+    NumPy's is another one, whose threads wait for more work when those of SciPy's have some: on two
+    processors that took three times as long as all of the work.
+    """
+    into = None if out is None else out.T
+    found = dgemm(1.0, right.T, left.T, trans_a=True, c=into, overwrite_c=out is not None)
+    return np.asarray(found.T)
 
 
 def _inverse(lower: Floats) -> Floats:

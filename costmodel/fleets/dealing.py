@@ -8,7 +8,7 @@ import msgspec
 
 #: Boards that measure each row, where there are so many.
 COPIES = 2
-#: Share of its rows from which on a late board leaves some to others. What is handed over is visited
+#: Share of its rows from which on a late board leaves some to others. What is handed over is timed
 #: in rounds of its own, each second one by a fresh worker: that takes longer than less would save.
 _LEAST = 0.1
 #: Its multiples, less their whole parts, lie evenly between 0 and 1 (Weyl 1916).
