@@ -143,14 +143,15 @@ class _BoardTask(Task):
         super().__init__(device.name, FAR_CPUS if device.is_far else ALONE)
         self.device = device
         self.file = TableFile(run.fleet.table(device.name))
-        self.moved = Moved(done=standing.done, total=standing.total)
+        # What an earlier question took says nothing of this one.
+        holds = standing.holds(asked, self.file.rows)
+        self.moved = Moved(done=standing.done, total=standing.total) if holds else Moved()
         self.wanted, self.design = standing.wanted, standing.design
         self.part = part
         self._told: list[Part] = []
         self.kind = self.file.device.fingerprint if self.file.device else standing.kind
         self.asked = asked
         # A budget is for what is asked, however many jobs and drivers that takes.
-        holds = standing.holds(asked, self.file.rows)
         self.spent_s = self._before_s = standing.spent if holds else 0.0
         self.relieved = dict(part.relieved).get(device.name, 0.0) if holds else 0.0
         if standing.is_done(asked, self.file.rows):

@@ -228,6 +228,12 @@ def test_a_board_that_was_away_leaves_rows_to_those_that_are_ahead(tmp_path: Pat
     assert again["b"].relieved == share
     assert again["a"].part == Part(boards=tuple("abcd"), present=tuple("abcd"))
     assert again["c"].part == tasks["b"].part
+    # Another question is dealt anew: how far they were says nothing of it.
+    path = tmp_path / "fleet.toml"
+    path.write_text(path.read_text().replace(f"rounds = {ROUNDS}", "rounds = 9"))
+    anew = _Profiling(read_fleet(path, parse_budget), None)
+    for task in anew.tasks:
+        assert anew.begun(task).relieved == ()
 
 
 def test_rows_stay_where_nobody_could_take_them(tmp_path: Path) -> None:
