@@ -247,8 +247,11 @@ def _numbers(op: Op) -> tuple[float, ...]:
     first = inputs[0] if inputs else ()
     out = outputs[0] if outputs else ()
     nhwc = op.layout == "nhwc"
-    cin, hin, win = _chw(first, nhwc=nhwc)
-    cout, hout, wout = _chw(out, nhwc=nhwc)
+    if len(first) == 4 == len(out) and not nhwc:  # by far the most, and a call costs
+        (_, cin, hin, win), (_, cout, hout, wout) = first, out
+    else:
+        cin, hin, win = _chw(first, nhwc=nhwc)
+        cout, hout, wout = _chw(out, nhwc=nhwc)
     is_conv = kind in CONV_KINDS
     kernel = op.filters[2:] if is_conv else op.kernel
     kh, kw = (kernel[0], kernel[-1]) if kernel else (1, 1)

@@ -96,7 +96,7 @@ class Process:
             self._condense(scaled, residual, noise)
             return
         self.inputs = scaled
-        gram = self._kernel(self.inputs, self.inputs)
+        gram = self._kernel(_these(scaled), _those(scaled))
         gram[np.diag_indices_from(gram)] += self.hyper.noise + noise
         factor = cholesky(gram, lower=True)
         self.alpha = cho_solve((factor, True), residual)
@@ -105,14 +105,15 @@ class Process:
     def _condense(self, scaled: Floats, residual: Floats, noise: Floats) -> None:
         """Condition inducing points on all rows, a chunk of rows at a time."""
         self.inputs = scaled[_spread_out(scaled, min(POINTS, len(scaled)))]
-        gram = self._kernel(self.inputs, self.inputs)
+        these, those = _these(scaled), _those(self.inputs)
+        gram = self._kernel(_these(self.inputs), those)
         gram[np.diag_indices_from(gram)] += _JITTER * self.hyper.amplitude
         prior = cholesky(gram, lower=True)
         whitening = _inverse(prior)
         total, weighted = gram, np.zeros(len(gram))
         for start in range(0, len(scaled), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            cross = self._kernel(scaled[rows], self.inputs)
+            cross = self._kernel(these[rows], those)
             explained = np.square(_times(cross, whitening)).sum(axis=1)
             left = np.maximum(self.hyper.amplitude - explained, 0.0)
             precision = 1.0 / (left + self.hyper.noise + noise[rows])
@@ -127,17 +128,17 @@ class Process:
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of the log residual, measuring error included."""
-        scaled = self._scaled(features)
+        these, those = _these(self._scaled(features)), _those(self.inputs)
         # In 32 bits, at half the cost: a sum of squares loses nothing by it.
         whitening = np.asfortranarray(self.whitening, dtype=np.float32)
-        mean, variance = np.empty(len(scaled)), np.empty(len(scaled))
+        mean, variance = np.empty(len(these)), np.empty(len(these))
         # Memory that is asked for anew each time costs as much as what is done in it.
-        memory = np.empty((min(_CHUNK, len(scaled)), len(self.inputs)))
+        memory = np.empty((min(_CHUNK, len(these)), len(those)))
         single_memory = np.empty(memory.shape, dtype=np.float32)
-        for start in range(0, len(scaled), _CHUNK):
+        for start in range(0, len(these), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            count = len(scaled[rows])
-            cross = self._kernel(scaled[rows], self.inputs, memory[:count], single_memory[:count])
+            count = len(these[rows])
+            cross = self._kernel(these[rows], those, memory[:count], single_memory[:count])
             memory[:count] = cross  # weights of either sign nearly cancel out: not in 32 bits
             mean[rows] = memory[:count] @ self.alpha
             white = strmm(1.0, whitening, cross.T, lower=1, overwrite_b=1)
@@ -149,27 +150,23 @@ class Process:
         return np.asarray((features - self.mean) / self.scale * self.hyper.relevances)
 
     def _kernel(
-        self, left: Floats, right: Floats, memory: Floats | None = None, out: Any = None
+        self, these: Floats, those: Floats, memory: Floats | None = None, out: Any = None
     ) -> Any:
-        """Matern 3/2; distances by the product form, which runs in a matrix library.
+        """Matern 3/2.
 
         Args:
-            left: ``(rows, features)``.
-            right: ``(points, features)``.
+            these: rows, from ``_these``.
+            those: points, from ``_those``.
             memory: ``(rows, points)`` that may be written over.
             out: the same size; of 32 bits, all but the distances is done in these.
 
         Returns:
             ``(rows, points)`` covariances, in ``out`` or else in ``memory``.
         """
-        ones, others = np.ones((len(left), 1)), np.ones((len(right), 1))
-        ours, theirs = (np.square(side).sum(axis=1, keepdims=True) for side in (left, right))
-        squares = _times(
-            np.hstack([left, ours, ones]), np.hstack([-2.0 * right, others, theirs]), memory
-        )
+        squares = _times(these, those, memory)
         out = squares if out is None else out
-        decays = np.empty((_BLOCK, len(right)), dtype=out.dtype)
-        for start in range(0, len(left), _BLOCK):
+        decays = np.empty((_BLOCK, len(those)), dtype=out.dtype)
+        for start in range(0, len(these), _BLOCK):
             distance = out[start : start + _BLOCK]
             np.maximum(squares[start : start + _BLOCK], 0.0, out=distance, casting="same_kind")
             np.sqrt(distance, out=distance)
@@ -179,6 +176,18 @@ class Process:
             distance *= decay
             distance *= -self.hyper.amplitude
         return out
+
+
+def _these(scaled: Floats) -> Floats:
+    """Rows such that their products with ``_those`` of others are squares of distances."""
+    squares = np.square(scaled).sum(axis=1, keepdims=True)
+    return np.hstack([scaled, squares, np.ones_like(squares)])
+
+
+def _those(scaled: Floats) -> Floats:
+    """The other side of ``_these``."""
+    squares = np.square(scaled).sum(axis=1, keepdims=True)
+    return np.hstack([-2.0 * scaled, np.ones_like(squares), squares])
 
 
 def _times(left: Floats, right: Floats, out: Floats | None = None) -> Floats:
