@@ -99,6 +99,7 @@ def path_of(op: Op, *, by_name: bool = False) -> str:
     return f"{path} of {types} weights" if types else path
 
 
+@cache
 def kind_of(path: str) -> str:
     """The kind of the kernels that take an execution path.
 
