@@ -191,7 +191,7 @@ def _those(scaled: Floats) -> Floats:
 
 
 def _times(left: Floats, right: Floats, out: Floats | None = None) -> Floats:
-    """``left @ right.T`` by SciPy's matrix library, as all else here is.
+    """``left @ right.T`` by SciPy's matrix library, as what stands beside it in a loop is.
 
     NumPy's is another one, whose threads wait for more work when those of SciPy's have some: on two
     processors that took three times as long as all of the work.
