@@ -60,6 +60,16 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
         there, relieved = frozenset(self.present), dict(self.relieved)
         return [row for row in range(design) if board in self._chosen(row, there, relieved)]
 
+    def gained(self, before: Part, board: str, design: int) -> set[int]:
+        """Places of the rows that are a board's by this part and were not by an earlier one.
+
+        Args:
+            before: the earlier part.
+            board: a present one.
+            design: how many rows there are.
+        """
+        return set(self.rows_of(board, design)).difference(before.rows_of(board, design))
+
     def _chosen(self, row: int, there: Collection[str], relieved: Mapping[str, float]) -> list[str]:
         chosen: list[str] = []
         spared: list[str] = []

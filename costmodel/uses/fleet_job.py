@@ -122,7 +122,7 @@ class _Hand:
         self._name = name
         self._talk = talk
         self._told = [talk.begin().part]
-        self._rows: frozenset[int] = frozenset()
+        self._count = 0
         self.design = 0
         self.begun = 0
 
@@ -130,7 +130,7 @@ class _Hand:
         """Places in the design of the rows that are to be measured now."""
         self.design, self.begun = design, len(self._told)
         found = self._told[-1].rows_of(self._name, design)
-        self._rows = frozenset(found)
+        self._count = len(found)
         return found
 
     @property
@@ -140,10 +140,11 @@ class _Hand:
             self._told += [item.part for item in more]
         if self.begun == len(self._told):
             return 0.0
-        lacking = set(self._told[-1].rows_of(self._name, self.design)) - self._rows
-        if not lacking:
+        dealt = self._told[self.begun - 1]
+        gained = self._told[-1].gained(dealt, self._name, self.design)
+        if not gained:
             self.begun = len(self._told)
-        return len(lacking) / max(1, len(self._rows))
+        return len(gained) / max(1, self._count)
 
 
 class _Tail:

@@ -196,8 +196,7 @@ class _BoardTask(Task):
         part = self._run.part_of(self)
         if part == self.part or self._left_s == 0.0:
             return False
-        now, then = (set(item.rows_of(self.name, self.design)) for item in (part, self.part))
-        return bool(now - then) or not self.design
+        return not self.design or bool(part.gained(self.part, self.name, self.design))
 
     @property
     def comes_late(self) -> bool:
@@ -240,7 +239,6 @@ class _BoardTask(Task):
             case Finished():
                 if event.table:
                     self.file.replace(event.table)
-                self.moved = msgspec.structs.replace(self.moved, done=self.moved.total)
                 if event.begun:
                     self.part = self._told[event.begun - 1]
                 found = event.found or {}
@@ -280,13 +278,10 @@ class _Profiling:
         saved = load_state(fleet)
         self._id = saved.id
         parts = dict(enumerate(saved.parts))
-        nothing = Part()
         asked = asked_of(fleet)
         self._is_shown = False
         self.tasks = [
-            _BoardTask(
-                device, self, standing, asked[device.name], parts.get(standing.part, nothing)
-            )
+            _BoardTask(device, self, standing, asked[device.name], parts.get(standing.part, Part()))
             for device in fleet.devices
             for standing in [saved.devices.get(device.name, Standing())]
         ]
@@ -375,14 +370,19 @@ class _Profiling:
 
         Not where there is a budget: a board that was away has its own left, and the others none.
         """
-        present = self.part_of(late).present
+        if late.device.wanted.budget is not None:
+            return
+        present = frozenset(self.part_of(late).present)
         group = [task for task in self.tasks if task.name in present]
         totals = [task.moved.total for task in group if task.moved.total]
-        if late.device.wanted.budget is not None or len(group) <= COPIES or not totals:
+        if len(group) <= COPIES or not totals:
             return
         usual = sum(totals) / len(totals)
         whole = {t.name: t.moved.total or usual * (1.0 - t.relieved) for t in group}
-        left = {task.name: whole[task.name] - task.moved.done for task in group}
+        left = {
+            task.name: 0.0 if task.state == "done" else whole[task.name] - task.moved.done
+            for task in group
+        }
         end, shares = relief(left, whole)
         if not shares:
             return

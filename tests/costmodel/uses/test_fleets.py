@@ -191,6 +191,7 @@ def late(tmp_path: Path, extra: str = "", boards: str = "abcd") -> dict[str, _Bo
     tasks["b"].moved = Moved(done=10, total=100)
     tasks["b"]._told = []
     if "d" in tasks:
+        tasks["d"].take(Moved(done=100, total=100))
         tasks["d"].take(Finished(found={"rows": 50, "design": 100}, begun=1))
         tasks["d"].state = "done"
     tasks["b"]._begin(run.begun(tasks["b"]))
@@ -234,6 +235,13 @@ def test_a_board_that_was_away_leaves_rows_to_those_that_are_ahead(tmp_path: Pat
     anew = _Profiling(read_fleet(path, parse_budget), None)
     for task in anew.tasks:
         assert anew.begun(task).relieved == ()
+
+
+def test_a_board_that_was_ended_has_made_the_visits_that_it_told(tmp_path: Path) -> None:
+    task = late(tmp_path)["a"]
+    task.take(Moved(done=70, total=104))
+    task.take(Finished(found={"rows": 50, "design": 100}, begun=1, interrupted=True))
+    assert (task.standing.done, task.standing.total) == (70, 104)
 
 
 def test_rows_stay_where_nobody_could_take_them(tmp_path: Path) -> None:
